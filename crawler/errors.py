@@ -1,0 +1,123 @@
+"""The error tree. Foreign exceptions are mapped into it once, at the border where they appear.
+
+CrawlerError
+├─ ConfigError                 before anything opens                       exit 2
+├─ FetchError                  the road: becomes a Visit, never ends a crawl
+│  ├─ Unresolved               the name has no address
+│  ├─ Unreachable              no connection, or it broke
+│  │  └─ Insecure              TLS said no
+│  ├─ TimedOut                 a phase took longer than it may
+│  ├─ Truncated                the body ended before its length
+│  ├─ TooLarge                 more bytes than allowed, on the wire or decoded
+│  ├─ Garbled                  not HTTP, or not what the headers claim
+│  ├─ ServerBusy               429, 503 …: come back later
+│  └─ Forbidden                an address, port or scheme we do not go to
+├─ ParseError                  the page: becomes a Visit, never ends a crawl
+└─ HouseError                  the house: ends the crawl, resumable        exit 3
+   ├─ FrontierError
+   ├─ SinkError
+   └─ Occupied                 the folder holds a crawl, or another process has it
+"""
+
+from __future__ import annotations
+
+
+class CrawlerError(Exception):
+    """Anything this program says no with. `str(error)` is one line fit for a person."""
+
+
+class ConfigError(CrawlerError):
+    """A flag, key, file or URL given by the person is not usable; the message names it."""
+
+
+class FetchError(CrawlerError):
+    """The road failed. `reason` is the machine-readable word a Visit records."""
+
+    reason = "fetch"
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(detail or self.reason)
+        self.detail = detail
+        self.retry_after = retry_after  # seconds the server asked for; None: it did not say
+
+
+class Unresolved(FetchError):
+    """The host name has no address."""
+
+    reason = "dns"
+
+
+class Unreachable(FetchError):
+    """No connection could be made, or it broke before a complete answer."""
+
+    reason = "connection"
+
+
+class Insecure(Unreachable):
+    """TLS refused: certificate, host name or protocol."""
+
+    reason = "tls"
+
+
+class TimedOut(FetchError):
+    """A phase (dns, connect, first byte, idle, total) took longer than it may; `detail` names it."""
+
+    reason = "timeout"
+
+
+class Truncated(FetchError):
+    """The body ended before its announced length."""
+
+    reason = "truncated"
+
+
+class TooLarge(FetchError):
+    """More bytes than allowed, on the wire or after decoding."""
+
+    reason = "too-large"
+
+
+class Garbled(FetchError):
+    """What came is not HTTP, or its encoding is broken."""
+
+    reason = "garbled"
+
+
+class ServerBusy(FetchError):
+    """The server asks for patience (429, 503 and the like); `detail` is the status."""
+
+    reason = "status"
+
+
+class Forbidden(FetchError):
+    """An address, port or scheme that this crawl does not go to."""
+
+    reason = "forbidden"
+
+
+class ParseError(CrawlerError):
+    """The page could not be read. `reason` is one of deadline, memory, crash, plugin, decode …"""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[ParseError], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)
+
+
+class HouseError(CrawlerError):
+    """The crawl cannot go on, but nothing is lost: it can be resumed."""
+
+
+class FrontierError(HouseError):
+    """The frontier cannot be read or written."""
+
+
+class SinkError(HouseError):
+    """An output cannot be written."""
+
+
+class Occupied(HouseError):
+    """The folder already holds a crawl, or another process is using it."""

@@ -1,0 +1,79 @@
+"""The seams: what the loop needs from each room. Every one has a fake shorter than 50 lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from crawler.model import Counts, Extract, Found, Link, Page, Visit
+
+
+class Frontier(Protocol):
+    """The durable async queue: owns order, deduplication, leases and politeness."""
+
+    async def add(self, found: Sequence[Found], *, depth: int = 0) -> int:
+        """Queue links that came from outside (seeds); the number that were new."""
+        ...
+
+    async def lease(self) -> Link | None:
+        """The next link whose host may be asked now; waits for one.
+
+        None: there is no more work and there will be none (or `stop` was called). A link stays
+        leased until it is settled; a leased link that never is returns to the queue when the
+        frontier is opened again.
+        """
+        ...
+
+    def release(self, link: Link, *, asked: bool = True) -> None:
+        """The host's connection is free again; the link stays leased.
+
+        With `asked=False` no request was made, so the host owes no pause for it.
+        """
+        ...
+
+    async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
+        """Cross the visits off, queue what they found and keep the sinks' marks: one transaction."""
+        ...
+
+    def forgo(self, link: Link) -> None:
+        """Give a lease back unvisited: the link is queued as if it had never been leased."""
+        ...
+
+    def stop(self) -> None:
+        """From now on `lease` answers None."""
+        ...
+
+    async def counts(self) -> Counts: ...
+
+
+class Fetcher(Protocol):
+    """One HTTP exchange. Follows no redirect, decodes nothing, retries only the connecting."""
+
+    async def fetch(self, link: Link) -> Page:
+        """Raises FetchError. A status of 400 and above is a Page like any other."""
+        ...
+
+
+class Parser(Protocol):
+    """Reads a page without burning the loop's CPU."""
+
+    async def read(self, page: Page) -> Extract:
+        """Raises ParseError when this page, and this page alone, cannot be read."""
+        ...
+
+
+class Sink(Protocol):
+    """An output that can be cut back to any length it once reported."""
+
+    name: str
+
+    async def append(self, visits: Sequence[Visit]) -> int:
+        """Write the visits, flush, and return the file's new length in bytes: its mark.
+
+        Raises SinkError. Idempotent sinks (one file a page) return 0.
+        """
+        ...
+
+    async def cut(self, mark: int) -> None:
+        """Forget everything after `mark`; called once, on opening, before any append."""
+        ...
