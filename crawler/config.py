@@ -1,21 +1,16 @@
 """ONE frozen, validated model of everything that can be set. Pure: reading files is a door's job.
 
-Defaults < TOML file < environment < flags are merged by `crawler/cli/settings.py` into one tree and
-validated here by `config_from`. Each part of the house is passed its own small section, never the
+Defaults < TOML file < environment < flags are merged by `crawler/settings.py` into one tree and
+validated there. Each part of the house is passed its own small section, never the
 whole. Units: seconds, bytes, milliseconds where the name says so.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-
-from crawler.errors import ConfigError
 
 Seconds = Annotated[float, Meta(ge=0, extra={"unit": "s"})]
 Bytes = Annotated[int, Meta(ge=0, extra={"unit": "B"})]
@@ -24,11 +19,11 @@ Count = Annotated[int, Meta(ge=0)]
 ScopeName = Literal["page", "prefix", "host", "domain", "any"]
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A group of settings, handed as it is to the part of the house that it rules."""
 
 
-class ScopeConfig(Section):
+class ScopeConfig(Section, frozen=True):
     """Which links are followed. The rules themselves: `crawler/scope.py`."""
 
     scope: ScopeName = "host"
@@ -44,7 +39,7 @@ class ScopeConfig(Section):
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
 
 
-class UrlsConfig(Section):
+class UrlsConfig(Section, frozen=True):
     """What is done to a URL beyond the WHATWG standard. See `crawler/urls.py`."""
 
     strip_fragment: bool = True
@@ -54,20 +49,18 @@ class UrlsConfig(Section):
     sort_query: bool = False
 
 
-class LimitsConfig(Section):
+class LimitsConfig(Section, frozen=True):
     """When to stop, and how wide to work."""
 
     concurrency: Width = 64  # open connections
-    workers: Width | None = (
-        None  # links in hand, in whatever stage; None: four times the connections
-    )
+    workers: Width | None = None  # links in hand, in whatever stage; None: 4 × the connections
     max_pages: Annotated[int, Meta(ge=1)] | None = None
     time_limit: Seconds | None = None
     size_limit: Bytes | None = None  # sum of bytes on the wire
     grace: Seconds = 10.0  # for what is in hand when the crawl is asked to stop
 
 
-class PaceConfig(Section):
+class PaceConfig(Section, frozen=True):
     """How one host is treated. Enforced in the frontier: no code path goes around it."""
 
     per_host: Width = 2
@@ -80,7 +73,7 @@ class PaceConfig(Section):
     group: Literal["host", "domain", "ip"] = "host"
 
 
-class FetchConfig(Section):
+class FetchConfig(Section, frozen=True):
     """One HTTP exchange."""
 
     user_agent: str = "crawler/{version} (+{contact})"
@@ -99,7 +92,7 @@ class FetchConfig(Section):
     proxy: str | None = None
 
 
-class RetryConfig(Section):
+class RetryConfig(Section, frozen=True):
     """Which failures are worth another try, and when."""
 
     retries: Count = 3
@@ -108,7 +101,7 @@ class RetryConfig(Section):
     ceiling: Seconds = 60.0
 
 
-class RobotsConfig(Section):
+class RobotsConfig(Section, frozen=True):
     """RFC 9309."""
 
     obey: bool = True
@@ -116,7 +109,7 @@ class RobotsConfig(Section):
     recheck: Seconds = 300.0
 
 
-class ParseConfig(Section):
+class ParseConfig(Section, frozen=True):
     """The parse processes."""
 
     processes: Width | None = None  # None: as many as this process may use CPUs
@@ -128,7 +121,7 @@ class ParseConfig(Section):
     plugins: tuple[str, ...] = ()  # dotted path or file path, `module:function`
 
 
-class OutputConfig(Section):
+class OutputConfig(Section, frozen=True):
     """What a crawl leaves behind, and where."""
 
     dir: str = "crawl"
@@ -137,7 +130,7 @@ class OutputConfig(Section):
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """Everything a crawl needs to know; written to `DIR/crawl.toml` as it took effect."""
 
     seeds: tuple[str, ...] = ()

@@ -60,7 +60,7 @@ class Insecure(Unreachable):
 
 
 class TimedOut(FetchError):
-    """A phase (dns, connect, first byte, idle, total) took longer than it may; `detail` names it."""
+    """A phase (dns, connect, first-byte, idle, total) took too long; `detail` names it."""
 
     reason = "timeout"
 

@@ -132,7 +132,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     """One whole trip: the only thing that sinks, frontier, tally, log and dashboard read.
 
     `found` are the links to enter (a redirect's target, a page's links). `reason` names why a
-    visit was not DONE, in one machine-readable word, with a detail after a colon where there is one.
+    visit was not DONE: one machine-readable word, a detail after a colon where there is one.
     `retry_in` is in seconds, set with RETRY only. `rest` asks the host to rest that many seconds
     (Retry-After, back-off); it holds for the host's other links too.
     """

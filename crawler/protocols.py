@@ -32,7 +32,7 @@ class Frontier(Protocol):
         ...
 
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
-        """Cross the visits off, queue what they found and keep the sinks' marks: one transaction."""
+        """Cross visits off, queue what they found, keep the sinks' marks: one transaction."""
         ...
 
     def forgo(self, link: Link) -> None:
