@@ -89,6 +89,12 @@ class ServerBusy(FetchError):
     reason = "status"
 
 
+class Unwanted(FetchError):
+    """The answer's content type is not one that this crawl reads; the body was not."""
+
+    reason = "mime"
+
+
 class Forbidden(FetchError):
     """An address, port or scheme that this crawl does not go to."""
 

@@ -128,6 +128,20 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     body: bytes | None = None  # decoded body, only when a sink asked for it
 
 
+class Rules(msgspec.Struct, frozen=True, gc=False):
+    """What an origin's robots.txt said, and until when that holds (Unix time).
+
+    `status` None: it could not be fetched. `delay` is its Crawl-delay for us in seconds, None when
+    it names none. `body` is the file as decoded, at most 512 KiB.
+    """
+
+    origin: str
+    status: int | None
+    body: bytes
+    expires_at: float
+    delay: float | None = None
+
+
 class Visit(msgspec.Struct, frozen=True, gc=False):
     """One whole trip: the only thing that sinks, frontier, tally, log and dashboard read.
 
@@ -145,6 +159,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     retry_in: float | None = None
     rest: float = 0.0
+    rules: Rules | None = None  # set by a visit to a robots.txt only
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from crawler.model import Counts, Extract, Found, Link, Page, Visit
+from crawler.model import Counts, Extract, Found, Link, Page, Rules, Visit
 
 
 class Frontier(Protocol):
@@ -19,15 +19,16 @@ class Frontier(Protocol):
         """The next link whose host may be asked now; waits for one.
 
         None: there is no more work and there will be none (or `stop` was called). A link stays
-        leased until it is settled; a leased link that never is returns to the queue when the
-        frontier is opened again.
+        leased until it is settled; one that never is returns to the queue when the frontier is
+        opened again. Before the first link of an origin comes a link of kind ROBOTS, alone.
         """
         ...
 
-    def release(self, link: Link, *, asked: bool = True) -> None:
+    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
         """The host's connection is free again; the link stays leased.
 
-        With `asked=False` no request was made, so the host owes no pause for it.
+        With `asked=False` no request was made, so the host is owed no pause for it. `rest` seconds
+        (Retry-After) pass before the host is asked anything again. A second call does nothing.
         """
         ...
 
@@ -41,6 +42,15 @@ class Frontier(Protocol):
 
     def stop(self) -> None:
         """From now on `lease` answers None."""
+        ...
+
+    @property
+    def exhausted(self) -> bool:
+        """As many pages as were asked for are done."""
+        ...
+
+    async def rules(self, origin: str) -> Rules | None:
+        """The robots.txt of an origin as last entered; None: never."""
         ...
 
     async def counts(self) -> Counts: ...

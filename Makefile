@@ -1,0 +1,63 @@
+# Two commands on a fresh machine: `make crawl URL=…` and `make test`. The rest is for those who work on it.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean
+
+# Crawl a site; without URL the bundled demo web, so that it works with no network.
+crawl: $(VENV)/.installed
+ifdef URL
+	@$(BIN)/crawler crawl "$(URL)" $(ARGS)
+else
+	@$(BIN)/crawler demo-crawl $(ARGS)
+endif
+
+# Everything that must hold before a commit.
+test: check
+check: lint types tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+tests: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Slow proofs: minutes each. Their small versions run in `make test`.
+test-kill: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_kill.py $(ARGS)
+
+test-sites: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_sites.py $(ARGS)
+
+test-million: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
+	@# Debian packs venv apart from Python: where it is missing, pip alone is enough.
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv $(VENV) || { \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(VENV)/bootstrap virtualenv && \
+	  PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --quiet $(VENV); }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

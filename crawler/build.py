@@ -1,0 +1,228 @@
+"""Config → an open Crawl. The only module that knows every room; everything is opened here.
+
+What has a socket, a file, a thread or a process is entered on one exit stack, in order, and closed
+in reverse whatever happens.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crawler import __version__
+from crawler.config import Config
+from crawler.crawl import Crawl
+from crawler.errors import ConfigError, HouseError, Occupied
+from crawler.fetch.guard import AddressGuard
+from crawler.fetch.http import HttpFetcher
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.gate import Gate
+from crawler.ledger import Ledger
+from crawler.model import Kind, Link, Visit
+from crawler.parse.pool import ParsePool
+from crawler.parse.read import ReaderRules
+from crawler.protocols import Sink
+from crawler.retry import Retry
+from crawler.scope import Scope
+from crawler.settings import dump_toml
+from crawler.sinks.files import Files
+from crawler.sinks.jsonl import JsonLines
+from crawler.tally import Tally
+from crawler.urls import Urls, host_key
+from crawler.verdict import Verdict
+
+Mode = Literal["new", "fresh", "resume"]
+
+FRONTIER = "frontier.db"
+OURS = (FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", "pages.jsonl", "crawl.toml")
+"""What a crawl writes into its folder; `fresh` removes these and the body folder, nothing else."""
+
+
+@asynccontextmanager
+async def open_crawl(
+    config: Config,
+    *,
+    dir: Path | str | None = None,  # noqa: A002 - the word that everyone uses for it
+    mode: Mode = "new",
+    sinks: Sequence[Sink] = (),
+) -> AsyncIterator[Crawl]:
+    """An open crawl into `dir` (None: `config.output.dir`), closed on leaving.
+
+    `new` refuses a folder that holds a crawl, `fresh` removes that crawl first, `resume` goes on
+    with it. `sinks` are the caller's own, beside those of the configuration. Raises ConfigError
+    for what the person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
+    """
+    folder = Path(dir if dir is not None else config.output.dir)
+    urls = Urls(config.urls)
+    seeds = _seeds(urls, config.seeds)
+    scope = Scope(config.scope, seeds)
+    retry = Retry(config.retry)
+    verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
+    _prepare(folder, mode)
+    async with AsyncExitStack() as stack:
+        frontier = await stack.enter_async_context(
+            SqliteFrontier(
+                folder / FRONTIER,
+                config.pace,
+                concurrency=config.limits.concurrency,
+                max_pages=config.limits.max_pages,
+                by_depth=config.scope.max_depth is not None,
+                robots=config.robots.obey,
+                durable=config.output.durable,
+            )
+        )
+        if mode != "resume" or not (folder / "crawl.toml").exists():
+            _write_config(config, folder)
+        outputs = _outputs(config, folder)
+        for output in outputs:
+            await stack.enter_async_context(output)
+        marks = await frontier.marks()
+        for output in outputs:
+            await output.cut(marks.get(output.name, 0))
+        rules = ReaderRules(
+            urls=urls,
+            scope=scope,
+            limits=config.scope,
+            parse=config.parse,
+            fetch=config.fetch,
+            keep_body=config.output.save != "none",
+        )
+        parser = await stack.enter_async_context(ParsePool(rules, config.parse))
+        fetcher = await stack.enter_async_context(_fetcher(config, seeds, folder / "spool"))
+        ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
+        gate = Gate(
+            frontier,
+            fetcher,
+            parser,
+            agent=product_token(config),
+            robots=config.robots,
+            pace=config.pace,
+            retry=retry,
+            urls=urls,
+        )
+        await frontier.add([verdict.judged(url, 0, Kind.PAGE) for url in seeds])
+        yield Crawl(
+            frontier,
+            gate,
+            fetcher,
+            parser,
+            ledger,
+            verdict=verdict,
+            limits=config.limits,
+            tally=Tally(),
+        )
+
+
+@asynccontextmanager
+async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awaitable[Visit]]]:
+    """One trip to one URL, without frontier or folder: what `crawler fetch` shows."""
+    urls = Urls(config.urls)
+    (seed,) = _seeds(urls, [url])
+    scope = Scope(config.scope, [seed])
+    verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
+    rules = ReaderRules(
+        urls=urls,
+        scope=scope,
+        limits=config.scope,
+        parse=config.parse,
+        fetch=config.fetch,
+        keep_body=False,
+    )
+    async with AsyncExitStack() as stack:
+        spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
+        parse = msgspec.structs.replace(config.parse, processes=1)
+        parser = await stack.enter_async_context(ParsePool(rules, parse))
+        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+
+        async def trip() -> Visit:
+            link = Link(seed, host_key(seed))
+            page = await fetcher.fetch(link)
+            visit = verdict.on_answer(link, page)
+            extract = await parser.read(page)
+            return msgspec.structs.replace(visit, extract=extract, found=extract.found)
+
+        yield trip
+
+
+def user_agent(config: Config) -> str:
+    """The User-Agent header, with version and contact filled in; no contact, no brackets."""
+    agent = config.fetch.user_agent
+    if not config.fetch.contact:
+        agent = agent.replace(" (+{contact})", "")
+    return agent.replace("{version}", __version__).replace("{contact}", config.fetch.contact)
+
+
+def product_token(config: Config) -> str:
+    """The name robots.txt groups are matched with (RFC 9309 §2.2.1): what stands before the `/`."""
+    return user_agent(config).partition("/")[0].strip()
+
+
+def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
+    named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
+    return HttpFetcher(
+        config.fetch,
+        slots=config.limits.concurrency,
+        user_agent=user_agent(config),
+        spool=spool,
+        guard=AddressGuard(allow_private_for=named),
+    )
+
+
+def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
+    seeds = []
+    for url in given:
+        canonical = urls.canonical(url)
+        if canonical is None:
+            raise ConfigError(f"seed {url!r}: not a http or https URL")
+        seeds.append(canonical)
+    return list(dict.fromkeys(seeds))
+
+
+def _outputs(config: Config, folder: Path) -> list[JsonLines | Files]:
+    outputs: list[JsonLines | Files] = []
+    if config.output.jsonl:
+        outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
+    if config.output.save != "none":
+        every = config.output.save == "all"
+        outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+    return outputs
+
+
+def _prepare(folder: Path, mode: Mode) -> None:
+    """Make the folder fit for the mode, or say in one line why it is not."""
+    held = (folder / FRONTIER).exists()
+    if mode == "resume" and not held:
+        raise ConfigError(f"{folder}: holds no crawl to resume")
+    if mode == "new" and held:
+        raise Occupied(
+            f"{folder}: already holds a crawl. Go on with it: crawler resume {folder}. "
+            f"Start over: add --fresh"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if mode == "fresh":
+            for name in OURS:
+                (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / "html", ignore_errors=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise HouseError(f"{folder}: not writable by user {os.getuid()}")
+        shutil.rmtree(folder / "spool", ignore_errors=True)
+        (folder / "spool").mkdir()
+    except OSError as error:
+        raise HouseError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _write_config(config: Config, folder: Path) -> None:
+    path = folder / "crawl.toml"
+    try:
+        path.write_text(dump_toml(config), encoding="utf-8")
+    except OSError as error:
+        raise HouseError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,154 @@
+"""Read this first: the whole crawl is one loop. Lease a link, visit it, enter the visit.
+
+    frontier.lease() ──▶ gate ──▶ fetch ──▶ read (in a process) ──▶ ledger.enter() ──▶ again
+       waits for a        may      a slot,    decode, parse,         written, crossed off,
+       polite moment      we?      bytes      links judged           children queued: one commit
+
+The frontier is the queue of the design: `lease` is its `get`, the ledger's commit its `put` and
+`task_done`, None its `join` come true. Three widths have three meanings: workers bound the pages in
+memory, the fetcher's slots the open connections, the parse processes the CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from crawler.config import LimitsConfig
+from crawler.errors import FetchError, HouseError, ParseError
+from crawler.gate import Gate
+from crawler.ledger import Ledger
+from crawler.model import Kind, Link, Outcome, Visit
+from crawler.protocols import Fetcher, Frontier, Parser
+from crawler.tally import Tally
+from crawler.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+
+class Crawl:
+    """Lease a link, visit it, enter the visit in the ledger; until the frontier has no more.
+
+    Made and closed by `build.open_crawl`. `finish_reason` is one of finished, max-pages,
+    time-limit, size-limit, interrupted, aborted; empty while it runs.
+    """
+
+    def __init__(
+        self,
+        frontier: Frontier,
+        gate: Gate,
+        fetcher: Fetcher,
+        parser: Parser,
+        ledger: Ledger,
+        *,
+        verdict: Verdict,
+        limits: LimitsConfig,
+        tally: Tally,
+    ) -> None:
+        self.frontier = frontier
+        self.tally = tally
+        self.finish_reason = ""
+        self._gate = gate
+        self._fetcher = fetcher
+        self._parser = parser
+        self._ledger = ledger
+        self._verdict = verdict
+        self._limits = limits
+        self._bytes = 0
+        self._deadline: asyncio.Timeout | None = None
+
+    async def run(self) -> Tally:
+        """Crawl to the end, or to a limit, or until stopped. What was done is in the ledger."""
+        limits = self._limits
+        loop = asyncio.get_running_loop()
+        clock = (
+            None if limits.time_limit is None else loop.call_later(limits.time_limit, self._time_up)
+        )
+        try:
+            async with asyncio.timeout(None) as self._deadline:
+                async with asyncio.TaskGroup() as crew:  # a bug ends the crawl, loudly
+                    for number in range(limits.workers or 4 * limits.concurrency):
+                        crew.create_task(self._work(), name=f"worker {number}")
+        except TimeoutError:
+            log.info("stopped with visits in hand; they are queued for the next time")
+        except ExceptionGroup as group:
+            raise _the_one_that_matters(group) from group
+        finally:
+            self._deadline = None
+            if clock is not None:
+                clock.cancel()
+        if not self.finish_reason:
+            self.finish_reason = "max-pages" if self.frontier.exhausted else "finished"
+        return self.tally
+
+    def stop(self, reason: str = "interrupted") -> None:
+        """Lease no more; what is in hand has the grace time to be finished and entered."""
+        self._end(reason, self._limits.grace)
+
+    def abort(self) -> None:
+        """Drop what is in hand; its links are still queued when the crawl is opened again."""
+        self.finish_reason = "aborted"
+        self._end("aborted", 0.0)
+
+    async def _work(self) -> None:
+        while (link := await self.frontier.lease()) is not None:
+            visit = await self._visit(link)
+            if not self._affordable(visit):
+                self.frontier.forgo(link)
+                return
+            await self._ledger.enter(visit)
+            self.tally.count(visit)
+
+    async def _visit(self, link: Link) -> Visit:
+        """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
+        if link.kind is Kind.ROBOTS:
+            return await self._gate.ask(link)
+        if reason := await self._gate.refuses(link):
+            self.frontier.release(link, asked=False)
+            return Visit(link, Outcome.REFUSED, reason=reason)
+        try:
+            page = await self._fetcher.fetch(link)
+        except FetchError as error:
+            visit = self._verdict.on_error(link, error)
+            self.frontier.release(link)
+            return visit
+        try:
+            visit = self._verdict.on_answer(link, page)
+            self.frontier.release(link, rest=visit.rest)
+            if visit.outcome is Outcome.DONE:
+                visit = self._verdict.on_read(visit, await self._parser.read(page))
+        except ParseError as error:
+            visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")
+        finally:
+            if isinstance(page.body, Path):
+                page.body.unlink(missing_ok=True)
+        return visit
+
+    def _affordable(self, visit: Visit) -> bool:
+        """Whether the visit fits what is left of the size limit; if not, the crawl is over."""
+        if self._limits.size_limit is None or visit.page is None:
+            return True
+        if self._bytes + visit.page.bytes_wire > self._limits.size_limit:
+            self.stop("size-limit")
+            return False
+        self._bytes += visit.page.bytes_wire
+        return True
+
+    def _time_up(self) -> None:
+        self._end("time-limit", 0.0)
+
+    def _end(self, reason: str, grace: float) -> None:
+        self.finish_reason = self.finish_reason or reason
+        self.frontier.stop()
+        if self._deadline is not None:
+            now = asyncio.get_running_loop().time()
+            until = self._deadline.when()
+            self._deadline.reschedule(now + grace if until is None else min(until, now + grace))
+
+
+def _the_one_that_matters(group: ExceptionGroup[Exception]) -> Exception:
+    """The error behind a crew's end: ours if there is one, else the first bug."""
+    house = group.subgroup(HouseError) or group
+    first = house.exceptions[0]
+    return _the_one_that_matters(first) if isinstance(first, ExceptionGroup) else first

@@ -1,0 +1,94 @@
+"""The border: what aiohttp, asyncio, ssl and the operating system raise, as our FetchErrors."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from typing import Final
+
+import aiohttp
+
+from crawler.errors import (
+    FetchError,
+    Forbidden,
+    Garbled,
+    Insecure,
+    TimedOut,
+    Truncated,
+    Unreachable,
+    Unresolved,
+)
+
+IMAGES: Final[tuple[tuple[type[BaseException], type[FetchError]], ...]] = (
+    # most derived first: the first that fits is taken
+    (aiohttp.ClientConnectorDNSError, Unresolved),
+    (aiohttp.ClientConnectorCertificateError, Insecure),
+    (aiohttp.ClientConnectorSSLError, Insecure),
+    (aiohttp.ClientSSLError, Insecure),
+    (aiohttp.ServerFingerprintMismatch, Insecure),
+    (aiohttp.ConnectionTimeoutError, TimedOut),
+    (aiohttp.SocketTimeoutError, TimedOut),
+    (aiohttp.ServerTimeoutError, TimedOut),
+    (aiohttp.ClientPayloadError, Truncated),
+    (aiohttp.ServerDisconnectedError, Unreachable),
+    (aiohttp.ClientProxyConnectionError, Unreachable),
+    (aiohttp.ClientHttpProxyError, Unreachable),
+    (aiohttp.ClientConnectorError, Unreachable),
+    (aiohttp.ClientOSError, Unreachable),
+    (aiohttp.ClientConnectionError, Unreachable),
+    (aiohttp.InvalidURL, Garbled),
+    (aiohttp.NonHttpUrlClientError, Forbidden),
+    (aiohttp.ClientResponseError, Garbled),
+    (aiohttp.ClientError, Garbled),
+    (ssl.SSLError, Insecure),
+    (socket.gaierror, Unresolved),
+    (TimeoutError, TimedOut),
+    (ConnectionError, Unreachable),
+    (OSError, Unreachable),
+    # aiohttp hands some malformed answers on as what its parsers raise
+    (aiohttp.http_exceptions.HttpProcessingError, Garbled),
+    (ValueError, Garbled),
+    (AssertionError, Garbled),
+)
+
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+def as_fetch_error(error: BaseException, phase: str) -> FetchError | None:
+    """Our image of a foreign error; None: it has none, it is a bug (or the disk's) and propagates.
+
+    `phase` (dns, connect, first-byte, idle, total) is what a timeout is named after.
+    """
+    if isinstance(error, FetchError):
+        return error
+    if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        return None
+    cause: BaseException | None = error
+    while cause is not None:  # ours may come wrapped: the resolver's and the guard's
+        if isinstance(cause, FetchError):
+            return cause
+        cause = cause.__cause__
+    for foreign, image in IMAGES:
+        if isinstance(error, foreign):
+            return image(_detail(error, image, phase))
+    return None
+
+
+def _detail(error: BaseException, image: type[FetchError], phase: str) -> str:
+    if image is TimedOut:
+        return "connect" if isinstance(error, aiohttp.ConnectionTimeoutError) else phase
+    if image is Insecure:
+        inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
+        return _line(getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or inner)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "server disconnected"
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return errno.errorcode.get(error.errno, str(error.errno)).lower().removeprefix("e")
+    return _line(error)
+
+
+def _line(text: object) -> str:
+    """The first line of a foreign message, printable and short; it can quote the server."""
+    first = (str(text).strip().splitlines() or [type(text).__name__])[0]
+    return "".join(char if char.isprintable() else "?" for char in first)[:120]

@@ -1,0 +1,99 @@
+"""What runs inside a parse process: one reader, a deadline and a memory limit for each page."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final, TypeAlias
+
+from crawler.errors import ParseError
+from crawler.model import Extract, Link
+from crawler.parse.read import Reader, ReaderRules
+
+Task: TypeAlias = tuple[Link, tuple[tuple[str, str], ...], bytes | Path]
+Result: TypeAlias = Extract | ParseError
+
+PR_SET_PDEATHSIG: Final = 1
+CPU_SLACK: Final = 2.0
+"""Seconds of CPU beyond the deadline after which the kernel ends a process that never came back."""
+
+_reader: Reader
+_deadline: float
+
+
+class _Overdue(BaseException):
+    """The page's time is up; not an Exception, so that a page's own handlers let it pass."""
+
+
+def start(rules: ReaderRules) -> None:
+    """Make this process a parse process. Runs once in it."""
+    global _reader, _deadline  # noqa: PLW0603 - a worker process is the one place for state like this
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop decides
+    signal.signal(signal.SIGALRM, _overdue)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    memory = rules.parse.memory
+    if hard != resource.RLIM_INFINITY:
+        memory = min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
+    _deadline = rules.parse.deadline
+    _reader = Reader(rules)
+
+
+def ready() -> int:
+    """Nothing but a sign of life: the process id."""
+    return os.getpid()
+
+
+def read_batch(tasks: Sequence[Task]) -> list[Result]:
+    """Read pages one after another; what goes wrong with one is its own result."""
+    return [_read(*task) for task in tasks]
+
+
+def _read(link: Link, headers: tuple[tuple[str, str], ...], body: bytes | Path) -> Result:
+    try:
+        _arm()
+        try:
+            return _reader.read(link, headers, body)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except ParseError as error:
+        return error
+    except _Overdue:
+        return ParseError("deadline", f"more than {_deadline:g} s")
+    except MemoryError:
+        return ParseError("memory")
+    except OSError as error:  # the spooled body is gone
+        return ParseError("body", error.strerror or str(error))
+    except Exception as error:  # noqa: BLE001 - a page that trips a parser's bug fails alone
+        first = (str(error).splitlines() or [""])[0][:200]
+        return ParseError("error", f"{type(error).__name__}: {first}")
+
+
+def _arm() -> None:
+    """Two clocks: a signal that Python code sees, and CPU seconds that C code cannot outstay."""
+    # Again every half second: code that swallows the first may not swallow the next.
+    signal.setitimer(signal.ITIMER_REAL, _deadline, 0.5)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime + _deadline + CPU_SLACK) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+
+
+def _overdue(_signal: int, _frame: FrameType | None) -> None:
+    raise _Overdue
+
+
+def _die_with_parent() -> None:
+    """The fork server goes when the crawl is killed; we go with it, whatever we are doing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

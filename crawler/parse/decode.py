@@ -1,0 +1,245 @@
+"""From bytes on the wire to text: Content-Encoding undone within limits, charset found. Blocking.
+
+A bomb never exists in memory: every layer is undone in steps of 64 KiB and stops at its cap.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import brotli
+import webencodings
+from backports import zstd
+
+from crawler.errors import ParseError
+
+STEP: Final = 64 * 1024
+FREE: Final = 1024 * 1024
+"""Below a megabyte of output the ratio does not matter."""
+
+MAX_LAYERS: Final = 3
+PRESCAN: Final = 1024
+"""Bytes in which a `<meta charset>` counts (WHATWG HTML, "prescan a byte stream")."""
+
+SAMPLE: Final = 64 * 1024
+"""Bytes shown to the charset detector, which needs 10 ms for them."""
+
+_WINDOW_LOG: Final = 23
+"""8 MiB: the largest window an HTTP client must accept (RFC 9659)."""
+
+
+def decompress(
+    body: bytes | Path, encodings: str, *, limit: int, ratio: float
+) -> tuple[bytes, list[str]]:
+    """The body without its Content-Encodings, and what was wrong with it.
+
+    A stream that breaks off keeps what came of it, as in browsers. Raises ParseError("too-large")
+    beyond `limit` bytes or, past a megabyte, beyond `ratio` times the size on the wire.
+    """
+    names = [name.strip().lower() for name in encodings.split(",")]
+    layers = [name for name in reversed(names) if name not in {"", "identity", "none"}]
+    problems: list[str] = []
+    size = body.stat().st_size if isinstance(body, Path) else len(body)
+    if len(layers) > MAX_LAYERS:
+        raise ParseError("encoding", f"{len(layers)} layers")
+    unknown = next((name for name in layers if name not in _LAYERS), None)
+    if unknown is not None:
+        problems.append(f"unknown Content-Encoding {unknown[:40]!r}")
+        layers = []
+    if not layers or not size:
+        if size > limit:
+            raise ParseError("too-large", f"{size} bytes, {limit} allowed")
+        return (body.read_bytes() if isinstance(body, Path) else body), problems
+    allowed = min(limit, max(FREE, int(size * ratio)))
+    stream = _chunks(body)
+    for layer in layers:
+        stream = _capped(_LAYERS[layer](stream, problems), allowed)
+    return b"".join(stream), problems
+
+
+def _chunks(body: bytes | Path) -> Iterator[bytes]:
+    if isinstance(body, bytes):
+        yield from (body[start : start + STEP] for start in range(0, len(body), STEP))
+        return
+    with body.open("rb") as file:
+        while chunk := file.read(STEP):
+            yield chunk
+
+
+def _capped(pieces: Iterable[bytes], allowed: int) -> Iterator[bytes]:
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > allowed:
+            raise ParseError("too-large", f"more than {allowed} bytes when decompressed")
+        yield piece
+
+
+def _gzip(chunks: Iterable[bytes], problems: list[str]) -> Iterator[bytes]:
+    return _inflate(chunks, problems, "gzip", lambda _: zlib.decompressobj(31))
+
+
+def _deflate(chunks: Iterable[bytes], problems: list[str]) -> Iterator[bytes]:
+    # RFC 9110 means zlib's format; some servers send raw deflate. The first bytes tell.
+    def make(first: bytes) -> Any:
+        wrapped = len(first) > 1 and first[0] & 15 == 8 and (first[0] << 8 | first[1]) % 31 == 0
+        return zlib.decompressobj(15 if wrapped else -15)
+
+    return _inflate(chunks, problems, "deflate", make)
+
+
+def _inflate(
+    chunks: Iterable[bytes], problems: list[str], name: str, make: Callable[[bytes], Any]
+) -> Iterator[bytes]:
+    state: Any = None
+    came = False
+    for chunk in chunks:
+        rest = chunk
+        while rest:
+            if state is None:
+                state = make(rest)
+            try:
+                piece = state.decompress(rest, STEP)
+            except zlib.error:
+                yield from _broken(name, chunk if not came else b"", problems, came, chunks)
+                return
+            if piece:
+                came = True
+                yield piece
+            rest = state.unconsumed_tail
+            if state.eof:
+                rest = state.unused_data
+                if name != "gzip" or not rest.startswith(b"\x1f\x8b"):
+                    return  # trailing garbage, or nothing
+                state = None
+    if state is not None and not state.eof:
+        problems.append(f"{name} stream breaks off")
+        if piece := state.flush(STEP):
+            yield piece
+
+
+def _brotli(chunks: Iterable[bytes], problems: list[str]) -> Iterator[bytes]:
+    state = brotli.Decompressor()
+    came = False
+    for chunk in chunks:
+        if state.is_finished():
+            return
+        rest = chunk
+        while True:
+            try:
+                piece = state.process(rest, output_buffer_limit=STEP)
+            except brotli.error:
+                yield from _broken("br", chunk if not came else b"", problems, came, chunks)
+                return
+            rest = b""
+            if piece:
+                came = True
+                yield piece
+            if state.is_finished() or state.can_accept_more_data():
+                break
+    if not state.is_finished():
+        problems.append("br stream breaks off")
+
+
+def _zstd(chunks: Iterable[bytes], problems: list[str]) -> Iterator[bytes]:
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+    state = zstd.ZstdDecompressor(options=options)
+    came = False
+    for chunk in chunks:
+        rest = chunk
+        while rest or not state.needs_input:
+            if state.eof:
+                rest = state.unused_data
+                if not rest:
+                    break
+                state = zstd.ZstdDecompressor(options=options)
+            try:
+                piece = state.decompress(rest, STEP)
+            except zstd.ZstdError:
+                yield from _broken("zstd", chunk if not came else b"", problems, came, chunks)
+                return
+            rest = b""
+            if piece:
+                came = True
+                yield piece
+            elif state.needs_input:
+                break
+    if not state.eof:
+        problems.append("zstd stream breaks off")
+
+
+def _broken(
+    name: str, first: bytes, problems: list[str], came: bool, chunks: Iterable[bytes]
+) -> Iterator[bytes]:
+    """What is left of a stream that its decoder refuses: as it is, when nothing was decoded yet."""
+    if came:
+        problems.append(f"{name} stream is broken")
+        return
+    problems.append(f"said to be {name}, but is not")
+    yield first
+    yield from chunks
+
+
+_LAYERS: Final = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}
+
+# ── charset ──────────────────────────────────────────────────────────────────────────────────
+
+_BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
+_COMMENT: Final = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
+
+
+def to_text(body: bytes, http_charset: str) -> tuple[str, str, str]:
+    """Text, charset and where that came from, in the WHATWG order: BOM, HTTP, meta, detector."""
+    for bom, name in _BOMS:
+        if body.startswith(bom):
+            return body[len(bom) :].decode(name, "replace"), name.replace("16-", "16"), "bom"
+    encoding = webencodings.lookup(http_charset) if http_charset else None
+    if encoding is not None:
+        return _decode(body, encoding), encoding.name, "http"
+    encoding = _declared(body)
+    if encoding is not None:
+        return _decode(body, encoding), encoding.name, "meta"
+    try:
+        return body.decode("utf-8"), "utf-8", "detected"
+    except UnicodeDecodeError:
+        encoding = _detected(body)
+    if encoding is not None:
+        return _decode(body, encoding), encoding.name, "detected"
+    return body.decode("cp1252", "replace"), "windows-1252", "default"
+
+
+def _decode(body: bytes, encoding: Any) -> str:
+    if encoding.name == "utf-8":
+        return body.decode("utf-8", "replace")
+    return str(encoding.codec_info.decode(body, "replace")[0])
+
+
+def _declared(body: bytes) -> Any:
+    """The encoding a `<meta>` in the first kilobyte names; UTF-16 there is a lie for UTF-8."""
+    head = body[:PRESCAN]
+    if b"charset" not in head.lower():
+        return None
+    from bs4.dammit import EncodingDetector  # noqa: PLC0415 - 0.1 s, once a process, few pages
+
+    label = EncodingDetector.find_declared_encoding(_COMMENT.sub(b"", head), is_html=True)
+    encoding = webencodings.lookup(label.strip()) if label else None
+    if encoding is not None and encoding.name.startswith("utf-16"):
+        return webencodings.UTF8
+    return encoding
+
+
+def _detected(body: bytes) -> Any:
+    from charset_normalizer import from_bytes  # noqa: PLC0415 - 50 ms, once a process, few pages
+
+    best = from_bytes(body[:SAMPLE]).best()
+    return webencodings.lookup(best.encoding.replace("_", "-")) if best is not None else None

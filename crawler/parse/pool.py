@@ -1,0 +1,303 @@
+"""The parse processes: pages go out in batches, extracts come back, poison stays alone.
+
+One page a task would cost 117 µs of the loop's CPU, eight a task 24 (measured). A batch is what
+waits at the moment: one page when idle, up to a megabyte under load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
+from pathlib import Path
+from types import ModuleType
+from typing import Final, Self, TypeAlias
+
+from crawler.config import ParseConfig
+from crawler.errors import ParseError
+from crawler.model import Extract, Page
+from crawler.parse import child
+from crawler.parse.read import ReaderRules
+
+SLACK: Final = 5.0
+"""Seconds that a batch may take beyond all its pages' deadlines before its processes are killed."""
+
+MALLOC: Final = {
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+    "MALLOC_TOP_PAD_": "16777216",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+}
+"""glibc gives the heap back after each page otherwise: 50 % of the time on small pages."""
+
+Waiting: TypeAlias = tuple[Page, asyncio.Future[Extract]]
+
+
+class ParsePool:
+    """Implements `protocols.Parser`. Cancelling a `read` wastes its page's work, nothing more."""
+
+    def __init__(self, rules: ReaderRules, config: ParseConfig) -> None:
+        self._rules = rules
+        self._config = config
+        self._width = config.processes or usable_cpus()
+        self._waiting: deque[Waiting] = deque()
+        self._suspects: deque[Waiting] = deque()
+        self._crew: _Crew
+        self._retired: set[_Crew] = set()
+        self._detective: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._crew = _Crew(self._rules, self._width)
+        await self._crew.ready()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closed = True
+        if self._detective is not None:
+            self._detective.cancel()
+            await asyncio.wait([self._detective])
+        for crew in [self._crew, *self._retired]:
+            await crew.close()
+        for waiting in [*self._waiting, *self._suspects]:
+            waiting[1].cancel()
+
+    async def read(self, page: Page) -> Extract:
+        """What stands on the page. Raises ParseError for this page alone."""
+        answer: asyncio.Future[Extract] = self._loop.create_future()
+        self._waiting.append((page, answer))
+        self._pump()
+        return await answer
+
+    @property
+    def backlog(self) -> int:
+        """Pages waiting for a process."""
+        return len(self._waiting) + len(self._suspects)
+
+    # ── batches ──────────────────────────────────────────────────────────────────────────────
+
+    def _pump(self) -> None:
+        """Send batches while a process is free; one more than there are keeps them busy."""
+        while self._waiting and self._crew.in_flight <= self._width and not self._closed:
+            batch = self._batch()
+            if not batch:
+                return
+            crew = self._crew
+            try:
+                future = crew.submit(batch)
+            except BrokenProcessPool:
+                self._waiting.extendleft(reversed(batch))
+                self._replace(crew)
+                continue
+            clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, crew.kill)
+            future.add_done_callback(
+                lambda done, batch=batch, crew=crew, clock=clock: self._from_thread(  # type: ignore[misc]
+                    batch, crew, clock, done
+                )
+            )
+            if self._config.recycle_pages and crew.pages >= self._config.recycle_pages:
+                self._replace(crew)
+
+    def _batch(self) -> list[Waiting]:
+        """What waits, shared out among the processes so that none idles while another has all."""
+        share = max(1, -(-len(self._waiting) // (self._width + 1)))
+        most = min(self._config.batch_pages, share)
+        batch: list[Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < most and size < self._config.batch_bytes:
+            page, answer = waiting = self._waiting.popleft()
+            if answer.done():  # cancelled
+                continue
+            batch.append(waiting)
+            size += page.bytes_wire
+        return batch
+
+    def _from_thread(
+        self,
+        batch: list[Waiting],
+        crew: _Crew,
+        clock: asyncio.TimerHandle,
+        done: Future[list[child.Result]],
+    ) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._landed, batch, crew, clock, done)
+
+    def _landed(
+        self,
+        batch: list[Waiting],
+        crew: _Crew,
+        clock: asyncio.TimerHandle,
+        done: Future[list[child.Result]],
+    ) -> None:
+        clock.cancel()
+        crew.in_flight -= 1
+        if crew in self._retired and not crew.in_flight:
+            self._retired.discard(crew)
+            crew.retire()
+        if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
+            # One process died and took the whole pool's work with it: each page is a suspect.
+            self._suspects.extend(batch)
+            self._replace(crew)
+            self._investigate()
+        elif (error := done.exception()) is not None:
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(error)
+        else:
+            for (_, answer), result in zip(batch, done.result(), strict=True):
+                _give(answer, result)
+        self._pump()
+
+    def _replace(self, crew: _Crew) -> None:
+        if crew is not self._crew or self._closed:
+            return
+        self._crew = _Crew(self._rules, self._width)
+        if crew.in_flight:
+            self._retired.add(crew)
+        else:
+            crew.retire()
+
+    # ── poison ───────────────────────────────────────────────────────────────────────────────
+
+    def _investigate(self) -> None:
+        if (self._detective is None or self._detective.done()) and not self._closed:
+            self._detective = self._loop.create_task(self._try_one_by_one(), name="parse suspects")
+
+    async def _try_one_by_one(self) -> None:
+        """Read the suspects again, each alone in a process: only the guilty one fails."""
+        cell: _Crew | None = None
+        try:
+            while self._suspects:
+                page, answer = self._suspects.popleft()
+                if answer.done():
+                    continue
+                cell = cell or _Crew(self._rules, 1)
+                began = time.monotonic()
+                clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
+                try:
+                    (result,) = await asyncio.wrap_future(cell.submit([(page, answer)]))
+                    _give(answer, result)
+                except BrokenProcessPool:
+                    late = time.monotonic() - began >= self._config.deadline
+                    _give(answer, ParseError("deadline" if late else "crash"))
+                    await cell.close()
+                    cell = None
+                finally:
+                    clock.cancel()
+        finally:
+            if cell is not None:
+                await cell.close()
+
+    def __repr__(self) -> str:
+        return f"<ParsePool {self._width} processes, {self.backlog} waiting>"
+
+
+class _Crew:
+    """One executor and what is known of it."""
+
+    def __init__(self, rules: ReaderRules, width: int) -> None:
+        self.in_flight = 0
+        self.pages = 0
+        with _fork_server(), _main_hidden():
+            self._executor = ProcessPoolExecutor(
+                width,
+                mp_context=multiprocessing.get_context("forkserver"),
+                initializer=child.start,
+                initargs=(rules,),
+            )
+            # A process starts when a task finds none idle: as many tasks as there are processes.
+            self._signs = [self._executor.submit(child.ready) for _ in range(width)]
+
+    async def ready(self) -> None:
+        """Raises ParseError when the processes cannot be started."""
+        try:
+            await asyncio.gather(*map(asyncio.wrap_future, self._signs))
+        except BrokenProcessPool as error:
+            raise ParseError("start", "the parse processes end as soon as they start") from error
+
+    def submit(self, batch: list[Waiting]) -> Future[list[child.Result]]:
+        tasks: list[child.Task] = [(page.link, page.headers, page.body) for page, _ in batch]
+        future = self._executor.submit(child.read_batch, tasks)
+        self.in_flight += 1
+        self.pages += len(batch)
+        return future
+
+    def kill(self) -> None:
+        """End the processes, whatever they do: the executor breaks and its batches are suspects."""
+        # Nothing public names an executor's processes.
+        for process in list((self._executor._processes or {}).values()):  # noqa: SLF001
+            process.kill()
+
+    def retire(self) -> None:
+        """Let go of idle processes; returns at once."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def close(self) -> None:
+        """End the processes: gently when idle, at once when not."""
+        if self.in_flight:
+            self.kill()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        try:
+            async with asyncio.timeout(SLACK):
+                await asyncio.to_thread(self._executor.shutdown, wait=True)
+        except TimeoutError:
+            self.kill()
+
+
+def _give(answer: asyncio.Future[Extract], result: child.Result) -> None:
+    if answer.done():
+        return
+    if isinstance(result, ParseError):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)
+
+
+@contextlib.contextmanager
+def _fork_server() -> Iterator[None]:
+    """See that the fork server runs, with our modules loaded and glibc told to keep its heap."""
+    before = {name: os.environ.get(name) for name in MALLOC}
+    os.environ.update(MALLOC)
+    try:
+        forkserver.set_forkserver_preload(["crawler.parse.child"])
+        with _main_hidden():
+            forkserver.ensure_running()
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Start processes that do not import the user's script: a script without a `__main__` guard
+    would start a crawl in each of them, and a notebook has no script at all.
+    """
+    main = sys.modules.get("__main__")
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        if main is not None:
+            sys.modules["__main__"] = main
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, and what its container allows (cgroup v2)."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        if quota != "max":
+            cpus = min(cpus, max(1, round(int(quota) / int(period))))
+    return cpus

@@ -1,0 +1,177 @@
+"""A page read in one piece: decoded, measured, its links judged. Runs in a parse process."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from crawler.config import FetchConfig, ParseConfig, ScopeConfig
+from crawler.model import Extract, Found, Kind, Link
+from crawler.parse.decode import decompress, to_text
+from crawler.parse.html import Raw, read_html
+from crawler.parse.plugins import Parsed, Plugin, load_plugins
+from crawler.scope import Scope
+from crawler.urls import Urls, fingerprint, host_key
+
+HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+_UNSURE: Final = frozenset({"", "text/plain", "application/octet-stream", "unknown/unknown"})
+_HTML_STARTS: Final = (
+    b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font",
+    b"<table", b"<a", b"<style", b"<title", b"<b", b"<body", b"<br", b"<p", b"<!--",
+)  # fmt: skip
+
+ROBOTS_BYTES: Final = 512 * 1024
+JOINED: Final = 1 << 14
+"""Links whose canonical form and verdict a process remembers: a site's pages share their menus."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRules:
+    """What a parse process needs to know; pickled once, when it starts."""
+
+    urls: Urls
+    scope: Scope
+    limits: ScopeConfig
+    parse: ParseConfig
+    fetch: FetchConfig
+    keep_body: bool = False
+
+
+class Reader:
+    """Reads pages, one after another."""
+
+    def __init__(self, rules: ReaderRules) -> None:
+        self._rules = rules
+        self._plugins: tuple[Plugin, ...] = load_plugins(rules.parse.plugins)
+        self._found = lru_cache(JOINED)(self._judged)
+
+    def read(self, link: Link, headers: Sequence[tuple[str, str]], body: bytes | Path) -> Extract:
+        """Raises ParseError when the body is beyond its limits."""
+        began = time.perf_counter()
+        fetch = self._rules.fetch
+        values = _values(headers)
+        plain, problems = decompress(
+            body,
+            values.get("content-encoding", ""),
+            limit=fetch.max_body,
+            ratio=fetch.max_ratio,
+        )
+        mime, charset = _content_type(values.get("content-type", ""), plain)
+        robots = _robots_tokens(values.get("x-robots-tag", ""))
+        digest = f"sha256:{hashlib.sha256(plain).hexdigest()}"
+        if link.kind is Kind.ROBOTS:
+            return Extract(
+                mime=mime, bytes_body=len(plain), digest=digest, body=plain[:ROBOTS_BYTES]
+            )
+        kept = plain if self._rules.keep_body else None
+        if mime not in HTML:
+            return Extract(
+                mime=mime,
+                charset=charset,
+                charset_source="http" if charset else "",
+                bytes_body=len(plain),
+                digest=digest,
+                robots=robots,
+                problems=tuple(problems),
+                parse_ms=(time.perf_counter() - began) * 1000,
+                body=kept,
+            )
+        text, charset, source = to_text(plain, charset)
+        raw = read_html(text, forms=self._rules.limits.forms)
+        base = self._join(link.url, raw.base) or link.url if raw.base else link.url
+        found = self._links(base, raw, link.depth + 1, problems)
+        records: tuple[dict[str, Any], ...] = ()
+        if self._plugins:
+            parsed = Parsed(link.url, text, raw.title, raw.text, tuple(one[0] for one in found))
+            records = tuple(
+                record for plugin in self._plugins for record in plugin.run(parsed, problems)
+            )
+        return Extract(
+            found=found,
+            mime=mime,
+            charset=charset,
+            charset_source=source,
+            bytes_body=len(plain),
+            digest=digest,
+            title=raw.title,
+            description=raw.description,
+            canonical=self._join(base, raw.canonical) if raw.canonical else None,
+            lang=raw.lang,
+            hreflang=tuple(
+                (language, url)
+                for language, href in raw.hreflang[:100]
+                if (url := self._join(base, href)) is not None
+            ),
+            text_length=len(raw.text),
+            robots=robots + tuple(raw.robots[:20]),
+            records=records,
+            problems=tuple(problems[:20]),
+            parse_ms=(time.perf_counter() - began) * 1000,
+            body=kept,
+        )
+
+    def _links(self, base: str, raw: Raw, depth: int, problems: list[str]) -> tuple[Found, ...]:
+        """The page's links, canonical, judged, each once; the first kind that is admitted wins."""
+        folder = base[: base.rindex("/") + 1] if "?" not in base else base
+        by_url: dict[str, Found] = {}
+        limit = self._rules.limits.max_links
+        for number, (href, kind) in enumerate(raw.links):
+            if number >= limit:
+                problems.append(f"{len(raw.links)} links, the first {limit} taken")
+                break
+            # Most hrefs mean the same on every page of a folder: worth remembering.
+            same_in_folder = href[:1] not in {"", "?", "#"}
+            found = self._found(folder if same_in_folder else base, href, kind, depth)
+            if found is not None:
+                known = by_url.get(found[0])
+                if known is None or (known[4] and not found[4]):
+                    by_url[found[0]] = found
+        return tuple(by_url.values())
+
+    def _judged(self, base: str, href: str, kind: str, depth: int) -> Found | None:
+        url = self._join(base, href)
+        if url is None:
+            return None
+        host = host_key(url)
+        reason = self._rules.scope.judge(url, host, depth, kind)
+        return url, host, fingerprint(url, host), kind, reason
+
+    @property
+    def _join(self) -> Callable[[str, str], str | None]:
+        return self._rules.urls.join
+
+
+def _values(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Headers by lower-case name; repeats joined by commas (RFC 9110 §5.3)."""
+    values: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        values[key] = f"{values[key]}, {value}" if key in values else value
+    return values
+
+
+def _content_type(value: str, body: bytes) -> tuple[str, str]:
+    """Essence and charset. What says nothing or little is looked at (WHATWG MIME Sniffing, §7)."""
+    essence, _, parameters = value.partition(";")
+    mime = essence.strip().lower()
+    charset = ""
+    for parameter in parameters.split(";"):
+        name, _, label = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = label.strip().strip("\"'")
+            break
+    if mime in _UNSURE or "/" not in mime:
+        head = body[:512].lstrip(b"\xef\xbb\xbf \t\n\r\f").lower()
+        if head.startswith(_HTML_STARTS):
+            return "text/html", charset
+    return mime, charset
+
+
+def _robots_tokens(value: str) -> tuple[str, ...]:
+    """The directives of X-Robots-Tag, lower-case."""
+    return tuple(token for token in value.lower().replace(",", " ").split() if token)[:20]

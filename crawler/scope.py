@@ -1,0 +1,115 @@
+"""Which links belong to a crawl. Pure and picklable: links are judged where they are found.
+
+`judge` answers with nothing (admitted) or one of these reasons, named as browsertrix names them:
+
+    kind             a kind of link this crawl does not follow (an image, a form …)
+    tooLong          longer than `max_url` characters
+    tooDeep          more than `max_depth` clicks from a seed
+    outOfScope       not on the seeds' page, path, host or domain
+    notIncluded      matches none of `include`
+    excluded         matches one of `exclude`
+    trap:segments    more than `max_segments` path segments
+    trap:repeats     one path segment more than `max_repeats` times in the path
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from crawler.config import ScopeConfig
+from crawler.errors import ConfigError
+from crawler.urls import host_key, registered_domain
+
+
+class Scope:
+    """The rules of one crawl and its seeds, compiled."""
+
+    def __init__(self, rules: ScopeConfig, seeds: Sequence[str]) -> None:
+        self._rules = rules
+        self._seeds = tuple(seeds)
+        self._include = [_compile("include", pattern) for pattern in rules.include]
+        self._exclude = [_compile("exclude", pattern) for pattern in rules.exclude]
+        self._follow = frozenset(rules.follow)
+        self._pages = frozenset(_without_scheme(seed) for seed in seeds)
+        self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
+        self._hosts = frozenset(host_key(seed) for seed in seeds)
+        self._domains = frozenset(registered_domain(host) for host in self._hosts)
+        self._depth = float("inf") if rules.max_depth is None else rules.max_depth
+        insides: dict[str, Callable[[str, str], bool]] = {
+            "page": lambda url, _: _without_scheme(url) in self._pages,
+            "prefix": lambda url, _: _without_scheme(url).startswith(self._prefixes),
+            "host": lambda _, host: host in self._hosts,
+            "domain": lambda _, host: registered_domain(host) in self._domains,
+            "any": lambda _url, _host: True,
+        }
+        self._inside = insides[rules.scope]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Scope, (self._rules, self._seeds)
+
+    def judge(self, url: str, host: str, depth: int, kind: str) -> str:
+        """Nothing when the link is admitted, else the reason why not."""
+        rules = self._rules
+        if kind not in self._follow:
+            return "kind"
+        if len(url) > rules.max_url:
+            return "tooLong"
+        if not self._inside(url, host):
+            return "outOfScope"
+        if depth > self._depth:
+            return "tooDeep"
+        if self._include and not any(pattern.search(url) for pattern in self._include):
+            return "notIncluded"
+        if any(pattern.search(url) for pattern in self._exclude):
+            return "excluded"
+        return self._trap(url)
+
+    def explain(self, url: str, host: str, depth: int, kind: str) -> str:
+        """The verdict in a sentence, with the rule that gave it."""
+        reason = self.judge(url, host, depth, kind)
+        say = partial(str.format, url=url, host=host, depth=depth, kind=kind, rules=self._rules)
+        if reason == "excluded":
+            pattern = next(p for p in self._exclude if p.search(url))
+            return f"excluded by the pattern {pattern.pattern!r}"
+        return say(_SENTENCES[reason])
+
+    def _trap(self, url: str) -> str:
+        segments = url.count("/") - 2
+        if segments > self._rules.max_segments:
+            return "trap:segments"
+        if segments > self._rules.max_repeats:
+            path = url.split("/", 3)[3].partition("?")[0]
+            most = Counter(part for part in path.split("/") if part).most_common(1)
+            if most and most[0][1] > self._rules.max_repeats:
+                return "trap:repeats"
+        return ""
+
+
+_SENTENCES = {
+    "": "admitted by scope {rules.scope!r}",
+    "kind": "links of kind {kind!r} are not followed (scope.follow = {rules.follow})",
+    "tooLong": "longer than scope.max_url = {rules.max_url} characters",
+    "outOfScope": "{host} is outside scope {rules.scope!r} of the seeds",
+    "tooDeep": "depth {depth} is beyond scope.max_depth = {rules.max_depth}",
+    "notIncluded": "matches none of scope.include = {rules.include}",
+    "trap:segments": "more than scope.max_segments = {rules.max_segments} path segments",
+    "trap:repeats": "a path segment stands there more than {rules.max_repeats} times",
+}
+
+
+def _without_scheme(url: str) -> str:
+    return url.split("://", 1)[1]
+
+
+def _compile(key: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"scope.{key}: {pattern!r} is not a regular expression: {error.msg} "
+            f"at position {error.pos}"
+        ) from error

@@ -1,0 +1,101 @@
+"""The bodies themselves, one file a page, under paths that cannot leave their folder.
+
+A file is written under a temporary name and renamed, keyed by its URL, so writing twice is the same
+as once and no mark is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from crawler.errors import SinkError
+from crawler.model import Kind, Visit
+
+MAX_NAME = 100
+"""Characters kept of one path segment; file systems end at 255 bytes."""
+
+MAX_FOLDERS = 12
+"""Folders kept of a deep path; the hash tells the rest apart."""
+
+HTML = frozenset({"text/html", "application/xhtml+xml"})
+
+_ODD = re.compile(r"[^a-z0-9_.~+=@,-]")
+
+
+def path_for(url: str, mime: str) -> str:
+    """The relative path of a page's body: readable folders, and a name that only this URL has.
+
+    `https://example.com/Docs/a.html?x=1` → `example.com/docs/a.html.5ad3…9c.html`: every part is
+    lower-cased ASCII without leading dots, so nothing escapes the folder, no name is a device, no
+    two URLs meet on a file system that folds case or Unicode; the 80 bits of SHA-256 keep apart
+    what that makes alike.
+    """
+    parts = urlsplit(url)
+    digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    *folders, leaf = [_tame(part) for part in parts.path.split("/")[1:]] or [""]
+    names = [_tame(parts.netloc), *(f"{name}_" for name in folders[:MAX_FOLDERS] if name)]
+    suffix = ".html" if mime in HTML else Path(leaf).suffix or ".bin"
+    return "/".join([*names, f"{leaf or 'index'}.{digest}{suffix}"])
+
+
+def _tame(part: str) -> str:
+    """One path segment as a harmless name; may be empty. Devices (con, nul) get a tail above."""
+    return _ODD.sub("_", part.lower())[:MAX_NAME].strip(".")
+
+
+class Files:
+    """Implements `protocols.Sink`; needs the parse processes to send the decoded body back."""
+
+    name = "files"
+
+    def __init__(self, folder: Path, *, every: bool, durable: str = "process") -> None:
+        self._folder = folder
+        self._every = every
+        self._fsync = durable == "power"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def append(self, visits: Sequence[Visit]) -> int:
+        bodies = [
+            (path_for(visit.link.url, visit.extract.mime), visit.extract.body)
+            for visit in visits
+            if visit.extract is not None
+            and visit.extract.body is not None
+            and visit.link.kind is not Kind.ROBOTS
+            and (self._every or visit.extract.mime in HTML)
+        ]
+        if bodies:
+            try:
+                await asyncio.to_thread(self._write, bodies)
+            except OSError as error:
+                raise SinkError(f"{error.filename or self._folder}: {error.strerror}") from error
+        return 0
+
+    async def cut(self, mark: int) -> None:
+        """Nothing to cut: a file that is written again is the same file."""
+
+    def _write(self, bodies: Sequence[tuple[str, bytes]]) -> None:
+        for relative, body in bodies:
+            path = self._folder / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.part")
+            try:
+                with temporary.open("wb") as file:
+                    file.write(body)
+                    if self._fsync:
+                        file.flush()
+                        os.fsync(file.fileno())
+                temporary.replace(path)
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise

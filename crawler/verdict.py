@@ -1,0 +1,90 @@
+"""What an answer, or the lack of one, means for a link. Pure: out comes a Visit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from crawler.config import FetchConfig, PaceConfig
+from crawler.errors import FetchError, Unresolved
+from crawler.model import Extract, Found, Link, Outcome, Page, Visit
+from crawler.retry import Retry, parse_retry_after
+from crawler.scope import Scope
+from crawler.urls import Urls, fingerprint, host_key
+
+SLOW_DOWN = frozenset({429, 503})
+"""Statuses that speak for the whole host: its other links wait too."""
+
+
+class Verdict:
+    """Decides done, moved, unchanged, again or failed, by the rules of one crawl."""
+
+    def __init__(
+        self,
+        urls: Urls,
+        scope: Scope,
+        retry: Retry,
+        *,
+        fetch: FetchConfig,
+        pace: PaceConfig,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._urls = urls
+        self._scope = scope
+        self._retry = retry
+        self._max_redirects = fetch.max_redirects
+        self._max_retry_after = pace.max_retry_after
+        self._clock = clock
+
+    def on_error(self, link: Link, error: FetchError) -> Visit:
+        """The fetch failed on the road."""
+        reason = f"{error.reason}:{error.detail}" if error.detail else error.reason
+        wait = None
+        if self._retry.worth(error):
+            limit = 1 if isinstance(error, Unresolved) else None
+            wait = self._retry.wait(link.attempt, retry_after=error.retry_after, limit=limit)
+        if wait is None:
+            return Visit(link, Outcome.FAILED, reason=reason)
+        return Visit(link, Outcome.RETRY, reason=reason, retry_in=wait)
+
+    def on_answer(self, link: Link, page: Page) -> Visit:
+        """The server answered. DONE means: to be read."""
+        status = page.status
+        if page.location is not None:
+            return self._moved(link, page, page.location)
+        if status == 304:
+            return Visit(link, Outcome.UNCHANGED, page)
+        if status < 300:
+            return Visit(link, Outcome.DONE, page)
+        reason = f"status:{status}"
+        if not self._retry.worth_status(status):
+            return Visit(link, Outcome.FAILED, page, reason=reason)
+        asked = parse_retry_after(page.header("retry-after"), self._clock())
+        if asked is not None:
+            asked = min(asked, self._max_retry_after)
+        wait = self._retry.wait(link.attempt, retry_after=asked)
+        rest = (asked or wait or 0.0) if status in SLOW_DOWN else 0.0
+        if wait is None:
+            return Visit(link, Outcome.FAILED, page, reason=reason, rest=rest)
+        return Visit(link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest)
+
+    def on_read(self, visit: Visit, extract: Extract) -> Visit:
+        """The page was read: its links are entered with it."""
+        return Visit(visit.link, Outcome.DONE, visit.page, extract, extract.found)
+
+    def _moved(self, link: Link, page: Page, location: str) -> Visit:
+        """A redirect is a link: deduplicated and in scope like any other, bounded in number."""
+        target = self._urls.canonical(location)
+        if target is None:
+            return Visit(link, Outcome.FAILED, page, reason="redirect:not a http address")
+        if link.hops >= self._max_redirects:
+            return Visit(link, Outcome.FAILED, page, reason="redirect:too many")
+        found = self.judged(target, link.depth, link.kind)
+        reason = f"redirectToExcluded:{found[4]}" if found[4] else ""
+        return Visit(link, Outcome.MOVED, page, found=(found,), reason=reason)
+
+    def judged(self, url: str, depth: int, kind: str) -> Found:
+        """A canonical URL as a link to enter, with scope's reason where it refuses."""
+        host = host_key(url)
+        reason = self._scope.judge(url, host, depth, kind)
+        return url, host, fingerprint(url, host), kind, reason
