@@ -35,9 +35,10 @@ from crawler.scope import Scope
 from crawler.settings import dump_toml
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
-from crawler.tally import Tally
+from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
 from crawler.verdict import Verdict
+from crawler.watch import Watch
 
 Mode = Literal["new", "fresh", "resume"]
 
@@ -109,6 +110,17 @@ async def open_crawl(
             urls=urls,
         )
         await frontier.add([verdict.judged(url, 0, Kind.PAGE) for url in seeds])
+        tally = Tally()
+
+        def look(gauges: Gauges) -> None:
+            gauges.queued = frontier.pending
+            gauges.in_flight = fetcher.busy
+            gauges.parsing = parser.backlog
+            gauges.ledger_seconds = ledger.seconds
+            gauges.slots = config.limits.concurrency
+            gauges.processes = parser.width
+
+        await stack.enter_async_context(Watch(tally, look))
         yield Crawl(
             frontier,
             gate,
@@ -117,7 +129,7 @@ async def open_crawl(
             ledger,
             verdict=verdict,
             limits=config.limits,
-            tally=Tally(),
+            tally=tally,
         )
 
 

@@ -75,8 +75,6 @@ class Gauges(msgspec.Struct):
     queued: int = 0
     in_flight: int = 0  # open exchanges
     parsing: int = 0  # pages waiting for or in a parse process
-    workers: int = 0  # links in hand
-    hosts_waiting: int = 0  # hosts with links that rest at the moment
     lag_ms: float = 0.0  # how late the loop woke
     lag_max_ms: float = 0.0
     loop_cpu: float = 0.0  # CPU seconds of this process
@@ -115,6 +113,7 @@ class Tally:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = clock()
+        self.cpu_before = time.process_time()
         self._recent: deque[tuple[float, int]] = deque()
         self.gauges = Gauges()
         self.visits = 0

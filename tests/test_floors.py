@@ -13,7 +13,7 @@ FLOORS = {
     0: {"model", "errors"},
     1: {"urls", "config", "scope", "robots", "pace", "retry", "settings"},
     2: {"protocols", "tally", "verdict"},
-    3: {"gate", "ledger"},
+    3: {"gate", "ledger", "watch"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks"},
     5: {"build"},
     6: {"library", "cli", "service", "bench", "__main__"},

@@ -79,6 +79,7 @@ class HttpFetcher:
         self._guard = guard
         self._accept = accept
         self._session: aiohttp.ClientSession | None = None
+        self._busy = 0
         self._silence = max(rules.first_byte_timeout, rules.idle_timeout)
 
     async def __aenter__(self) -> Self:
@@ -110,28 +111,37 @@ class HttpFetcher:
         assert self._session is not None
         await self._session.close()
 
+    @property
+    def busy(self) -> int:
+        """Exchanges under way."""
+        return self._busy
+
     async def fetch(self, link: Link) -> Page:
         """One exchange. Raises FetchError; OSError when the spool's disk is full."""
         asked = time.monotonic()
         async with self._slots:
-            waited = time.monotonic() - asked
+            self._busy += 1
             try:
-                return await self._exchange(link, waited)
-            except _NothingCame as first:
-                if first.error.__class__ is not Unreachable:
-                    raise first.error from first.__cause__
-            try:
-                async for attempt in AsyncRetrying(
-                    retry=retry_if_exception_type(_NothingCame),
-                    stop=stop_after_attempt(QUICK_TRIES - 1),
-                    wait=wait_random_exponential(multiplier=0.1, max=0.5),
-                    reraise=True,
-                ):
-                    with attempt:
-                        return await self._exchange(link, waited)
-            except _NothingCame as last:
-                raise last.error from last.__cause__
-        raise AssertionError("unreachable")
+                return await self._try(link, time.monotonic() - asked)
+            finally:
+                self._busy -= 1
+
+    async def _try(self, link: Link, waited: float) -> Page:
+        try:
+            return await self._exchange(link, waited)
+        except _NothingCame as first:
+            if first.error.__class__ is not Unreachable:
+                raise first.error from first.__cause__
+        again = AsyncRetrying(  # costs 30 µs, so only once something failed
+            retry=retry_if_exception_type(_NothingCame),
+            stop=stop_after_attempt(QUICK_TRIES - 1),
+            wait=wait_random_exponential(multiplier=0.1, max=0.5),
+            reraise=True,
+        )
+        try:
+            return await again(self._exchange, link, waited)
+        except _NothingCame as last:
+            raise last.error from last.__cause__
 
     async def _exchange(self, link: Link, waited: float) -> Page:
         assert self._session is not None

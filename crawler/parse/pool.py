@@ -46,7 +46,7 @@ class ParsePool:
     def __init__(self, rules: ReaderRules, config: ParseConfig) -> None:
         self._rules = rules
         self._config = config
-        self._width = config.processes or usable_cpus()
+        self.width = config.processes or usable_cpus()
         self._waiting: deque[Waiting] = deque()
         self._suspects: deque[Waiting] = deque()
         self._crew: _Crew
@@ -56,7 +56,7 @@ class ParsePool:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._crew = _Crew(self._rules, self._width)
+        self._crew = _Crew(self._rules, self.width)
         await self._crew.ready()
         return self
 
@@ -86,7 +86,7 @@ class ParsePool:
 
     def _pump(self) -> None:
         """Send batches while a process is free; one more than there are keeps them busy."""
-        while self._waiting and self._crew.in_flight <= self._width and not self._closed:
+        while self._waiting and self._crew.in_flight <= self.width and not self._closed:
             batch = self._batch()
             if not batch:
                 return
@@ -108,7 +108,7 @@ class ParsePool:
 
     def _batch(self) -> list[Waiting]:
         """What waits, shared out among the processes so that none idles while another has all."""
-        share = max(1, -(-len(self._waiting) // (self._width + 1)))
+        share = max(1, -(-len(self._waiting) // (self.width + 1)))
         most = min(self._config.batch_pages, share)
         batch: list[Waiting] = []
         size = 0
@@ -159,7 +159,7 @@ class ParsePool:
     def _replace(self, crew: _Crew) -> None:
         if crew is not self._crew or self._closed:
             return
-        self._crew = _Crew(self._rules, self._width)
+        self._crew = _Crew(self._rules, self.width)
         if crew.in_flight:
             self._retired.add(crew)
         else:
@@ -197,7 +197,7 @@ class ParsePool:
                 await cell.close()
 
     def __repr__(self) -> str:
-        return f"<ParsePool {self._width} processes, {self.backlog} waiting>"
+        return f"<ParsePool {self.width} processes, {self.backlog} waiting>"
 
 
 class _Crew:

@@ -1,0 +1,56 @@
+"""The loop watches itself: once a second, how late it woke and what is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Self
+
+from crawler.tally import Gauges, Tally
+
+log = logging.getLogger(__name__)
+
+PERIOD = 0.25
+"""Seconds between looks: the display's four a second."""
+
+LATE = 0.1
+"""Seconds of lag that are worth a line in the log: something burned the loop's CPU."""
+
+
+class Watch:
+    """Owns a task that keeps `tally.gauges` true. `look` fills in what the rooms know."""
+
+    def __init__(self, tally: Tally, look: Callable[[Gauges], None]) -> None:
+        self._tally = tally
+        self._look = look
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch(), name="watch")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._note(0.0)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + PERIOD
+            await asyncio.sleep(PERIOD)
+            lag = max(0.0, loop.time() - due)
+            if lag > LATE:
+                log.debug("the event loop woke %.0f ms late", lag * 1000)
+            self._note(lag)
+
+    def _note(self, lag: float) -> None:
+        gauges = self._tally.gauges
+        gauges.lag_ms = lag * 1000
+        gauges.lag_max_ms = max(gauges.lag_max_ms, gauges.lag_ms)
+        gauges.loop_cpu = time.process_time() - self._tally.cpu_before
+        gauges.child_cpu = self._tally.parse.sum / 1000
+        self._look(gauges)
