@@ -45,7 +45,7 @@ async def test_pages_hits_and_log() -> None:
         assert await get(site, "/robots.txt") == (200, b"no")
         assert (await get(site, "/missing?x=1"))[0] == 404
     assert site.hits == {"/": 1, "/robots.txt": 1, "/missing?x=1": 1}
-    assert [(asked.path, asked.host) for asked in site.log][0] == ("/", f"127.0.0.1:{site.port}")
+    assert (site.log[0].path, site.log[0].host) == ("/", f"127.0.0.1:{site.port}")
     assert "aiohttp" in site.log[0].headers["user-agent"]
     assert (site.open, site.peak) == (0, 1)
 
@@ -121,9 +121,12 @@ async def test_bodies_in_pieces() -> None:
 
 
 async def test_endless_is_read_as_far_as_one_likes() -> None:
-    async with Website({"/": endless()}) as site, aiohttp.ClientSession() as session:
-        async with session.get(site.url) as answer:
-            assert len(await answer.content.readexactly(1_000_000)) == 1_000_000
+    async with (
+        Website({"/": endless()}) as site,
+        aiohttp.ClientSession() as session,
+        session.get(site.url) as answer,
+    ):
+        assert len(await answer.content.readexactly(1_000_000)) == 1_000_000
 
 
 async def test_bomb_is_small_on_the_wire() -> None:
@@ -134,10 +137,10 @@ async def test_bomb_is_small_on_the_wire() -> None:
 
 
 async def test_an_answer_that_fails_fails_the_test() -> None:
-    async def wrong(asked: object) -> object:
+    async def wrong(_: object) -> object:
         raise ZeroDivisionError
 
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(ExceptionGroup):  # noqa: PT012  (it is the end of the site that raises)
         async with Website({"/": wrong}) as site:  # type: ignore[dict-item]
             with pytest.raises(aiohttp.ClientError):
                 await get(site, "/")

@@ -16,7 +16,7 @@ import gzip
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from types import TracebackType
@@ -70,7 +70,7 @@ def reply(
     sent = body.encode() if isinstance(body, str) else body
     fields = tuple((headers or {}).items())
 
-    async def answer(asked: Asked) -> Reply:
+    async def answer(_: Asked) -> Reply:
         return Reply(status, sent, fields, mime)
 
     return answer
@@ -165,7 +165,7 @@ def sequence(*answers: Answer) -> Answer:
 def raw(exact: bytes, *, reset: bool = False) -> Answer:
     """These bytes and nothing else, then the end of the connection."""
 
-    async def answer(asked: Asked) -> Reply:
+    async def answer(_: Asked) -> Reply:
         return Reply(exact=exact, reset=reset)
 
     return answer
@@ -179,7 +179,7 @@ def hangup(*, reset: bool = True) -> Answer:
 def truncated(body: bytes = b"<p>only half", announced: int = 1000) -> Answer:
     """A body that ends before its announced length."""
 
-    async def answer(asked: Asked) -> Reply:
+    async def answer(_: Asked) -> Reply:
         return Reply(body=body, length=announced)
 
     return answer
@@ -193,7 +193,7 @@ def endless(chunk: bytes = b"<p>and more</p>\n" * 512, *, pause: float = 0.0) ->
             yield chunk
             await asyncio.sleep(pause)
 
-    async def answer(asked: Asked) -> Reply:
+    async def answer(_: Asked) -> Reply:
         return Reply(stream=stream())
 
     return answer
@@ -208,7 +208,7 @@ def drip(body: bytes, pieces: int = 10, pause: float = 0.01) -> Answer:
             await asyncio.sleep(pause)
             yield body[at : at + step]
 
-    async def answer(asked: Asked) -> Reply:
+    async def answer(_: Asked) -> Reply:
         return Reply(length=len(body), stream=stream())
 
     return answer
@@ -371,7 +371,7 @@ class Website:
         return Asked(time.time(), path, headers.get("host", ""), headers, method, address, self)
 
     @contextlib.contextmanager
-    def _counted(self, asked: Asked):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _counted(self, asked: Asked) -> Iterator[None]:
         self.log.append(asked)
         self.hits[asked.path] += 1
         self.open += 1
@@ -420,7 +420,7 @@ class Website:
         return not last
 
 
-async def missing(asked: Asked) -> Reply:
+async def missing(_: Asked) -> Reply:
     """What is not in the dict."""
     return Reply(404, b"<!doctype html><title>Not found</title>\n")
 

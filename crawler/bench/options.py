@@ -57,7 +57,7 @@ FLAGS: Mapping[str, str] = {
     "log": "append an access log to this file, as JSON lines",
     "until-eof": "stop when stdin ends",
 }
-"""The flags and what they mean; a value goes to whichever of the records has a field of its name."""
+"""The flags and what they mean; a value goes to whichever record has a field of its name."""
 
 SWITCHES = frozenset({"tracking", "traps", "gzip", "until-eof"})
 """Flags without a value."""

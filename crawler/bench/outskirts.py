@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Mapping
 from html import escape
 from zlib import crc32
 
@@ -26,30 +27,36 @@ SITEMAPS = "http://www.sitemaps.org/schemas/sitemap/0.9"
 def reply(web: Web, host: int, target: str) -> Reply:
     """The answer to a target that is not a page."""
     path = target.partition("?")[0]
-    if path == "/robots.txt":
-        return Reply(web.robots_status, _robots(web, host).encode(), "text/plain; charset=utf-8")
-    if path in ASSETS:
-        mime, body = ASSETS[path]
-        return Reply(200, body, mime, (("ETag", f'"{crc32(body):08x}"'),))
-    if path.startswith("/sitemap"):
-        return _sitemap(web, host, path)
-    if path.startswith(("/go/", "/loop/")):
-        return _moved(web, path)
-    if path.startswith("/gone/"):
-        return Reply(DEAD[crc32(path.encode()) % 4], b"<!doctype html><title>Gone</title>\n")
+    for prefix, road in ROADS.items():
+        if path.startswith(prefix):
+            return road(web, host, path)
     caught = trap(target) if web.traps else None
-    if caught is not None:
-        return Reply(200, caught.encode())
-    return _nothing()
+    return _nothing() if caught is None else Reply(200, caught.encode())
 
 
 def _nothing() -> Reply:
     return Reply(404, b"<!doctype html><title>Not found</title><p>No such page.\n")
 
 
-def _robots(web: Web, host: int) -> str:
-    if web.robots is not None:
-        return web.robots
+def _asset(web: Web, host: int, path: str) -> Reply:  # noqa: ARG001  (the same on every web)
+    if path not in ASSETS:
+        return _nothing()
+    mime, body = ASSETS[path]
+    return Reply(200, body, mime, (("ETag", f'"{crc32(body):08x}"'),))
+
+
+def _gone(web: Web, host: int, path: str) -> Reply:  # noqa: ARG001  (the same on every web)
+    return Reply(DEAD[crc32(path.encode()) % 4], b"<!doctype html><title>Gone</title>\n")
+
+
+def _robots(web: Web, host: int, path: str) -> Reply:
+    if path != "/robots.txt":
+        return _nothing()
+    text = _rules(web, host) if web.robots is None else web.robots
+    return Reply(web.robots_status, text.encode(), "text/plain; charset=utf-8")
+
+
+def _rules(web: Web, host: int) -> str:
     lines = ["User-agent: *", "Allow: /"]
     if web.crawl_delay is not None:
         lines.append(f"Crawl-delay: {web.crawl_delay:g}")
@@ -58,7 +65,7 @@ def _robots(web: Web, host: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _moved(web: Web, path: str) -> Reply:
+def _moved(web: Web, host: int, path: str) -> Reply:  # noqa: ARG001
     """`/go/PAGE/HOPS` arrives at the page after so many redirects; `/loop/…` never arrives."""
     parts = path.split("/")[2:]
     if not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
@@ -106,3 +113,13 @@ def _xml(root: str, tag: str, urls: list[str]) -> bytes:
     entries = "".join(f"<{tag}><loc>{escape(url)}</loc></{tag}>\n" for url in urls)
     top = '<?xml version="1.0" encoding="UTF-8"?>\n'
     return f'{top}<{root} xmlns="{SITEMAPS}">\n{entries}</{root}>\n'.encode()
+
+
+ROADS: Mapping[str, Callable[[Web, int, str], Reply]] = {
+    "/robots.txt": _robots,
+    "/sitemap": _sitemap,
+    "/static/": _asset,
+    "/go/": _moved,
+    "/loop/": _moved,
+    "/gone/": _gone,
+}

@@ -29,7 +29,7 @@ import msgspec
 from crawler.bench.desk import Desk
 from crawler.bench.options import FLAGS, SWITCHES, Options, options
 from crawler.bench.web import Web
-from crawler.bench.wire import Connection
+from crawler.bench.wire import Connection, Crowd
 from crawler.errors import ConfigError
 
 BACKLOG = 1024
@@ -135,10 +135,12 @@ def _run(
     ready: Callable[[], object],
 ) -> None:
     try:
-        from uvloop import new_event_loop  # noqa: PLC0415  (not on every platform)
+        import uvloop  # noqa: PLC0415  (not on every platform)
     except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_live(desk, sockets, watched, ready))
 
 
@@ -149,7 +151,7 @@ async def _live(
     ready: Callable[[], object],
 ) -> None:
     """Serve until a signal comes or one of the watched descriptors ends."""
-    loop, stop, crowd = asyncio.get_running_loop(), asyncio.Event(), set[Connection]()
+    loop, stop, crowd = asyncio.get_running_loop(), asyncio.Event(), Crowd()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     for descriptor in watched:
@@ -164,18 +166,10 @@ async def _live(
         while not stop.is_set():
             await _until(stop, FLUSH_EVERY)
             desk.flush()
-            silent = monotonic() - desk.manners.idle
-            for connection in [one for one in crowd if one.seen < silent]:
-                connection.retire()
+            crowd.hush(since=monotonic() - desk.manners.idle)
         for server in servers:
             server.close()
-        for connection in list(crowd):
-            connection.retire()
-        end = monotonic() + GRACE
-        while crowd and monotonic() < end:
-            await asyncio.sleep(0.01)
-        for connection in list(crowd):
-            connection.transport.abort()
+        await crowd.disperse(GRACE)
     finally:
         for descriptor in watched:
             loop.remove_reader(descriptor)

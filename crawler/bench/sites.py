@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +31,7 @@ DOCUMENTATION = {  # what to install: the packages of these names in Debian and 
     "openjdk": ("share/doc/openjdk-17-doc/api", "index.html"),
     "boost": ("share/doc/libboost1.74-doc/HTML", "index.html"),
 }
+MARK = "/--mark--"
 LOG = "$msec\t$connection\t$status\t$body_bytes_sent\t$host\t$request_uri"
 CONFIG = """\
 daemon off;
@@ -111,6 +114,7 @@ class Nginx:
     def __init__(self, root: Path, *, log: bool = True, workers: int = 1) -> None:
         self.root, self.log, self.workers = root.resolve(), log, workers
         self.url = ""
+        self._marks = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -129,10 +133,26 @@ class Nginx:
         return Counter(line.rsplit("\t", 1)[1] for line in self.lines())
 
     def lines(self) -> list[str]:
-        """The access log: time, connection, status, bytes, host and path, between tabs."""
+        """The access log: time, connection, status, bytes, host and path, between tabs.
+
+        nginx writes a line after the answer has gone, so we ask for a mark and read until its line
+        is there; with one worker, the log is then complete.
+        """
         if self._folder is None or not self.log:
             raise RuntimeError("no access log is kept, or nginx is not up")
-        return (Path(self._folder.name) / "access.log").read_text("utf-8").splitlines()
+        self._marks += 1
+        mark = f"{MARK}{self._marks}"
+        try:
+            urllib.request.urlopen(self.url.rstrip("/") + mark, timeout=PATIENCE)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            error.close()  # there is no such file
+        end = time.monotonic() + PATIENCE
+        lines: list[str] = []
+        while not any(line.endswith("\t" + mark) for line in lines[-50:]):
+            if time.monotonic() > end:
+                raise RuntimeError("nginx does not write its log")
+            lines = (Path(self._folder.name) / "access.log").read_text("utf-8").splitlines()
+        return [line for line in lines if MARK not in line]
 
     def __enter__(self) -> Self:
         nginx = binary()
@@ -163,7 +183,7 @@ class Nginx:
 
     def _start(self, nginx: str, folder: Path, port: int) -> str:
         """Start it on a port and wait until it answers; what it complained of, or nothing."""
-        config = folder / "nginx.conf"
+        config, pid = folder / "nginx.conf", folder / "nginx.pid"
         config.write_text(
             CONFIG.format(
                 folder=folder,
@@ -186,13 +206,11 @@ class Nginx:
         )
         end = time.monotonic() + PATIENCE
         while self._child.poll() is None and time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
+            # It writes its pid once the port is its own: to connect would ask whoever has it.
+            if pid.is_file() and pid.read_bytes():
                 self.url = f"http://127.0.0.1:{port}/"
                 return ""
+            time.sleep(0.01)
         return self._stop() or "it did not start"
 
     def _stop(self) -> str:

@@ -7,6 +7,7 @@ request; this costs about a tenth, so that what is measured is the crawler.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from itertools import count
@@ -22,21 +23,56 @@ NO_FIELDS: Mapping[str, str] = {}
 _numbers = count(1)
 
 
+class Crowd:
+    """The connections that are up."""
+
+    def __init__(self) -> None:
+        self._up: set[Connection] = set()
+        self._empty = asyncio.Event()
+
+    def come(self, one: Connection) -> None:
+        self._up.add(one)
+
+    def go(self, one: Connection) -> None:
+        self._up.discard(one)
+        if not self._up:
+            self._empty.set()
+
+    def hush(self, since: float) -> None:
+        """Close those that have been silent since a moment (of the monotonic clock)."""
+        for one in [one for one in self._up if one.seen < since]:
+            one.retire()
+
+    async def disperse(self, grace: float) -> None:
+        """Let answers in hand be finished for `grace` seconds, then end all."""
+        self._empty.clear()
+        for one in list(self._up):
+            one.retire()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._up:
+                    await self._empty.wait()
+                    self._empty.clear()
+        for one in list(self._up):
+            one.transport.abort()
+
+
 class Connection(asyncio.Protocol):
     """Reads requests, asks the desk, writes the answers in order."""
 
     transport: asyncio.Transport
+    closing: bool  # the next answer is the last
+    ended: bool  # the asker will say no more
+    waiting: bool  # an answer is due later: what follows must wait its turn
+    full: bool  # the asker does not read
 
-    def __init__(self, desk: Desk, crowd: set[Connection]) -> None:
+    def __init__(self, desk: Desk, crowd: Crowd) -> None:
         self.desk, self.crowd = desk, crowd
         self.name = ""
         self.host = 0
         self.seen = monotonic()
         self.buffer = b""
-        self.waiting = False  # an answer is due later: what follows must wait its turn
-        self.full = False  # the asker does not read
-        self.closing = False  # the next answer is the last
-        self.ended = False  # the asker will say no more
+        self.waiting = self.full = self.closing = self.ended = False
         self._fields_text, self._fields = b"", NO_FIELDS
         self._timer: asyncio.TimerHandle | None = None
 
@@ -46,10 +82,10 @@ class Connection(asyncio.Protocol):
         if self.desk.web.hosts > 1:
             address = self.transport.get_extra_info("sockname")[0]
             self.host = int(address.rpartition(".")[2]) - 1
-        self.crowd.add(self)
+        self.crowd.come(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.crowd.discard(self)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)
+        self.crowd.go(self)
         self.closing = True
         if self._timer is not None:
             self._timer.cancel()
@@ -81,11 +117,15 @@ class Connection(asyncio.Protocol):
         if not self.waiting:
             self.transport.close()
 
+    def _held(self) -> bool:
+        """Whether the next request must wait."""
+        return self.waiting or self.full
+
     def _go_on(self) -> None:
-        if self.waiting or self.full or self.transport.is_closing():
+        if self._held() or self.transport.is_closing():
             return
         self._read()
-        if self.waiting or self.full:
+        if self._held():
             return
         if self.closing or self.ended:
             self.transport.close()
@@ -95,7 +135,7 @@ class Connection(asyncio.Protocol):
     def _read(self) -> None:
         """Answer the requests that have come whole."""
         buffer, at = self.buffer, 0
-        while not (self.waiting or self.full or self.transport.is_closing()):
+        while not (self._held() or self.transport.is_closing()):
             end = buffer.find(b"\r\n\r\n", at)
             if (len(buffer) if end < 0 else end) - at > HEAD_LIMIT:
                 self._refuse(431)
@@ -151,11 +191,15 @@ class Connection(asyncio.Protocol):
         if body and self.desk.is_slow(sheet):
             self.transport.write(head)
             self.waiting = True
-            self._drip(body, 0)
+            self._soon(body, 0)
             return
         self.transport.write(head + body)
         if last:
             self.transport.close()
+
+    def _soon(self, body: bytes, at: int) -> None:
+        pause = self.desk.manners.slow_for / DROPS
+        self._timer = asyncio.get_running_loop().call_later(pause, self._drip, body, at)
 
     def _drip(self, body: bytes, at: int) -> None:
         """Send the next drop of a slow body."""
@@ -163,9 +207,7 @@ class Connection(asyncio.Protocol):
         step = len(body) // DROPS + 1
         self.transport.write(body[at : at + step])
         if at + step < len(body):
-            loop = asyncio.get_running_loop()
-            pause = self.desk.manners.slow_for / DROPS
-            self._timer = loop.call_later(pause, self._drip, body, at + step)
+            self._soon(body, at + step)
             return
         self.waiting = False
         self._go_on()

@@ -9,23 +9,21 @@ from statistics import NormalDist
 
 import msgspec
 
-WORDS = tuple(
-    (
-        "amber anchor apple arch ash autumn badge bamboo basin beacon birch bloom boat branch brick "
-        "bridge brook cabin canal candle canyon cedar chalk chapel cherry cliff cloud clover coast "
-        "comet copper coral cotton crane creek crystal dawn delta desert dome dove drift dune dusk "
-        "eagle ember engine falcon feather fern field flame flint flora forest fossil fox frost "
-        "galaxy garden garnet glacier globe grain granite grove gull harbor harvest hawk hazel "
-        "heron hill hollow honey horizon island ivory jade jasper juniper kelp kettle lagoon lake "
-        "lantern lark laurel leaf lemon lichen lily linen loom lotus lunar maple marble marsh meadow "
-        "mesa mill mint mirror mist moon moss mountain nectar north oak oasis ocean olive onyx opal "
-        "orbit orchard otter owl pearl pebble pepper pine plain planet plum pond poppy prairie quartz "
-        "quill rain raven reed reef ridge river robin rock root rose ruby saddle sage sail salt sand "
-        "shell shore silver sky slate snow solar south spark spring spruce star stone storm stream "
-        "summer summit sun swan thistle thunder tide timber topaz tower trail tulip valley velvet "
-        "violet walnut water wave west wheat willow wind winter wolf wren yarrow zenith"
-    ).split()
-)
+_WORDS = """
+amber anchor apple arch ash autumn badge bamboo basin beacon birch bloom boat branch brick bridge
+brook cabin canal candle canyon cedar chalk chapel cherry cliff cloud clover coast comet copper
+coral cotton crane creek crystal dawn delta desert dome dove drift dune dusk eagle ember engine
+falcon feather fern field flame flint flora forest fossil fox frost galaxy garden garnet glacier
+globe grain granite grove gull harbor harvest hawk hazel heron hill hollow honey horizon island
+ivory jade jasper juniper kelp kettle lagoon lake lantern lark laurel leaf lemon lichen lily linen
+loom lotus lunar maple marble marsh meadow mesa mill mint mirror mist moon moss mountain nectar
+north oak oasis ocean olive onyx opal orbit orchard otter owl pearl pebble pepper pine plain
+planet plum pond poppy prairie quartz quill rain raven reed reef ridge river robin rock root rose
+ruby saddle sage sail salt sand shell shore silver sky slate snow solar south spark spring spruce
+star stone storm stream summer summit sun swan thistle thunder tide timber topaz tower trail tulip
+valley velvet violet walnut water wave west wheat willow wind winter wolf wren yarrow zenith
+"""
+WORDS = tuple(_WORDS.split())
 FOREIGN = ("café", "naïve", "Straße", "façade", "œuvre", "Łódź", "東京", "мир", "—", "“so”")
 """Sprinkled in, so that a wrong guess of the charset shows."""
 
