@@ -75,10 +75,11 @@ class DemoWeb:
             return
         child.terminate()
         try:
-            child.communicate(timeout=PATIENCE)
+            _, errors = child.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             child.kill()
-            child.communicate()
+            _, errors = child.communicate()
+        sys.stderr.write(errors)  # nothing, unless the web has a bug: that must not stay unseen
 
     def requests(self) -> Iterator[dict[str, Any]]:
         """The lines of the access log; complete once the web has been stopped."""

@@ -9,7 +9,7 @@ from html import escape
 
 from crawler.bench import outskirts
 from crawler.bench.traps import ENTRANCES
-from crawler.bench.web import TRACKING, Reply, Web, slug
+from crawler.bench.web import TRACKING, Reply, Web, address, slug
 from crawler.bench.words import STEPS, Prose, prose, sizes
 
 IMAGES = 16
@@ -17,17 +17,17 @@ NAVIGATION = 10
 EPOCH = 1_700_000_000  # Last-Modified counts from here: 14 November 2023
 YEAR = 31_536_000
 LANGUAGES = ("en", "de", "fr", "en")
-ABSOLUTE = '<li><a href="{origin}{path}">{title}</a>'
-FORMS = (  # spellings of one address; {path} is the canonical one
-    '<li><a href="{path}">{title}</a>',
-    '<li><a class=ref href="{path}#part-2">{title}, part 2</a>',
-    '<li><a href="{path}">{title} again</a>',
-    ABSOLUTE,
-    "<li><a href='..{path}'>{title}</a>",
-    '<li><A HREF=" {path}\n">{title}</A>',
-    '<li><a href="/x/./..{path}" rel=bookmark>{title}</a>',
-    '<li><a href="{origin}{path}#top">{title}</a>',
+FORMS = (  # spellings of one address: the canonical path, then the title
+    '<li><a href="%s">%s</a>',
+    '<li><a class=ref href="%s#part-2">%s, part 2</a>',
+    '<li><a href="%s">%s again</a>',
+    '<li><a href="{origin}%s">%s</a>',
+    "<li><a href='..%s'>%s</a>",
+    '<li><A HREF=" %s\n">%s</A>',
+    '<li><a href="/x/./..%s" rel=bookmark>%s</a>',
+    '<li><a href="{origin}%s#top">%s</a>',
 )
+ABSOLUTE = 3
 
 
 def reply(web: Web, host: int, target: str) -> Reply:
@@ -71,22 +71,25 @@ def html(web: Web, number: int) -> bytes:
 
 
 def _anchors(web: Web, text: Prose, number: int) -> list[str]:
-    hosts, host = web.hosts, number % web.hosts
-    origin = web.origin(host)
+    hosts, slugs, titles, tracking = web.hosts, text.slugs, text.titles, web.tracking
+    forms = [_forms(web.origin(host)) for host in range(hosts)]
+    host = number % hosts
     out = []
     for i, target in enumerate((*web.children(number), *web.related(number))):
-        path = web.path(target)
+        path = address(target, hosts, slugs)
         if "?" in path:
             path = path.replace("&", "&amp;")
-        if web.tracking and i % 8 == 6:
+        if tracking and i % 8 == 6:
             path += ("&amp;" if "?" in path else "?") + TRACKING
-        title = text.titles[slug(target)]
         there = target % hosts
-        if there == host:
-            out.append(FORMS[(number + i) % 8].format(path=path, origin=origin, title=title))
-        else:
-            out.append(ABSOLUTE.format(path=path, origin=web.origin(there), title=title))
+        form = forms[there][(number + i) % 8 if there == host else ABSOLUTE]
+        out.append(form % (path, titles[slug(target)]))
     return out
+
+
+@lru_cache(maxsize=256)
+def _forms(origin: str) -> tuple[str, ...]:
+    return tuple(form.replace("{origin}", origin) for form in FORMS)
 
 
 def _misfortunes(web: Web, number: int) -> list[str]:
