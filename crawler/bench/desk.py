@@ -25,6 +25,7 @@ from crawler.bench import pages
 from crawler.bench.web import Reply, Share, Web
 
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
+LINES = 500  # noted before they are written: half a millisecond of encoding
 SHEET_COST = 600  # bytes that a kept answer takes beside its body, measured
 SMALLEST, LINK_LENGTH = 2500, 65  # bytes of a page without prose, and of each link on it
 WORTH_PACKING = 256  # bytes; below, gzip makes a body longer
@@ -148,6 +149,8 @@ class Desk:
         """Remember a request for the log; `name` is the connection's."""
         if self._log is not None:
             self._lines.append((time.time(), host, target, sheet.status, size, name))
+            if len(self._lines) >= LINES:
+                self.flush()
 
     def flush(self) -> None:
         """Write what was noted: whole lines in one append, so that processes can share a file."""
