@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,6 +16,7 @@ from crawler.bench import sites
 from crawler.bench.sites import Nginx, documentation, lacking
 from crawler.errors import ConfigError
 
+HOUSE = Path(__file__).parents[1]
 needs_nginx = pytest.mark.skipif(lacking() is not None, reason=lacking() or "")
 
 
@@ -80,3 +84,25 @@ def test_the_reason_for_a_skip_has_words(monkeypatch: pytest.MonkeyPatch) -> Non
     reason = lacking("nothing")
     assert reason is not None
     assert "not installed" in reason
+
+
+@needs_nginx
+def test_it_dies_with_its_parent(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom crawler.bench.sites import Nginx\n"
+        f"with Nginx(Path({str(tmp_path)!r})) as site:\n"
+        "    print(site.pid, flush=True)\n    sys.stdin.read()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HOUSE), "TMPDIR": str(tmp_path)},
+    )
+    with parent:
+        assert parent.stdout is not None
+        watch = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+        assert select.select([watch], [], [], 10)[0], "nginx is still there"
+        os.close(watch)
