@@ -1,0 +1,22 @@
+"""Fixtures that more than one test file needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+import pytest_asyncio
+from website import Answer, Website
+
+OpenSite = Callable[..., Awaitable[Website]]
+
+
+@pytest_asyncio.fixture
+async def website() -> AsyncIterator[OpenSite]:
+    """`site = await website({"/": page()})`: opened at once, closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def open_site(*hosts: Mapping[str, Answer]) -> Website:
+            return await stack.enter_async_context(Website(*hosts))
+
+        yield open_site
