@@ -60,7 +60,7 @@ class DemoWeb:
             text=True,
             env={**os.environ, "PYTHONPATH": path},
         )
-        assert self._child.stdout is not None  # noqa: S101  (asked for above)
+        assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:
             _, complaint = self._child.communicate()
