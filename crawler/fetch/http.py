@@ -42,6 +42,9 @@ REDIRECT_BODY: Final = 64 * 1024
 QUICK_TRIES: Final = 3
 """Tries in all when no byte of an answer came: a kept connection may close at any time."""
 
+ADDRESSES: Final = 10_000
+"""Hosts whose address is remembered for their records."""
+
 HEADERS: Final = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "Accept-Encoding": "gzip, deflate, br, zstd",
@@ -80,6 +83,7 @@ class HttpFetcher:
         self._accept = accept
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
+        self._addresses: dict[str, str] = {}
         self._silence = max(rules.first_byte_timeout, rules.idle_timeout)
 
     async def __aenter__(self) -> Self:
@@ -159,10 +163,6 @@ class HttpFetcher:
                 first_byte = time.monotonic()
                 phase = "idle"
                 async with response:
-                    connection = response.connection
-                    if connection is not None and connection.transport is not None:
-                        peer = connection.transport.get_extra_info("peername")
-                        trip.address = peer[0] if peer else trip.address
                     location = self._location(link.url, response)
                     await self._read(response, body, redirect=location is not None)
             return Page(
@@ -183,7 +183,7 @@ class HttpFetcher:
                 ),
                 body.size,
                 location,
-                trip.address,
+                self._address(trip),
                 f"{response.version.major}.{response.version.minor}" if response.version else "1.1",
             )
         except BaseException as error:
@@ -254,6 +254,14 @@ class HttpFetcher:
                 response.close()
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
+
+    def _address(self, trip: Trip) -> str | None:
+        """Where the answer came from; a kept connection leads where the host's last was made."""
+        if trip.address is not None:
+            if len(self._addresses) >= ADDRESSES:
+                self._addresses.clear()
+            self._addresses[trip.host] = trip.address
+        return self._addresses.get(trip.host)
 
     def _socket(self, info: AddrInfoType) -> socket:
         """Make a socket for an address, once the guard has seen it."""
