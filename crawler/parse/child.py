@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
+import multiprocessing
 import os
 import resource
 import signal
-import sys
 from collections.abc import Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import Final, TypeAlias
 
@@ -20,7 +20,6 @@ from crawler.parse.read import Reader, ReaderRules
 Task: TypeAlias = tuple[Link, tuple[tuple[str, str], ...], bytes | Path]
 Result: TypeAlias = Extract | ParseError
 
-PR_SET_PDEATHSIG: Final = 1
 CPU_SLACK: Final = 2.0
 """Seconds of CPU beyond the deadline after which the kernel ends a process that never came back."""
 
@@ -35,7 +34,7 @@ class _Overdue(BaseException):
 def start(rules: ReaderRules) -> None:
     """Make this process a parse process. Runs once in it."""
     global _reader, _deadline  # noqa: PLW0603 - a worker process is the one place for state like this
-    _die_with_parent()
+    Thread(target=_die_with_crawl, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop decides
     signal.signal(signal.SIGALRM, _overdue)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -92,8 +91,13 @@ def _overdue(_signal: int, _frame: FrameType | None) -> None:
     raise _Overdue
 
 
-def _die_with_parent() -> None:
-    """The fork server goes when the crawl is killed; we go with it, whatever we are doing."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with_crawl() -> None:
+    """Go when the crawl is killed, whatever this process is doing.
+
+    The call queue never ends by itself: every parse process holds its other end too, and so they
+    would keep each other and the fork server waiting for ever.
+    """
+    crawl = multiprocessing.parent_process()
+    if crawl is not None:
+        wait([crawl.sentinel])
+        os._exit(1)
