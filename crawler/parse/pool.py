@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -27,8 +28,13 @@ from crawler.model import Extract, Page
 from crawler.parse import child
 from crawler.parse.read import ReaderRules
 
+log = logging.getLogger(__name__)
+
 SLACK: Final = 5.0
 """Seconds that a batch may take beyond all its pages' deadlines before its processes are killed."""
+
+PROOF: Final = 2
+"""Processes that a page must end, alone, to be found guilty: one may be killed from outside."""
 
 MALLOC: Final = {
     "MALLOC_TRIM_THRESHOLD_": "268435456",
@@ -174,24 +180,30 @@ class ParsePool:
     async def _try_one_by_one(self) -> None:
         """Read the suspects again, each alone in a process: only the guilty one fails."""
         cell: _Crew | None = None
+        deaths = 0  # of processes that read the first suspect alone
         try:
             while self._suspects:
-                page, answer = self._suspects.popleft()
-                if answer.done():
-                    continue
+                page, answer = suspect = self._suspects[0]
                 cell = cell or _Crew(self._rules, 1)
                 began = time.monotonic()
                 clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
                 try:
-                    (result,) = await asyncio.wrap_future(cell.submit([(page, answer)]))
-                    _give(answer, result)
+                    if not answer.done():
+                        (result,) = await asyncio.wrap_future(cell.submit([suspect]))
+                        _give(answer, result)
                 except BrokenProcessPool:
-                    late = time.monotonic() - began >= self._config.deadline
-                    _give(answer, ParseError("deadline" if late else "crash"))
+                    deaths += 1
                     await cell.close()
                     cell = None
+                    if deaths < PROOF:
+                        continue
+                    late = time.monotonic() - began >= self._config.deadline
+                    log.warning("%s ends the process that reads it", page.link.url)
+                    _give(answer, ParseError("deadline" if late else "crash"))
                 finally:
                     clock.cancel()
+                deaths = 0
+                self._suspects.popleft()
         finally:
             if cell is not None:
                 await cell.close()
