@@ -47,23 +47,32 @@ Waiting: TypeAlias = tuple[Page, asyncio.Future[Extract]]
 
 
 class ParsePool:
-    """Implements `protocols.Parser`. Cancelling a `read` wastes its page's work, nothing more."""
+    """Implements `protocols.Parser`. Cancelling a `read` wastes its page's work, nothing more.
+
+    Each process has an executor of its own, so that its death takes only its own batches along.
+    """
 
     def __init__(self, rules: ReaderRules, config: ParseConfig) -> None:
+        self.width = config.processes or usable_cpus()
         self._rules = rules
         self._config = config
-        self.width = config.processes or usable_cpus()
         self._waiting: deque[Waiting] = deque()
         self._suspects: deque[Waiting] = deque()
-        self._crew: _Crew
-        self._retired: set[_Crew] = set()
+        self._crew: list[_Process] = []
+        self._retired: set[_Process] = set()
         self._detective: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
+        """Raises ParseError when the processes cannot be started."""
         self._loop = asyncio.get_running_loop()
-        self._crew = _Crew(self._rules, self.width)
-        await self._crew.ready()
+        self._crew = [_Process(self._rules) for _ in range(self.width)]
+        try:
+            for process in self._crew:
+                await process.ready()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -71,8 +80,8 @@ class ParsePool:
         if self._detective is not None:
             self._detective.cancel()
             await asyncio.wait([self._detective])
-        for crew in [self._crew, *self._retired]:
-            await crew.close()
+        for process in [*self._crew, *self._retired]:
+            await process.close()
         for waiting in [*self._waiting, *self._suspects]:
             waiting[1].cancel()
 
@@ -91,100 +100,107 @@ class ParsePool:
     # ── batches ──────────────────────────────────────────────────────────────────────────────
 
     def _pump(self) -> None:
-        """Send batches while a process is free; one more than there are keeps them busy."""
-        while self._waiting and self._crew.in_flight <= self.width and not self._closed:
+        """Send what waits to processes with room: one batch at work, one more to keep it busy."""
+        while self._waiting and not self._closed:
+            process = min(self._crew, key=lambda one: one.in_flight)
+            if process.in_flight > 1:
+                return
             batch = self._batch()
             if not batch:
                 return
-            crew = self._crew
-            try:
-                future = crew.submit(batch)
-            except BrokenProcessPool:
-                self._waiting.extendleft(reversed(batch))
-                self._replace(crew)
-                continue
-            clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, crew.kill)
-            future.add_done_callback(
-                lambda done, batch=batch, crew=crew, clock=clock: self._from_thread(  # type: ignore[misc]
-                    batch, crew, clock, done
-                )
-            )
-            if self._config.recycle_pages and crew.pages >= self._config.recycle_pages:
-                self._replace(crew)
+            self._send(process, batch)
 
     def _batch(self) -> list[Waiting]:
-        """What waits, shared out among the processes so that none idles while another has all."""
+        """What waits, shared out so that no process idles while another has everything."""
         share = max(1, -(-len(self._waiting) // (self.width + 1)))
         most = min(self._config.batch_pages, share)
         batch: list[Waiting] = []
         size = 0
         while self._waiting and len(batch) < most and size < self._config.batch_bytes:
             page, answer = waiting = self._waiting.popleft()
-            if answer.done():  # cancelled
-                continue
-            batch.append(waiting)
-            size += page.bytes_wire
+            if not answer.done():  # else cancelled
+                batch.append(waiting)
+                size += page.bytes_wire
         return batch
 
-    def _from_thread(
-        self,
-        batch: list[Waiting],
-        crew: _Crew,
-        clock: asyncio.TimerHandle,
-        done: Future[list[child.Result]],
-    ) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._landed, batch, crew, clock, done)
+    def _send(self, process: _Process, batch: list[Waiting]) -> None:
+        clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, process.kill)
+
+        def landed(done: Future[list[child.Result]]) -> None:  # in the executor's thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._landed, process, batch, clock, done)
+
+        try:
+            process.submit(batch).add_done_callback(landed)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            clock.cancel()
+            self._waiting.extendleft(reversed(batch))
+            self._replace(process)
+            return
+        if self._config.recycle_pages and process.pages >= self._config.recycle_pages:
+            self._replace(process)
 
     def _landed(
         self,
+        process: _Process,
         batch: list[Waiting],
-        crew: _Crew,
         clock: asyncio.TimerHandle,
         done: Future[list[child.Result]],
     ) -> None:
         clock.cancel()
-        crew.in_flight -= 1
-        if crew in self._retired and not crew.in_flight:
-            self._retired.discard(crew)
-            crew.retire()
-        if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
-            # One process died and took the whole pool's work with it: each page is a suspect.
+        process.in_flight -= 1
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or isinstance(error, BrokenProcessPool):
+            # The process died with these pages: each is a suspect.
             self._suspects.extend(batch)
-            self._replace(crew)
+            self._replace(process)
             self._investigate()
-        elif (error := done.exception()) is not None:
+        elif error is not None:
             for _, answer in batch:
                 if not answer.done():
                     answer.set_exception(error)
         else:
             for (_, answer), result in zip(batch, done.result(), strict=True):
                 _give(answer, result)
+        if process in self._retired and not process.in_flight:
+            self._retired.discard(process)
+            process.retire()
         self._pump()
 
-    def _replace(self, crew: _Crew) -> None:
-        if crew is not self._crew or self._closed:
+    def _replace(self, process: _Process) -> None:
+        """A new process in its place; what it has in hand it may finish."""
+        if process not in self._crew or self._closed:
             return
-        self._crew = _Crew(self._rules, self.width)
-        if crew.in_flight:
-            self._retired.add(crew)
+        self._crew[self._crew.index(process)] = _Process(self._rules)
+        if process.in_flight:
+            self._retired.add(process)
         else:
-            crew.retire()
+            process.retire()
 
     # ── poison ───────────────────────────────────────────────────────────────────────────────
 
     def _investigate(self) -> None:
-        if (self._detective is None or self._detective.done()) and not self._closed:
+        if self._detective is None and self._suspects and not self._closed:
             self._detective = self._loop.create_task(self._try_one_by_one(), name="parse suspects")
+            self._detective.add_done_callback(self._case_closed)
+
+    def _case_closed(self, detective: asyncio.Task[None]) -> None:
+        self._detective = None
+        if not detective.cancelled() and (error := detective.exception()) is not None:
+            while self._suspects:  # a bug of ours: whoever waits must hear of it
+                _, answer = self._suspects.popleft()
+                if not answer.done():
+                    answer.set_exception(error)
+        self._investigate()  # others may have come while the last cell was being closed
 
     async def _try_one_by_one(self) -> None:
         """Read the suspects again, each alone in a process: only the guilty one fails."""
-        cell: _Crew | None = None
+        cell: _Process | None = None
         deaths = 0  # of processes that read the first suspect alone
         try:
             while self._suspects:
                 page, answer = suspect = self._suspects[0]
-                cell = cell or _Crew(self._rules, 1)
+                cell = cell or _Process(self._rules)
                 began = time.monotonic()
                 clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
                 try:
@@ -212,28 +228,31 @@ class ParsePool:
         return f"<ParsePool {self.width} processes, {self.backlog} waiting>"
 
 
-class _Crew:
-    """One executor and what is known of it."""
+class _Process:
+    """A `ProcessPoolExecutor` of one, and what is known of it."""
 
-    def __init__(self, rules: ReaderRules, width: int) -> None:
-        self.in_flight = 0
+    def __init__(self, rules: ReaderRules) -> None:
+        self.in_flight = 0  # batches
         self.pages = 0
         with _fork_server(), _main_hidden():
             self._executor = ProcessPoolExecutor(
-                width,
+                1,
                 mp_context=multiprocessing.get_context("forkserver"),
                 initializer=child.start,
                 initargs=(rules,),
             )
-            # A process starts when a task finds none idle: as many tasks as there are processes.
-            self._signs = [self._executor.submit(child.ready) for _ in range(width)]
+            self._sign = self._executor.submit(child.ready)  # starts the process
+        # The executor keeps the writing end of the result pipe open in this process. Were that
+        # so, a child that dies in the middle of a long result would leave the executor's thread
+        # reading for ever; with it closed, the pipe ends and the executor knows.
+        self._executor._result_queue._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     async def ready(self) -> None:
-        """Raises ParseError when the processes cannot be started."""
+        """Raises ParseError when the process ends as soon as it starts."""
         try:
-            await asyncio.gather(*map(asyncio.wrap_future, self._signs))
+            await asyncio.wrap_future(self._sign)
         except BrokenProcessPool as error:
-            raise ParseError("start", "the parse processes end as soon as they start") from error
+            raise ParseError("start", "a parse process ends as soon as it starts") from error
 
     def submit(self, batch: list[Waiting]) -> Future[list[child.Result]]:
         tasks: list[child.Task] = [(page.link, page.headers, page.body) for page, _ in batch]
@@ -243,17 +262,16 @@ class _Crew:
         return future
 
     def kill(self) -> None:
-        """End the processes, whatever they do: the executor breaks and its batches are suspects."""
-        # Nothing public names an executor's processes.
+        """End the process, whatever it does: the executor breaks, its pages are suspects."""
         for process in list((self._executor._processes or {}).values()):  # noqa: SLF001
             process.kill()
 
     def retire(self) -> None:
-        """Let go of idle processes; returns at once."""
+        """Let the idle process go; returns at once."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
-        """End the processes: gently when idle, at once when not."""
+        """End the process: gently when idle, at once when not."""
         if self.in_flight:
             self.kill()
         self._executor.shutdown(wait=False, cancel_futures=True)
