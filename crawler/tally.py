@@ -104,6 +104,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
     statuses: dict[int, int]
     reasons: dict[str, int]
+    robots: dict[str, int]  # why robots.txt files could not be had, each try
     pages_per_second: float
     recent_per_second: float
     ttfb_ms: tuple[float, float, float]  # p50, p95, p99
@@ -136,6 +137,7 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.robots: Counter[str] = Counter()
         self.hosts: dict[str, HostSum] = {}
         self.ttfb = Histogram()
         self.fetch = Histogram()
@@ -150,6 +152,9 @@ class Tally:
         if page is not None:
             self.bytes_wire += page.bytes_wire
         if link.kind is Kind.ROBOTS:
+            if visit.reason:
+                word, _, detail = visit.reason.partition(":")
+                self.robots[f"{word}:{detail}" if word == "status" else word] += 1
             return
         if visit.outcome is Outcome.RETRY:
             self.retries += 1
@@ -208,6 +213,7 @@ class Tally:
             outcomes=dict(self.outcomes),
             statuses=dict(sorted(self.statuses.items())),
             reasons=dict(self.reasons.most_common()),
+            robots=dict(self.robots.most_common()),
             pages_per_second=self.pages / elapsed,
             recent_per_second=self._recently(now, elapsed),
             ttfb_ms=_percentiles(self.ttfb),

@@ -48,6 +48,8 @@ def test_everything_is_counted_where_it_belongs() -> None:
         visit(Outcome.RETRY, status=503, reason="status:503"),
         visit(Outcome.REFUSED, status=None, reason="robotsTxt"),
         visit(kind=Kind.ROBOTS),
+        visit(Outcome.RETRY, kind=Kind.ROBOTS, status=None, reason="timeout:connect"),
+        visit(Outcome.FAILED, kind=Kind.ROBOTS, status=503, reason="status:503"),
     ):
         tally.count(one)
     shot = tally.snapshot()
@@ -55,7 +57,8 @@ def test_everything_is_counted_where_it_belongs() -> None:
     assert shot.outcomes == {"done": 2, "moved": 1, "failed": 2, "refused": 1}
     assert shot.statuses == {200: 2, 301: 1, 404: 1, 503: 1}
     assert shot.reasons == {"status": 2, "dns": 1, "robotsTxt": 1}
-    assert shot.bytes_wire == 6000  # robots.txt was paid for too
+    assert shot.robots == {"timeout": 1, "status:503": 1}
+    assert shot.bytes_wire == 7000  # robots.txt was paid for too
     assert shot.bytes_body == 6000
     assert shot.fetch_seconds == pytest.approx(0.05)
     assert shot.parse_seconds == pytest.approx(0.004)

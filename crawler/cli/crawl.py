@@ -1,0 +1,156 @@
+"""`crawler crawl` and `crawler resume`: settings from everywhere, then a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from crawler.cli.exits import Exit
+from crawler.cli.flags import options
+from crawler.cli.sources import (
+    add_flags,
+    config_options,
+    merged,
+    seeds_in,
+    text_of,
+    with_scheme,
+)
+from crawler.errors import ConfigError
+from crawler.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SAVED = "crawl.toml"
+"""The whole effective configuration, in the crawl's folder."""
+
+FRONTIER = "frontier.db"
+"""Its presence says that a folder holds a crawl."""
+
+
+def screen_options(command: F) -> F:
+    """How much is said, and how."""
+    for option in (
+        click.option("-q", "--silent", is_flag=True, help="Say nothing but errors."),
+        click.option("-v", "--verbose", count=True, help="Log visits; twice: everything."),
+        click.option("--no-color", is_flag=True, help="No colours."),
+        click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
+        click.option("--print-config", is_flag=True,
+                     help="Show every setting and where it comes from; crawl nothing."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Crawl a site, or several.")
+@click.argument("urls", nargs=-1, metavar="[URL]...")
+@click.option("-u", "--url", "more", multiple=True, metavar="URL", help="Start here; repeatable.")
+@click.option("-i", "--input-file", metavar="FILE", help="Start at the URLs in FILE; - is stdin.")
+@click.option("--fresh", is_flag=True, help="Remove the crawl that DIR holds, and start over.")
+@click.option("--resume", is_flag=True, help="Go on with the crawl that DIR holds, if it does.")
+@screen_options
+@config_options
+@options()
+def crawl(
+    urls: tuple[str, ...],
+    more: tuple[str, ...],
+    input_file: str | None,
+    fresh: bool,
+    resume: bool,
+    **values: Any,
+) -> Exit:
+    """Crawl from URL, or several, until there is no more or a limit is reached.
+
+    Writes DIR/pages.jsonl (one line a page), DIR/frontier.db (every URL and its story) and
+    DIR/crawl.toml (the settings as they took effect). Killed at any instant, it goes on with
+    `crawler resume DIR`, losing and repeating nothing.
+
+    Settings: defaults < --config files < CRAWLER_SECTION_KEY variables < flags < -s.
+    """
+    if fresh and resume:
+        raise ConfigError("--fresh and --resume: only one of them")
+    settings = merged(values, os.environ)
+    if seeds := [*_seeds((*urls, *more)), *_from_file(input_file)]:
+        settings.set("seeds", list(dict.fromkeys(seeds)), "command line")
+    folder = Path(settings.config().output.dir)
+    going_on = resume and (folder / FRONTIER).exists()
+    if not (settings.config().seeds or going_on or values["print_config"]):
+        raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
+    if going_on:
+        saved = _saved(folder)
+        add_flags(saved, values)
+        return _run(saved, folder, "resume", values)
+    return _run(settings, folder, "fresh" if fresh else "new", values)
+
+
+@click.command(short_help="Go on with a crawl where it stopped.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@screen_options
+@config_options
+@options(without=("output.dir",))
+def resume(folder: Path, **values: Any) -> Exit:
+    """Go on with the crawl in DIR.
+
+    Its settings are those in DIR/crawl.toml, whatever the environment says today; --config files,
+    flags and -s change them for this run.
+    """
+    if not (folder / FRONTIER).exists():
+        raise ConfigError(f"{folder}: holds no crawl to resume")
+    settings = _saved(folder)
+    for name in values["files"]:
+        settings.toml(text_of(name), name)
+    add_flags(settings, values)
+    return _run(settings, folder, "resume", values)
+
+
+def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) -> Exit:
+    config = settings.config()
+    from crawler.cli.screen import Screen, out  # noqa: PLC0415 - rich: not for `--help`
+
+    if values["print_config"]:
+        from crawler.cli.explain import explain  # noqa: PLC0415
+
+        out(explain(config, settings.origins))
+        return Exit.OK
+    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+
+    screen = Screen(
+        silent=values["silent"],
+        verbose=values["verbose"],
+        no_color=values["no_color"],
+        as_json=values["as_json"],
+    )
+    return run(config, folder, mode, screen)
+
+
+def _saved(folder: Path) -> Settings:
+    """The settings a crawl was started with; the defaults when it died before they were written."""
+    settings = Settings()
+    path = folder / SAVED
+    if path.exists():
+        settings.toml(text_of(path), str(path))
+    settings.set("output.dir", str(folder), "DIR")  # it may have been moved
+    return settings
+
+
+def _seeds(urls: tuple[str, ...]) -> list[str]:
+    for url in urls:
+        if "://" not in url and Path(url).is_file():
+            raise ConfigError(f"{url}: is a file; to start at the URLs in it: -i {url}")
+    return [with_scheme(url) for url in urls]
+
+
+def _from_file(name: str | None) -> list[str]:
+    if name is None:
+        return []
+    try:
+        seeds = seeds_in(sys.stdin if name == "-" else text_of(name).splitlines())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"stdin: not UTF-8 (byte {error.start})") from error
+    if not seeds:
+        raise ConfigError(f"{'stdin' if name == '-' else name}: no URL in it")
+    return seeds

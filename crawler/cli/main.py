@@ -1,0 +1,163 @@
+"""The command line: finds the command, catches what must not become a traceback.
+
+Imports little: `crawler --help` costs what click costs. Each command lives in a module of its own,
+loaded when it is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NoReturn
+
+import click
+
+from crawler import __version__
+from crawler.errors import CrawlerError, HouseError
+
+COMMANDS: Final = {
+    "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
+    "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
+    "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
+    "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
+    "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
+    "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
+}
+"""Where each command is, and its line in the list: so that the list imports none of them."""
+
+
+class Commands(click.Group):
+    """A group whose commands live in modules of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        if "://" in name or "." in name:
+            ctx.fail(f"No such command {name!r}. Did you mean: crawler crawl {name}")
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        return ctx.fail(
+            f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        from crawler.cli.exits import MEANINGS  # noqa: PLC0415 - only --help needs it
+
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), text) for code, text in MEANINGS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def crawler() -> None:
+    """A web crawler and downloader: polite, exact, and impossible to make lose a page.
+
+    `crawler crawl https://example.com/` writes ./crawl/pages.jsonl; Ctrl-C stops it,
+    `crawler resume ./crawl` goes on.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command; whatever happens, end with a documented code and no traceback."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError):  # not a text stream of ours
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        code = _run(arguments)
+    except KeyboardInterrupt:
+        code = 11
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _mute()
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code: Any = crawler.main(arguments, prog_name="crawler", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        _say("crawler: interrupted")
+        return 11
+    except BrokenPipeError:
+        _mute()
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line before the person
+        return _report(error, in_full=_wants_more(arguments))
+    return int(code or 0)
+
+
+def _report(error: Exception, *, in_full: bool) -> int:
+    """One line for an error of ours, even out of a group; for a bug, where to go with it."""
+    from crawler.cli.exits import error_code  # noqa: PLC0415 - an error's cost only
+
+    ours = list(_ours(error))
+    if ours:
+        error = next((one for one in ours if isinstance(one, HouseError)), ours[0])
+        _say(f"crawler: error: {error}")
+    else:
+        if in_full:
+            _say(*"".join(traceback.format_exception(error)).splitlines())
+        more = "please report it with the lines above" if in_full else "run it with -v to see where"
+        _say(f"crawler: bug: {type(error).__name__}: {error} ({more})")
+    return error_code(error)
+
+
+def _ours(error: BaseException) -> Iterator[CrawlerError]:
+    if isinstance(error, CrawlerError):
+        yield error
+    elif isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _ours(one)
+
+
+def _wants_more(arguments: Sequence[str]) -> bool:
+    return any(
+        one == "--verbose" or (one.startswith("-v") and not one.strip("-v")) for one in arguments
+    )
+
+
+def _say(*lines: str) -> None:
+    """To stderr, without control characters that a URL or a file name could bring to a terminal."""
+    for line in lines:
+        one = " ".join(line.splitlines())
+        clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in one)
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(clean, err=True)
+
+
+def _mute() -> None:
+    """Who read our output has gone: say nothing more, not even when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Numbers as people read them, and strangers' text made harmless for a terminal. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def amount(number: int) -> str:
+    """12345 → 12 345, with a narrow space."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def size(number: float) -> str:
+    """Bytes with a decimal prefix, as disks and networks count."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """3725.2 → 1h02m05s."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes:02}m{rest:02}s"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def share(part: float) -> str:
+    return f"{part:.0%}"
+
+
+def plain(text: str, most: int = 200) -> str:
+    """A stranger's text without escape sequences, controls and bidi marks, on one line."""
+    kept = (
+        char if unicodedata.category(char)[0] not in "CZ" or char == " " else " "
+        for char in text[: most * 4]
+    )
+    return " ".join("".join(kept).split())[:most]
