@@ -285,5 +285,5 @@ def bottleneck(shot: Snapshot) -> str:
     if busy < 0.5 and shot.thin > shot.paced:
         return f"few links at a time: {shot.thin:.0%} of the time there was no more to fetch"
     if busy < 0.5:
-        return f"the hosts' pace (politeness): fetch slots were {busy:.0%} in use"
+        return f"the hosts' pace (politeness, retries): fetch slots were {busy:.0%} in use"
     return f"network or server: answers take {shot.ttfb_ms[0]:.0f} ms at the median"

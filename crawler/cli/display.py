@@ -72,7 +72,9 @@ class Display:
 
     async def __aenter__(self) -> Self:
         if not self._screen.silent:
-            draw = self._live if self._screen.console.is_terminal else self._lines
+            console = self._screen.console
+            moves = console.is_terminal and not console.is_dumb_terminal
+            draw = self._live if moves else self._lines
             self._task = asyncio.create_task(draw(), name="display")
         return self
 

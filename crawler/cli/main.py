@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from crawler import __version__
-from crawler.errors import CrawlerError, HouseError
+from crawler.errors import CrawlerError, FetchError, HouseError
 
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
@@ -119,7 +119,8 @@ def _report(error: Exception, *, in_full: bool) -> int:
     ours = list(_ours(error))
     if ours:
         error = next((one for one in ours if isinstance(one, HouseError)), ours[0])
-        _say(f"crawler: error: {error}")
+        reason = f"{error.reason}: " if isinstance(error, FetchError) and error.detail else ""
+        _say(f"crawler: error: {reason}{error}")
     else:
         if in_full:
             _say(*"".join(traceback.format_exception(error)).splitlines())

@@ -15,7 +15,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from crawler.cli.words import plain
+from crawler.cli.words import harmless
 
 LINE = 2000
 """Characters of one message at most."""
@@ -72,7 +72,7 @@ class Screen:
     def say(self, text: str) -> None:
         """One line for the person, strangers' control characters taken out. Never raises."""
         with contextlib.suppress(OSError, ValueError):  # the terminal has gone
-            self.console.print(Text(plain(text, LINE)), soft_wrap=True)
+            self.console.print(Text(harmless(text[:LINE])), soft_wrap=True)
 
     def listen(self) -> None:
         """Let the house's log lines appear here: warnings, with -v visits, with -vv everything."""
