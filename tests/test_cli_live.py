@@ -1,4 +1,4 @@
-"""The door with real crawls: whole processes against a site on loopback, judged by what they leave."""
+"""The door with real crawls: whole processes, a site on loopback, and what they leave behind."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console, Group
 
 from crawler.cli.display import Display, Forecast, line, panel
-from crawler.cli.screen import Screen
+from crawler.cli.screen import Screen, Terminal
 from crawler.cli.summary import Ending, summary, summary_json
 from crawler.cli.words import amount, duration, harmless, plain, size
 from crawler.config import Config, LimitsConfig
@@ -71,7 +71,7 @@ def test_the_panel_keeps_to_its_rows_however_narrow(width: int) -> None:
 
 
 def test_many_statuses_do_not_overflow() -> None:
-    shot = msgspec.structs.replace(BUSY, statuses={n: 1 for n in range(200, 600)})
+    shot = msgspec.structs.replace(BUSY, statuses=dict.fromkeys(range(200, 600), 1))
     assert len(drawn(shot, 500).splitlines()[2]) < 150
 
 
@@ -254,7 +254,7 @@ async def test_the_panel_on_a_terminal_leaves_lines_said_meanwhile(
     monkeypatch.setenv("TERM", "xterm")
     ear = Ear()
     screen = Screen(stream=ear)
-    screen.console = Console(file=ear, force_terminal=True, width=80, markup=False)
+    screen.console = Terminal(file=ear, force_terminal=True, width=80, markup=False)
     config = Config(limits=LimitsConfig(max_pages=10))
     async with Display(Tally(), config, screen, frame=0.01):
         await asyncio.wait_for(ear.heard.wait(), 5)

@@ -178,7 +178,7 @@ def shot_of(gauges: dict[str, Any], **values: Any) -> Snapshot:
         (shot_of({"ledger_seconds": 8.5}), "disk: 85% of the time a commit was under way"),
         (shot_of({"loop_cpu": 7.0, "child_cpu": 11.0}), "CPU: the loop and the parse processes"),
         (shot_of({"loop_cpu": 7.0, "child_cpu": 11.0, "cpus": 8}), "network or server"),
-        (shot_of({}, fetch_seconds=20.0, paced=0.9), "the hosts' pace (politeness, retries): fetch"),
+        (shot_of({}, fetch_seconds=20.0, paced=0.9), "the hosts' pace (politeness, retries)"),
         (shot_of({}, fetch_seconds=20.0), "the hosts' pace"),
         (shot_of({}, fetch_seconds=20.0, thin=0.8, paced=0.1), "few links at a time: 80%"),
         (shot_of({}), "network or server: answers take 80 ms at the median"),

@@ -18,7 +18,7 @@ from crawler.cli.screen import Screen, out
 from crawler.cli.seeds import Seeds
 from crawler.cli.summary import Ending, summary, summary_json
 from crawler.config import Config
-from crawler.errors import HouseError, Occupied
+from crawler.errors import HouseError
 from crawler.model import Counts
 from crawler.tally import Tally
 
@@ -59,13 +59,8 @@ def run(
         opener = open_crawl
     screen.listen()
     _raise_file_limit()
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_crawl(config, folder, mode, screen, opener))
-    except HouseError as error:
-        if not isinstance(error, Occupied):
-            screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
-        raise
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_crawl(config, folder, mode, screen, opener))
 
 
 async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opener: Opener) -> Exit:
@@ -77,8 +72,12 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
             before = await running.frontier.counts()
             if mode == "resume" and not screen.silent:
                 screen.say(f"resuming: {before.done} done, {before.pending} to visit")
-            async with Display(running.tally, config, screen, before=before.done):
-                await running.run()
+            try:
+                async with Display(running.tally, config, screen, before=before.done):
+                    await running.run()
+            except HouseError:
+                screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
+                raise
             counts = await running.frontier.counts()
     shot = running.tally.snapshot()
     ending = Ending(running.finish_reason, folder, shot, counts, tuple(seeds.troubles))
