@@ -79,7 +79,7 @@ async def test_a_crawl_its_status_and_what_a_second_one_may_do(
     assert f"crawler resume {folder}" in again.err
     assert "--fresh" in again.err
 
-    more = await crawler("crawl", *where, "--resume", "-s", "limits.max_pages=", "--json")
+    more = await crawler("crawl", *where, "--resume", "-s", "limits.max_pages=9", "--json")
     assert more.code == 0, more.err
     assert json.loads(more.out)["pages"] == 2
     assert sorted(one["url"] for one in records(folder)) == sorted(
@@ -92,6 +92,13 @@ async def test_a_crawl_its_status_and_what_a_second_one_may_do(
     assert "state  finished" in shown.out
     assert "6 done" in shown.out
     assert json.loads((await crawler("status", str(folder), "--json")).out)["counts"]["done"] == 6
+
+    site.hosts[0]["/new"] = page()
+    # DIR/crawl.toml still says four pages.
+    going = ("-O", str(folder), "--resume", "-q", "--limit", "9")
+    joined = await crawler("crawl", site.at("/new"), *going)
+    assert joined.code == 0, joined.err
+    assert len(records(folder)) == 7
 
     fresh = await crawler("crawl", *where, "--fresh", "-q", "--max-pages", "1")
     assert (fresh.code, fresh.out, fresh.err) == (0, "", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,16 +74,15 @@ def crawl(
     if fresh and resume:
         raise ConfigError("--fresh and --resume: only one of them")
     settings = merged(values, os.environ)
-    if seeds := [*_seeds((*urls, *more)), *_from_file(input_file)]:
-        settings.set("seeds", list(dict.fromkeys(seeds)), "command line")
+    seeds = list(dict.fromkeys([*_seeds((*urls, *more)), *_from_file(input_file)]))
+    if seeds:
+        settings.set("seeds", seeds, "command line")
     folder = Path(settings.config().output.dir)
     going_on = resume and (folder / FRONTIER).exists()
     if not (settings.config().seeds or going_on or values["print_config"]):
         raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
     if going_on:
-        saved = _saved(folder)
-        add_flags(saved, values)
-        return _run(saved, folder, "resume", values)
+        return _go_on(folder, values, seeds)
     return _run(settings, folder, "fresh" if fresh else "new", values)
 
 
@@ -100,10 +99,19 @@ def resume(folder: Path, **values: Any) -> Exit:
     """
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl to resume")
+    return _go_on(folder, values)
+
+
+def _go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
+    """Resume with the saved settings, what was said now on top, and seeds that are new."""
     settings = _saved(folder)
     for name in values["files"]:
         settings.toml(text_of(name), name)
     add_flags(settings, values)
+    settings.set("output.dir", str(folder), "DIR")  # it may have been moved
+    if seeds:
+        every = dict.fromkeys([*settings.config().seeds, *seeds])
+        settings.set("seeds", list(every), "command line")
     return _run(settings, folder, "resume", values)
 
 
@@ -133,7 +141,6 @@ def _saved(folder: Path) -> Settings:
     path = folder / SAVED
     if path.exists():
         settings.toml(text_of(path), str(path))
-    settings.set("output.dir", str(folder), "DIR")  # it may have been moved
     return settings
 
 

@@ -1,7 +1,7 @@
 """What the person sees while it runs: a panel on a terminal, a line every 10 s elsewhere.
 
-Reads snapshots only; the crawl knows nothing of it. A frame costs about 2 ms, four a second are
-under one percent of a core.
+Reads snapshots only; the crawl knows nothing of it. A frame costs 0.4 ms (measured), so
+four a second are a fifth of a percent of a core.
 """
 
 from __future__ import annotations
