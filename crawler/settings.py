@@ -2,35 +2,41 @@
 
     defaults < TOML files, in the order given < CRAWLER_… variables < flags < -s section.key=value
 
-A variable is the key in capitals: `limits.max_pages` is `CRAWLER_LIMITS_MAX_PAGES`, lists are
-separated by commas. Every value keeps its origin, so an error says where the value came from and
-`--print-config` where it was decided.
+A variable is the key in capitals: `limits.max_pages` is `CRAWLER_LIMITS_MAX_PAGES`. As text, a list
+is separated by commas or written as TOML (`["a", "b,c"]`), a table is TOML (`{Accept = "*/*"}`).
+Every value keeps its origin, so an error says where the value came from and `--print-config` where
+it was decided.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, get_type_hints
 
 import msgspec
 import tomli_w
 
+from crawler import units
 from crawler.config import Config, Section
 from crawler.errors import ConfigError
 
 Origins = dict[str, str]
 """Where each key's value was set, by dotted key; a key that is missing has its default."""
 
-DURATIONS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-SIZES: Final = {
-    "": 1, "b": 1, "k": 1000, "kb": 1000, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
-    "t": 10**12, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
-}  # fmt: skip
+PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "polite": {"pace.per_host": 1, "pace.delay": 1.0, "pace.fast": False},
+    "fast": {"pace.fast": True, "pace.delay": 0.0},
+}
+"""`fast`: with `pace.fast` one host may have every connection (the frontier sees to it)."""
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_TRUTH: Final = {
+    "1": True, "true": True, "yes": True, "on": True,
+    "0": False, "false": False, "no": False, "off": False,
+}  # fmt: skip
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -64,14 +70,13 @@ def _collect(section: type[Section], prefix: str, found: dict[str, Field]) -> No
 
 
 def _kind(annotation: Any) -> str:
-    text = str(annotation)
-    for needle, kind in (
-        ("tuple", "list"), ("dict", "table"), ("bool", "bool"), ("float", "float"),
-        ("int,", "int"), ("int]", "int"), ("int'", "int"), ("int |", "int"),
-    ):  # fmt: skip
-        if needle in text:
-            return kind
-    return "str"
+    shape = msgspec.inspect.type_info(annotation)
+    if isinstance(shape, msgspec.inspect.UnionType):  # … | None
+        shape = next(one for one in shape.types if not isinstance(one, msgspec.inspect.NoneType))
+    while isinstance(shape, msgspec.inspect.Metadata):
+        shape = shape.type
+    name = type(shape).__name__.removesuffix("Type").lower()
+    return {"vartuple": "list", "dict": "table", "literal": "str"}.get(name, name)
 
 
 def _unit(annotation: Any) -> str:
@@ -79,52 +84,9 @@ def _unit(annotation: Any) -> str:
     return match[1] if match else ""
 
 
-# ── values ───────────────────────────────────────────────────────────────────────────────────
-
-
-def seconds(text: str) -> float:
-    """`90`, `1.5s`, `500ms`, `1h30m` → seconds. Raises ValueError."""
-    text = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
-        raise ValueError(f"{text!r} is not a duration such as 90, 500ms or 1h30m")
-    return sum(float(number) * DURATIONS[unit] for number, unit in parts)
-
-
-def size(text: str) -> int:
-    """`500k`, `10MiB`, `1.5GB` → bytes. Raises ValueError."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or match[2].lower() not in SIZES:
-        raise ValueError(f"{text!r} is not a size such as 500k, 10MiB or 1.5GB")
-    return int(float(match[1]) * SIZES[match[2].lower()])
-
-
-def _from_text(field: Field, text: str) -> Any:
-    """A value that came as text (environment, flag, `-s`), as the model wants it."""
-    if text == "" and field.default is None:
-        return None
-    if field.kind == "list":
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if field.kind == "bool":
-        known = {"1": True, "true": True, "yes": True, "on": True}
-        known |= {"0": False, "false": False, "no": False, "off": False}
-        if text.strip().lower() not in known:
-            raise ValueError(f"{text!r} is neither true nor false")
-        return known[text.strip().lower()]
-    return text
-
-
-def _with_units(field: Field, value: Any) -> Any:
-    if isinstance(value, str) and field.unit == "s":
-        return seconds(value)
-    if isinstance(value, str) and field.unit == "B":
-        return size(value)
-    return value
-
-
-# ── merging ──────────────────────────────────────────────────────────────────────────────────
+def variable(key: str) -> str:
+    """The environment variable of a key."""
+    return f"CRAWLER_{key.replace('.', '_').upper()}"
 
 
 class Settings:
@@ -141,33 +103,47 @@ class Settings:
         if field is None:
             raise ConfigError(f"{origin}: {self._unknown(key)}")
         try:
-            if isinstance(value, str):
-                value = _from_text(field, value)
-            self._values[key] = _with_units(field, value)
+            self._values[key] = _value(field, value)
         except ValueError as error:
             raise ConfigError(f"{origin}: {key}: {error}") from error
         self.origins[key] = origin
 
-    def tree(self, tree: Mapping[str, Any], origin: str, prefix: str = "") -> None:
-        """A parsed TOML document."""
+    def preset(self, name: str, origin: str) -> None:
+        """Several keys under one name; see `PRESETS`."""
+        for key, value in PRESETS[name].items():
+            self.set(key, value, origin)
+
+    def toml(self, text: str, name: str) -> None:
+        """The text of a TOML file. Origins are `name:line`."""
+        try:
+            tree = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ConfigError(f"{name}: not valid TOML: {error}") from error
+        lines = _lines(text)
+        self.tree(tree, lambda key: f"{name}:{lines[key]}" if key in lines else name)
+
+    def tree(
+        self, tree: Mapping[str, Any], origin: str | Callable[[str], str], prefix: str = ""
+    ) -> None:
+        """Nested mappings, as a parsed TOML document is."""
         for name, value in tree.items():
             key = prefix + name
-            if isinstance(value, Mapping) and key not in self._fields:
-                if not any(known.startswith(f"{key}.") for known in self._fields):
-                    raise ConfigError(f"{origin}: {self._unknown(key)}")
+            place = origin if isinstance(origin, str) else origin(key)
+            is_section = any(known.startswith(f"{key}.") for known in self._fields)
+            if isinstance(value, Mapping) and is_section:
                 self.tree(value, origin, f"{key}.")
+            elif is_section:
+                raise ConfigError(f"{place}: {key} is a section, not a value")
             else:
-                self.set(key, value, origin)
+                self.set(key, value, place)
 
     def environment(self, environ: Mapping[str, str]) -> None:
         """`CRAWLER_…` variables; one that names no key is an error, as anywhere else."""
-        names = {f"CRAWLER_{key.replace('.', '_').upper()}": key for key in self._fields}
+        names = {variable(key): key for key in self._fields}
         for name in sorted(environ):
             if name.startswith("CRAWLER_"):
                 if name not in names:
-                    near = difflib.get_close_matches(name, names, 1)
-                    hint = f"; did you mean {near[0]}?" if near else ""
-                    raise ConfigError(f"{name}: no such setting{hint}")
+                    raise ConfigError(f"{name}: no such setting{_hint(name, names)}")
                 self.set(names[name], environ[name], name)
 
     def assignment(self, text: str) -> None:
@@ -175,7 +151,7 @@ class Settings:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"-s {text}: expected section.key=value")
-        self.set(key.strip(), value, f"-s {text}")
+        self.set(key.strip(), value.strip(), "-s")
 
     def config(self) -> Config:
         """The validated sum. Raises ConfigError in one line that names key, value and origin."""
@@ -191,20 +167,77 @@ class Settings:
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at ")
             key = re.sub(r"\[.*?\]", "", where.strip("`")).removeprefix("$.")
-            value = self._values.get(key)
             origin = self.origins.get(key, "configuration")
+            came = repr(self._values.get(key))
             raise ConfigError(
-                f"{origin}: {key} = {value!r}: {message[:1].lower()}{message[1:]}"
+                f"{origin}: {key} = {came}: {message[:1].lower()}{message[1:]}"
             ) from error
 
     def _unknown(self, key: str) -> str:
-        near = difflib.get_close_matches(key, self._fields, 1, 0.6)
-        if not near:  # the right name in the wrong section
-            last = key.rpartition(".")[2]
-            names = {known.rpartition(".")[2]: known for known in self._fields}
-            near = [names[name] for name in difflib.get_close_matches(last, names, 1, 0.6)]
-        hint = f"; did you mean {near[0]}?" if near else ""
+        sections = {known.rpartition(".")[0] for known in self._fields} - {""}
+        hint = _hint(key, [*sections, *self._fields])
+        if not hint or key.rpartition(".")[0] not in hint:  # the right name, the wrong section?
+            by_last = {known.rpartition(".")[2]: known for known in reversed(self._fields)}
+            near = difflib.get_close_matches(key.rpartition(".")[2], by_last, 1, 0.75)
+            hint = f"; did you mean {by_last[near[0]]}?" if near else hint
         return f"{key}: no such setting{hint}"
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1, 0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _value(field: Field, value: Any) -> Any:
+    """A value as the model wants it, text as a person writes it. Raises ValueError."""
+    if isinstance(value, str):
+        value = _from_text(field, value)
+    if isinstance(value, bool) and field.kind in {"int", "float"}:
+        raise ValueError(f"expected a number, got {str(value).lower()}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value}")
+    return value
+
+
+def _from_text(field: Field, text: str) -> Any:
+    if not text.strip() and field.default is None:
+        return None
+    if field.kind in {"list", "table"}:
+        return _several(field, text.strip())
+    if field.kind == "bool":
+        if text.strip().lower() not in _TRUTH:
+            raise ValueError(f"expected true or false, got {text!r}")
+        return _TRUTH[text.strip().lower()]
+    if field.unit:
+        return units.seconds(text) if field.unit == "s" else units.size(text)
+    if field.kind == "float":
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"expected a number, got {text!r}") from None
+    return text
+
+
+def _several(field: Field, text: str) -> Any:
+    if field.kind == "table" or text.startswith("["):
+        try:
+            return tomllib.loads(f"x = {text or '{}'}")["x"]
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"expected TOML, got {text!r}: {error}") from error
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _lines(text: str) -> dict[str, int]:
+    """The line of each key, as far as plain sections and plain keys go."""
+    lines: dict[str, int] = {}
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
+            section = f"{match[1]}."
+            lines.setdefault(match[1], number)
+        elif match := re.match(r"\s*([\w.-]+)\s*=", line):
+            lines.setdefault(section + match[1], number)
+    return lines
 
 
 def with_settings(config: Config | None, **values: Any) -> Config:
@@ -212,7 +245,6 @@ def with_settings(config: Config | None, **values: Any) -> Config:
     by_name: dict[str, str] = {}
     for key in fields():
         by_name.setdefault(key.rpartition(".")[2], key)
-    # `scope` and `timeout` name a setting before they name a section
     settings = Settings()
     if config is not None:
         settings.tree(as_tree(config), "config")
@@ -223,9 +255,6 @@ def with_settings(config: Config | None, **values: Any) -> Config:
         plain = list(value) if isinstance(value, tuple | set | frozenset) else value
         settings.set(key, plain, name)
     return settings.config()
-
-
-# ── writing ──────────────────────────────────────────────────────────────────────────────────
 
 
 def as_tree(config: Config) -> dict[str, Any]:
@@ -239,44 +268,7 @@ def dump_toml(config: Config) -> str:
     return tomli_w.dumps(as_tree(config))
 
 
-def explain(config: Config, origins: Origins) -> str:
-    """Valid TOML in which each line says where its value comes from."""
-    lines: list[str] = []
-    section = ""
-    built = msgspec.to_builtins(config)
-    for key in fields():
-        head, _, name = key.rpartition(".")
-        if head != section:
-            section = head
-            lines += ["", f"[{section}]"]
-        value = built
-        for part in key.split("."):
-            value = value[part]
-        origin = origins.get(key, "default")
-        if value is None:
-            lines.append(f"# {name} is not set  ({origin})")
-            continue
-        if isinstance(value, dict):
-            inner = ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items())
-            text = "{" + inner + "}"
-        else:
-            text = _toml(value)
-        lines.append(f"{name} = {text}  # {origin}")
-    return "\n".join(lines).strip() + "\n"
-
-
-def _toml(value: Any) -> str:
-    return tomli_w.dumps({"x": value}).partition("=")[2].strip().replace("\n", " ")
-
-
 def _without_none(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _without_none(value) for key, value in tree.items() if value is not None}
-    if isinstance(tree, tuple):
-        return list(tree)
-    return tree
-
-
-def names(keys: Iterable[str]) -> list[str]:
-    """Environment variables of keys, for the documentation."""
-    return [f"CRAWLER_{key.replace('.', '_').upper()}" for key in keys]
+    return list(tree) if isinstance(tree, tuple) else tree

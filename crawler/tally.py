@@ -6,6 +6,7 @@ a number, the rest together.
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections import Counter, deque
@@ -22,9 +23,12 @@ MAX_HOSTS: Final = 10_000
 WINDOW: Final = 10.0
 """Seconds over which the present speed is taken."""
 
-_BUCKETS: Final = 160
+MARK_EVERY: Final = 0.2
+"""Seconds between marks at least, however often somebody looks: fifty marks cover the window."""
+
+_BUCKETS: Final = 240
 _PER_DOUBLING: Final = 8
-"""Eight buckets a doubling from 0.01 ms on: percentiles are exact to 9 %, up to 2.8 hours."""
+"""Eight buckets a doubling from 0.01 ms on: percentiles are exact to 9 %, up to three hours."""
 
 
 class Histogram:
@@ -59,6 +63,7 @@ class HostSum(msgspec.Struct):
 
     name: str
     visits: int = 0
+    answers: int = 0
     failed: int = 0
     bytes_wire: int = 0
     fetch_ms: float = 0.0
@@ -66,22 +71,24 @@ class HostSum(msgspec.Struct):
 
     @property
     def mean_ms(self) -> float:
-        return self.fetch_ms / self.visits if self.visits else 0.0
+        return self.fetch_ms / self.answers if self.answers else 0.0
 
 
 class Gauges(msgspec.Struct):
-    """What is so at this moment; written by the loop's watch once a second."""
+    """What is so at this moment; written by the loop's watch, then `Tally.sample` is called."""
 
     queued: int = 0
     in_flight: int = 0  # open exchanges
     parsing: int = 0  # pages waiting for or in a parse process
     lag_ms: float = 0.0  # how late the loop woke
     lag_max_ms: float = 0.0
+    lag_mean_ms: float = 0.0
     loop_cpu: float = 0.0  # CPU seconds of this process
     child_cpu: float = 0.0  # … of the parse processes
     ledger_seconds: float = 0.0  # spent in commits
     slots: int = 0
     processes: int = 0
+    cpus: int = 0  # that may be used; 0: unknown
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -97,12 +104,17 @@ class Snapshot(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
     statuses: dict[int, int]
     reasons: dict[str, int]
+    robots: dict[str, int]  # why robots.txt files could not be had, each try
     pages_per_second: float
     recent_per_second: float
     ttfb_ms: tuple[float, float, float]  # p50, p95, p99
     fetch_ms: tuple[float, float, float]
     fetch_seconds: float
     parse_seconds: float
+    slot_seconds: float  # waited for a free connection
+    parse_ms: tuple[float, float, float]
+    paced: float  # share of samples in which slots were free and links had to wait
+    thin: float  # … in which slots were free and there were no links to fill them
     slowest: tuple[HostSum, ...]
     gauges: Gauges
 
@@ -125,10 +137,14 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.robots: Counter[str] = Counter()
         self.hosts: dict[str, HostSum] = {}
         self.ttfb = Histogram()
         self.fetch = Histogram()
         self.parse = Histogram()
+        self._slot_ms = 0.0
+        self._lag_ms = 0.0
+        self._samples = self._paced = self._thin = 0
 
     def count(self, visit: Visit) -> None:
         """Add a visit that was entered in the ledger."""
@@ -136,6 +152,9 @@ class Tally:
         if page is not None:
             self.bytes_wire += page.bytes_wire
         if link.kind is Kind.ROBOTS:
+            if visit.reason:
+                word, _, detail = visit.reason.partition(":")
+                self.robots[f"{word}:{detail}" if word == "status" else word] += 1
             return
         if visit.outcome is Outcome.RETRY:
             self.retries += 1
@@ -155,8 +174,10 @@ class Tally:
             self.statuses[page.status] += 1
             timings = page.timings
             self.fetch.add(timings.total)
+            self._slot_ms += timings.waited or 0.0
             if timings.ttfb is not None:
                 self.ttfb.add(timings.ttfb)
+            host.answers += 1
             host.bytes_wire += page.bytes_wire
             host.fetch_ms += timings.total
             host.max_ms = max(host.max_ms, timings.total)
@@ -165,16 +186,22 @@ class Tally:
             self.links_found += len(extract.found)
             self.parse.add(extract.parse_ms)
 
-    def snapshot(self) -> Snapshot:
+    def sample(self) -> None:
+        """Take the gauges in, once they have been written: a few times a second."""
+        gauges = self.gauges
+        self._samples += 1
+        self._lag_ms += gauges.lag_ms
+        gauges.lag_max_ms = max(gauges.lag_max_ms, gauges.lag_ms)
+        gauges.lag_mean_ms = self._lag_ms / self._samples
+        if gauges.in_flight < gauges.slots / 2:
+            waiting = gauges.queued > gauges.in_flight + gauges.parsing
+            self._paced += waiting
+            self._thin += not waiting
+
+    def snapshot(self, *, hosts: int = 5) -> Snapshot:
+        """The sums now. `hosts`: how many of the slowest; 0 spares looking at all of them."""
         now = self._clock()
         elapsed = max(now - self._began, 1e-9)
-        self._recent.append((now, self.pages))
-        while len(self._recent) > 2 and now - self._recent[1][0] > WINDOW:
-            self._recent.popleft()
-        then, before = self._recent[0]
-        span = now - then
-        recent = (self.pages - before) / span if span > 0.5 else self.pages / elapsed
-        slowest = sorted(self.hosts.values(), key=lambda host: host.mean_ms, reverse=True)[:5]
         return Snapshot(
             elapsed=elapsed,
             visits=self.visits,
@@ -186,15 +213,37 @@ class Tally:
             outcomes=dict(self.outcomes),
             statuses=dict(sorted(self.statuses.items())),
             reasons=dict(self.reasons.most_common()),
+            robots=dict(self.robots.most_common()),
             pages_per_second=self.pages / elapsed,
-            recent_per_second=recent,
+            recent_per_second=self._recently(now, elapsed),
             ttfb_ms=_percentiles(self.ttfb),
             fetch_ms=_percentiles(self.fetch),
+            parse_ms=_percentiles(self.parse),
             fetch_seconds=self.fetch.sum / 1000,
             parse_seconds=self.parse.sum / 1000,
-            slowest=tuple(slowest),
+            slot_seconds=self._slot_ms / 1000,
+            paced=self._paced / max(self._samples, 1),
+            thin=self._thin / max(self._samples, 1),
+            slowest=tuple(msgspec.structs.replace(host) for host in self._slowest(hosts)),
             gauges=msgspec.structs.replace(self.gauges),
         )
+
+    def _recently(self, now: float, elapsed: float) -> float:
+        """Pages a second over the window, from marks left by earlier snapshots."""
+        marks = self._recent
+        if not marks or now - marks[-1][0] >= MARK_EVERY:
+            marks.append((now, self.pages))
+        while len(marks) > 2 and now - marks[1][0] >= WINDOW:
+            marks.popleft()
+        then, before = marks[0]
+        span = now - then
+        return (self.pages - before) / span if span >= 1.0 else self.pages / elapsed
+
+    def _slowest(self, most: int) -> list[HostSum]:
+        if not most:
+            return []
+        answered = (host for host in self.hosts.values() if host.answers)
+        return heapq.nlargest(most, answered, key=lambda host: host.mean_ms)
 
     def __repr__(self) -> str:
         return f"<Tally {self.pages} pages, {self.visits} visits, {self.bytes_wire} bytes>"
@@ -207,26 +256,34 @@ def _percentiles(histogram: Histogram) -> tuple[float, float, float]:
 def bottleneck(shot: Snapshot) -> str:
     """What held the crawl up, in words, by the first rule that fits.
 
-    CPU: the loop or the parse processes used nearly all of what they may. Disk: commits took most
-    of the time. Pace: the fetch slots stood empty while links were queued. Else it was the network
-    or the server: the slots were full, waiting for answers.
+    1  under 10 visits or half a second: too short to say
+    2  the loop's process used over 85 % of a core: CPU in the loop
+    3  the parse processes were busy over 85 % of the time: CPU in parsing
+    4  a commit was under way over 80 % of the time: disk
+    5  loop and parsing together used over 85 % of the cores: CPU
+    6  under half the fetch slots in use, no links to fill them: a thin frontier
+    7  under half the fetch slots in use though links waited: the hosts' pace
+    8  else the slots were full, waiting for answers: network or server
     """
     gauges = shot.gauges
     if shot.visits < 10 or shot.elapsed < 0.5:
         return "too short to say"
+    processes = max(gauges.processes, 1)
+    cores = gauges.cpus or processes
     loop = gauges.loop_cpu / shot.elapsed
-    children = gauges.child_cpu / (shot.elapsed * max(gauges.processes, 1))
+    children = gauges.child_cpu / shot.elapsed
+    commits = gauges.ledger_seconds / shot.elapsed
     busy = shot.fetch_seconds / (shot.elapsed * max(gauges.slots, 1))
     if loop > 0.85:
         return f"CPU in the event loop ({loop:.0%} of one core)"
-    if children > 0.85:
-        return f"CPU in parsing ({children:.0%} of {gauges.processes} processes)"
-    if gauges.ledger_seconds / shot.elapsed > 0.8:
-        return (
-            f"disk: {gauges.ledger_seconds / shot.elapsed:.0%} of the time a commit was under way"
-        )
-    if loop + children * max(gauges.processes, 1) > 0.85 * max(gauges.processes, 1):
-        return "CPU: the loop and the parse processes share all cores"
+    if children / processes > 0.85:
+        return f"CPU in parsing ({children / processes:.0%} of {processes} processes)"
+    if commits > 0.8:
+        return f"disk: {commits:.0%} of the time a commit was under way"
+    if loop + children > 0.85 * cores:
+        return f"CPU: the loop and the parse processes share {cores} cores"
+    if busy < 0.5 and shot.thin > shot.paced:
+        return f"few links at a time: {shot.thin:.0%} of the time there was no more to fetch"
     if busy < 0.5:
-        return f"the hosts' pace (politeness): fetch slots were {busy:.0%} in use"
+        return f"the hosts' pace (politeness, retries): fetch slots were {busy:.0%} in use"
     return f"network or server: answers take {shot.ttfb_ms[0]:.0f} ms at the median"

@@ -1,233 +1,163 @@
-"""`crawler crawl` and `crawler resume`."""
+"""`crawler crawl` and `crawler resume`: settings from everywhere, then a run."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import signal
-import tomllib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import click
 
-from crawler.cli.exits import Exit, exit_code
-from crawler.cli.flags import PRESETS, given, options
+from crawler.cli.exits import Exit
+from crawler.cli.flags import options
+from crawler.cli.sources import (
+    add_flags,
+    config_options,
+    merged,
+    seeds_in,
+    text_of,
+    with_scheme,
+)
 from crawler.errors import ConfigError
-from crawler.settings import Settings, explain
+from crawler.settings import Settings
 
-if TYPE_CHECKING:
-    from crawler.config import Config
-    from crawler.crawl import Crawl
+F = TypeVar("F", bound=Callable[..., Any])
+
+SAVED = "crawl.toml"
+"""The whole effective configuration, in the crawl's folder."""
+
+FRONTIER = "frontier.db"
+"""Its presence says that a folder holds a crawl."""
 
 
-def _screen_options(command: Any) -> Any:
+def screen_options(command: F) -> F:
+    """How much is said, and how."""
     for option in (
         click.option("-q", "--silent", is_flag=True, help="Say nothing but errors."),
-        click.option("-v", "--verbose", count=True, help="One line a visit; twice: debug."),
+        click.option("-v", "--verbose", count=True, help="Log visits; twice: everything."),
         click.option("--no-color", is_flag=True, help="No colours."),
         click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
-    ):
+        click.option("--print-config", is_flag=True,
+                     help="Show every setting and where it comes from; crawl nothing."),
+    ):  # fmt: skip
         command = option(command)
     return command
 
 
 @click.command(short_help="Crawl a site, or several.")
 @click.argument("urls", nargs=-1, metavar="[URL]...")
-@click.option("-u", "--url", "more", multiple=True, metavar="URL", help="A URL to start at.")
-@click.option(
-    "-i", "--input-file", type=click.File("r"), help="Start at the URLs in this file; - is stdin."
-)
-@click.option("-O", "--out-dir", metavar="DIR", help="Where to write.  [default: ./crawl]")
-@click.option(
-    "--config", "files", multiple=True, type=click.Path(path_type=Path), help="TOML file."
-)
-@click.option("-s", "assignments", multiple=True, metavar="KEY=VALUE", help="Set any setting.")
-@click.option("--polite", is_flag=True, help="One connection a host, a second between requests.")
+@click.option("-u", "--url", "more", multiple=True, metavar="URL", help="Start here; repeatable.")
+@click.option("-i", "--input-file", metavar="FILE", help="Start at the URLs in FILE; - is stdin.")
 @click.option("--fresh", is_flag=True, help="Remove the crawl that DIR holds, and start over.")
-@click.option("--resume", is_flag=True, help="Go on with the crawl that DIR holds.")
-@click.option("--print-config", is_flag=True, help="Show every setting and where it comes from.")
-@_screen_options
-@options
+@click.option("--resume", is_flag=True, help="Go on with the crawl that DIR holds, if it does.")
+@screen_options
+@config_options
+@options()
 def crawl(
     urls: tuple[str, ...],
     more: tuple[str, ...],
-    input_file: Any,
-    out_dir: str | None,
-    files: tuple[Path, ...],
-    assignments: tuple[str, ...],
-    polite: bool,
+    input_file: str | None,
     fresh: bool,
     resume: bool,
-    print_config: bool,
-    silent: bool,
-    verbose: int,
-    no_color: bool,
-    as_json: bool,
-    **flags: Any,
-) -> int:
-    settings = Settings()
-    for file in files:
-        settings.tree(read_toml(file), str(file))
-    settings.environment(os.environ)
-    if polite:
-        for key, value in PRESETS["polite"].items():
-            settings.set(key, value, "--polite")
-    for key, value, origin in given(flags):
-        settings.set(key, value, origin)
-    for assignment in assignments:
-        settings.assignment(assignment)
-    lines = [line.strip() for line in input_file or () if line.strip() and line[0] != "#"]
-    if seeds := [with_scheme(url) for url in (*urls, *more, *lines)]:
-        settings.set("seeds", seeds, "command line")
-    if out_dir is not None:
-        settings.set("output.dir", out_dir, "-O")
-    config = settings.config()
-    if print_config:
-        click.echo(explain(config, settings.origins), nl=False)
-        return Exit.OK
+    **values: Any,
+) -> Exit:
+    """Crawl from URL, or several, until there is no more or a limit is reached.
+
+    Writes DIR/pages.jsonl (one line a page), DIR/frontier.db (every URL and its story) and
+    DIR/crawl.toml (the settings as they took effect). Killed at any instant, it goes on with
+    `crawler resume DIR`, losing and repeating nothing.
+
+    Settings: defaults < --config files < CRAWLER_SECTION_KEY variables < flags < -s.
+    """
     if fresh and resume:
         raise ConfigError("--fresh and --resume: only one of them")
-    if not config.seeds and not resume:
-        raise ConfigError("no URL given: crawler crawl https://example.com/")
-    screen = _screen(silent, verbose, no_color, as_json)
-    mode = "fresh" if fresh else "resume" if resume else "new"
-    return run(config, Path(config.output.dir), mode, screen)
-
-
-crawl.help = """Crawl from URL, or several, until there is no more or a limit is reached.
-
-Writes DIR/pages.jsonl (one line a page), DIR/frontier.db (every URL and its story) and
-DIR/crawl.toml (the settings as they took effect). Killed at any instant, it goes on with
-`crawler resume DIR`, losing and repeating nothing.
-"""
+    settings = merged(values, os.environ)
+    seeds = list(dict.fromkeys([*_seeds((*urls, *more)), *_from_file(input_file)]))
+    if seeds:
+        settings.set("seeds", seeds, "command line")
+    folder = Path(settings.config().output.dir)
+    going_on = resume and (folder / FRONTIER).exists()
+    if not (settings.config().seeds or going_on or values["print_config"]):
+        raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
+    if going_on:
+        return _go_on(folder, values, seeds)
+    return _run(settings, folder, "fresh" if fresh else "new", values)
 
 
 @click.command(short_help="Go on with a crawl where it stopped.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("-s", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
-@_screen_options
-@options
-def resume(
-    folder: Path,
-    assignments: tuple[str, ...],
-    silent: bool,
-    verbose: int,
-    no_color: bool,
-    as_json: bool,
-    **flags: Any,
-) -> int:
-    """Go on with the crawl in DIR, with the settings it has; flags change them for this run."""
-    settings = Settings()
-    path = folder / "crawl.toml"
-    if not path.exists():
+@screen_options
+@config_options
+@options(without=("output.dir",))
+def resume(folder: Path, **values: Any) -> Exit:
+    """Go on with the crawl in DIR.
+
+    Its settings are those in DIR/crawl.toml, whatever the environment says today; --config files,
+    flags and -s change them for this run.
+    """
+    if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl to resume")
-    settings.tree(read_toml(path), str(path))
-    for key, value, origin in given(flags):
-        settings.set(key, value, origin)
-    for assignment in assignments:
-        settings.assignment(assignment)
-    return run(settings.config(), folder, "resume", _screen(silent, verbose, no_color, as_json))
+    return _go_on(folder, values)
 
 
-def run(config: Config, folder: Path, mode: Any, screen: dict[str, Any]) -> int:
-    """Crawl on an event loop of our own, with the display and the signals a person expects."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(config, folder, mode, screen))
+def _go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
+    """Resume with the saved settings, what was said now on top, and seeds that are new."""
+    settings = _saved(folder)
+    for name in values["files"]:
+        settings.toml(text_of(name), name)
+    add_flags(settings, values)
+    settings.set("output.dir", str(folder), "DIR")  # it may have been moved
+    if seeds:
+        every = dict.fromkeys([*settings.config().seeds, *seeds])
+        settings.set("seeds", list(every), "command line")
+    return _run(settings, folder, "resume", values)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Uvloop where the platform has it: a third more pages a second."""
+def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) -> Exit:
+    config = settings.config()
+    from crawler.cli.screen import Screen, out  # noqa: PLC0415 - rich: not for `--help`
+
+    if values["print_config"]:
+        from crawler.cli.explain import explain  # noqa: PLC0415
+
+        out(explain(config, settings.origins))
+        return Exit.OK
+    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+
+    screen = Screen(
+        silent=values["silent"],
+        verbose=values["verbose"],
+        no_color=values["no_color"],
+        as_json=values["as_json"],
+    )
+    return run(config, folder, mode, screen)
+
+
+def _saved(folder: Path) -> Settings:
+    """The settings a crawl was started with; the defaults when it died before they were written."""
+    settings = Settings()
+    path = folder / SAVED
+    if path.exists():
+        settings.toml(text_of(path), str(path))
+    return settings
+
+
+def _seeds(urls: tuple[str, ...]) -> list[str]:
+    for url in urls:
+        if "://" not in url and Path(url).is_file():
+            raise ConfigError(f"{url}: is a file; to start at the URLs in it: -i {url}")
+    return [with_scheme(url) for url in urls]
+
+
+def _from_file(name: str | None) -> list[str]:
+    if name is None:
+        return []
     try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:
-        return asyncio.new_event_loop
-    new: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return new
-
-
-async def _run(config: Config, folder: Path, mode: Any, screen: dict[str, Any]) -> int:
-    from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
-    from crawler.cli.display import Display  # noqa: PLC0415
-    from crawler.cli.summary import show, summary_json  # noqa: PLC0415
-
-    _raise_file_limit()
-    async with open_crawl(config, dir=folder, mode=mode) as running:
-        if mode == "resume" and not screen["silent"]:
-            counts = await running.frontier.counts()
-            click.echo(f"resuming: {counts.done} pages done, {counts.pending} queued", err=True)
-        _signals(running, folder)
-        async with Display(running.tally, config, **screen):
-            await running.run()
-        counts = await running.frontier.counts()
-    shot = running.tally.snapshot()
-    code = exit_code(running.finish_reason, shot)
-    if screen["as_json"]:
-        click.echo(summary_json(shot, counts, running.finish_reason, folder))
-    elif not screen["silent"]:
-        show(shot, counts, running.finish_reason, folder, no_color=screen["no_color"])
-    return code
-
-
-def _signals(running: Crawl, folder: Path) -> None:
-    """First signal: finish what is in hand. Second: at once."""
-    loop = asyncio.get_running_loop()
-    seen = 0
-
-    def caught() -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 1:
-            click.echo(
-                f"\nstopping: finishing what is in hand (again: at once). "
-                f"Go on later with: crawler resume {folder}",
-                err=True,
-            )
-            running.stop("interrupted")
-        else:
-            running.abort()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, caught)
-
-
-def _raise_file_limit() -> None:
-    """Sockets are files: take as many as the hard limit allows."""
-    import resource  # noqa: PLC0415 - POSIX only
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _screen(silent: bool, verbose: int, no_color: bool, as_json: bool) -> dict[str, Any]:
-    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    return {
-        "silent": silent or as_json,
-        "no_color": no_color or "NO_COLOR" in os.environ,
-        "as_json": as_json,
-    }
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file. Raises ConfigError with file and place."""
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-def with_scheme(url: str) -> str:
-    """`example.com` → `https://example.com`; an address or localhost is http, as one's own is."""
-    if "://" in url:
-        return url
-    host = url.partition("/")[0].rpartition("@")[2]
-    name = host.rpartition(":")[0] or host
-    own = name == "localhost" or name.startswith("[") or name.replace(".", "").isdigit()
-    return f"{'http' if own else 'https'}://{url}"
+        seeds = seeds_in(sys.stdin if name == "-" else text_of(name).splitlines())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"stdin: not UTF-8 (byte {error.start})") from error
+    if not seeds:
+        raise ConfigError(f"{'stdin' if name == '-' else name}: no URL in it")
+    return seeds

@@ -9,20 +9,20 @@ from typing import Any, TypeVar
 import click
 
 from crawler.bench.options import FLAGS, SWITCHES
+from crawler.cli.exits import Exit
+from crawler.errors import HouseError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _web_options(command: F) -> F:
     for name, text in reversed(list(FLAGS.items())):
-        switch = name in SWITCHES
-        command = click.option(
-            f"--{name}",
-            name.replace("-", "_"),
-            help=f"{text[:1].upper()}{text[1:]}.",
-            default=None,
-            **({"is_flag": True, "flag_value": True} if switch else {"metavar": "VALUE"}),
-        )(command)
+        kind: dict[str, Any] = {"metavar": "VALUE"}
+        if name in SWITCHES:
+            kind = {"is_flag": True, "flag_value": True}
+        words = f"{text[:1].upper()}{text[1:]}."
+        parameter = name.replace("-", "_")
+        command = click.option(f"--{name}", parameter, help=words, default=None, **kind)(command)
     return command
 
 
@@ -30,7 +30,7 @@ def _web_options(command: F) -> F:
 @_web_options
 def demo_web(**flags: Any) -> int:
     """Serve a made-up web of any size on loopback; prints its address when it is up."""
-    from crawler.bench.options import options  # noqa: PLC0415
+    from crawler.bench.options import options  # noqa: PLC0415 - not for `--help`
     from crawler.bench.server import serve  # noqa: PLC0415
 
     return serve(options({name: value for name, value in flags.items() if value is not None}))
@@ -43,23 +43,30 @@ def demo_web(**flags: Any) -> int:
     help="Where to write; an earlier demo crawl there is replaced.",
 )  # fmt: skip
 @click.option("-q", "--silent", is_flag=True, help="Say nothing but errors.")
+@click.option("-v", "--verbose", count=True, help="Log visits; twice: everything.")
+@click.option("--no-color", is_flag=True, help="No colours.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
-def demo_crawl(pages: int, out_dir: Path, silent: bool, as_json: bool) -> int:
+def demo_crawl(pages: int, out_dir: Path, **look: Any) -> Exit:
     """Start the bundled demo web in a process of its own and crawl all of it; needs no network."""
-    from crawler.bench.demo import DemoWeb  # noqa: PLC0415
-    from crawler.cli.crawl import run  # noqa: PLC0415
+    from crawler.bench.demo import DemoWeb  # noqa: PLC0415 - not for `--help`
+    from crawler.cli.run import run  # noqa: PLC0415
+    from crawler.cli.screen import Screen  # noqa: PLC0415
     from crawler.settings import with_settings  # noqa: PLC0415
 
+    screen = Screen(**look)
     with DemoWeb(pages=pages, latency=0.005, broken=0.02, redirects=0.02) as web:
         config = with_settings(None, seeds=(web.url,), dir=str(out_dir), fast=True)
-        mode = "fresh" if _is_demo(out_dir) else "new"
-        screen = {"silent": silent or as_json, "no_color": False, "as_json": as_json}
-        return run(config, out_dir, mode, screen)
+        return run(config, out_dir, "fresh" if _is_demo(out_dir) else "new", screen)
 
 
 def _is_demo(folder: Path) -> bool:
-    """Whether the folder holds a crawl of a loopback site, such as an earlier demo."""
+    """Whether the folder holds an earlier demo crawl; a new one is marked as such."""
+    marker = folder / "demo-crawl"
+    if (folder / "frontier.db").exists():
+        return marker.exists()  # a crawl of somebody's own is never replaced
     try:
-        return 'seeds = [\n    "http://127.0.0.1:' in (folder / "crawl.toml").read_text("utf-8")
-    except OSError:
-        return False
+        folder.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError as error:
+        raise HouseError(f"{marker}: {error.strerror}") from error
+    return False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from collections.abc import Collection, Mapping
+from enum import Enum, IntEnum, auto
+from typing import Final
 
-from crawler.errors import ConfigError, CrawlerError, HouseError
+from crawler.errors import ConfigError, CrawlerError, HouseError, Insecure
+from crawler.model import Outcome, Visit
 from crawler.tally import Snapshot
 
 
@@ -25,14 +28,14 @@ class Exit(IntEnum):
     RATE_LIMITED = 18
 
 
-MEANINGS = {
+MEANINGS: Final = {
     Exit.OK: "the crawl is finished, or reached --max-pages",
     Exit.BUG: "a bug in this program; -v shows where",
     Exit.USAGE: "a flag, a configuration or a URL is not usable",
     Exit.HOUSE: "a file cannot be read or written, the disk is full; resumable",
-    Exit.NETWORK: "no page: no server could be reached",
+    Exit.NETWORK: "no page: no seed could be reached",
     Exit.TLS: "no page: TLS was refused",
-    Exit.SERVER: "no page: the servers answered with errors, or their robots.txt forbids it",
+    Exit.SERVER: "no page: the seeds answered with errors, led away, or robots.txt forbids them",
     Exit.INTERRUPTED: "interrupted; what was in hand is finished; resumable",
     Exit.FORCED: "stopped at once by a second signal; resumable",
     Exit.SIZE_LIMIT: "reached --size-limit; resumable",
@@ -40,30 +43,76 @@ MEANINGS = {
     Exit.RATE_LIMITED: "no page: the servers asked for patience (429)",
 }
 
-_REASONS = {
+_ENDS: Final = {
     "interrupted": Exit.INTERRUPTED,
     "aborted": Exit.FORCED,
     "size-limit": Exit.SIZE_LIMIT,
     "time-limit": Exit.TIME_LIMIT,
 }
 
-_ON_THE_ROAD = {"dns", "connection", "timeout", "truncated"}
+
+class Fate(Enum):
+    """What became of a seed."""
+
+    READ = auto()
+    MOVED = auto()  # its target tells, and has a fate of its own unless it is known already
+    ERROR = auto()
+    BUSY = auto()
+    NETWORK = auto()
+    TLS = auto()
+    UNASKED = auto()  # its robots.txt could not be had: the robots' reasons tell
 
 
-def exit_code(finish_reason: str, shot: Snapshot) -> Exit:
-    """The code of a crawl that ran to an end of its own or ours."""
-    if finish_reason in _REASONS:
-        return _REASONS[finish_reason]
-    if shot.pages or not shot.visits:
+_ON_THE_ROAD: Final = frozenset({"dns", "connection", "timeout", "truncated", "fetch", "forbidden"})
+
+
+def fate(visit: Visit) -> Fate:
+    """What a visit to a seed, or to what it redirects to, says about it."""
+    if visit.outcome in {Outcome.DONE, Outcome.UNCHANGED}:
+        return Fate.READ
+    if visit.outcome is Outcome.MOVED:
+        return Fate.ERROR if visit.reason else Fate.MOVED
+    return Fate.UNASKED if visit.reason == "robotsUnreachable" else _of_reason(visit.reason)
+
+
+def _of_reason(reason: str) -> Fate:
+    word, _, detail = reason.partition(":")
+    if word == "tls":
+        return Fate.TLS
+    if word == "status" and detail == "429":
+        return Fate.BUSY
+    return Fate.NETWORK if word in _ON_THE_ROAD else Fate.ERROR
+
+
+def exit_code(
+    finish_reason: str,
+    shot: Snapshot,
+    fates: Collection[Fate],
+    robots: Mapping[str, int] | None = None,
+) -> Exit:
+    """The code of a crawl that ran to its end or ours, by the first rule that fits.
+
+    1  it was stopped, or reached a limit of time or size
+    2  a page was read, or no seed was visited (a resumed crawl): all is well
+    3  a seed got an answer, but no page: the server's errors, before patience
+    4  no seed got an answer: TLS if that alone, else the network
+
+    `robots`: why robots.txt files could not be had, with numbers; decides for seeds that were
+    never asked for because of that.
+    """
+    if finish_reason in _ENDS:
+        return _ENDS[finish_reason]
+    if shot.pages or Fate.READ in fates or not fates:
         return Exit.OK
-    reasons = set(shot.reasons)
-    if "tls" in reasons:
-        return Exit.TLS
-    if reasons & _ON_THE_ROAD:
-        return Exit.NETWORK
-    if shot.statuses and set(shot.statuses) <= {429}:
+    seen = set(fates)
+    if Fate.UNASKED in seen:
+        seen.discard(Fate.UNASKED)
+        seen |= {_of_reason(reason) for reason in robots or ()} or {Fate.NETWORK}
+    if seen & {Fate.ERROR, Fate.MOVED}:
+        return Exit.SERVER
+    if Fate.BUSY in seen:
         return Exit.RATE_LIMITED
-    return Exit.SERVER if reasons else Exit.OK
+    return Exit.TLS if seen == {Fate.TLS} else Exit.NETWORK
 
 
 def error_code(error: BaseException) -> Exit:
@@ -72,4 +121,6 @@ def error_code(error: BaseException) -> Exit:
         return Exit.USAGE
     if isinstance(error, HouseError):
         return Exit.HOUSE
+    if isinstance(error, Insecure):
+        return Exit.TLS
     return Exit.NETWORK if isinstance(error, CrawlerError) else Exit.BUG

@@ -1,4 +1,8 @@
-"""One table: flag → setting → help. The options, the help and the guide are made from it."""
+"""One table: setting → flags → help. Options, `--help`, the configuration files are made from it.
+
+Names are those people know from wget, Scrapy, katana, HTTrack and browsertrix. A setting without
+a flag is set by `-s section.key=value`; tests/test_cli.py sees to it that none is missing here.
+"""
 
 from __future__ import annotations
 
@@ -8,103 +12,169 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 
+from crawler.errors import ConfigError
+from crawler.settings import Settings, fields
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Flag(msgspec.Struct, frozen=True):
-    """A flag, by the names people know from wget, Scrapy, katana and browsertrix."""
+    """One setting: its flags, what it does, what its value looks like."""
 
-    names: tuple[str, ...]
-    key: str  # the setting, dotted
+    key: str  # dotted
+    names: tuple[str, ...]  # none: by -s and files only
     help: str
     metavar: str = ""  # nothing: a switch
-    value: Any = None  # what a switch sets
-    many: bool = False
     choices: tuple[str, ...] = ()
+    verbatim: bool = False  # a list whose values may hold commas
 
 
 FLAGS: Final = (
-    Flag(("--scope",), "scope.scope", "Which links belong to the crawl.", "NAME",
+    Flag("seeds", (), "URLs to start at", "URL"),
+    Flag("scope.scope", ("--scope",), "Which links belong to the crawl", "NAME",
          choices=("page", "prefix", "host", "domain", "any")),
-    Flag(("-A", "--include"), "scope.include", "Follow only URLs that match.", "REGEX", many=True),
-    Flag(("-R", "--exclude"), "scope.exclude", "Never follow URLs that match.", "REGEX", many=True),
-    Flag(("-d", "--depth", "--max-depth", "-l", "--level"), "scope.max_depth",
-         "Clicks from a seed; 0: the seeds alone.", "N"),
-    Flag(("--mime",), "scope.mime", "Read only bodies of this type.", "TYPE", many=True),
-    Flag(("--forms",), "scope.forms", "Follow the actions of GET forms.", value=True),
-    Flag(("--strip-query",), "urls.strip_query",
-         "Parameters that never change a page (glob).", "NAME", many=True),
-    Flag(("--max-pages", "--limit"), "limits.max_pages", "Stop after N pages, exactly.", "N"),
-    Flag(("--time-limit",), "limits.time_limit", "Stop after this long.", "TIME"),
-    Flag(("--size-limit",), "limits.size_limit", "Stop before more bytes than this.", "SIZE"),
-    Flag(("-c", "--concurrency"), "limits.concurrency", "Open connections in all.", "N"),
-    Flag(("--grace",), "limits.grace", "Time for what is in hand when stopped.", "TIME"),
-    Flag(("--per-host",), "pace.per_host", "Requests at a time to one host.", "N"),
-    Flag(("--delay", "-w", "--wait"), "pace.delay", "Pause between requests to a host.", "TIME"),
-    Flag(("--fast",), "pace.fast", "One's own servers: no pacing at all.", value=True),
-    Flag(("--robots/--no-robots",), "robots.obey", "Obey robots.txt (RFC 9309)."),
-    Flag(("--user-agent",), "fetch.user_agent", "User-Agent; {version}, {contact} are filled in.",
-         "TEXT"),
-    Flag(("--contact",), "fetch.contact", "URL or mail address where you can be reached.", "TEXT"),
-    Flag(("-H", "--header"), "fetch.headers", "Send a header, `Name: value`.", "HEADER", many=True),
-    Flag(("--timeout",), "fetch.timeout", "For one whole exchange.", "TIME"),
-    Flag(("--connect-timeout",), "fetch.connect_timeout", "For connecting, TLS included.", "TIME"),
-    Flag(("--max-body",), "fetch.max_body", "Largest body, on the wire and decoded.", "SIZE"),
-    Flag(("--proxy",), "fetch.proxy", "Go through this HTTP proxy.", "URL"),
-    Flag(("--insecure",), "fetch.insecure", "Do not verify TLS certificates.", value=True),
-    Flag(("-t", "--retries"), "retry.retries", "Tries after the first.", "N"),
-    Flag(("--retry-on-http-status",), "retry.on_status", "Statuses worth another try.", "LIST"),
-    Flag(("--processes",), "parse.processes", "Parse processes.", "N"),
-    Flag(("--plugin",), "parse.plugins", "Extract with module:function or file.py:function.",
-         "NAME", many=True),
-    Flag(("--save",), "output.save", "Keep the bodies too, one file a page.", "WHAT",
+    Flag("scope.include", ("-A", "--include"), "Follow only URLs that match; repeatable", "REGEX",
+         verbatim=True),
+    Flag("scope.exclude", ("-R", "--exclude"), "Never follow URLs that match; repeatable", "REGEX",
+         verbatim=True),
+    Flag("scope.max_depth", ("-d", "--depth", "--max-depth", "-l", "--level"),
+         "Clicks from a seed; 0: the seeds alone", "N"),
+    Flag("scope.follow", (), "Kinds of links that are fetched: page, asset, sitemap, feed", "KIND"),
+    Flag("scope.forms", ("--forms",), "Follow the actions of GET forms"),
+    Flag("scope.mime", ("--mime",), "Read only bodies of these types; repeatable", "TYPE"),
+    Flag("scope.max_url", (), "Longest URL in characters", "N"),
+    Flag("scope.max_segments", (), "Most path segments of a URL; more is a trap", "N"),
+    Flag("scope.max_repeats", (), "How often a path segment may repeat; more is a trap", "N"),
+    Flag("scope.max_links", (), "Links taken from one page; the rest are counted", "N"),
+    Flag("urls.strip_fragment", (), "Take #fragments off"),
+    Flag("urls.strip_query", ("--strip-query",),
+         "Parameters that never change a page, as globs; replaces the list", "NAME"),
+    Flag("urls.sort_query", (), "Sort the parameters, for sites that do not care"),
+    Flag("limits.concurrency", ("-c", "--concurrency"), "Open connections in all", "N"),
+    Flag("limits.workers", (), "Links in hand at all stages; unset: 4 × connections", "N"),
+    Flag("limits.max_pages", ("--max-pages", "--limit"), "Stop after N pages, exactly", "N"),
+    Flag("limits.time_limit", ("--time-limit",), "Stop after this long: 90, 30m, 1h30m", "TIME"),
+    Flag("limits.size_limit", ("--size-limit",), "Stop before more bytes came than this", "SIZE"),
+    Flag("limits.grace", ("--grace",), "Time for what is in hand when stopped", "TIME"),
+    Flag("pace.per_host", ("--per-host",), "Requests at a time to one host", "N"),
+    Flag("pace.delay", ("--delay", "-w", "--wait"), "Pause between requests to a host", "TIME"),
+    Flag("pace.jitter", (), "Vary the pause by up to this share", "SHARE"),
+    Flag("pace.fast", (), "Your own servers: no pacing at all, one host may have all connections"),
+    Flag("pace.adaptive", (), "Slow down for a host that slows down"),
+    Flag("pace.max_crawl_delay", (), "Longest Crawl-delay that is honoured", "TIME"),
+    Flag("pace.max_retry_after", (), "Longest Retry-After that is honoured", "TIME"),
+    Flag("pace.group", (), "What counts as one host: host, domain or ip", "NAME"),
+    Flag("fetch.user_agent", ("--user-agent",),
+         "User-Agent; {version} and {contact} are filled in", "TEXT"),
+    Flag("fetch.contact", ("--contact",), "URL or mail address where you can be reached", "TEXT"),
+    Flag("fetch.headers", ("-H", "--header"), "Send a header, `Name: value`; repeatable", "HEADER"),
+    Flag("fetch.dns_timeout", (), "For looking a name up", "TIME"),
+    Flag("fetch.connect_timeout", ("--connect-timeout",), "For connecting, TLS included", "TIME"),
+    Flag("fetch.first_byte_timeout", (), "For the first byte of an answer", "TIME"),
+    Flag("fetch.idle_timeout", (), "Between two pieces of an answer", "TIME"),
+    Flag("fetch.timeout", ("--timeout",), "For one whole exchange", "TIME"),
+    Flag("fetch.max_body", ("--max-body",), "Largest body, on the wire and decoded", "SIZE"),
+    Flag("fetch.max_ratio", (), "Largest decoded/wire ratio past a megabyte: bombs", "N"),
+    Flag("fetch.spool_above", (), "Larger bodies lie in a file, not in memory", "SIZE"),
+    Flag("fetch.max_redirects", (), "Redirects in a row", "N"),
+    Flag("fetch.insecure", ("--insecure",), "Do not verify TLS certificates"),
+    Flag("fetch.proxy", ("--proxy",), "Go through this HTTP proxy", "URL"),
+    Flag("retry.retries", ("-t", "--retries"), "Tries after the first", "N"),
+    Flag("retry.on_status", ("--retry-on-http-status",),
+         "Statuses worth another try, 429,503; replaces the list", "LIST"),
+    Flag("retry.base", (), "The n-th wait is random up to this times 2ⁿ", "TIME"),
+    Flag("retry.ceiling", (), "Longest wait that is not asked for by the server", "TIME"),
+    Flag("robots.obey", ("--robots/--no-robots",), "Obey robots.txt (RFC 9309)"),
+    Flag("robots.max_age", (), "How long a robots.txt holds at most", "TIME"),
+    Flag("robots.recheck", (), "How long until one that could not be had is asked for again",
+         "TIME"),
+    Flag("parse.processes", ("--processes",), "Parse processes; unset: one a usable CPU", "N"),
+    Flag("parse.deadline", (), "Time to read one page", "TIME"),
+    Flag("parse.memory", (), "Address space of a parse process", "SIZE"),
+    Flag("parse.batch_pages", (), "Pages sent to a process at once, at most", "N"),
+    Flag("parse.batch_bytes", (), "Bytes sent to a process at once, about", "SIZE"),
+    Flag("parse.recycle_pages", (), "Replace the processes after so many pages; 0: never", "N"),
+    Flag("parse.plugins", ("--plugin",),
+         "Extract with module:function or file.py:function; repeatable", "NAME"),
+    Flag("output.dir", ("-O", "--out-dir"), "Where the crawl lies", "DIR"),
+    Flag("output.jsonl", (), "Write pages.jsonl, one line a page"),
+    Flag("output.save", ("--save",), "Keep bodies too, one file a page", "WHAT",
          choices=("none", "html", "all")),
-    Flag(("--durable",), "output.durable", "A commit survives kill -9, or a power cut.", "WHAT",
+    Flag("output.durable", ("--durable",), "A commit survives kill -9, or a power cut", "WHAT",
          choices=("process", "power")),
 )  # fmt: skip
 
-PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "polite": {"pace.per_host": 1, "pace.delay": 1.0},
-}
+HELP: Final = {flag.key: flag.help for flag in FLAGS}
+
+FETCHING: Final = ("fetch.", "urls.", "scope.")
+"""What matters to a single trip."""
 
 
-def options(command: F) -> F:
-    """Give a click command all flags; their values arrive by the name of their key."""
-    for flag in reversed(FLAGS):
-        kind: Any = click.Choice(flag.choices) if flag.choices else str
-        settings: dict[str, Any] = {"help": flag.help, "default": None}
-        if flag.metavar:
-            settings |= {"type": kind, "multiple": flag.many}
-            if not flag.choices:
-                settings["metavar"] = flag.metavar
-        elif "/" not in flag.names[0]:
-            settings |= {"is_flag": True, "flag_value": True}
-        command = click.option(*flag.names, _parameter(flag.key), **settings)(command)
-    return command
+def options(*, without: tuple[str, ...] = (), only: tuple[str, ...] = ("",)) -> Callable[[F], F]:
+    """Give a click command the flags; `given` takes their values out again."""
+    known = fields()
+
+    def decorate(command: F) -> F:
+        for flag in reversed(FLAGS):
+            if flag.names and flag.key.startswith(only) and flag.key not in without:
+                several = known[flag.key].kind in {"list", "table"}
+                command = _option(flag, _shown(known[flag.key].default), several)(command)
+        return command
+
+    return decorate
 
 
-def given(values: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
-    """What was said on the command line, as (key, value, origin)."""
-    said = []
+def _option(flag: Flag, default: str, several: bool) -> Callable[[F], F]:
+    settings: dict[str, Any] = {"help": f"{flag.help}.{default}", "default": None}
+    if flag.choices:
+        settings["type"] = click.Choice(flag.choices)
+    elif flag.metavar:  # text: units, bounds and messages are the settings'
+        settings |= {"type": str, "metavar": flag.metavar}
+    elif "/" not in flag.names[0]:
+        settings |= {"is_flag": True, "flag_value": True}
+    if several:
+        settings["multiple"] = True
+    return click.option(*flag.names, _parameter(flag.key), **settings)
+
+
+def _shown(default: Any) -> str:
+    if default is None or default is False or default in ((), {}, ""):
+        return ""
+    if isinstance(default, tuple):
+        default = ",".join(str(one) for one in default)
+    return f"  [{'yes' if default is True else default}]" if len(str(default)) < 24 else ""
+
+
+def given(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Enter what was said on the command line. Raises ConfigError."""
     for flag in FLAGS:
-        value = values[_parameter(flag.key)]
+        value = values.get(_parameter(flag.key))
         if value is None or value == ():
             continue
         if flag.key == "fetch.headers":
             value = _headers(value)
-        elif flag.many:
-            value = list(value)
-        said.append((flag.key, value, flag.names[0].partition("/")[0]))
-    return said
+        elif isinstance(value, tuple):
+            value = list(value) if flag.verbatim else ",".join(value)
+        settings.set(flag.key, value, long_name(flag))
+
+
+def long_name(flag: Flag) -> str:
+    """The flag as messages call it."""
+    names = [name for name in flag.names if name.startswith("--")]
+    return names[0] if names else f"-s {flag.key}"
 
 
 def _headers(lines: tuple[str, ...]) -> dict[str, str]:
+    """`Name: value` lines (RFC 9110 §5.1, §5.5): a control character would smuggle a header in."""
     pairs = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not name.strip() or not name.isprintable() or not value.isprintable():
-            raise click.BadParameter(f"{line!r} is not `Name: value`", param_hint="-H")
-        pairs[name.strip()] = value.strip()
+        name, value = name.strip(), value.strip()
+        clean = all(" " <= char != "\x7f" or char == "\t" for char in value)
+        token = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+        if not colon or not token or not clean:
+            raise ConfigError(f"--header: {line!r} is not `Name: value`")
+        pairs[name] = value
     return pairs
 
 

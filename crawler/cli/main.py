@@ -1,17 +1,24 @@
-"""The command line: finds the command, catches what must not become a traceback."""
+"""The command line: finds the command, catches what must not become a traceback.
+
+Imports little: `crawler --help` costs what click costs. Each command lives in a module of its own,
+loaded when it is called.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import importlib
-import logging
 import os
 import sys
+import traceback
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 import click
 
-from crawler.cli.exits import MEANINGS, Exit, error_code
-from crawler.errors import CrawlerError
+from crawler import __version__
+from crawler.errors import CrawlerError, FetchError, HouseError
 
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
@@ -21,7 +28,7 @@ COMMANDS: Final = {
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }
-"""Loaded when called: `crawler --help` must not import what only a crawl needs."""
+"""Where each command is, and its line in the list: so that the list imports none of them."""
 
 
 class Commands(click.Group):
@@ -37,59 +44,121 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        if "://" in name or "." in name:
+            ctx.fail(f"No such command {name!r}. Did you mean: crawler crawl {name}")
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        return ctx.fail(
+            f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        from crawler.cli.exits import MEANINGS  # noqa: PLC0415 - only --help needs it
+
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), text) for code, text in MEANINGS.items()])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="crawler", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def crawler() -> None:
     """A web crawler and downloader: polite, exact, and impossible to make lose a page.
 
-    crawler crawl https://example.com/ writes ./crawl/pages.jsonl; Ctrl-C stops it, crawler resume
-    ./crawl goes on.
+    `crawler crawl https://example.com/` writes ./crawl/pages.jsonl; Ctrl-C stops it,
+    `crawler resume ./crawl` goes on.
     """
 
 
-def main(args: list[str] | None = None) -> NoReturn:
+def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command; whatever happens, end with a documented code and no traceback."""
+    arguments = list(sys.argv[1:] if args is None else args)
     try:
-        code: Any = crawler.main(args, prog_name="crawler", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        code = exit_.exit_code
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError):  # not a text stream of ours
+                stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        code = _run(arguments)
+    except KeyboardInterrupt:
+        code = 11
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _mute()
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code: Any = crawler.main(arguments, prog_name="crawler", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        code = Exit.USAGE
+        return 2
     except (click.Abort, KeyboardInterrupt):
-        code = Exit.INTERRUPTED
+        _say("crawler: interrupted")
+        return 11
     except BrokenPipeError:
-        # Who read our output has gone; say nothing more, not even at interpreter exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = Exit.OK
-    except Exception as error:  # noqa: BLE001 - the last line before the user
-        code = _report(error)
-    sys.exit(int(code or 0))
+        _mute()
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line before the person
+        return _report(error, in_full=_wants_more(arguments))
+    return int(code or 0)
 
 
-def _report(error: Exception) -> Exit:
-    if isinstance(error, CrawlerError):
-        click.echo(f"crawler: error: {_printable(str(error))}", err=True)
+def _report(error: Exception, *, in_full: bool) -> int:
+    """One line for an error of ours, even out of a group; for a bug, where to go with it."""
+    from crawler.cli.exits import error_code  # noqa: PLC0415 - an error's cost only
+
+    ours = list(_ours(error))
+    if ours:
+        error = next((one for one in ours if isinstance(one, HouseError)), ours[0])
+        reason = f"{error.reason}: " if isinstance(error, FetchError) and error.detail else ""
+        _say(f"crawler: error: {reason}{error}")
     else:
-        first = (str(error).splitlines() or [""])[0]
-        click.echo(
-            f"crawler: bug: {type(error).__name__}: {_printable(first)} "
-            "(please report it; -v shows where)",
-            err=True,
-        )
-        logging.getLogger("crawler").debug("where it happened", exc_info=error)
+        if in_full:
+            _say(*"".join(traceback.format_exception(error)).splitlines())
+        more = "please report it with the lines above" if in_full else "run it with -v to see where"
+        _say(f"crawler: bug: {type(error).__name__}: {error} ({more})")
     return error_code(error)
 
 
-def _printable(text: str) -> str:
-    """One line, without control characters that a URL or a file name could bring to a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+def _ours(error: BaseException) -> Iterator[CrawlerError]:
+    if isinstance(error, CrawlerError):
+        yield error
+    elif isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _ours(one)
+
+
+def _wants_more(arguments: Sequence[str]) -> bool:
+    return any(
+        one == "--verbose" or (one.startswith("-v") and not one.strip("-v")) for one in arguments
+    )
+
+
+def _say(*lines: str) -> None:
+    """To stderr, without control characters that a URL or a file name could bring to a terminal."""
+    for line in lines:
+        one = " ".join(line.splitlines())
+        clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in one)
+        with contextlib.suppress(OSError, ValueError):
+            click.echo(clean, err=True)
+
+
+def _mute() -> None:
+    """Who read our output has gone: say nothing more, not even when the interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    main()

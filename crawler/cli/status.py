@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from crawler.cli.words import amount, duration, plain, size
 
+if TYPE_CHECKING:
+    from crawler.frontier.peek import View
+
 
 @click.command(short_help="What a stopped or running crawl has done.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def status(folder: Path, as_json: bool) -> None:
     """Show how far the crawl in DIR is, running or not, without touching it."""
-    import msgspec  # noqa: PLC0415
+    import msgspec  # noqa: PLC0415 - not for `--help`
 
     from crawler.frontier.peek import peek  # noqa: PLC0415
 
@@ -22,15 +27,23 @@ def status(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(view).decode())
         return
+    rows = lines(view, folder)
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        click.echo(f"{name:>{width}}  {text}")
+
+
+def lines(view: View, folder: Path) -> list[tuple[str, str]]:
+    """What is shown, a row each."""
     counts = view.counts
     state = "running" if view.running else "finished" if not counts.pending else "stopped"
+    statuses = ", ".join(f"{amount(n)} × {code}" for code, n in view.statuses.items())
+    reasons = ", ".join(f"{amount(n)} × {plain(why, 60)}" for why, n in view.reasons.items())
+    hosts = ", ".join(f"{plain(name, 60)} ({amount(n)})" for name, n in view.hosts.items())
     others = (
         f"{amount(counts.moved)} moved, {amount(counts.unchanged)} unchanged, "
         f"{amount(counts.refused)} refused, {amount(counts.failed)} failed"
     )
-    statuses = ", ".join(f"{amount(n)} × {code}" for code, n in view.statuses.items())
-    reasons = ", ".join(f"{amount(n)} × {plain(why, 60)}" for why, n in view.reasons.items())
-    hosts = ", ".join(f"{plain(name, 60)} ({amount(n)})" for name, n in view.hosts.items())
     rows = [
         ("state", state),
         ("pages", f"{amount(counts.done)} done, {size(view.bytes_wire)}"),
@@ -38,10 +51,9 @@ def status(folder: Path, as_json: bool) -> None:
         ("others", others),
         ("status", statuses or "none"),
         ("reasons", reasons or "none"),
-        ("hosts", hosts),
+        ("hosts", f"{amount(counts.hosts)}: {hosts}" if hosts else "none"),
         ("last", f"{duration(view.idle)} ago" if view.idle is not None else "nothing visited yet"),
     ]
-    for name, text in rows:
-        click.echo(f"{name:>8}  {text}")
     if state == "stopped":
-        click.echo(f"{'next':>8}  crawler resume {folder}")
+        rows.append(("next", f"crawler resume {shlex.quote(str(folder))}"))
+    return rows

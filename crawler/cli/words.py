@@ -34,10 +34,16 @@ def share(part: float) -> str:
     return f"{part:.0%}"
 
 
-def plain(text: str, most: int = 200) -> str:
-    """A stranger's text without escape sequences, controls and bidi marks, on one line."""
-    kept = (
-        char if unicodedata.category(char)[0] not in "CZ" or char == " " else " "
-        for char in text[: most * 4]
+def harmless(text: str) -> str:
+    """Text without what a terminal would act on: controls, escapes, bidi marks, line separators."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if unicodedata.category(char)[0] not in "CZ" or char == " " else " " for char in text
     )
-    return " ".join("".join(kept).split())[:most]
+
+
+def plain(text: str, most: int = 200) -> str:
+    """A stranger's text on one line, harmless, spaces run together, cut to a length."""
+    kept = " ".join(harmless(text[: most * 4]).split())
+    return kept if len(kept) <= most else f"{kept[: most - 1]}…"

@@ -1,0 +1,166 @@
+"""A crawl as a person runs it: an event loop, signals, the display, the summary, the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from crawler.cli.display import Display
+from crawler.cli.exits import Exit, exit_code
+from crawler.cli.screen import Screen, out
+from crawler.cli.seeds import Seeds
+from crawler.cli.summary import Ending, summary, summary_json
+from crawler.config import Config
+from crawler.errors import HouseError
+from crawler.model import Counts
+from crawler.tally import Tally
+
+Mode: TypeAlias = Literal["new", "fresh", "resume"]
+
+
+class Counted(Protocol):
+    """What is asked of a frontier here."""
+
+    async def counts(self) -> Counts: ...
+
+
+class Running(Protocol):
+    """What is asked of an open crawl here; `crawler.crawl.Crawl` is one."""
+
+    @property
+    def tally(self) -> Tally: ...
+    @property
+    def finish_reason(self) -> str: ...
+    @property
+    def frontier(self) -> Counted: ...
+    async def run(self) -> Tally: ...
+    def stop(self, reason: str = ...) -> None: ...
+    def abort(self) -> None: ...
+
+
+Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
+"""`build.open_crawl`, or what stands for it in a test."""
+
+
+def run(
+    config: Config, folder: Path, mode: Mode, screen: Screen, *, opener: Opener | None = None
+) -> Exit:
+    """Crawl to the end. Raises what the crawl raises; the folder can be resumed then."""
+    if opener is None:
+        from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
+
+        opener = open_crawl
+    screen.listen()
+    _raise_file_limit()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_crawl(config, folder, mode, screen, opener))
+
+
+async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opener: Opener) -> Exit:
+    seeds = Seeds()
+    signals = Signals(folder, config.limits.grace, screen.say)
+    with signals.caught():
+        async with opener(config, dir=folder, mode=mode, sinks=[seeds]) as running:
+            signals.opened(running)
+            before = await running.frontier.counts()
+            if mode == "resume" and not screen.silent:
+                screen.say(f"resuming: {before.done} done, {before.pending} to visit")
+            try:
+                async with Display(running.tally, config, screen, before=before.done):
+                    await running.run()
+            except HouseError:
+                screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
+                raise
+            counts = await running.frontier.counts()
+    shot = running.tally.snapshot()
+    ending = Ending(running.finish_reason, folder, shot, counts, tuple(seeds.troubles))
+    if screen.as_json:
+        out(summary_json(ending))
+    elif not screen.silent:
+        for line in summary(ending):
+            screen.say(line)
+    return exit_code(running.finish_reason, shot, list(seeds.fates), shot.robots)
+
+
+class Signals:
+    """First signal: finish what is in hand. Second: at once. Third: leave as if killed."""
+
+    def __init__(self, folder: Path, grace: float, say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._grace = grace
+        self._say = say
+        self._seen = 0
+        self._running: Running | None = None
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Ours while the block lasts. What the parent had ignored (nohup, `&`) stays ignored."""
+        loop = asyncio.get_running_loop()
+        ours = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        for number in ours:
+            loop.add_signal_handler(number, self.came)
+        try:
+            yield
+        finally:
+            for number in ours:
+                loop.remove_signal_handler(number)
+
+    def opened(self, running: Running) -> None:
+        """From here on there is something to stop; what came earlier is told now."""
+        self._running = running
+        if self._seen == 1:
+            running.stop("interrupted")
+        elif self._seen:
+            running.abort()
+
+    def came(self) -> None:
+        """A signal."""
+        self._seen += 1
+        if self._seen == 1:
+            self._say(
+                f"stopping: what is in hand has {self._grace:g} s to finish (again: at once). "
+                f"Go on later with: {_resume(self._folder)}"
+            )
+            if self._running is not None:
+                self._running.stop("interrupted")
+        elif self._seen == 2:
+            self._say("stopping at once; what is in hand will be visited again")
+            if self._running is not None:
+                self._running.abort()
+        else:
+            os._exit(Exit.FORCED)  # as safe as kill -9, which loses nothing
+
+
+def _resume(folder: Path) -> str:
+    return f"crawler resume {shlex.quote(str(folder))}"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Uvloop where the platform has it: a third more pages a second."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.new_event_loop
+    new: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return new
+
+
+def _raise_file_limit() -> None:
+    """Sockets are files: take as many as the hard limit allows."""
+    import resource  # noqa: PLC0415 - POSIX only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS names a limit it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,100 @@
+"""Where a command's settings come from: files, environment, flags. Reads them; nobody else does."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from crawler.cli.flags import given
+from crawler.errors import ConfigError
+from crawler.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:(?![0-9]{1,5}(/|\?|#|$))", re.IGNORECASE)
+"""`mailto:x`, but not `example.com:8080`."""
+
+
+def config_options(command: F) -> F:
+    """--config, -s and --polite, --fast for a click command."""
+    for option in (
+        click.option("--config", "files", multiple=True, metavar="FILE",
+                     help="Read settings from a TOML file; repeatable, later ones win."),
+        click.option("-s", "assignments", multiple=True, metavar="KEY=VALUE",
+                     help="Set anything, e.g. -s scope.max_links=100; repeatable."),
+        click.option("--polite", is_flag=True,
+                     help="One connection a host, a second between requests."),
+        click.option("--fast", is_flag=True,
+                     help="Your own servers: no pacing; one host may have all connections."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def merged(values: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """All sources in their order. `values` are a click command's. Raises ConfigError."""
+    settings = Settings()
+    for name in values["files"]:
+        settings.toml(text_of(name), name)
+    settings.environment(environ)
+    add_flags(settings, values)
+    return settings
+
+
+def add_flags(settings: Settings, values: Mapping[str, Any]) -> None:
+    """Presets, flags, -s: what the command line itself says."""
+    for preset in ("polite", "fast"):
+        if values[preset]:
+            settings.preset(preset, f"--{preset}")
+    if values["fast"]:
+        for name, said in (("--polite", values["polite"]), ("--delay", values.get("pace__delay")),
+                           ("--per-host", values.get("pace__per_host"))):  # fmt: skip
+            if said:
+                raise ConfigError(f"--fast and {name}: only one of them")
+    given(settings, values)
+    for assignment in values["assignments"]:
+        settings.assignment(assignment)
+
+
+def text_of(name: str | Path) -> str:
+    """A small text file. Raises ConfigError."""
+    try:
+        return Path(name).read_text("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: not UTF-8 (byte {error.start})") from error
+
+
+def seeds_in(lines: Iterable[str]) -> list[str]:
+    """URLs one a line; blank lines and those that start with # are none."""
+    stripped = (line.strip() for line in lines)
+    return [with_scheme(line) for line in stripped if line and not line.startswith("#")]
+
+
+def with_scheme(url: str) -> str:
+    """`example.com` → `https://example.com`; localhost and addresses are http, as one's own are.
+
+    What names another scheme stays as it is and is refused where seeds are judged.
+    """
+    if url.startswith("//"):
+        url = url[2:]
+    elif "://" in url or OTHER_SCHEME.match(url):
+        return url
+    authority = re.split(r"[/?#]", url, maxsplit=1)[0].rpartition("@")[2]
+    name = authority if authority.endswith("]") else re.sub(r":[0-9]*$", "", authority)
+    own = name.lower() == "localhost" or name.lower().endswith(".localhost") or _is_address(name)
+    return f"{'http' if own else 'https'}://{url}"
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

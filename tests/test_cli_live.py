@@ -1,0 +1,201 @@
+"""The door with real crawls: whole processes, a site on loopback, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import OpenSite
+from website import Answer, busy, gate, page, redirect, reply, text
+
+PATIENCE = 40.0
+QUICK = ("--fast", "--no-robots", "--processes", "1", "-s", "retry.base=0.01")
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+async def start(*args: str) -> asyncio.subprocess.Process:
+    environ = {name: value for name, value in os.environ.items() if name[:8] != "CRAWLER_"}
+    root = str(Path(__file__).parent.parent)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "crawler", *args,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**environ, "PYTHONPATH": root},
+    )  # fmt: skip
+
+
+async def end(child: asyncio.subprocess.Process) -> Ended:
+    async with asyncio.timeout(PATIENCE):
+        out, err = await child.communicate()
+    assert b"Traceback" not in err, err.decode()
+    assert child.returncode is not None
+    return Ended(child.returncode, out.decode(), err.decode())
+
+
+async def crawler(*args: str) -> Ended:
+    return await end(await start(*args))
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(one) for one in (folder / "pages.jsonl").read_text("utf-8").splitlines()]
+
+
+def chain(number: int) -> dict[str, Answer]:
+    """Pages in a row, each naming the next."""
+    return {
+        "/" if n == 0 else f"/{n}": page(links=[f"/{n + 1}"] if n < number - 1 else [])
+        for n in range(number)
+    }
+
+
+async def test_a_crawl_its_status_and_what_a_second_one_may_do(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    site = await website(chain(6))
+    folder = tmp_path / "out"
+    where = (site.url, "-O", str(folder), *QUICK)
+    ended = await crawler("crawl", *where, "--max-pages", "4")
+    assert ended.code == 0, ended.err
+    assert "reached --max-pages" in ended.err
+    assert ended.out == ""
+    assert len(records(folder)) == 4
+
+    again = await crawler("crawl", *where)
+    assert again.code == 3
+    assert again.err.count("\n") == 1
+    assert again.err.startswith("crawler: error: ")
+    assert f"crawler resume {folder}" in again.err
+    assert "--fresh" in again.err
+
+    more = await crawler("crawl", *where, "--resume", "-s", "limits.max_pages=9", "--json")
+    assert more.code == 0, more.err
+    assert json.loads(more.out)["pages"] == 2
+    assert sorted(one["url"] for one in records(folder)) == sorted(
+        {one["url"] for one in records(folder)}
+    )
+    assert len(records(folder)) == 6
+
+    shown = await crawler("status", str(folder))
+    assert shown.code == 0
+    assert "state  finished" in shown.out
+    assert "6 done" in shown.out
+    assert json.loads((await crawler("status", str(folder), "--json")).out)["counts"]["done"] == 6
+
+    site.hosts[0]["/new"] = page()
+    # DIR/crawl.toml still says four pages.
+    going = ("-O", str(folder), "--resume", "-q", "--limit", "9")
+    joined = await crawler("crawl", site.at("/new"), *going)
+    assert joined.code == 0, joined.err
+    assert len(records(folder)) == 7
+
+    fresh = await crawler("crawl", *where, "--fresh", "-q", "--max-pages", "1")
+    assert (fresh.code, fresh.out, fresh.err) == (0, "", "")
+    assert len(records(folder)) == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_signals_and_going_on(website: OpenSite, tmp_path: Path, signals: int) -> None:
+    held = gate(page(links=["/2"]))
+    site = await website({**chain(4), "/1": held})
+    child = await start("crawl", site.url, "-O", str(tmp_path), *QUICK)
+    await site.wait_for("/1")
+    child.send_signal(signal.SIGINT)
+    assert child.stderr is not None
+    line = await asyncio.wait_for(child.stderr.readline(), PATIENCE)
+    assert line.startswith(b"stopping: what is in hand has 10 s to finish")
+    if signals == 2:
+        child.send_signal(signal.SIGTERM)
+        assert (await end(child)).code == 13
+        assert len(records(tmp_path)) == 1
+        held.open()
+    else:
+        held.open()
+        assert (await end(child)).code == 11
+        assert len(records(tmp_path)) == 2
+    assert (await crawler("resume", str(tmp_path), "-q")).code == 0
+    assert len(records(tmp_path)) == len({one["url"] for one in records(tmp_path)}) == 4
+
+
+async def test_limits_have_codes_of_their_own(website: OpenSite, tmp_path: Path) -> None:
+    held = gate(page())
+    site = await website({**chain(4), "/3": held})
+    ended = await crawler("crawl", site.url, "-O", str(tmp_path), *QUICK, "--time-limit", "1500ms")
+    assert ended.code == 15, ended.err
+    held.open()
+    tiny = await crawler("crawl", site.url, "-O", str(tmp_path / "b"), *QUICK, "--size-limit", "1")
+    assert tiny.code == 14, tiny.err
+
+
+async def test_a_seed_that_fails_says_why(website: OpenSite, tmp_path: Path) -> None:
+    site = await website({
+        "/busy": busy(times=99, retry_after=0, status=429),
+        "/away": redirect("{1}/"),
+        "/secret": page(),
+        "/robots.txt": text("User-agent: *\nDisallow: /secret"),
+    }, {"/": page()})  # fmt: skip
+    quick = tuple(flag for flag in QUICK if flag != "--no-robots")
+    for path, code, words in (
+        ("missing", 8, "status:404"),
+        ("away", 8, "start there, or widen --scope"),
+        ("secret", 8, "robots.txt forbids it"),
+        ("busy", 18, "status:429"),
+    ):
+        ended = await crawler("crawl", site.url + path, "-O", str(tmp_path / path), *quick)
+        assert ended.code == code, ended.err
+        assert words in ended.err
+
+
+async def test_nobody_there(tmp_path: Path, unused_tcp_port: int) -> None:
+    url = f"127.0.0.1:{unused_tcp_port}"
+    ended = await crawler("crawl", url, "-O", str(tmp_path / "a"), *QUICK)
+    assert ended.code == 4, ended.err
+    robots = await crawler("crawl", url, "-O", str(tmp_path / "b"), *QUICK, "--robots")
+    assert robots.code == 4, robots.err
+    fetched = await crawler("fetch", url)
+    assert fetched.code == 4
+    assert fetched.err.startswith("crawler: error: connection")
+
+
+async def test_one_trip_in_full(website: OpenSite) -> None:
+    html = '<title>T\x1b[2J\u202e</title><a href="/in">a</a><a href="https://other.test/">b</a>'
+    site = await website({"/": reply(html.encode(), mime="text/html; charset=utf-8")})
+    shown = await crawler("fetch", site.url, "-H", "X-Mine: yes")
+    assert shown.code == 0, shown.err
+    for words in (
+        f"GET {site.url}", "> X-Mine: yes", "> User-Agent: crawler/", "HTTP/1.1 200 from 127.0.0.1",
+        "charset  utf-8 (http)", "title    T [2J", f"page    {site.url}in\n",
+        "page    https://other.test/  [outOfScope]", "first byte",
+    ):  # fmt: skip
+        assert words in shown.out
+    assert "\x1b" not in shown.out
+    assert "\u202e" not in shown.out
+    tree = json.loads((await crawler("fetch", site.url, "--json")).out)
+    assert tree["page"]["status"] == 200
+    assert [one["refused"] for one in tree["extract"]["found"]] == [None, "outOfScope"]
+    assert (await crawler("fetch", site.url + "none")).code == 8
+
+
+async def test_what_is_wrong_is_said_before_anything_is_opened(tmp_path: Path) -> None:
+    for args in (["mailto:me@a.test"], ["a.test", "-A", "("], ["a.test", "-c", "0"]):
+        ended = await crawler("crawl", *args, "-O", str(tmp_path / "out"))
+        assert ended.code == 2
+        assert ended.err.startswith("crawler: error: ")
+        assert ended.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    ended = await crawler("crawl", "a.test", "-O", str(blocked))
+    assert ended.code == 3
+    assert ended.err.startswith("crawler: error: ")
