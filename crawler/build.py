@@ -27,7 +27,7 @@ from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
-from crawler.parse.pool import ParsePool
+from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
 from crawler.retry import Retry
@@ -111,6 +111,7 @@ async def open_crawl(
         )
         await frontier.add([verdict.judged(url, 0, Kind.PAGE) for url in seeds])
         tally = Tally()
+        cpus = usable_cpus()
 
         def look(gauges: Gauges) -> None:
             gauges.queued = frontier.pending
@@ -119,6 +120,7 @@ async def open_crawl(
             gauges.ledger_seconds = ledger.seconds
             gauges.slots = config.limits.concurrency
             gauges.processes = parser.width
+            gauges.cpus = cpus
 
         await stack.enter_async_context(Watch(tally, look))
         yield Crawl(

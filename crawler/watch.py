@@ -50,7 +50,7 @@ class Watch:
     def _note(self, lag: float) -> None:
         gauges = self._tally.gauges
         gauges.lag_ms = lag * 1000
-        gauges.lag_max_ms = max(gauges.lag_max_ms, gauges.lag_ms)
         gauges.loop_cpu = time.process_time() - self._tally.cpu_before
         gauges.child_cpu = self._tally.parse.sum / 1000
         self._look(gauges)
+        self._tally.sample()

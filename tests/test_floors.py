@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "crawler"
 
 FLOORS = {
     0: {"model", "errors"},
-    1: {"urls", "config", "scope", "robots", "pace", "retry", "settings"},
+    1: {"urls", "config", "scope", "robots", "pace", "retry", "settings", "units"},
     2: {"protocols", "tally", "verdict"},
     3: {"gate", "ledger", "watch"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks"},
@@ -26,7 +26,7 @@ INSIDE_FLOOR_1 = {
     "robots": {"urls"},
     "pace": {"config"},
     "retry": {"config"},
-    "settings": {"config"},
+    "settings": {"config", "units"},
 }
 """The rules build on each other in this order only."""
 
