@@ -3,9 +3,9 @@
 The house, bottom up; a file imports only from lower floors (tests/test_floors.py):
 
     0  model errors                             words: frozen records
-    1  urls config scope robots retry settings  rules: pure decisions
+    1  urls config scope robots pace retry …    rules: pure decisions
     2  protocols tally verdict                  seams, sums, and what an answer means
-    3  gate ledger                              may we go? · kept and crossed off in one step
+    3  gate ledger folder watch                 may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first
        frontier/ fetch/ parse/ sinks/           rooms beside it; none sees another
     5  build                                    configuration → an open crawl

@@ -6,25 +6,23 @@ in reverse whatever happens.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from crawler import __version__
 from crawler.config import Config
 from crawler.crawl import Crawl
-from crawler.errors import ConfigError, HouseError, Occupied
+from crawler.errors import ConfigError
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.http import HttpFetcher
+from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
+from crawler.identity import product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.pool import ParsePool, usable_cpus
@@ -32,19 +30,12 @@ from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
-from crawler.settings import dump_toml
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
 from crawler.verdict import Verdict
 from crawler.watch import Watch
-
-Mode = Literal["new", "fresh", "resume"]
-
-FRONTIER = "frontier.db"
-OURS = (FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", "pages.jsonl", "crawl.toml")
-"""What a crawl writes into its folder; `fresh` removes these and the body folder, nothing else."""
 
 
 @asynccontextmanager
@@ -67,7 +58,7 @@ async def open_crawl(
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
-    _prepare(folder, mode)
+    prepare(folder, mode)
     async with AsyncExitStack() as stack:
         frontier = await stack.enter_async_context(
             SqliteFrontier(
@@ -80,8 +71,8 @@ async def open_crawl(
                 durable=config.output.durable,
             )
         )
-        if mode != "resume" or not (folder / "crawl.toml").exists():
-            _write_config(config, folder)
+        if mode != "resume" or not (folder / SAVED).exists():
+            write_config(config, folder)
         outputs = _outputs(config, folder)
         for output in outputs:
             await stack.enter_async_context(output)
@@ -166,19 +157,6 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         yield trip
 
 
-def user_agent(config: Config) -> str:
-    """The User-Agent header, with version and contact filled in; no contact, no brackets."""
-    agent = config.fetch.user_agent
-    if not config.fetch.contact:
-        agent = agent.replace(" (+{contact})", "")
-    return agent.replace("{version}", __version__).replace("{contact}", config.fetch.contact)
-
-
-def product_token(config: Config) -> str:
-    """The name robots.txt groups are matched with (RFC 9309 §2.2.1): what stands before the `/`."""
-    return user_agent(config).partition("/")[0].strip()
-
-
 def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
     return HttpFetcher(
@@ -208,35 +186,3 @@ def _outputs(config: Config, folder: Path) -> list[JsonLines | Files]:
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
     return outputs
-
-
-def _prepare(folder: Path, mode: Mode) -> None:
-    """Make the folder fit for the mode, or say in one line why it is not."""
-    held = (folder / FRONTIER).exists()
-    if mode == "resume" and not held:
-        raise ConfigError(f"{folder}: holds no crawl to resume")
-    if mode == "new" and held:
-        raise Occupied(
-            f"{folder}: already holds a crawl. Go on with it: crawler resume {folder}. "
-            f"Start over: add --fresh"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if mode == "fresh":
-            for name in OURS:
-                (folder / name).unlink(missing_ok=True)
-            shutil.rmtree(folder / "html", ignore_errors=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise HouseError(f"{folder}: not writable by user {os.getuid()}")
-        shutil.rmtree(folder / "spool", ignore_errors=True)
-        (folder / "spool").mkdir()
-    except OSError as error:
-        raise HouseError(f"{error.filename or folder}: {error.strerror}") from error
-
-
-def _write_config(config: Config, folder: Path) -> None:
-    path = folder / "crawl.toml"
-    try:
-        path.write_text(dump_toml(config), encoding="utf-8")
-    except OSError as error:
-        raise HouseError(f"{path}: {error.strerror}") from error

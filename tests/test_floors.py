@@ -11,9 +11,19 @@ ROOT = Path(__file__).parent.parent / "crawler"
 
 FLOORS = {
     0: {"model", "errors"},
-    1: {"urls", "config", "scope", "robots", "pace", "retry", "settings", "units"},
+    1: {
+        "urls",
+        "config",
+        "scope",
+        "robots",
+        "pace",
+        "retry",
+        "settings",
+        "units",
+        "identity",
+    },
     2: {"protocols", "tally", "verdict"},
-    3: {"gate", "ledger", "watch"},
+    3: {"gate", "ledger", "watch", "folder"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks"},
     5: {"build"},
     6: {"library", "cli", "service", "bench", "__main__"},
@@ -27,6 +37,7 @@ INSIDE_FLOOR_1 = {
     "pace": {"config"},
     "retry": {"config"},
     "settings": {"config", "units"},
+    "identity": {"config"},
 }
 """The rules build on each other in this order only."""
 

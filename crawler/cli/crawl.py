@@ -21,15 +21,10 @@ from crawler.cli.sources import (
     with_scheme,
 )
 from crawler.errors import ConfigError
+from crawler.folder import FRONTIER, SAVED
 from crawler.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-SAVED = "crawl.toml"
-"""The whole effective configuration, in the crawl's folder."""
-
-FRONTIER = "frontier.db"
-"""Its presence says that a folder holds a crawl."""
 
 
 def screen_options(command: F) -> F:

@@ -11,6 +11,7 @@ import click
 from crawler.bench.options import FLAGS, SWITCHES
 from crawler.cli.exits import Exit
 from crawler.errors import HouseError
+from crawler.folder import FRONTIER
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +63,7 @@ def demo_crawl(pages: int, out_dir: Path, **look: Any) -> Exit:
 def _is_demo(folder: Path) -> bool:
     """Whether the folder holds an earlier demo crawl; a new one is marked as such."""
     marker = folder / "demo-crawl"
-    if (folder / "frontier.db").exists():
+    if (folder / FRONTIER).exists():
         return marker.exists()  # a crawl of somebody's own is never replaced
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from crawler.cli.exits import Exit
 from crawler.cli.flags import FETCHING, options
 from crawler.cli.sources import config_options, merged, with_scheme
 from crawler.cli.words import plain, size
+from crawler.identity import user_agent
 
 if TYPE_CHECKING:
     from crawler.config import Config
@@ -50,8 +51,7 @@ async def _trip(config: Config, url: str) -> Visit:
 
 def _asked(config: Config, url: str) -> Headers:
     """The request's headers, as the fetcher puts them together; later ones win, in any case."""
-    from crawler.build import user_agent  # noqa: PLC0415 - as above
-    from crawler.fetch.http import HEADERS  # noqa: PLC0415
+    from crawler.fetch.http import HEADERS  # noqa: PLC0415 - as above
 
     host = urlsplit(url).netloc.rpartition("@")[2]
     by_name: dict[str, tuple[str, str]] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crawler.cli.words import amount, duration, plain, size
+from crawler.folder import FRONTIER
 
 if TYPE_CHECKING:
     from crawler.frontier.peek import View
@@ -23,7 +24,7 @@ def status(folder: Path, as_json: bool) -> None:
 
     from crawler.frontier.peek import peek  # noqa: PLC0415
 
-    view = peek(folder / "frontier.db")
+    view = peek(folder / FRONTIER)
     if as_json:
         click.echo(msgspec.json.encode(view).decode())
         return
