@@ -72,7 +72,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", door.COMMANDS)
 def test_every_command_and_flag_has_help(name: str) -> None:
-    command = door.Commands().get_command(click.Context(door.crawler), name)
+    command = door.crawler.get_command(click.Context(door.crawler), name)
     assert command is not None
     assert command.short_help == door.COMMANDS[name][1]
     assert command.help

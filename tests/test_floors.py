@@ -25,7 +25,7 @@ FLOORS = {
     2: {"protocols", "tally", "verdict"},
     3: {"gate", "ledger", "watch", "folder"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks"},
-    5: {"build"},
+    5: {"build", "export", "report"},
     6: {"library", "cli", "service", "bench", "__main__"},
 }
 """Floor 4 is the loop and the rooms beside it: none of them sees another."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
 import os
 import sys
 import traceback
@@ -18,6 +17,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from crawler import __version__
+from crawler.cli.lazy import LazyGroup
 from crawler.errors import CrawlerError, FetchError, HouseError
 
 COMMANDS: Final = {
@@ -31,18 +31,8 @@ COMMANDS: Final = {
 """Where each command is, and its line in the list: so that the list imports none of them."""
 
 
-class Commands(click.Group):
-    """A group whose commands live in modules of their own."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
-        return command
+class Commands(LazyGroup):
+    """All the commands, with a hint for who mistypes one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -57,10 +47,6 @@ class Commands(click.Group):
             f"No such command {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
         )
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         from crawler.cli.exits import MEANINGS  # noqa: PLC0415 - only --help needs it
 
@@ -68,7 +54,7 @@ class Commands(click.Group):
             formatter.write_dl([(str(int(code)), text) for code, text in MEANINGS.items()])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def crawler() -> None:
     """A web crawler and downloader: polite, exact, and impossible to make lose a page.
