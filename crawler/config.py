@@ -36,6 +36,9 @@ class ScopeConfig(Section, frozen=True):
     max_url: Annotated[int, Meta(ge=16, le=65_536)] = 2083
     max_segments: Annotated[int, Meta(ge=1)] = 25
     max_repeats: Annotated[int, Meta(ge=1)] = 3
+    trap: Literal["off", "warn", "brake"] = "brake"
+    trap_patience: Annotated[int, Meta(ge=8, le=62)] = 40  # pages of a template without news
+    trap_combinations: Annotated[int, Meta(ge=2)] = 32  # of parameters, on one path
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
 
 
@@ -126,6 +129,7 @@ class OutputConfig(Section, frozen=True):
 
     dir: str = "crawl"
     jsonl: bool = True
+    skipped: bool = False  # skipped.jsonl: every refusal with its reason
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
 

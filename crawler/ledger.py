@@ -76,6 +76,7 @@ class Ledger:
     async def _commit(self, visits: list[Visit]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        visits = list(await self._frontier.recognise(visits))
         records = [visit for visit in visits if is_record(visit)]
         marks = {sink.name: await sink.append(records) for sink in self._sinks} if records else {}
         await self._frontier.settle(visits, marks)

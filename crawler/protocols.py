@@ -32,6 +32,13 @@ class Frontier(Protocol):
         """
         ...
 
+    async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
+        """The visits, `duplicate_of` set where an earlier page had the same bytes.
+
+        Call it with what is settled next, and by the one who settles: nothing may come between.
+        """
+        ...
+
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         """Cross visits off, queue what they found, keep the sinks' marks: one transaction."""
         ...

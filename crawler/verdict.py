@@ -15,6 +15,9 @@ from crawler.urls import Urls, fingerprint, host_key
 SLOW_DOWN = frozenset({429, 503})
 """Statuses that speak for the whole host: its other links wait too."""
 
+COOKIE_WALL = "redirect:cookie"
+"""A redirect to itself that set a cookie: one more try, with the cookie (httrack#15)."""
+
 
 class Verdict:
     """Decides done, moved, unchanged, again or failed, by the rules of one crawl."""
@@ -77,6 +80,8 @@ class Verdict:
         target = self._urls.canonical(location)
         if target is None:
             return Visit(link, Outcome.FAILED, page, reason="redirect:not a http address")
+        if target == link.url:
+            return _itself(link, page)
         if link.hops >= self._max_redirects:
             return Visit(link, Outcome.FAILED, page, reason="redirect:too many")
         found = self.judged(target, link.depth, link.kind)
@@ -88,3 +93,10 @@ class Verdict:
         host = host_key(url)
         reason = self._scope.judge(url, host, depth, kind)
         return url, host, fingerprint(url, host), kind, reason
+
+
+def _itself(link: Link, page: Page) -> Visit:
+    """A redirect to the same URL: a loop, unless it sets a cookie that was not sent yet."""
+    if link.cookie or not page.header("set-cookie"):
+        return Visit(link, Outcome.FAILED, page, reason="redirect:loop")
+    return Visit(link, Outcome.RETRY, page, reason=COOKIE_WALL, retry_in=0.0)

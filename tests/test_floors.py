@@ -15,6 +15,7 @@ FLOORS = {
         "urls",
         "config",
         "scope",
+        "traps",
         "robots",
         "pace",
         "retry",
@@ -31,7 +32,8 @@ FLOORS = {
 """Floor 4 is the loop and the rooms beside it: none of them sees another."""
 
 INSIDE_FLOOR_1 = {
-    "scope": {"urls", "config"},
+    "scope": {"urls", "config", "traps"},
+    "traps": {"config"},
     "urls": {"config"},
     "robots": {"urls"},
     "pace": {"config"},

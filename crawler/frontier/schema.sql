@@ -45,7 +45,35 @@ CREATE TABLE link (
     reason     TEXT,
     digest     TEXT,
     etag       TEXT,
-    modified   TEXT
+    modified   TEXT,
+    twin       INTEGER,                 -- the first link with the same bytes
+    target     INTEGER,                 -- where its redirect leads
+    cookie     TEXT,                    -- what a redirect to itself set, for the next try
+    released   INTEGER NOT NULL DEFAULT 0  -- `crawler release`: no brake stops it any more
+);
+
+CREATE TABLE content (                  -- which link first had these bytes
+    key  INTEGER PRIMARY KEY,           -- 64 bits of the digest
+    link INTEGER NOT NULL
+);
+
+CREATE TABLE trap (                     -- what the pages of a template taught (crawler/traps.py)
+    name   TEXT PRIMARY KEY,
+    reason TEXT NOT NULL,               -- why it is braked; empty: it is not
+    state  BLOB NOT NULL                -- traps.Template as MessagePack
+) WITHOUT ROWID;
+
+CREATE TABLE bare (                     -- URLs met with a session identifier, without it
+    key BLOB PRIMARY KEY
+) WITHOUT ROWID;
+
+CREATE TABLE refusal (                  -- still to be written to skipped.jsonl
+    id     INTEGER PRIMARY KEY,
+    link   INTEGER NOT NULL,
+    via    INTEGER,
+    depth  INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at     REAL NOT NULL
 );
 
 CREATE UNIQUE INDEX link_key ON link (key);
