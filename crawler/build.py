@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.skipped import Skipped
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
 from crawler.verdict import Verdict
@@ -69,11 +71,13 @@ async def open_crawl(
                 by_depth=config.scope.max_depth is not None,
                 robots=config.robots.obey,
                 durable=config.output.durable,
+                traps=config.scope,
+                refusals=config.output.skipped,
             )
         )
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
-        outputs = _outputs(config, folder)
+        outputs = _outputs(config, folder, frontier)
         for output in outputs:
             await stack.enter_async_context(output)
         marks = await frontier.marks()
@@ -178,11 +182,22 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
-def _outputs(config: Config, folder: Path) -> list[JsonLines | Files]:
-    outputs: list[JsonLines | Files] = []
+def _outputs(
+    config: Config, folder: Path, frontier: SqliteFrontier
+) -> list[JsonLines | Files | Skipped]:
+    outputs: list[JsonLines | Files | Skipped] = []
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
     if config.output.save != "none":
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+    if config.output.skipped:
+        outputs.append(
+            Skipped(
+                folder / Skipped.name,
+                take=frontier.refusals,
+                keep=partial(frontier.settle, []),
+                durable=config.output.durable,
+            )
+        )
     return outputs

@@ -43,16 +43,16 @@ POOLED: Final = 8
 REMEMBERED: Final = 4096
 """Templates in memory; the others are recalled from the frontier's file."""
 
-_HEX = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.I)
+_HEX = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+")
 _SLUG = re.compile(r"[^-_]+([-_][^-_]+){2,}")
 _DATE = re.compile(r"(?<!\d)\d{4}[-/]\d{1,2}(?!\d)")
 _DATE_KEYS = frozenset({"year", "month", "week", "day", "date", "y", "m", "yr", "mon"})
 _SESSION = re.compile(
-    r"(?P<lead>[;?&/])(?:jsessionid|phpsessid|aspsessionid[a-z]*|sessionid|session_id|session|sid|"
-    r"s|cfid|cftoken|zenid|oscsid)=(?=[^/?&;#]*\d)[\w.!-]{16,}(?P<tail>&?)"
+    r"(?P<lead>[;?&/])(?:jsessionid|phpsessid|aspsessionid[a-z]*|sessionid|session_id|sid|"
+    r"cfid|cftoken|zenid|oscsid)=(?=[^/?&;#]*\d)[\w.!-]{16,}(?P<tail>&?)"
     r"|/\(S\([a-z0-9]{24}\)\)",
-    re.I,
+    re.IGNORECASE,
 )
 
 
@@ -130,7 +130,8 @@ def shape(url: str) -> Shape:
     _, _, host, path = rest.split("/", 3)
     general = "/".join([_general(part) for part in path.partition(";")[0].split("/")])
     names = [part.partition("=")[0] for part in query.split("&")] if query else []
-    return Shape(f"{host}/{general}", "&".join(names), general != path or bool(query), len(names) > 1)
+    varies = bool(query) or general != path
+    return Shape(f"{host}/{general}", "&".join(names), varies, combined=len(names) > 1)
 
 
 class Template(msgspec.Struct):

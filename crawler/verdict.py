@@ -100,3 +100,13 @@ def _itself(link: Link, page: Page) -> Visit:
     if link.cookie or not page.header("set-cookie"):
         return Visit(link, Outcome.FAILED, page, reason="redirect:loop")
     return Visit(link, Outcome.RETRY, page, reason=COOKIE_WALL, retry_in=0.0)
+
+
+def cookies(page: Page) -> str:
+    """The cookies an answer sets, as a Cookie header sends them (RFC 6265 §4.2), 4 kB at most."""
+    pairs = [
+        value.partition(";")[0].strip()
+        for name, value in page.headers
+        if name.lower() == "set-cookie"
+    ]
+    return "; ".join(pair for pair in pairs if "=" in pair)[:4096]

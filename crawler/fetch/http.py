@@ -159,7 +159,7 @@ class HttpFetcher:
             async with asyncio.timeout(self._rules.timeout) as total:
                 if self._guard is not None:
                     self._guard.judge_port(trip.port)
-                response = await self._headers(url)
+                response = await self._headers(url, link.cookie)
                 first_byte = time.monotonic()
                 phase = "idle"
                 async with response:
@@ -199,9 +199,12 @@ class HttpFetcher:
         finally:
             TRIP.reset(token)
 
-    async def _headers(self, url: yarl.URL) -> aiohttp.ClientResponse:
+    async def _headers(self, url: yarl.URL, cookie: str) -> aiohttp.ClientResponse:
         assert self._session is not None
-        get = self._session.get(url, allow_redirects=False, proxy=self._rules.proxy)
+        headers = {"Cookie": cookie} if cookie else None
+        get = self._session.get(
+            url, allow_redirects=False, proxy=self._rules.proxy, headers=headers
+        )
         rules = self._rules
         if rules.first_byte_timeout >= self._silence:
             return await get

@@ -12,6 +12,7 @@ import sqlite3
 import msgspec
 
 from crawler.config import ScopeConfig
+from crawler.frontier.keys import Keys
 from crawler.model import Kind, Outcome, Visit
 from crawler.traps import Brake, Template, shape_trap, without_session
 from crawler.urls import fingerprint
@@ -30,10 +31,12 @@ class Brakes:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Template)
         self._db: sqlite3.Connection
+        self._keys: Keys
         self.off = rules.trap == "off"
 
-    def open(self, db: sqlite3.Connection) -> None:
+    def open(self, db: sqlite3.Connection, keys: Keys) -> None:
         self._db = db
+        self._keys = keys
         row = db.execute("SELECT 1 FROM trap WHERE reason != '' LIMIT 1").fetchone()
         self._brake.engaged = row is not None
 
@@ -113,10 +116,9 @@ class Brakes:
         if bare is None:
             return ""
         key = fingerprint(bare, host)
-        known = self._db.execute(
-            "SELECT 1 FROM bare WHERE key = ?1 UNION ALL SELECT 1 FROM link WHERE key = ?1", (key,)
-        ).fetchone()
-        return "trap:session" if known else ""
+        if self._db.execute("SELECT 1 FROM bare WHERE key = ?", (key,)).fetchone():
+            return "trap:session"
+        return "trap:session" if self._keys.find([key]) else ""
 
     def _recall(self, name: str) -> Template | None:
         row = self._db.execute("SELECT state FROM trap WHERE name = ?", (name,)).fetchone()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, Protocol
 
+from crawler.frontier.keys import Keys
+
 RECENT_KEYS: Final = 1 << 17
 """Fingerprints remembered in memory, twice: about 25 MB at most. Most links on a page are old."""
 
@@ -36,10 +38,11 @@ class Recent:
 
 
 class Transaction:
-    """BEGIN … COMMIT, or ROLLBACK; the memories forget what was rolled back."""
+    """BEGIN … COMMIT, or ROLLBACK; what is remembered forgets what was rolled back."""
 
-    def __init__(self, db: sqlite3.Connection, *memories: Forgetful) -> None:
+    def __init__(self, db: sqlite3.Connection, keys: Keys, *memories: Forgetful) -> None:
         self._db = db
+        self._keys = keys
         self._memories = memories
 
     def __enter__(self) -> None:
@@ -49,6 +52,7 @@ class Transaction:
         done = False
         try:
             if kind is None:
+                self._keys.fold()
                 self._db.execute("COMMIT")
                 done = True
         finally:
@@ -57,3 +61,4 @@ class Transaction:
                     memory.clear()
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                self._keys.recall()

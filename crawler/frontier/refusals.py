@@ -39,22 +39,20 @@ class Outbox:
             db.execute("COMMIT")
         self.noting = self.noting or asked is not None
 
-    def note(self, key: bytes, now: float) -> None:
-        """A link was refused where it was found."""
+    def note(self, number: int, now: float) -> None:
+        """A link was refused or parked."""
         if self.noting:
-            self._db.execute(f"{_NOTE} WHERE key = ?", (now, key))
-
-    def note_id(self, number: int, now: float) -> None:
-        """The same for a link that was queued."""
-        if self.noting:
-            self._db.execute(f"{_NOTE} WHERE id = ?", (now, number))
+            self._db.execute(_NOTE, (now, number))
 
     def take(self, limit: int) -> list[Refusal]:
         """The next that were not taken yet, in order."""
         rows = self._db.execute(_TAKE, (self._taken, limit)).fetchall()
         if rows:
             self._taken = rows[-1][0]
-        return [Refusal(*row[1:], seed=self._seed(row[0])) for row in rows]
+        return [
+            Refusal(url, via, depth, reason, at, self._seed(number))
+            for number, url, via, depth, reason, at in rows
+        ]
 
     def written(self) -> None:
         """What was taken is in the file; inside the transaction that commits its length."""
@@ -67,7 +65,8 @@ class Outbox:
 
 
 _NOTE: Final = (
-    "INSERT INTO refusal (link, via, depth, reason, at) SELECT id, via, depth, reason, ? FROM link"
+    "INSERT INTO refusal (link, via, depth, reason, at) SELECT id, via, depth, reason, ? FROM link "
+    "WHERE id = ?"
 )
 
 _TAKE: Final = (

@@ -230,6 +230,21 @@ class Schedule:
             self._open_at[link.depth] -= 1
             self._level_up(link.depth)
 
+    def park(self, host: Host, depths: Counter[int]) -> None:
+        """Queued links of a host were parked in the store."""
+        number = depths.total()
+        host.pending -= number
+        self.queued -= number
+        if self._by_depth:
+            for depth, links in depths.items():
+                self._open_at[depth] -= links
+                self._level_up(depth)
+
+    def reread(self, host: Host) -> None:
+        """What is buffered may have been judged anew in the store."""
+        host.buffer.clear()
+        self._thirsty[host.name] = host
+
     def wake(self, host: Host, number: int) -> None:
         """Resting links of a host are queued again in the store."""
         self.resting -= number

@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
-from crawler.config import PaceConfig
+from crawler.config import PaceConfig, ScopeConfig
 from crawler.errors import FrontierError, Occupied
 from crawler.frontier.schedule import Host, Schedule
 from crawler.frontier.store import News, Store
-from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
+from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 
 BUFFER = 256
 """Links of one host read from disk at a time: 100 µs a read, 0.3 µs a link."""
@@ -43,10 +43,14 @@ class SqliteFrontier:
         by_depth: bool = False,
         robots: bool = True,
         durable: str = "process",
+        traps: ScopeConfig | None = None,
+        refusals: bool = False,
     ) -> None:
         self._path = path
         self._pace = pace
-        self._store = Store(path, durable=durable, by_depth=by_depth)
+        self._store = Store(
+            path, durable=durable, by_depth=by_depth, traps=traps, refusals=refusals
+        )
         self._schedule = Schedule(
             width=concurrency if pace.fast else pace.per_host,
             delay=0.0 if pace.fast else pace.delay,
@@ -141,6 +145,9 @@ class SqliteFrontier:
         self._schedule.forgo(link, time.monotonic())
         self._serve()
 
+    async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
+        return await self._run(self._store.recognise, visits)
+
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         news = await self._run(self._store.settle, visits, marks, time.time())
         await self._meet(news)
@@ -169,11 +176,16 @@ class SqliteFrontier:
             unchanged=counts.unchanged,
             refused=counts.refused,
             failed=counts.failed,
+            braked=counts.braked,
             hosts=counts.hosts,
         )
 
     async def rules(self, origin: str) -> Rules | None:
         return await self._run(self._store.rules, origin)
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        """The next refusals for skipped.jsonl; they are settled with its mark."""
+        return await self._run(self._store.refusals, limit)
 
     async def marks(self) -> dict[str, int]:
         """The length each sink's file had at the last commit."""
@@ -256,7 +268,11 @@ class SqliteFrontier:
                     await self._wake()
                 for host in self._schedule.thirsty():
                     out = self._schedule.out(host)
-                    links = await self._run(self._store.head, host.number, BUFFER, out)
+                    links, parked = await self._run(self._store.head, host.number, BUFFER, out)
+                    if parked:
+                        self._schedule.park(host, parked)
+                        if not links:
+                            self._schedule.reread(host)
                     self._schedule.fill(host, links)
                 self._serve()
         except FrontierError as error:
@@ -291,6 +307,8 @@ class SqliteFrontier:
         for name, entry in news.items():
             host = self._schedule.hosts[name]
             self._schedule.queue(host, entry.links, entry.depths.items())
+            if entry.stale:
+                self._schedule.reread(host)
 
     def _close(self, visit: Visit, now: float) -> None:
         link = visit.link

@@ -8,24 +8,34 @@ to do keeps inserts cheap: a table keyed by a random hash alone is ten times slo
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from crawler.config import ScopeConfig
 from crawler.errors import FrontierError
+from crawler.frontier import twins
+from crawler.frontier.brakes import Brakes
 from crawler.frontier.keys import Keys
-from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
+from crawler.frontier.recent import Recent, Transaction
+from crawler.frontier.refusals import MARK, Outbox
+from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
+from crawler.verdict import COOKIE_WALL, cookies
 
 SCHEMA_VERSION: Final = 2
 
-QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED = range(8)
-"""States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn."""
+QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED, BRAKED = range(9)
+"""States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn; BRAKED
+looks like a trap and is parked until somebody releases it."""
 
-STATES: Final = ("queued", "resting", "done", "moved", "unchanged", "refused", "failed", "skipped")
+STATES: Final = (
+    "queued", "resting", "done", "moved", "unchanged", "refused", "failed", "skipped", "braked",
+)  # fmt: skip
 
 _STATE_OF: Final = {
     Outcome.DONE: DONE,
@@ -38,9 +48,6 @@ _STATE_OF: Final = {
 _KINDS: Final = tuple(Kind)
 _KIND_NUMBER: Final[Mapping[str, int]] = {kind.value: n for n, kind in enumerate(_KINDS)}
 
-RECENT_KEYS: Final = 1 << 17
-"""Fingerprints remembered in memory, twice: about 25 MB at most. Most links on a page are old."""
-
 
 class News(msgspec.Struct):
     """What a settlement changed for the schedule: new links per host name, and per depth."""
@@ -48,6 +55,7 @@ class News(msgspec.Struct):
     number: int  # the host's id
     links: int = 0
     depths: Counter[int] = msgspec.field(default_factory=Counter)
+    stale: bool = False  # some of its queued links may have to be parked: read them anew
 
 
 class Manners(msgspec.Struct):
@@ -57,31 +65,17 @@ class Manners(msgspec.Struct):
     robots: list[tuple[str, float, float | None]]  # origin, expiry, Crawl-delay
 
 
-class Recent:
-    """A bounded set of fingerprints, in two generations; forgets, but never invents."""
-
-    def __init__(self, size: int = RECENT_KEYS) -> None:
-        self._size = size
-        self._young: set[bytes] = set()
-        self._old: set[bytes] = set()
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._young or key in self._old
-
-    def clear(self) -> None:
-        self._young, self._old = set(), set()
-
-    def add(self, key: bytes) -> None:
-        self._young.add(key)
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, set()
-
-
 class Store:
     """Opens, migrates and owns the connection. Every method is blocking and atomic."""
 
     def __init__(
-        self, path: Path | str, *, durable: str = "process", by_depth: bool = False
+        self,
+        path: Path | str,
+        *,
+        durable: str = "process",
+        by_depth: bool = False,
+        traps: ScopeConfig | None = None,
+        refusals: bool = False,
     ) -> None:
         self._path = str(path)
         self._durable = durable
@@ -89,6 +83,8 @@ class Store:
         self._admitted = Recent()
         self._skipped = Recent()
         self._host_ids: dict[str, int] = {}
+        self._brakes = Brakes(traps or ScopeConfig(trap="off"))
+        self._outbox = Outbox(wanted=refusals)
         self._db: sqlite3.Connection
         self._keys: Keys
 
@@ -118,6 +114,8 @@ class Store:
                 )
             self._keys = Keys(self._db)
             self._keys.recall()
+            self._brakes.open(self._db, self._keys)
+            self._outbox.open(self._db)
         except sqlite3.Error as error:
             raise FrontierError(f"{self._path}: {error}") from error
 
@@ -155,10 +153,23 @@ class Store:
                         "UPDATE host SET rest_until = max(rest_until, ?) WHERE id = ?",
                         (now + visit.rest, self._host_id(link.host)),
                     )
+                if visit.outcome is Outcome.REFUSED and link.id is not None:
+                    self._outbox.note(link.id, now)
+                fruitful = False
                 if visit.found:
                     moved = visit.outcome is Outcome.MOVED
                     depth = link.depth + (not moved)
-                    self._enter(visit.found, link.id, depth, link.hops + 1 if moved else 0, news)
+                    hops = link.hops + 1 if moved else 0
+                    fruitful = self._enter(visit.found, link.id, depth, hops, news, link.url)
+                    if moved and link.id is not None:
+                        (target,) = self._keys.find([visit.found[0][2]]).values()
+                        twins.lead(self._db, link.id, target)
+                twins.enter(self._db, visit)
+                if self._brakes.learn(visit, fruitful=fruitful):
+                    self._news_of(link.host, news).stale = True
+            self._brakes.save()
+            if MARK in marks:
+                self._outbox.written()
             self._db.executemany(
                 "INSERT OR REPLACE INTO mark VALUES (?, ?)",
                 marks.items(),
@@ -184,9 +195,21 @@ class Store:
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
     def _enter(
-        self, found: Iterable[Found], via: int | None, depth: int, hops: int, news: dict[str, News]
-    ) -> None:
-        """Queue what is new; what was only skipped until now is queued too."""
+        self,
+        found: Iterable[Found],
+        via: int | None,
+        depth: int,
+        hops: int,
+        news: dict[str, News],
+        parent: str | None = None,
+    ) -> bool:
+        """Queue what is new; what was only skipped or parked until now is queued too.
+
+        `via` and `parent` are the id and the URL of the page. True when it was worth its visit.
+        """
+        fruitful = False
+        brakes = self._brakes
+        refused: list[int] = []
         rank = depth if self._by_depth else 0
         rows: list[tuple[object, ...]] = []
         unsure = [
@@ -199,8 +222,10 @@ class Store:
             number = self._host_ids.get(host) or self._host_id(host)
             link = known.get(key)
             is_new = link is None
+            if not reason and (reason := brakes.judge(url, host, parent)) and key in self._skipped:
+                continue
             if link is None:
-                state = SKIPPED if reason else QUEUED
+                state = _state(reason)
                 link = known[key] = self._keys.add(key)
                 rows.append(
                     (
@@ -213,14 +238,28 @@ class Store:
                 story = (via, _KIND_NUMBER[kind], depth, hops, rank, link)
                 is_new = self._db.execute(_ADMIT, story).rowcount > 0
             (self._skipped if reason else self._admitted).add(key)
-            if is_new and not reason:
-                entry = news.get(host)
-                if entry is None:
-                    entry = news[host] = News(number)
-                entry.links += 1
-                if self._by_depth:
-                    entry.depths[depth] += 1
+            if not is_new:
+                continue
+            if reason:
+                refused.append(link)
+                fruitful = fruitful or reason == "kind"  # an image that no other page had
+                continue
+            fruitful = fruitful or brakes.promises(url, parent)
+            entry = self._news_of(host, news)
+            entry.links += 1
+            entry.stale |= brakes.found(url, host)
+            if self._by_depth:
+                entry.depths[depth] += 1
         self._write(rows)
+        for link in refused:
+            self._outbox.note(link, time.time())
+        return fruitful
+
+    def _news_of(self, host: str, news: dict[str, News]) -> News:
+        entry = news.get(host)
+        if entry is None:
+            entry = news[host] = News(self._host_id(host))
+        return entry
 
     def _write(self, rows: list[tuple[object, ...]]) -> None:
         self._db.executemany(_ENTER, rows)
@@ -245,19 +284,54 @@ class Store:
             ),
         )  # fmt: skip
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._keys, self._admitted, self._skipped, self._host_ids)
+    def _transaction(self) -> Transaction:
+        memories = (self._admitted, self._skipped, self._host_ids, self._brakes)
+        return Transaction(self._db, self._keys, *memories)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────
 
-    def head(self, host: int, limit: int, out: set[int]) -> list[Link]:
-        """The first `limit` queued links of a host, those in `out` left aside."""
+    def head(self, host: int, limit: int, out: set[int]) -> tuple[list[Link], Counter[int]]:
+        """The first `limit` queued links of a host, those in `out` left aside.
+
+        Links of a template that has been braked since they were queued are parked instead; how many
+        of each depth comes back beside the rest.
+        """
         rows = self._db.execute(_HEAD, (host, limit + len(out))).fetchall()
+        rows = [row for row in rows if row[0] not in out][:limit]
+        parked: Counter[int] = Counter()
+        if self._brakes.engaged:
+            rows, parked = self._park(rows)
         return [
-            Link(url, name, depth, via, _KINDS[kind], hops, attempt, number)
-            for number, url, name, depth, via, kind, hops, attempt in rows
-            if number not in out
-        ][:limit]
+            Link(url, name, depth, via, _KINDS[kind], hops, attempt, number, cookie or "")
+            for number, url, name, depth, via, kind, hops, attempt, cookie, _ in rows
+        ], parked
+
+    def _park(self, rows: list[Any]) -> tuple[list[Any], Counter[int]]:
+        kept: list[Any] = []
+        parked: list[tuple[str, int]] = []
+        depths: Counter[int] = Counter()
+        for row in rows:
+            number, url, _, depth, via, *_, released = row
+            reason = "" if released else self._brakes.judge_again(url, via)
+            if reason:
+                parked.append((reason, number))
+                depths[depth] += 1
+            else:
+                kept.append(row)
+        if parked:
+            with self._transaction():
+                self._db.executemany("UPDATE link SET state = 8, reason = ? WHERE id = ?", parked)
+                for _, number in parked:
+                    self._outbox.note(number, time.time())
+        return kept, depths
+
+    def recognise(self, visits: Sequence[Visit]) -> list[Visit]:
+        """See `protocols.Frontier.recognise`."""
+        return twins.recognise(self._db, visits)
+
+    def refusals(self, limit: int) -> list[Refusal]:
+        """What was refused and is not in skipped.jsonl, `limit` at a time; it is once settled."""
+        return self._outbox.take(limit)
 
     def waiting(self) -> list[tuple[str, int, int]]:
         """Hosts with queued links: name, id, number of them."""
@@ -317,6 +391,7 @@ class Store:
             unchanged=states.get(UNCHANGED, 0),
             refused=states.get(REFUSED, 0) + states.get(SKIPPED, 0),
             failed=states.get(FAILED, 0),
+            braked=states.get(BRAKED, 0),
             hosts=hosts,
         )
 
@@ -329,33 +404,11 @@ class Store:
         return int(row[0])
 
 
-class _Transaction:
-    """BEGIN … COMMIT, or ROLLBACK; what is remembered forgets what was rolled back."""
-
-    def __init__(
-        self, db: sqlite3.Connection, keys: Keys, *caches: Recent | dict[str, int]
-    ) -> None:
-        self._db = db
-        self._keys = keys
-        self._caches = caches
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        done = False
-        try:
-            if kind is None:
-                self._keys.fold()
-                self._db.execute("COMMIT")
-                done = True
-        finally:
-            if not done:
-                for cache in self._caches:
-                    cache.clear()
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                self._keys.recall()
+def _state(reason: str) -> int:
+    """Of a link just found: what looks like a trap is parked, not refused."""
+    if not reason:
+        return QUEUED
+    return BRAKED if reason == "tooLong" or reason.startswith("trap:") else SKIPPED
 
 
 def _row(visit: Visit, now: float) -> tuple[object, ...]:
@@ -372,13 +425,14 @@ def _row(visit: Visit, now: float) -> tuple[object, ...]:
         extract.digest or None if extract else None,
         (page.header("etag") or None) if page else None,
         (page.header("last-modified") or None) if page else None,
+        cookies(page) if page and visit.reason == COOKIE_WALL else None,
         visit.link.id,
     )
 
 
 _CROSS_OFF: Final = (
     "UPDATE link SET state = ?, attempt = ?, due = ?, visited_at = ?, status = ?, bytes = ?, "
-    "reason = ?, digest = ?, etag = ?, modified = ? WHERE id = ?"
+    "reason = ?, digest = ?, etag = ?, modified = ?, cookie = ifnull(?, cookie) WHERE id = ?"
 )
 
 _ENTER: Final = (
@@ -386,16 +440,17 @@ _ENTER: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-# A link that was skipped where it was first found may be admitted from elsewhere (an image's
-# address that is also a page's); any other link keeps its first story.
+# A link that was skipped or parked where it was first found may be admitted from elsewhere (an
+# image's address that is also a page's); any other link keeps its first story.
 _ADMIT: Final = (
     "UPDATE link SET via = ?, kind = ?, depth = ?, hops = ?, rank = ?, state = 0, reason = NULL "
-    "WHERE id = ? AND state = 7"
+    "WHERE id = ? AND state IN (7, 8)"
 )
 
 _HEAD: Final = (
     "SELECT link.id, link.url, host.name, link.depth, "
     "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
-    "link.kind, link.hops, link.attempt FROM link JOIN host ON host.id = link.host "
+    "link.kind, link.hops, link.attempt, link.cookie, link.released "
+    "FROM link JOIN host ON host.id = link.host "
     "WHERE link.host = ? AND link.state = 0 ORDER BY link.rank, link.id LIMIT ?"
 )

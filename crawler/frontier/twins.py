@@ -46,18 +46,15 @@ def enter(db: sqlite3.Connection, visit: Visit) -> None:
         db.execute("UPDATE link SET twin = ? WHERE id = ?", (first[0], visit.link.id))
 
 
-def lead(db: sqlite3.Connection, start: int, target: bytes) -> None:
+def lead(db: sqlite3.Connection, start: int, target: int) -> None:
     """A redirect leads from one link to another; one that closes a loop fails the whole loop.
 
     Each hop is a record of its own and says `moved`, which is what the server said; that there is
     no page behind it is known when the last hop is, and stands in the frontier.
     """
-    row = db.execute("SELECT id FROM link WHERE key = ?", (target,)).fetchone()
-    if row is None:
-        return
-    db.execute("UPDATE link SET target = ? WHERE id = ?", (row[0], start))
+    db.execute("UPDATE link SET target = ? WHERE id = ?", (target, start))
     loop = [start]
-    here = row[0]
+    here: int | None = target
     while here is not None and here != start and len(loop) <= LONGEST_LOOP:
         loop.append(here)
         here = db.execute("SELECT target FROM link WHERE id = ?", (here,)).fetchone()[0]
@@ -81,10 +78,9 @@ def _first(db: sqlite3.Connection, digest: str) -> tuple[int, str] | None:
 
 def _digest(visit: Visit) -> str:
     extract = visit.extract
-    read = extract is not None and visit.outcome is Outcome.DONE
-    if not read or visit.link.kind is Kind.ROBOTS or not extract.bytes_body:
+    if extract is None or visit.outcome is not Outcome.DONE or visit.link.kind is Kind.ROBOTS:
         return ""
-    return extract.digest
+    return extract.digest if extract.bytes_body else ""
 
 
 def _key(digest: str) -> int:

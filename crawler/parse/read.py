@@ -15,6 +15,7 @@ from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.html import Raw, read_html
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
+from crawler.parse.simhash import simhash
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key
 
@@ -108,6 +109,7 @@ class Reader:
                 if (url := self._join(base, href)) is not None
             ),
             text_length=len(raw.text),
+            simhash=simhash(raw.text),
             robots=robots + tuple(raw.robots[:20]),
             records=records,
             problems=tuple(problems[:20]),
