@@ -134,6 +134,14 @@ def shape(url: str) -> Shape:
     return Shape(f"{host}/{general}", "&".join(names), varies, combined=len(names) > 1)
 
 
+def template_names(url: str) -> tuple[str, ...]:
+    """The templates, as they are kept, that can speak for a URL: its own, its path's pool."""
+    one = shape(url)
+    if not one.combined:
+        return (f"{one.path}?{one.keys}" if one.keys else one.path,)
+    return (f"{one.path}?{one.keys}", f"{one.path}?*", f"{one.path}?")
+
+
 class Template(msgspec.Struct):
     """What is known of one template; the frontier keeps it on disk as it is."""
 

@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
+    "why": ("crawler.cli.why", "The whole story of one URL."),
+    "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),

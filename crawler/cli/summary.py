@@ -80,9 +80,14 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     urls = (
         f"{amount(counts.seen)} seen on {_hosts(counts.hosts)}: "
         f"{amount(counts.done)} done, {amount(counts.pending)} still queued, "
-        f"{amount(counts.refused)} refused, {amount(counts.failed)} failed"
+        f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
+        f"{amount(counts.braked)} braked"
     )
     rows.append(("urls", urls))
+    if counts.braked:
+        rows.append(("braked", _braked(counts.braked, ending.folder)))
+    if shot.duplicates:
+        rows.append(("same", f"{amount(shot.duplicates)} pages have the bytes of an earlier one"))
     if shot.fetch_seconds:
         p50, p95, p99 = shot.fetch_ms
         rows.append(("fetch", f"{p50:.0f} ms median, {p95:.0f} ms p95, {p99:.0f} ms p99"))
@@ -118,6 +123,14 @@ def _next(ending: Ending) -> str:
         more = ending.counts.done * 2 or 100
         return f"crawler resume {folder} --max-pages {more}"
     return f"crawler resume {folder}" if ending.counts.pending else f"crawler status {folder}"
+
+
+def _braked(number: int, folder: Path) -> str:
+    where = shlex.quote(str(folder))
+    return (
+        f"{amount(number)} links look like a web without an end and are parked; "
+        f"see them: crawler status {where}; follow them: crawler release {where} 'trap:*'"
+    )
 
 
 def _hosts(number: int) -> str:

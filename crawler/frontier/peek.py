@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -22,7 +24,10 @@ class View(msgspec.Struct, frozen=True):
     counts: Counts
     bytes_wire: int
     statuses: dict[int, int]
-    reasons: dict[str, int]
+    reasons: dict[str, int]  # of visits that were not done
+    skipped: dict[str, int]  # not followed, by reason
+    braked: dict[str, int]  # parked, by reason
+    duplicates: int
     hosts: dict[str, int]  # the largest, by links
     idle: float | None  # seconds since the last visit; None: there was none
     running: bool
@@ -30,22 +35,26 @@ class View(msgspec.Struct, frozen=True):
 
 def peek(path: Path) -> View:
     """Raises ConfigError when there is no crawl, FrontierError when it cannot be read."""
+    with looking(path) as db:
+        return _look(db, path)
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot write. Raises as `peek` does."""
     if not path.exists():
         raise ConfigError(f"{path.parent}: holds no crawl")
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            return _look(db, path)
-        finally:
-            db.close()
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                raise FrontierError(f"{path} has frontier version {version}, not {SCHEMA_VERSION}")
+            yield db
     except sqlite3.Error as error:
         raise FrontierError(f"{path}: {error}") from error
 
 
 def _look(db: sqlite3.Connection, path: Path) -> View:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        raise FrontierError(f"{path} has frontier version {version}, not {SCHEMA_VERSION}")
     states = dict.fromkeys(STATES, 0)
     for state, number in db.execute("SELECT state, count(*) FROM link GROUP BY state"):
         states[STATES[state]] = number
@@ -61,13 +70,10 @@ def _look(db: sqlite3.Connection, path: Path) -> View:
                 "SELECT status, count(*) FROM link WHERE status IS NOT NULL GROUP BY 1 ORDER BY 1"
             ).fetchall()
         ),
-        reasons=dict(
-            db.execute(
-                "SELECT reason, count(*) FROM link WHERE reason IS NOT NULL "
-                "GROUP BY 1 ORDER BY 2 DESC LIMIT ?",
-                (TOP,),
-            ).fetchall()
-        ),
+        reasons=_reasons(db, "0, 1, 2, 3, 4, 5, 6"),
+        skipped=_reasons(db, "7"),
+        braked=_reasons(db, "8"),
+        duplicates=db.execute("SELECT count(*) FROM link WHERE twin IS NOT NULL").fetchone()[0],
         hosts=dict(
             db.execute(
                 "SELECT name, count(*) FROM link JOIN host ON host.id = link.host "
@@ -77,6 +83,16 @@ def _look(db: sqlite3.Connection, path: Path) -> View:
         ),
         idle=None if last is None else max(0.0, time.time() - last),
         running=_is_locked(path.with_suffix(".lock")),
+    )
+
+
+def _reasons(db: sqlite3.Connection, states: str) -> dict[str, int]:
+    return dict(
+        db.execute(
+            "SELECT reason, count(*) FROM link WHERE reason IS NOT NULL "  # noqa: S608 - our numbers
+            f"AND state IN ({states}) GROUP BY 1 ORDER BY 2 DESC LIMIT ?",
+            (TOP,),
+        ).fetchall()
     )
 
 
