@@ -97,8 +97,7 @@ class Crawl:
             if not self._affordable(visit):
                 self.frontier.forgo(link)
                 return
-            await self._ledger.enter(visit)
-            self.tally.count(visit)
+            self.tally.count(await self._ledger.enter(visit))
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""

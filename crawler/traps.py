@@ -56,6 +56,11 @@ _SESSION = re.compile(
 )
 
 
+def is_brake(reason: str) -> bool:
+    """Whether a link with this reason is parked, and can be released, instead of refused."""
+    return reason == "tooLong" or reason.startswith("trap:")
+
+
 def shape_trap(url: str, *, max_segments: int, max_repeats: int) -> str:
     """What a canonical URL's path shows by itself: `trap:segments`, `trap:repeats` or nothing.
 
@@ -104,6 +109,7 @@ def _general(segment: str) -> str:
     stem, dot, extension = segment.rpartition(".")
     if not dot or not extension.isalnum() or extension.isdigit():
         stem, dot, extension = segment, "", ""
+    extension = _DIGITS.sub("#", extension)
     if _HEX.fullmatch(stem):
         return f"%x{dot}{extension}"
     number, _, rest = stem.partition("-")

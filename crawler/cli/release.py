@@ -42,4 +42,4 @@ def matcher(pattern: str, *, regex: bool) -> Callable[[str], bool]:
         compiled = re.compile(pattern if regex else translate(pattern))
     except re.error as error:
         raise ConfigError(f"{pattern!r} is not a regular expression: {error}") from error
-    return lambda text: compiled.search(text) is not None
+    return lambda text: text == pattern or compiled.search(text) is not None

@@ -28,8 +28,10 @@ SHOWN: Final = 8
 @click.argument("url")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def why(folder: Path, url: str, as_json: bool) -> None:
-    """Say why the crawl in DIR visited URL, or did not: how it was found, what was decided, by which
-    rule, what came of it. A URL that was never seen: what would happen to it.
+    """Say why the crawl in DIR visited URL, or did not.
+
+    How it was found, what was decided by which rule, what came of it. For a URL that was never
+    seen: what would happen to it.
 
     Reads only, also while the crawl runs.
     """
@@ -112,7 +114,8 @@ def _found(seen: Seen | None) -> list[tuple[str, str]]:
     how = "as a seed" if not seen.way else f"on {seen.way[0]}"
     if seen.hops:
         how = f"by redirect from {seen.way[0]}, hop {seen.hops}"
-    rows = [("found", f"{how}; a {seen.kind}, {seen.depth} clicks from its seed")]
+    clicks = f"{seen.depth} click{'s' if seen.depth != 1 else ''}"
+    rows = [("found", f"{how}; kind {seen.kind}, {clicks} from its seed")]
     if len(seen.way) > 1:
         way = [*seen.way[: SHOWN - 1], seen.way[-1]] if len(seen.way) > SHOWN else [*seen.way]
         if len(seen.way) > SHOWN:
@@ -169,7 +172,9 @@ def _outcome(told: Story, reason: str, now: float) -> str:
     seen = told.seen
     if seen is None:
         if reason:
-            return f"would be {'parked' if _is_brake(reason) else 'skipped'} where it is found"
+            from crawler.traps import is_brake  # noqa: PLC0415
+
+            return f"would be {'parked' if is_brake(reason) else 'skipped'} where it is found"
         return "would be queued when a page links to it"
     tries = f" after {seen.attempts} tries" if seen.attempts > 1 else ""
     when = f" at {_moment(seen.visited_at)}" if seen.visited_at is not None else ""
@@ -214,14 +219,10 @@ def _advice(folder: Path, url: str, told: Story, reason: str) -> str:
         return f"crawler resume {where}, unless it runs"
     if state in {"", "skipped"}:
         start = f"crawler crawl {what} -O {where} --resume"
-        if reason in {"excluded", "notIncluded", "tooLong"}:
+        if reason in {"excluded", "notIncluded"}:
             return f"change the setting that refuses it, and start there: {start}"
         return f"start there: {start}"
     return ""
-
-
-def _is_brake(reason: str) -> bool:
-    return reason == "tooLong" or reason.startswith("trap:")
 
 
 def _moment(when: float | None) -> str:

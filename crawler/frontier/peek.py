@@ -54,6 +54,17 @@ def looking(path: Path) -> Iterator[sqlite3.Connection]:
         raise FrontierError(f"{path}: {error}") from error
 
 
+def queued(path: Path) -> Iterator[str]:
+    """The URLs that are still to be visited, as the hosts' queues have them."""
+    with looking(path) as db:
+        yield from (
+            url
+            for (url,) in db.execute(
+                "SELECT url FROM link WHERE state IN (0, 1) ORDER BY host, rank, id"
+            )
+        )
+
+
 def _look(db: sqlite3.Connection, path: Path) -> View:
     states = dict.fromkeys(STATES, 0)
     for state, number in db.execute("SELECT state, count(*) FROM link GROUP BY state"):

@@ -25,6 +25,7 @@ from crawler.frontier.keys import Keys
 from crawler.frontier.recent import Recent, Transaction
 from crawler.frontier.refusals import MARK, Outbox
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
+from crawler.traps import is_brake
 from crawler.verdict import COOKIE_WALL, cookies
 
 SCHEMA_VERSION: Final = 2
@@ -130,7 +131,8 @@ class Store:
     # ── writing ──────────────────────────────────────────────────────────────────────────────
 
     def add(self, found: Sequence[Found], depth: int) -> dict[str, News]:
-        """Queue seeds and links from outside."""
+        """Queue seeds and links from outside; no brake holds what a person asked for."""
+        found = [(*one[:4], "" if is_brake(one[4]) else one[4]) for one in found]
         news: dict[str, News] = {}
         with self._transaction():
             self._enter(found, None, depth, 0, news)
@@ -408,7 +410,7 @@ def _state(reason: str) -> int:
     """Of a link just found: what looks like a trap is parked, not refused."""
     if not reason:
         return QUEUED
-    return BRAKED if reason == "tooLong" or reason.startswith("trap:") else SKIPPED
+    return BRAKED if is_brake(reason) else SKIPPED
 
 
 def _row(visit: Visit, now: float) -> tuple[object, ...]:
