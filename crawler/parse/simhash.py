@@ -9,19 +9,18 @@ count, a sample that near texts share. No package on PyPI is both kept and fast 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice, repeat
-from operator import xor
+from itertools import islice
+from operator import sub
 from typing import Final
 from zlib import crc32
 
-MOST: Final = 65_536
-"""Characters that are looked at; what two longer texts share so long, they mostly share."""
+MOST: Final = 8_192
+"""Characters that are looked at; a longer text is known by its beginning."""
 
-KEPT: Final = 96
+KEPT: Final = 64
 """Pairs that count: more make it slower in proportion, fewer make one word weigh too much."""
 
 _FOLD: Final = bytes.maketrans(b"123456789", b"000000000")
-_SECOND: Final = 0x9E3779B9  # tells the second word of a pair from the first
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # 2¹²⁸/φ: makes 64 even bits of 32
 _MASK: Final = (1 << 64) - 1
 _ZEROS: Final = int.from_bytes(("0" * 64).encode("utf-16-le"), "little")
@@ -32,9 +31,7 @@ def simhash(text: str) -> int | None:
     words = text[:MOST].encode("utf-8", "replace").translate(_FOLD).split()
     if not words:
         return None
-    first = map(crc32, words)
-    second = map(crc32, islice(words, 1, None), repeat(_SECOND))
-    weights = _sample(list(map(xor, first, second)) or [crc32(words[0])])
+    weights = _sample(list(map(crc32, words)))
     # Every bit is a digit of 16 bits in one large number: one addition sums all 64 of them.
     total = heavy = 0
     for pair, times in weights.items():
@@ -46,13 +43,17 @@ def simhash(text: str) -> int | None:
     return int("".join(["1" if 2 * ones > heavy else "0" for ones in sums]), 2)
 
 
-def _sample(pairs: list[int]) -> dict[int, int]:
-    """How often each of the `KEPT` smallest pairs occurs; all of them when there are fewer."""
+def _sample(words: list[int]) -> dict[int, int]:
+    """How often each of the `KEPT` smallest pairs occurs; all of them when there are fewer.
+
+    A pair is the difference of its words' hashes: cheap, evenly spread, and another one backwards.
+    """
+    pairs = list(map(sub, words, islice(words, 1, None))) or words
     if len(pairs) > 4 * KEPT:
-        # Hashes are evenly spread: looking at the lowest part is as good, and much quicker.
-        limit = (4 * KEPT << 32) // len(pairs)
-        low = Counter([pair for pair in pairs if pair < limit])
+        # Looking at the lowest part of them is as good, and quicker.
+        limit = (KEPT << 32) // len(pairs)
+        low = Counter([pair for pair in pairs if -limit < pair < limit])
         if len(low) >= KEPT:
-            return {pair: low[pair] for pair in sorted(low)[:KEPT]}
+            return {pair: low[pair] for pair in sorted(low, key=abs)[:KEPT]}
     every = Counter(pairs)
-    return {pair: every[pair] for pair in sorted(every)[:KEPT]}
+    return {pair: every[pair] for pair in sorted(every, key=abs)[:KEPT]}
