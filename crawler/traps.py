@@ -94,6 +94,8 @@ def without_session(url: str) -> str | None:
     An identifier is a parameter of a usual name (`;jsessionid=`, `PHPSESSID=`, `sid=` …) with 16
     characters or more, a digit among them, or ASP.NET's `/(S(…))`.
     """
+    if "=" not in url and "/(" not in url:  # nearly every URL: a tenth of the regex's cost
+        return None
     bare, found = _SESSION.subn(_lead, url)
     return bare.rstrip("?&") if found else None
 
@@ -199,6 +201,8 @@ class Brake:
 
     def found(self, url: str) -> bool:
         """A link is new. True when it made its path one of too many combinations."""
+        if "&" not in url:
+            return False
         one = shape(url)
         if not one.combined:
             return False
