@@ -12,6 +12,7 @@ from typing import Any
 import crawling
 import pytest
 from crawling import by_path, crawl, records, settings
+from test_kill import command, crawl_args, finish, wait_for_records
 from website import Reply, Website, page, redirect, text
 
 from crawler.bench.demo import DemoWeb
@@ -320,3 +321,25 @@ async def crash(site: Website, config: Config, folder: Path, mode: Any, when: st
         going.cancel()
         await asyncio.wait([going])
         raise RuntimeError("crash")
+
+
+def test_killed_in_a_web_of_traps(tmp_path: Path) -> None:
+    """SIGKILL, twice: every real page once, every refusal once, and the traps still end."""
+    with DemoWeb(pages=200, size=1000, latency=0.002, traps=True) as demo:
+        process = command(*crawl_args(demo.url, tmp_path), "--report-skipped")
+        for number in (60, 160):
+            wait_for_records(tmp_path, number, process)
+            process.kill()
+            process.communicate()
+            process = command("resume", str(tmp_path), "-q")
+        assert finish(process) == 0
+        wanted = {"/" + url.split("/", 3)[3] for url in demo.web.urls()}
+    real, wasted = split(tmp_path)
+    assert real == wanted
+    assert wasted.total() < 600
+    told = [line["url"] for line in crawling.lines(tmp_path / "skipped.jsonl")]
+    assert len(set(told)) == len(told)
+    with sqlite3.connect(tmp_path / "frontier.db") as db:
+        refused = db.execute("SELECT url FROM link WHERE state IN (5, 7, 8)").fetchall()
+    db.close()
+    assert {url for (url,) in refused} <= set(told)
