@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from crawler.errors import ConfigError, FrontierError
-from crawler.frontier.store import SCHEMA_VERSION, STATES
+from crawler.frontier.rows import counted
+from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Counts
 
 TOP = 10
@@ -66,15 +67,9 @@ def queued(path: Path) -> Iterator[str]:
 
 
 def _look(db: sqlite3.Connection, path: Path) -> View:
-    states = dict.fromkeys(STATES, 0)
-    for state, number in db.execute("SELECT state, count(*) FROM link GROUP BY state"):
-        states[STATES[state]] = number
-    skipped = states.pop("skipped")
-    states["refused"] += skipped
-    hosts = db.execute("SELECT count(*) FROM host").fetchone()[0]
     volume, last = db.execute("SELECT total(bytes), max(visited_at) FROM link").fetchone()
     return View(
-        counts=Counts(**states, hosts=hosts),
+        counts=counted(db),
         bytes_wire=int(volume),
         statuses=dict(
             db.execute(

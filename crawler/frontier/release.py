@@ -10,8 +10,9 @@ from pathlib import Path
 from crawler.errors import ConfigError, FrontierError
 from crawler.frontier.keys import Keys
 from crawler.frontier.recent import Transaction
+from crawler.frontier.rows import BRAKED
 from crawler.frontier.sqlite import claim
-from crawler.frontier.store import BRAKED, SCHEMA_VERSION
+from crawler.frontier.store import SCHEMA_VERSION
 from crawler.traps import template_names
 
 

@@ -1,5 +1,5 @@
 -- The frontier's tables. `link` grows in the order of discovery; the two partial indexes hold only
--- what is still to do. `state` and `kind` are numbers from crawler/frontier/store.py.
+-- what is still to do. `state` and `kind` are numbers from crawler/frontier/rows.py.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,

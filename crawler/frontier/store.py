@@ -24,30 +24,22 @@ from crawler.frontier.brakes import Brakes
 from crawler.frontier.keys import Keys
 from crawler.frontier.recent import Recent, Transaction
 from crawler.frontier.refusals import MARK, Outbox
+from crawler.frontier.rows import (
+    ADMIT,
+    CROSS_OFF,
+    DONE,
+    ENTER,
+    HEAD,
+    KIND_NUMBER,
+    KINDS,
+    counted,
+    state_of,
+    values_of,
+)
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.traps import is_brake
-from crawler.verdict import COOKIE_WALL, cookies
 
 SCHEMA_VERSION: Final = 2
-
-QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED, BRAKED = range(9)
-"""States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn; BRAKED
-looks like a trap and is parked until somebody releases it."""
-
-STATES: Final = (
-    "queued", "resting", "done", "moved", "unchanged", "refused", "failed", "skipped", "braked",
-)  # fmt: skip
-
-_STATE_OF: Final = {
-    Outcome.DONE: DONE,
-    Outcome.MOVED: MOVED,
-    Outcome.UNCHANGED: UNCHANGED,
-    Outcome.REFUSED: REFUSED,
-    Outcome.RETRY: RESTING,
-    Outcome.FAILED: FAILED,
-}
-_KINDS: Final = tuple(Kind)
-_KIND_NUMBER: Final[Mapping[str, int]] = {kind.value: n for n, kind in enumerate(_KINDS)}
 
 
 class News(msgspec.Struct):
@@ -149,7 +141,7 @@ class Store:
                 if visit.rules is not None:
                     self._learn(link.host, visit.rules)
                 if link.id is not None:
-                    self._db.execute(_CROSS_OFF, _row(visit, now))
+                    self._db.execute(CROSS_OFF, values_of(visit, now))
                 if visit.rest:
                     self._db.execute(
                         "UPDATE host SET rest_until = max(rest_until, ?) WHERE id = ?",
@@ -227,18 +219,18 @@ class Store:
             if not reason and (reason := brakes.judge(url, host, parent)) and key in self._skipped:
                 continue
             if link is None:
-                state = _state(reason)
+                state = state_of(reason)
                 link = known[key] = self._keys.add(key)
                 rows.append(
                     (
-                        link, key, number, url, via, _KIND_NUMBER[kind], depth, hops, rank,
+                        link, key, number, url, via, KIND_NUMBER[kind], depth, hops, rank,
                         state, reason or None,
                     )
                 )  # fmt: skip
             elif not reason:
                 self._write(rows)
-                story = (via, _KIND_NUMBER[kind], depth, hops, rank, link)
-                is_new = self._db.execute(_ADMIT, story).rowcount > 0
+                story = (via, KIND_NUMBER[kind], depth, hops, rank, link)
+                is_new = self._db.execute(ADMIT, story).rowcount > 0
             (self._skipped if reason else self._admitted).add(key)
             if not is_new:
                 continue
@@ -264,7 +256,7 @@ class Store:
         return entry
 
     def _write(self, rows: list[tuple[object, ...]]) -> None:
-        self._db.executemany(_ENTER, rows)
+        self._db.executemany(ENTER, rows)
         rows.clear()
 
     def _host_id(self, name: str) -> int:
@@ -298,13 +290,13 @@ class Store:
         Links of a template that has been braked since they were queued are parked instead; how many
         of each depth comes back beside the rest.
         """
-        rows = self._db.execute(_HEAD, (host, limit + len(out))).fetchall()
+        rows = self._db.execute(HEAD, (host, limit + len(out))).fetchall()
         rows = [row for row in rows if row[0] not in out][:limit]
         parked: Counter[int] = Counter()
         if self._brakes.engaged:
             rows, parked = self._park(rows)
         return [
-            Link(url, name, depth, via, _KINDS[kind], hops, attempt, number, cookie or "")
+            Link(url, name, depth, via, KINDS[kind], hops, attempt, number, cookie or "")
             for number, url, name, depth, via, kind, hops, attempt, cookie, _ in rows
         ], parked
 
@@ -381,78 +373,12 @@ class Store:
 
     def counts(self) -> Counts:
         """Read afresh from the table: 0.1 s a million links."""
-        states = dict(
-            self._db.execute("SELECT state, count(*) FROM link GROUP BY state").fetchall()
-        )
-        hosts = self._db.execute("SELECT count(*) FROM host").fetchone()[0]
-        return Counts(
-            queued=states.get(QUEUED, 0),
-            resting=states.get(RESTING, 0),
-            done=states.get(DONE, 0),
-            moved=states.get(MOVED, 0),
-            unchanged=states.get(UNCHANGED, 0),
-            refused=states.get(REFUSED, 0) + states.get(SKIPPED, 0),
-            failed=states.get(FAILED, 0),
-            braked=states.get(BRAKED, 0),
-            hosts=hosts,
-        )
+        return counted(self._db)
 
     def pages(self) -> int:
         """Finished pages, the number `max_pages` limits."""
         row = self._db.execute(
             "SELECT count(*) FROM link WHERE state = ? AND kind = ?",
-            (DONE, _KIND_NUMBER[Kind.PAGE]),
+            (DONE, KIND_NUMBER[Kind.PAGE]),
         ).fetchone()
         return int(row[0])
-
-
-def _state(reason: str) -> int:
-    """Of a link just found: what looks like a trap is parked, not refused."""
-    if not reason:
-        return QUEUED
-    return BRAKED if is_brake(reason) else SKIPPED
-
-
-def _row(visit: Visit, now: float) -> tuple[object, ...]:
-    page, extract = visit.page, visit.extract
-    again = visit.outcome is Outcome.RETRY
-    return (
-        _STATE_OF[visit.outcome],
-        visit.link.attempt + again,
-        now + (visit.retry_in or 0.0) if again else None,
-        page.fetched_at if page else now,
-        page.status if page else None,
-        page.bytes_wire if page else None,
-        visit.reason or None,
-        extract.digest or None if extract else None,
-        (page.header("etag") or None) if page else None,
-        (page.header("last-modified") or None) if page else None,
-        cookies(page) if page and visit.reason == COOKIE_WALL else None,
-        visit.link.id,
-    )
-
-
-_CROSS_OFF: Final = (
-    "UPDATE link SET state = ?, attempt = ?, due = ?, visited_at = ?, status = ?, bytes = ?, "
-    "reason = ?, digest = ?, etag = ?, modified = ?, cookie = ifnull(?, cookie) WHERE id = ?"
-)
-
-_ENTER: Final = (
-    "INSERT INTO link (id, key, host, url, via, kind, depth, hops, rank, state, reason) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-# A link that was skipped or parked where it was first found may be admitted from elsewhere (an
-# image's address that is also a page's); any other link keeps its first story.
-_ADMIT: Final = (
-    "UPDATE link SET via = ?, kind = ?, depth = ?, hops = ?, rank = ?, state = 0, reason = NULL "
-    "WHERE id = ? AND state IN (7, 8)"
-)
-
-_HEAD: Final = (
-    "SELECT link.id, link.url, host.name, link.depth, "
-    "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
-    "link.kind, link.hops, link.attempt, link.cookie, link.released "
-    "FROM link JOIN host ON host.id = link.host "
-    "WHERE link.host = ? AND link.state = 0 ORDER BY link.rank, link.id LIMIT ?"
-)

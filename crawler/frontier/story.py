@@ -10,7 +10,7 @@ import msgspec
 
 from crawler.frontier.keys import look_up
 from crawler.frontier.peek import looking
-from crawler.frontier.store import STATES
+from crawler.frontier.rows import STATES
 from crawler.model import Kind, Rules
 
 LONGEST: Final = 1000
