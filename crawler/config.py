@@ -121,6 +121,7 @@ class ParseConfig(Section, frozen=True):
     batch_pages: Width = 32
     batch_bytes: Bytes = 1024 * 1024
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never
+    simhash: bool = True  # fingerprint the text; without it, traps are seen by equal bytes alone
     plugins: tuple[str, ...] = ()  # dotted path or file path, `module:function`
 
 

@@ -99,6 +99,7 @@ FLAGS: Final = (
     Flag("parse.batch_pages", (), "Pages sent to a process at once, at most", "N"),
     Flag("parse.batch_bytes", (), "Bytes sent to a process at once, about", "SIZE"),
     Flag("parse.recycle_pages", (), "Replace the processes after so many pages; 0: never", "N"),
+    Flag("parse.simhash", (), "Fingerprint the text of pages: near duplicates, traps"),
     Flag("parse.plugins", ("--plugin",),
          "Extract with module:function or file.py:function; repeatable", "NAME"),
     Flag("output.dir", ("-O", "--out-dir"), "Where the crawl lies", "DIR"),

@@ -109,7 +109,7 @@ class Reader:
                 if (url := self._join(base, href)) is not None
             ),
             text_length=len(raw.text),
-            simhash=simhash(raw.text),
+            simhash=simhash(raw.text) if self._rules.parse.simhash else None,
             robots=robots + tuple(raw.robots[:20]),
             records=records,
             problems=tuple(problems[:20]),
