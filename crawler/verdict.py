@@ -109,4 +109,5 @@ def cookies(page: Page) -> str:
         for name, value in page.headers
         if name.lower() == "set-cookie"
     ]
-    return "; ".join(pair for pair in pairs if "=" in pair)[:4096]
+    fit = (pair for pair in pairs if "=" in pair and pair.isascii() and pair.isprintable())
+    return "; ".join(fit)[:4096]
