@@ -17,6 +17,7 @@ FLOORS = {
         "scope",
         "robots",
         "pace",
+        "rate",
         "retry",
         "settings",
         "units",

@@ -17,9 +17,10 @@ from typing import Final
 import msgspec
 
 from crawler.errors import FrontierError
+from crawler.frontier.budget import Kept
 from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED = range(8)
 """States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn."""
@@ -53,6 +54,7 @@ class Manners(msgspec.Struct):
     """How a host wants to be treated, from earlier: Unix times, seconds."""
 
     rest_until: float
+    address: str | None
     robots: list[tuple[str, float, float | None]]  # origin, expiry, Crawl-delay
 
 
@@ -135,9 +137,17 @@ class Store:
         return news
 
     def settle(
-        self, visits: Sequence[Visit], marks: Mapping[str, int], now: float
+        self,
+        visits: Sequence[Visit],
+        marks: Mapping[str, int],
+        now: float,
+        taught: Sequence[Kept] = (),
+        met: Mapping[int, str] | None = None,
     ) -> dict[str, News]:
-        """Visits crossed off, their links queued, marks kept: one transaction, all or nothing."""
+        """Visits crossed off, their links queued, marks kept: one transaction, all or nothing.
+
+        `taught` are hosts' paces (Unix times), `met` addresses by host id, that came with them.
+        """
         news: dict[str, News] = {}
         with self._transaction():
             for visit in visits:
@@ -159,6 +169,13 @@ class Store:
                 "INSERT OR REPLACE INTO mark VALUES (?, ?)",
                 marks.items(),
             )
+            if taught:
+                self._db.executemany("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", taught)
+            if met:
+                self._db.executemany(
+                    "UPDATE host SET address = ? WHERE id = ?",
+                    [(address, number) for number, address in met.items()],
+                )
         return news
 
     def wake(self, now: float) -> dict[str, News]:
@@ -240,12 +257,13 @@ class Store:
             if number not in out
         ][:limit]
 
-    def waiting(self) -> list[tuple[str, int, int]]:
-        """Hosts with queued links: name, id, number of them."""
+    def waiting(self) -> list[tuple[str, int, int, int]]:
+        """Hosts with something to do: name, id, number of links queued, and resting."""
         return self._db.execute(
-            "SELECT name, host.id, links FROM host JOIN "
-            "(SELECT host, count(*) AS links FROM link WHERE state = 0 GROUP BY host) AS queue "
-            "ON queue.host = host.id ORDER BY host.id"
+            "SELECT name, host.id, sum(queued), sum(resting) FROM host JOIN ("
+            "SELECT host, count(*) AS queued, 0 AS resting FROM link WHERE state = 0 GROUP BY host "
+            "UNION ALL SELECT host, 0, count(*) FROM link WHERE state = 1 GROUP BY host"
+            ") AS queue ON queue.host = host.id GROUP BY host.id ORDER BY host.id"
         ).fetchall()
 
     def depths(self) -> list[tuple[int, int]]:
@@ -258,14 +276,25 @@ class Store:
         """What is known of how these hosts want to be treated, by id."""
         known = {}
         for number in hosts:
-            rest = self._db.execute(
-                "SELECT rest_until FROM host WHERE id = ?", (number,)
+            rest_until, address = self._db.execute(
+                "SELECT rest_until, address FROM host WHERE id = ?", (number,)
             ).fetchone()
             rows = self._db.execute(
                 "SELECT origin, expires_at, delay FROM robots WHERE host = ?", (number,)
             ).fetchall()
-            known[number] = Manners(rest[0], rows)
+            known[number] = Manners(rest_until, address, rows)
         return known
+
+    def paces(self, keys: Iterable[str]) -> list[Kept]:
+        """What these budgets were taught by earlier runs."""
+        rows = (
+            self._db.execute("SELECT * FROM pace WHERE key = ?", (key,)).fetchone() for key in keys
+        )
+        return [Kept(*row) for row in rows if row is not None]
+
+    def newest_host(self) -> int:
+        """The largest id of a host; 0 when there is none."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM host").fetchone()[0])
 
     def rules(self, home: str) -> Rules | None:
         row = self._db.execute(
