@@ -33,11 +33,21 @@ FAR = 2.0
 SLACK = 0.02
 """Seconds. Answers within NEAR × base + SLACK are unhurried, beyond FAR × base + SLACK late."""
 
-SMOOTHING = 0.2
-"""Weight of one answer in the running mean; five answers back, two thirds are forgotten."""
+SMOOTHING = 0.05
+"""Weight of one answer in the running mean; twenty answers back, two thirds are forgotten."""
 
-DRIFT = 1.002
-"""The fastest answer is forgotten slowly, so that a host that got slower for good can settle."""
+DRIFT = 1.00002
+ALONE = 1.02
+"""The base rises so much with each answer: hardly while many requests are under way, because what
+is slow then may be our own doing; soon while fewer than two are, so that a host that got slower for
+good is seen as it is."""
+
+EAGER = 0.5
+"""Added with each answer at first: half as wide again every round trip."""
+
+WARY = 0.8
+CREEP = 0.1
+"""From WARY × the width at which the host last broke, growth is slower by this factor."""
 
 OVERLOADED = frozenset({429, 502, 503, 504, 520, 521, 522, 523, 524})
 """Statuses that speak for the host, not for the page: it, or what stands behind it, cannot keep up
@@ -88,8 +98,9 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
     limit: float
     base: float | None = None  # seconds of an unhurried answer
     smooth: float = 0.0  # running mean of late
-    eager: bool = True  # no sign of strain yet: grow by doubling
+    eager: bool = True  # no sign of strain yet: grow by shares, not by ones
     cut_at: float = float("-inf")  # when the width was last reduced
+    wall: float = float("inf")  # the width at which the host last broke
 
     def learn(self, lesson: Lesson, now: float, *, began: float, full: bool = True) -> Pace:
         """The pace after an exchange from `began` to `now` (monotonic seconds).
@@ -97,13 +108,15 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
         `full`: when it began, the whole width was in use.
         """
         if lesson.strained:
-            return self.cut(0.5, now, began)
+            broken = self if began < self.cut_at else msgspec.structs.replace(self, wall=self.width)
+            return broken.cut(0.5, now, began)
         if lesson.seconds is None:
             return self
         smooth = lesson.seconds
         if self.base is not None:
             smooth = self.smooth + SMOOTHING * (lesson.seconds - self.smooth)
-        base = smooth if self.base is None else min(self.base * DRIFT, smooth)
+        drift = ALONE if self.width < 2 else DRIFT
+        base = smooth if self.base is None else min(self.base * drift, smooth)
         seen = msgspec.structs.replace(self, base=base, smooth=smooth)
         if smooth > FAR * base + SLACK:
             return seen.cut(0.9, now, began)
@@ -111,7 +124,9 @@ class Pace(msgspec.Struct, frozen=True, gc=False):
             return msgspec.structs.replace(seen, eager=False)
         if not full or self.width >= self.limit:
             return seen
-        more = 1.0 if self.eager else 1.0 / self.width
+        more = EAGER if self.eager else 1.0 / self.width
+        if WARY * self.wall < self.width <= self.wall / WARY:
+            more *= CREEP
         return msgspec.structs.replace(seen, width=min(self.limit, self.width + more))
 
     def cut(self, share: float, now: float, began: float) -> Pace:
