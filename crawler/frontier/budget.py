@@ -74,8 +74,9 @@ class Budget:
     """One politeness key. `members` share it; those in `ring` have something to ask for."""
 
     __slots__ = (
-        "_terms", "asked", "crawl_delay", "delay", "due", "failures", "in_flight", "key", "limit",
-        "listed", "members", "meter", "pace", "parked_until", "parks", "ring", "stranger", "width",
+        "_terms", "asked", "crawl_delay", "delay", "due", "ended", "failures", "in_flight", "key",
+        "limit", "listed", "members", "meter", "pace", "parked_until", "parks", "ring", "stranger",
+        "width",
     )  # fmt: skip
 
     def __init__(self, key: str, terms: Terms, *, stranger: bool = False) -> None:
@@ -85,6 +86,7 @@ class Budget:
         self.listed = 0  # turn of its entry in the schedule's heap; 0: none
         self.in_flight = 0
         self.due = 0.0  # nobody is asked anything before
+        self.ended = float("-inf")  # when the last answer came
         self.stranger = stranger  # its address, and so its group, is not known yet: one at a time
         self.limit = terms.width
         self.delay = terms.delay  # seconds between two requests, jitter aside
@@ -120,6 +122,7 @@ class Budget:
     def back(self, trip: Trip, now: float, lesson: Lesson | None) -> bool:
         """A request was made and has ended. True: what must survive a restart has changed."""
         self.in_flight -= 1
+        self.ended = now
         if self.width == 1:
             # RFC 9309 leaves Crawl-delay open; from the end of the answer is the reading that
             # no server can call too fast, whatever the connection's set-up cost.
@@ -147,6 +150,7 @@ class Budget:
         if delay > self.delay:
             self.delay = self.crawl_delay = delay
             self.limit = 1
+            self.due = max(self.due, self.ended + delay)  # the robots.txt was a request too
             self._fit()
 
     # ── what is learnt ───────────────────────────────────────────────────────────────────────
@@ -208,6 +212,7 @@ class Budget:
         """Take over what a host has under way, and was owed, under its former key."""
         self.in_flight += other.in_flight
         self.due = max(self.due, other.due)
+        self.ended = max(self.ended, other.ended)
         if other.crawl_delay:
             self.slow(other.crawl_delay, other.asked)
 
