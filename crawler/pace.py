@@ -73,7 +73,8 @@ class Lesson(msgspec.Struct, frozen=True, gc=False):
 class HostPace(msgspec.Struct, frozen=True):
     """How one host, or group of hosts, is treated at this moment; for those who show it.
 
-    `width` requests at once are allowed now, `limit` at most ever. `rest` and `parked` are seconds
+    `width` requests at once are allowed now, `limit` at most ever. `queued` links wait, those for
+    a later try included. `rest` and `parked` are seconds
     from now (0: neither); `failures` and `parks` are in a row. `crawl_delay` is what robots.txt
     asked for where that was more than is honoured, None elsewhere.
     """

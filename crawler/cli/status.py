@@ -53,8 +53,16 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
         ("status", statuses or "none"),
         ("reasons", reasons or "none"),
         ("hosts", f"{amount(counts.hosts)}: {hosts}" if hosts else "none"),
+        *_waits("resting", view.resting, "Retry-After, back-off"),
+        *_waits("parked", view.parked, "after failures in a row"),
+        *_waits("delays", view.crawl_delays, "between requests, says its robots.txt"),
         ("last", f"{duration(view.idle)} ago" if view.idle is not None else "nothing visited yet"),
     ]
     if state == "stopped":
         rows.append(("next", f"crawler resume {shlex.quote(str(folder))}"))
     return rows
+
+
+def _waits(name: str, hosts: dict[str, float], why: str) -> list[tuple[str, str]]:
+    shown = ", ".join(f"{plain(host, 60)} {duration(left)}" for host, left in hosts.items())
+    return [(name, f"{shown} ({why})")] if hosts else []

@@ -224,7 +224,7 @@ class Budget:
             width=self.width,
             limit=self.limit,
             in_flight=self.in_flight,
-            queued=sum(host.pending for host in self.members),
+            queued=sum(host.pending + host.resting for host in self.members),
             delay=self.delay,
             rest=max(0.0, self.due - now),
             parked=max(0.0, self.parked_until - now),

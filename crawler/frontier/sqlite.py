@@ -84,7 +84,7 @@ class SqliteFrontier:
         """Raises Occupied when another process has the file, FrontierError when it is unusable."""
         self._loop = asyncio.get_running_loop()
         if str(self._path) != ":memory:":
-            self._lock = _lock(Path(self._path))
+            self._lock = claim(Path(self._path))
         try:
             await self._run(self._store.open)
             await self._recall()
@@ -396,8 +396,11 @@ class SqliteFrontier:
         return f"<SqliteFrontier {self._path}: {self._schedule!r}, {len(self._waiters)} waiting>"
 
 
-def _lock(path: Path) -> int:
-    """Claim the crawl for this process; the claim dies with the process, however it dies."""
+def claim(path: Path) -> int:
+    """Claim the crawl for this process, until the descriptor is closed or the process dies.
+
+    Raises Occupied when another has it, FrontierError when the folder cannot be written.
+    """
     try:
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

@@ -19,6 +19,7 @@ import msgspec
 from crawler.errors import FrontierError
 from crawler.frontier.budget import Kept
 from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
+from crawler.urls import registered_domain
 
 SCHEMA_VERSION: Final = 2
 
@@ -190,6 +191,32 @@ class Store:
             name = self._db.execute("SELECT name FROM host WHERE id = ?", (number,)).fetchone()[0]
             news[name] = News(number, links)
         return news
+
+    def retry(self, reason: str, statuses: Sequence[range]) -> int:
+        """Queue failed links again as if never tried, and lift their hosts' parking; how many.
+
+        `reason` is a glob (SQLite's GLOB: `*`, `?`, `[…]`). No `statuses`: whatever there was.
+        """
+        bounds: list[tuple[int | None, int | None]]
+        bounds = [(span.start, span.stop - 1) for span in statuses] or [(None, None)]
+        rows: list[tuple[int]] = []
+        with self._transaction():
+            for least, most in bounds:
+                rows += self._db.execute(
+                    "UPDATE link SET state = 0, attempt = 0, status = NULL, reason = NULL "
+                    "WHERE state = ?1 AND reason GLOB ?2 "
+                    "AND (?3 IS NULL OR status BETWEEN ?3 AND ?4) RETURNING host",
+                    (FAILED, reason, least, most),
+                ).fetchall()
+            for (number,) in set(rows):
+                name, address = self._db.execute(
+                    "SELECT name, address FROM host WHERE id = ?", (number,)
+                ).fetchone()
+                self._db.executemany(
+                    "UPDATE pace SET failures = 0, parks = 0, parked_until = 0 WHERE key = ?",
+                    [(key,) for key in {name, address, registered_domain(name)}],
+                )
+        return len(rows)
 
     def note(self, **values: str | float) -> None:
         """Keep facts about the crawl as a whole (`meta`)."""
