@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import sys
 
 import msgspec
 
@@ -95,5 +96,97 @@ def _answer(
     return end, Lesson(end - now, failed=False)
 
 
+# ── the chart ────────────────────────────────────────────────────────────────────────────────
+
+WIDTHS = (1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32, 48, 64)
+ADAPTIVE = Terms(width=64, delay=0.0, adaptive=True)
+SECONDS = 120.0
+
+_STYLE = (
+    "text{font:12px sans-serif;fill:#333}.t{font-weight:bold}.a{stroke:#999;fill:none}"
+    ".g{stroke:#2a7;fill:none;stroke-width:2}.r{stroke:#c33;fill:none;stroke-width:2}"
+    ".w{stroke:#25c;fill:none;stroke-width:1.5}.d{stroke:#aaa;stroke-dasharray:4 3}"
+)
+
+
+def chart() -> str:
+    """Two panels: what each fixed width gets out of the model; the adaptive width over time."""
+    model = Model()
+    fixed = [simulate(model, Terms(width=width, delay=0.0), SECONDS) for width in WIDTHS]
+    run = simulate(model, ADAPTIVE, SECONDS)
+    best = max(one.per_second for one in fixed)
+    left, right = Panel(50, 64.0, 100.0), Panel(450, SECONDS, 64.0)
+    served = [(float(w), one.per_second) for w, one in zip(WIDTHS, fixed, strict=True)]
+    refused = [(float(w), 100 * one.share_refused) for w, one in zip(WIDTHS, fixed, strict=True)]
+    said = (
+        f"adaptive: {run.per_second:.1f} answers/s ({run.per_second / best:.0%} of the best), "
+        f"{run.share_refused:.2%} refused"
+    )
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 300" role="img">',
+        f"<title>{said}</title><style>{_STYLE}</style>",
+        *left.frame("fixed widths: answers/s (green), % refused (red)", "requests at once"),
+        left.line("g", served),
+        left.line("r", refused),
+        left.across(run.per_second),
+        left.text(20, run.per_second + 4, said),
+        *right.frame("adaptive width over time", "seconds"),
+        right.line("w", _steps(run.widths, SECONDS)),
+        right.across(float(model.cores)),
+        right.text(84, model.cores - 5, f"served at once: {model.cores}"),
+        right.across(float(model.room)),
+        right.text(84, model.room + 2, f"room before 503: {model.room}"),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+class Panel(msgspec.Struct, frozen=True):
+    """Axes from zero, 320 × 200 pixels, from `x` on."""
+
+    x: int
+    most_x: float
+    most_y: float
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        return self.x + 320 * x / self.most_x, 250 - 200 * y / self.most_y
+
+    def line(self, kind: str, points: list[tuple[float, float]]) -> str:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.at(*point) for point in points))
+        return f'<polyline class="{kind}" points="{path}"/>'
+
+    def across(self, y: float) -> str:
+        (x1, y1), (x2, _) = self.at(0, y), self.at(self.most_x, y)
+        return f'<line class="d" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y1:.1f}"/>'
+
+    def text(self, x: float, y: float, text: str) -> str:
+        px, py = self.at(x, y)
+        return f'<text x="{px:.1f}" y="{py:.1f}">{text}</text>'
+
+    def frame(self, title: str, below: str) -> list[str]:
+        marks = [
+            f'<text x="{self.x - 8}" y="{self.at(0, y)[1] + 4:.0f}" text-anchor="end">{y:g}</text>'
+            for y in (0, self.most_y / 2, self.most_y)
+        ] + [
+            f'<text x="{self.at(x, 0)[0]:.0f}" y="266" text-anchor="middle">{x:g}</text>'
+            for x in (0, self.most_x / 2, self.most_x)
+        ]
+        return [
+            f'<text class="t" x="{self.x}" y="30">{title}</text>',
+            f'<polyline class="a" points="{self.x},50 {self.x},250 {self.x + 320},250"/>',
+            f'<text x="{self.x + 160}" y="286" text-anchor="middle">{below}</text>',
+            *marks,
+        ]
+
+
+def _steps(widths: list[tuple[float, int]], end: float) -> list[tuple[float, float]]:
+    points: list[tuple[float, float]] = []
+    for when, width in widths:
+        if points:
+            points.append((when, points[-1][1]))
+        points.append((when, float(width)))
+    return [*points, (end, points[-1][1])]
+
+
 if __name__ == "__main__":
-    pass
+    sys.stdout.write(chart())

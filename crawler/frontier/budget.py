@@ -101,6 +101,11 @@ class Budget:
         self._fit()
 
     @property
+    def is_down(self) -> bool:
+        """It failed so often in a row that it is asked one thing at a time, if at all."""
+        return 0 < self._terms.park_after <= self.failures
+
+    @property
     def tired(self) -> bool:
         """Parked so often in a row that the end of the crawl does not wait for it."""
         return self.parks > self._terms.max_parks
@@ -164,7 +169,7 @@ class Budget:
             self.parked_until = 0.0
         elif lesson.failed and trip.began >= self.parked_until:  # else it left before the parking
             self.failures += 1
-            if 0 < self._terms.park_after <= self.failures:
+            if self.is_down:
                 seconds = self._terms.park * 2.0 ** min(self.parks, 32)
                 self.parks += 1
                 self.parked_until = now + min(self._terms.park_most, seconds)
@@ -173,7 +178,7 @@ class Budget:
         return (width, failures, parks) != (self.width, self.failures, self.parks)
 
     def _fit(self) -> None:
-        if self.stranger or 0 < self._terms.park_after <= self.failures:
+        if self.stranger or self.is_down:
             self.width = 1  # one at a time until it has answered
         else:
             wide = self.limit if self.pace is None else int(self.pace.width)

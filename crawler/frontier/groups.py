@@ -25,6 +25,7 @@ class Groups:
     def __init__(self, terms: Terms, grouping: Grouping = "host") -> None:
         self.budgets: dict[str, Budget] = {}
         self.met: dict[int, str] = {}  # host ids whose address was learnt since it was last stored
+        self.recovered: set[int] = set()  # ids of hosts that answer again and have links resting
         self._terms = terms
         self._key = _KEYS[grouping]
         self._by_address = grouping == "ip"
@@ -49,7 +50,10 @@ class Groups:
         budget = host.budget
         if budget.stranger and lesson is not None and lesson.address is not None:
             budget = self._join(host, lesson.address)
+        was_parked = budget.is_down
         if budget.back(trip, now, lesson):
+            if was_parked and not budget.is_down:
+                self.recovered.update(member.number for member in budget.members if member.resting)
             self._taught.add(budget)
             (self._tired.add if budget.tired else self._tired.discard)(budget)
         return budget

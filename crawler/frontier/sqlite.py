@@ -151,6 +151,8 @@ class SqliteFrontier:
         self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
     ) -> None:
         self._schedule.release(link, time.monotonic(), asked=asked, rest=rest, lesson=lesson)
+        if self._schedule.groups.recovered:
+            self._hungry.set()
         self._serve()
 
     def forgo(self, link: Link) -> None:
@@ -280,6 +282,10 @@ class SqliteFrontier:
             while True:
                 await self._hungry.wait()
                 self._hungry.clear()
+                if recovered := self._schedule.groups.recovered:
+                    self._schedule.groups.recovered = set()
+                    await self._run(self._store.hasten, recovered, time.time() + AFTER_PARKING)
+                    self._retry_at = await self._run(self._store.next_due)
                 if self._retry_at is not None and self._retry_at <= time.time():
                     await self._wake()
                 for host in self._schedule.thirsty():

@@ -179,6 +179,14 @@ class Store:
                 )
         return news
 
+    def hasten(self, hosts: Iterable[int], due: float) -> None:
+        """Resting links of these hosts are tried again at `due`, Unix time, if not before."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE link SET due = min(due, ?) WHERE state = 1 AND host = ?",
+                [(due, number) for number in hosts],
+            )
+
     def wake(self, now: float) -> dict[str, News]:
         """Resting links whose time has come are queued again."""
         news: dict[str, News] = {}
