@@ -5,7 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million test-traps clean
+.PHONY: crawl test check lint types tests format clean
+.PHONY: test-kill test-sites test-million test-traps test-pace
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -45,6 +46,10 @@ test-million: $(VENV)/.dev
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
+
+# Rate, fairness and adaptive width, from the server's side.
+test-pace: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

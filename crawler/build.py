@@ -169,6 +169,7 @@ def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
         user_agent=user_agent(config),
         spool=spool,
         guard=AddressGuard(allow_private_for=named),
+        rate=config.pace.limit_rate,
     )
 
 

@@ -66,14 +66,20 @@ class LimitsConfig(Section, frozen=True):
 class PaceConfig(Section, frozen=True):
     """How one host is treated. Enforced in the frontier: no code path goes around it."""
 
-    per_host: Width = 2
+    per_host: Width = 2  # requests at a time, at most, whatever a host has taught
     delay: Seconds = 0.25
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.0  # ± share of the delay
     fast: bool = False  # one's own servers: no pacing at all
-    adaptive: bool = True
-    max_crawl_delay: Seconds = 60.0
+    adaptive: bool = True  # begin with 2, go up to per_host while answers stay quick, and down
+    max_crawl_delay: Seconds = 60.0  # more is clamped to this, and reported
     max_retry_after: Seconds = 3600.0
-    group: Literal["host", "domain", "ip"] = "host"
+    group: Literal["host", "domain", "ip"] = "host"  # who shares width, delay and rests
+    limit_rate: Annotated[int, Meta(ge=1, extra={"unit": "B"})] | None = None  # a second, in all
+    host_rate: Annotated[int, Meta(ge=1, extra={"unit": "B"})] | None = None  # a second, per host
+    park_after: Count = 5  # failures in a row; 0: hosts are never parked
+    park: Seconds = 60.0  # the first time; then twice as long each time
+    park_most: Seconds = 900.0
+    max_parks: Count = 6  # in a row; the crawl then ends without the host, its links still queued
 
 
 class FetchConfig(Section, frozen=True):

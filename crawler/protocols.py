@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from crawler.model import Counts, Extract, Found, Link, Page, Rules, Visit
+from crawler.pace import HostPace, Lesson
 
 
 class Frontier(Protocol):
@@ -24,11 +25,14 @@ class Frontier(Protocol):
         """
         ...
 
-    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
+    def release(
+        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+    ) -> None:
         """The host's connection is free again; the link stays leased.
 
         With `asked=False` no request was made, so the host is owed no pause for it. `rest` seconds
-        (Retry-After) pass before the host is asked anything again. A second call does nothing.
+        (Retry-After) pass before the host is asked anything again. `lesson` is what the exchange
+        showed of the host; None: nothing. A second call does nothing.
         """
         ...
 
@@ -54,6 +58,15 @@ class Frontier(Protocol):
     @property
     def exhausted(self) -> bool:
         """As many pages as were asked for are done."""
+        ...
+
+    @property
+    def stranded(self) -> bool:
+        """The crawl ends though links are queued: their hosts have been down for long."""
+        ...
+
+    def paces(self, most: int = 10) -> list[HostPace]:
+        """How hosts are treated now: those held back first, then those with most to do."""
         ...
 
     async def rules(self, origin: str) -> Rules | None:

@@ -13,7 +13,7 @@ from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key
 
 SLOW_DOWN = frozenset({429, 503})
-"""Statuses that speak for the whole host: its other links wait too."""
+"""Statuses that speak for the whole host: its other links wait too, Retry-After or not."""
 
 COOKIE_WALL = "redirect:cookie"
 """A redirect to itself that set a cookie: one more try, with the cookie (httrack#15)."""
@@ -60,13 +60,14 @@ class Verdict:
         if status < 300:
             return Visit(link, Outcome.DONE, page)
         reason = f"status:{status}"
-        if not self._retry.worth_status(status):
-            return Visit(link, Outcome.FAILED, page, reason=reason)
+        # Whatever the status (RFC 9110 §10.2.3 names no list): who asks for patience gets it.
         asked = parse_retry_after(page.header("retry-after"), self._clock())
         if asked is not None:
             asked = min(asked, self._max_retry_after)
+        if not self._retry.worth_status(status):
+            return Visit(link, Outcome.FAILED, page, reason=reason, rest=asked or 0.0)
         wait = self._retry.wait(link.attempt, retry_after=asked)
-        rest = (asked or wait or 0.0) if status in SLOW_DOWN else 0.0
+        rest = asked or ((wait or 0.0) if status in SLOW_DOWN else 0.0)
         if wait is None:
             return Visit(link, Outcome.FAILED, page, reason=reason, rest=rest)
         return Visit(link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest)

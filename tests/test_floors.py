@@ -18,6 +18,7 @@ FLOORS = {
         "traps",
         "robots",
         "pace",
+        "rate",
         "retry",
         "settings",
         "units",

@@ -84,7 +84,7 @@ def crawl(
     if not (settings.config().seeds or going_on or values["print_config"]):
         raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
     if going_on:
-        return _go_on(folder, values, seeds)
+        return go_on(folder, values, seeds)
     return _run(settings, folder, "fresh" if fresh else "new", values)
 
 
@@ -101,10 +101,10 @@ def resume(folder: Path, **values: Any) -> Exit:
     """
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl to resume")
-    return _go_on(folder, values)
+    return go_on(folder, values)
 
 
-def _go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
+def go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
     """Resume with the saved settings, what was said now on top, and seeds that are new."""
     settings = saved(folder)
     for name in values["files"]:

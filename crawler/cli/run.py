@@ -20,6 +20,7 @@ from crawler.cli.summary import Ending, summary, summary_json, told
 from crawler.config import Config
 from crawler.errors import HouseError
 from crawler.model import Counts
+from crawler.pace import HostPace
 from crawler.tally import Tally
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
@@ -29,6 +30,7 @@ class Counted(Protocol):
     """What is asked of a frontier here."""
 
     async def counts(self) -> Counts: ...
+    def paces(self, most: int = ...) -> list[HostPace]: ...
 
 
 class Running(Protocol):
@@ -79,8 +81,9 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
                 screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
                 raise
             counts = await running.frontier.counts()
+            paces = tuple(p for p in running.frontier.paces() if p.parks or p.crawl_delay)
     shot = running.tally.snapshot()
-    ending = Ending(running.finish_reason, folder, shot, counts, tuple(seeds.troubles))
+    ending = Ending(running.finish_reason, folder, shot, counts, tuple(seeds.troubles), paces)
     if screen.as_json:
         out(summary_json(ending))
     elif not screen.silent:

@@ -56,6 +56,9 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
         ("braked", _by_reason(view.braked)),
         ("same", f"{amount(view.duplicates)} pages have the bytes of an earlier one"),
         ("hosts", f"{amount(counts.hosts)}: {hosts}" if hosts else "none"),
+        *_waits("resting", view.resting, "Retry-After, back-off"),
+        *_waits("parked", view.parked, "after failures in a row"),
+        *_waits("delays", view.crawl_delays, "between requests, says its robots.txt"),
         ("last", f"{duration(view.idle)} ago" if view.idle is not None else "nothing visited yet"),
     ]
     if state == "stopped":
@@ -68,3 +71,8 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
 
 def _by_reason(numbers: dict[str, int]) -> str:
     return ", ".join(f"{amount(n)} × {plain(why, 60)}" for why, n in numbers.items()) or "none"
+
+
+def _waits(name: str, hosts: dict[str, float], why: str) -> list[tuple[str, str]]:
+    shown = ", ".join(f"{plain(host, 60)} {duration(left)}" for host, left in hosts.items())
+    return [(name, f"{shown} ({why})")] if hosts else []

@@ -11,10 +11,12 @@ import msgspec
 
 from crawler.cli.words import amount, duration, plain, size
 from crawler.model import Counts
+from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
 
 REASONS: Final = {
     "finished": "finished: every link in scope was visited",
+    "hosts-down": "what is left waits for hosts that are down: go on when they are back",
     "max-pages": "reached --max-pages",
     "time-limit": "reached --time-limit",
     "size-limit": "reached --size-limit",
@@ -34,6 +36,7 @@ class Ending(msgspec.Struct, frozen=True):
     shot: Snapshot
     counts: Counts
     troubles: tuple[tuple[str, str, str], ...] = ()  # seeds that failed: url, reason, target
+    paces: tuple[HostPace, ...] = ()  # hosts worth a word
 
 
 def summary(ending: Ending) -> list[str]:
@@ -54,6 +57,7 @@ def summary_json(ending: Ending) -> str:
             {"url": url, "reason": reason, "leads_to": target or None}
             for url, reason, target in ending.troubles
         ],
+        "hosts_held_back": [msgspec.to_builtins(pace) for pace in ending.paces],
         **msgspec.to_builtins(ending.shot, str_keys=True),
     }
     return msgspec.json.encode(tree).decode()
@@ -94,6 +98,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     if len(shot.slowest) > 1:
         slow = (f"{plain(host.name, 60)} {host.mean_ms:.0f} ms" for host in shot.slowest)
         rows.append(("slowest", ", ".join(slow)))
+    rows += [("pace", held_back(pace)) for pace in ending.paces]
     loop = (
         f"lag {gauges.lag_mean_ms:.0f} ms mean, {gauges.lag_max_ms:.0f} ms at most, "
         f"{gauges.loop_cpu:.1f} s CPU; parsing {gauges.child_cpu:.1f} s "
@@ -106,6 +111,19 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         ("next", _next(ending)),
     ]
     return rows
+
+
+def held_back(pace: HostPace) -> str:
+    """Why a host was not asked faster."""
+    said = plain(pace.name, 60)
+    if pace.parked:
+        said += f": parked for {duration(pace.parked)} after {amount(pace.failures)} failures"
+    elif pace.failures and pace.parks:
+        said += f": not answering, {amount(pace.failures)} failures in a row"
+    if pace.crawl_delay is not None:
+        asked, kept = duration(pace.crawl_delay), duration(pace.delay)
+        said += f": asks for {asked} between requests, {kept} are kept"
+    return f"{said}; {amount(pace.queued)} queued" if pace.queued else said
 
 
 def told(url: str, reason: str, target: str) -> str:

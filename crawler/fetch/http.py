@@ -32,6 +32,7 @@ from crawler.errors import FetchError, TooLarge, Unreachable, Unwanted
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.resolver import TRIP, Resolver, Trip
+from crawler.fetch.throttle import Throttle
 from crawler.model import Link, Page, Timings
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -63,6 +64,7 @@ class HttpFetcher:
 
     Bodies above `rules.spool_above` lie in a file in `spool`, so memory in flight is bounded by
     slots × spool_above. `accept` sees a response's content type; False: the body is not read.
+    `rate`: bodies are read no faster than so many bytes a second, all together.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class HttpFetcher:
         spool: Path,
         guard: AddressGuard | None = None,
         accept: Callable[[str], bool] | None = None,
+        rate: int | None = None,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(slots)
@@ -81,6 +84,7 @@ class HttpFetcher:
         self._spool = spool
         self._guard = guard
         self._accept = accept
+        self._throttle = Throttle(rate) if rate else None
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
         self._addresses: dict[str, str] = {}
@@ -164,7 +168,7 @@ class HttpFetcher:
                 phase = "idle"
                 async with response:
                     location = self._location(link.url, response)
-                    await self._read(response, body, redirect=location is not None)
+                    await self._read(response, body, total, redirect=location is not None)
             return Page(
                 link,
                 response.status,
@@ -227,7 +231,14 @@ class HttpFetcher:
         except ValueError:
             return target
 
-    async def _read(self, response: aiohttp.ClientResponse, body: _Body, *, redirect: bool) -> None:
+    async def _read(
+        self,
+        response: aiohttp.ClientResponse,
+        body: _Body,
+        total: asyncio.Timeout,
+        *,
+        redirect: bool,
+    ) -> None:
         length = response.content_length
         limit = self._rules.max_body
         if redirect:
@@ -257,6 +268,8 @@ class HttpFetcher:
                 response.close()
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
+            if self._throttle is not None:
+                await self._throttle.pay(len(chunk), total)
 
     def _address(self, trip: Trip) -> str | None:
         """Where the answer came from; a kept connection leads where the host's last was made."""

@@ -30,6 +30,9 @@ class View(msgspec.Struct, frozen=True):
     braked: dict[str, int]  # parked, by reason
     duplicates: int
     hosts: dict[str, int]  # the largest, by links
+    resting: dict[str, float]  # seconds that hosts asked to be left alone for, from now
+    parked: dict[str, float]  # … that hosts are parked for after failures in a row
+    crawl_delays: dict[str, float]  # the longest that robots.txt files ask for, by origin
     idle: float | None  # seconds since the last visit; None: there was none
     running: bool
 
@@ -67,6 +70,7 @@ def queued(path: Path) -> Iterator[str]:
 
 
 def _look(db: sqlite3.Connection, path: Path) -> View:
+    now = time.time()
     volume, last = db.execute("SELECT total(bytes), max(visited_at) FROM link").fetchone()
     return View(
         counts=counted(db),
@@ -87,7 +91,27 @@ def _look(db: sqlite3.Connection, path: Path) -> View:
                 (TOP,),
             ).fetchall()
         ),
-        idle=None if last is None else max(0.0, time.time() - last),
+        resting=dict(
+            db.execute(
+                "SELECT name, rest_until - ? FROM host WHERE rest_until > ? "
+                "ORDER BY rest_until DESC LIMIT ?",
+                (now, now, TOP),
+            ).fetchall()
+        ),
+        parked=dict(
+            db.execute(
+                "SELECT key, parked_until - ? FROM pace WHERE parked_until > ? "
+                "ORDER BY parked_until DESC LIMIT ?",
+                (now, now, TOP),
+            ).fetchall()
+        ),
+        crawl_delays=dict(
+            db.execute(
+                "SELECT origin, delay FROM robots WHERE delay > 0 ORDER BY delay DESC LIMIT ?",
+                (TOP,),
+            ).fetchall()
+        ),
+        idle=None if last is None else max(0.0, now - last),
         running=_is_locked(path.with_suffix(".lock")),
     )
 

@@ -14,8 +14,17 @@ CREATE TABLE mark (                     -- how long each output was at the last 
 CREATE TABLE host (
     id         INTEGER PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,    -- politeness key
-    rest_until REAL NOT NULL DEFAULT 0  -- Unix time; Retry-After and back-off survive a restart
+    rest_until REAL NOT NULL DEFAULT 0, -- Unix time; Retry-After and back-off survive a restart
+    address    TEXT                     -- as an answer showed it, where hosts are grouped by it
 );
+
+CREATE TABLE pace (                     -- what hosts taught, by budget: a host, a domain, an address
+    key          TEXT PRIMARY KEY,
+    width        REAL NOT NULL,         -- requests at once
+    failures     INTEGER NOT NULL,      -- in a row
+    parks        INTEGER NOT NULL,      -- in a row
+    parked_until REAL NOT NULL          -- Unix time
+) WITHOUT ROWID;
 
 CREATE TABLE robots (
     origin     TEXT PRIMARY KEY,        -- scheme://host:port

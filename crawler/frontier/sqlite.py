@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -17,14 +18,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
+import msgspec
+
 from crawler.config import PaceConfig, ScopeConfig
 from crawler.errors import FrontierError, Occupied
-from crawler.frontier.schedule import Host, Schedule
+from crawler.frontier.budget import Kept, terms
+from crawler.frontier.host import Host
+from crawler.frontier.schedule import Schedule
 from crawler.frontier.store import News, Store
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
+from crawler.pace import HostPace, Lesson, robots_lesson
+
+AFTER_PARKING = 1.0
+"""Seconds that the retries of a parked host stay behind its other links, when it is tried again."""
 
 BUFFER = 256
 """Links of one host read from disk at a time: 100 µs a read, 0.3 µs a link."""
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,12 +63,16 @@ class SqliteFrontier:
             path, durable=durable, by_depth=by_depth, traps=traps, refusals=refusals
         )
         self._schedule = Schedule(
-            width=concurrency if pace.fast else pace.per_host,
-            delay=0.0 if pace.fast else pace.delay,
+            terms(pace, concurrency),
             robots=robots,
             max_pages=max_pages,
             by_depth=by_depth,
+            slots=concurrency,
+            rate=pace.limit_rate,
+            grouping=pace.group,
         )
+        self._known = 0  # hosts up to this id may have been asked by an earlier run
+        self._opened = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
         self._waiters: deque[asyncio.Future[Link | None]] = deque()
         self._hungry = asyncio.Event()  # the feeder has something to fetch from the store
@@ -97,17 +112,16 @@ class SqliteFrontier:
 
     async def _recall(self) -> None:
         """Bring the hosts with queued links back; each may have been asked a moment ago."""
+        self._opened = time.monotonic()
+        self._known = await self._run(self._store.newest_host)
         waiting = await self._run(self._store.waiting)
-        await self._meet({name: News(number, links) for name, number, links in waiting})
-        now = time.monotonic()
-        for name, number, links in waiting:
-            host = self._schedule.host(name, number)
-            self._schedule.rest(host, now + host.delay)
+        await self._meet({name: News(number, links) for name, number, links, _ in waiting})
+        for name, _, links, resting in waiting:
+            host = self._schedule.hosts[name]
             self._schedule.queue(host, links)
+            self._schedule.recall_resting(host, resting)
         self._schedule.recall(
-            pages=await self._run(self._store.pages),
-            resting=(await self._run(self._store.counts)).resting,
-            depths=await self._run(self._store.depths),
+            pages=await self._run(self._store.pages), depths=await self._run(self._store.depths)
         )
         self._retry_at = await self._run(self._store.next_due)
 
@@ -137,8 +151,12 @@ class SqliteFrontier:
                 self.forgo(link)
             raise
 
-    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
-        self._schedule.release(link, time.monotonic(), asked=asked, rest=rest)
+    def release(
+        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+    ) -> None:
+        self._schedule.release(link, time.monotonic(), asked=asked, rest=rest, lesson=lesson)
+        if self._schedule.groups.recovered:
+            self._hungry.set()
         self._serve()
 
     def forgo(self, link: Link) -> None:
@@ -149,7 +167,12 @@ class SqliteFrontier:
         return await self._run(self._store.recognise, visits)
 
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
-        news = await self._run(self._store.settle, visits, marks, time.time())
+        now = time.monotonic()
+        for visit in visits:
+            if visit.link.kind is Kind.ROBOTS:
+                self._schedule.release(visit.link, now, lesson=robots_lesson(visit))
+        visits = [self._patient(visit, now) for visit in visits]
+        news = await self._run(self._store.settle, visits, marks, time.time(), *self._learnt(now))
         await self._meet(news)
         # From here to the end nothing is awaited: children are counted in before their parents
         # are counted out, so "nothing is left" is never true by accident.
@@ -186,6 +209,13 @@ class SqliteFrontier:
     async def refusals(self, limit: int) -> list[Refusal]:
         """The next refusals for skipped.jsonl; they are settled with its mark."""
         return await self._run(self._store.refusals, limit)
+
+    @property
+    def stranded(self) -> bool:
+        return bool(self.pending) and self._schedule.finished
+
+    def paces(self, most: int = 10) -> list[HostPace]:
+        return self._schedule.groups.shown(time.monotonic(), most)
 
     async def marks(self) -> dict[str, int]:
         """The length each sink's file had at the last commit."""
@@ -264,6 +294,10 @@ class SqliteFrontier:
             while True:
                 await self._hungry.wait()
                 self._hungry.clear()
+                if recovered := self._schedule.groups.recovered:
+                    self._schedule.groups.recovered = set()
+                    await self._run(self._store.hasten, recovered, time.time() + AFTER_PARKING)
+                    self._retry_at = await self._run(self._store.next_due)
                 if self._retry_at is not None and self._retry_at <= time.time():
                     await self._wake()
                 for host in self._schedule.thirsty():
@@ -295,13 +329,23 @@ class SqliteFrontier:
         if not strangers:
             return
         manners = await self._run(self._store.manners, list(strangers))
-        now, wall = time.monotonic(), time.time()
+        old = set(self._schedule.groups.budgets)
         for number, known in manners.items():
-            host = self._schedule.host(strangers[number], number)
+            self._schedule.host(strangers[number], number, known.address)
+        new = [key for key in self._schedule.groups.budgets if key not in old]
+        paces = await self._run(self._store.paces, new)
+        now, wall = time.monotonic(), time.time()
+        for kept in paces:
+            until = now + kept.parked_until - wall
+            self._schedule.groups.budgets[kept.key].recall(kept._replace(parked_until=until))
+        for number, known in manners.items():
+            host = self._schedule.hosts[strangers[number]]
             if known.rest_until > wall:
                 self._schedule.rest(host, now + known.rest_until - wall)
             for origin, expires_at, delay in known.robots:
                 self._open(host, origin, now + expires_at - wall, delay)
+            if number <= self._known:  # it may have been asked a moment before this run
+                self._schedule.rest(host, self._opened + host.budget.delay)
 
     def _queue(self, news: Mapping[str, News]) -> None:
         for name, entry in news.items():
@@ -331,10 +375,34 @@ class SqliteFrontier:
             due = time.time() + (visit.retry_in or 0.0)
             self._retry_at = due if self._retry_at is None else min(due, self._retry_at)
 
-    def _open(self, host: Host, origin: str, until: float, delay: float | None) -> None:
-        if delay is not None:
-            delay = None if self._pace.fast else min(delay, self._pace.max_crawl_delay)
-        self._schedule.open(host, origin, until, delay, width=1)
+    def _open(self, host: Host, origin: str, until: float, asked: float | None) -> None:
+        if asked is None or self._pace.fast:
+            self._schedule.open(host, origin, until, None)
+            return
+        delay = min(asked, self._pace.max_crawl_delay)
+        if delay < asked and host.budget.asked is None:
+            log.warning("%s asks for %g s between requests; %g s are kept", host.name, asked, delay)
+        self._schedule.open(host, origin, until, delay, asked)
+
+    def _learnt(self, now: float) -> tuple[list[Kept], dict[int, str]]:
+        """What hosts taught since the last commit, ready for the store."""
+        ahead = time.time() - now
+        taught = [
+            kept._replace(parked_until=kept.parked_until + ahead if kept.parks else 0.0)
+            for kept in self._schedule.groups.taught()
+        ]
+        met, self._schedule.groups.met = self._schedule.groups.met, {}
+        return taught, met
+
+    def _patient(self, visit: Visit, now: float) -> Visit:
+        """A retry on a parked host waits until others have shown whether it is back."""
+        if visit.outcome is not Outcome.RETRY:
+            return visit
+        parked = self._schedule.hosts[visit.link.host].budget.parked_until
+        if parked <= now:
+            return visit
+        wait = max(visit.retry_in or 0.0, parked - now + AFTER_PARKING)
+        return msgspec.structs.replace(visit, retry_in=wait)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run on the frontier's thread; SQLite's errors become ours."""
@@ -353,9 +421,9 @@ class SqliteFrontier:
 
 
 def claim(path: Path) -> int:
-    """Claim the crawl for this process; the claim dies with the process, however it dies.
+    """Claim the crawl for this process, until the descriptor is closed or the process dies.
 
-    Raises Occupied, FrontierError. Closing the file number that comes back gives it up.
+    Raises Occupied when another has it, FrontierError when the folder cannot be written.
     """
     try:
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)

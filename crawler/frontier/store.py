@@ -21,6 +21,7 @@ from crawler.config import ScopeConfig
 from crawler.errors import FrontierError
 from crawler.frontier import twins
 from crawler.frontier.brakes import Brakes
+from crawler.frontier.budget import Kept
 from crawler.frontier.keys import Keys
 from crawler.frontier.recent import Recent, Transaction
 from crawler.frontier.refusals import MARK, Outbox
@@ -29,6 +30,7 @@ from crawler.frontier.rows import (
     CROSS_OFF,
     DONE,
     ENTER,
+    FAILED,
     HEAD,
     KIND_NUMBER,
     KINDS,
@@ -38,6 +40,7 @@ from crawler.frontier.rows import (
 )
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.traps import is_brake
+from crawler.urls import registered_domain
 
 SCHEMA_VERSION: Final = 2
 
@@ -55,6 +58,7 @@ class Manners(msgspec.Struct):
     """How a host wants to be treated, from earlier: Unix times, seconds."""
 
     rest_until: float
+    address: str | None
     robots: list[tuple[str, float, float | None]]  # origin, expiry, Crawl-delay
 
 
@@ -131,9 +135,17 @@ class Store:
         return news
 
     def settle(
-        self, visits: Sequence[Visit], marks: Mapping[str, int], now: float
+        self,
+        visits: Sequence[Visit],
+        marks: Mapping[str, int],
+        now: float,
+        taught: Sequence[Kept] = (),
+        met: Mapping[int, str] | None = None,
     ) -> dict[str, News]:
-        """Visits crossed off, their links queued, marks kept: one transaction, all or nothing."""
+        """Visits crossed off, their links queued, marks kept: one transaction, all or nothing.
+
+        `taught` are hosts' paces (Unix times), `met` addresses by host id, that came with them.
+        """
         news: dict[str, News] = {}
         with self._transaction():
             for visit in visits:
@@ -168,7 +180,22 @@ class Store:
                 "INSERT OR REPLACE INTO mark VALUES (?, ?)",
                 marks.items(),
             )
+            if taught:
+                self._db.executemany("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", taught)
+            if met:
+                self._db.executemany(
+                    "UPDATE host SET address = ? WHERE id = ?",
+                    [(address, number) for number, address in met.items()],
+                )
         return news
+
+    def hasten(self, hosts: Iterable[int], due: float) -> None:
+        """Resting links of these hosts are tried again at `due`, Unix time, if not before."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE link SET due = min(due, ?) WHERE state = 1 AND host = ?",
+                [(due, number) for number in hosts],
+            )
 
     def wake(self, now: float) -> dict[str, News]:
         """Resting links whose time has come are queued again."""
@@ -182,6 +209,32 @@ class Store:
             name = self._db.execute("SELECT name FROM host WHERE id = ?", (number,)).fetchone()[0]
             news[name] = News(number, links)
         return news
+
+    def retry(self, reason: str, statuses: Sequence[range]) -> int:
+        """Queue failed links again as if never tried, and lift their hosts' parking; how many.
+
+        `reason` is a glob (SQLite's GLOB: `*`, `?`, `[…]`). No `statuses`: whatever there was.
+        """
+        bounds: list[tuple[int | None, int | None]]
+        bounds = [(span.start, span.stop - 1) for span in statuses] or [(None, None)]
+        rows: list[tuple[int]] = []
+        with self._transaction():
+            for least, most in bounds:
+                rows += self._db.execute(
+                    "UPDATE link SET state = 0, attempt = 0, status = NULL, reason = NULL "
+                    "WHERE state = ?1 AND reason GLOB ?2 "
+                    "AND (?3 IS NULL OR status BETWEEN ?3 AND ?4) RETURNING host",
+                    (FAILED, reason, least, most),
+                ).fetchall()
+            for (number,) in set(rows):
+                name, address = self._db.execute(
+                    "SELECT name, address FROM host WHERE id = ?", (number,)
+                ).fetchone()
+                self._db.executemany(
+                    "UPDATE pace SET failures = 0, parks = 0, parked_until = 0 WHERE key = ?",
+                    [(key,) for key in {name, address, registered_domain(name)}],
+                )
+        return len(rows)
 
     def note(self, **values: str | float) -> None:
         """Keep facts about the crawl as a whole (`meta`)."""
@@ -327,12 +380,13 @@ class Store:
         """What was refused and is not in skipped.jsonl, `limit` at a time; it is once settled."""
         return self._outbox.take(limit)
 
-    def waiting(self) -> list[tuple[str, int, int]]:
-        """Hosts with queued links: name, id, number of them."""
+    def waiting(self) -> list[tuple[str, int, int, int]]:
+        """Hosts with something to do: name, id, number of links queued, and resting."""
         return self._db.execute(
-            "SELECT name, host.id, links FROM host JOIN "
-            "(SELECT host, count(*) AS links FROM link WHERE state = 0 GROUP BY host) AS queue "
-            "ON queue.host = host.id ORDER BY host.id"
+            "SELECT name, host.id, sum(queued), sum(resting) FROM host JOIN ("
+            "SELECT host, count(*) AS queued, 0 AS resting FROM link WHERE state = 0 GROUP BY host "
+            "UNION ALL SELECT host, 0, count(*) FROM link WHERE state = 1 GROUP BY host"
+            ") AS queue ON queue.host = host.id GROUP BY host.id ORDER BY host.id"
         ).fetchall()
 
     def depths(self) -> list[tuple[int, int]]:
@@ -345,14 +399,25 @@ class Store:
         """What is known of how these hosts want to be treated, by id."""
         known = {}
         for number in hosts:
-            rest = self._db.execute(
-                "SELECT rest_until FROM host WHERE id = ?", (number,)
+            rest_until, address = self._db.execute(
+                "SELECT rest_until, address FROM host WHERE id = ?", (number,)
             ).fetchone()
             rows = self._db.execute(
                 "SELECT origin, expires_at, delay FROM robots WHERE host = ?", (number,)
             ).fetchall()
-            known[number] = Manners(rest[0], rows)
+            known[number] = Manners(rest_until, address, rows)
         return known
+
+    def paces(self, keys: Iterable[str]) -> list[Kept]:
+        """What these budgets were taught by earlier runs."""
+        rows = (
+            self._db.execute("SELECT * FROM pace WHERE key = ?", (key,)).fetchone() for key in keys
+        )
+        return [Kept(*row) for row in rows if row is not None]
+
+    def newest_host(self) -> int:
+        """The largest id of a host; 0 when there is none."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM host").fetchone()[0])
 
     def rules(self, home: str) -> Rules | None:
         row = self._db.execute(
