@@ -21,7 +21,8 @@ class Frontier(Protocol):
 
         None: there is no more work and there will be none (or `stop` was called). A link stays
         leased until it is settled; one that never is returns to the queue when the frontier is
-        opened again. Before the first link of an origin comes a link of kind ROBOTS, alone.
+        opened again. Before the first link of an origin comes a link of kind ROBOTS, alone. Of
+        links leased and not yet released there are never more than connections (`concurrency`).
         """
         ...
 

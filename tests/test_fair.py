@@ -104,7 +104,7 @@ async def test_a_really_large_host_holds_no_small_one_up(
     website: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crawling.PATIENCE", 1000.0)
-    await fairly(website, tmp_path / "crawl", large=10_000, small=100)
+    await fairly(website, tmp_path / "crawl", large=4000, small=60)
 
 
 # ── the adaptive width ───────────────────────────────────────────────────────────────────────

@@ -119,18 +119,20 @@ def chart() -> str:
     served = [(float(w), one.per_second) for w, one in zip(WIDTHS, fixed, strict=True)]
     refused = [(float(w), 100 * one.share_refused) for w, one in zip(WIDTHS, fixed, strict=True)]
     said = (
-        f"adaptive: {run.per_second:.1f} answers/s ({run.per_second / best:.0%} of the best), "
+        f"{run.per_second:.1f} answers/s, {run.per_second / best:.0%} of the best, "
         f"{run.share_refused:.2%} refused"
     )
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 300" role="img">',
         f"<title>{said}</title><style>{_STYLE}</style>",
+        '<rect width="820" height="300" fill="#fff"/>',
         *left.frame("fixed widths: answers/s (green), % refused (red)", "requests at once"),
         left.line("g", served),
         left.line("r", refused),
         left.across(run.per_second),
-        left.text(20, run.per_second + 4, said),
+        left.text(38, run.per_second - 8, "dashed: adaptive"),
         *right.frame("adaptive width over time", "seconds"),
+        right.text(6, 58, said),
         right.line("w", _steps(run.widths, SECONDS)),
         right.across(float(model.cores)),
         right.text(84, model.cores - 5, f"served at once: {model.cores}"),
