@@ -1,42 +1,139 @@
-"""robots.txt by RFC 9309. Pure: bytes and a status in, verdicts out."""
+"""robots.txt by RFC 9309. Pure: bytes and a status in, verdicts out, with the line that gave them.
+
+A matcher of our own, because no kept library passes the RFC's own examples
+(docs/decisions/0015). Everything is compared as octets in one spelling, `_spell`:
+
+    unreserved (RFC 3986 §2.3)        as it is:     %62%61%7A → baz
+    a delimiter in its role           as it is:     / in a path, & = + in a query
+    the same octet, percent-encoded   stays so:     %2F in a path is data, not a delimiter
+    other reserved octets             as they are:  %3A → : and, in a query, %2F → /
+    all else                          encoded:      ツ → %E3%83%84, a raw byte E9 → %E9
+
+so two spellings of one address compare equal (RFC 9309 §2.2.2), and length counts a non-ASCII octet
+as three, as the RFC's table writes it.
+"""
 
 from __future__ import annotations
 
 import math
-from functools import cached_property
+import re
+from collections.abc import Iterable
+from typing import Final
 
-from protego import Protego
+import msgspec
 
-MAX_BYTES = 512 * 1024
-"""RFC 9309 §2.5 asks for at least 500 KiB; what comes after is not read."""
+MAX_BYTES: Final = 512 * 1024
+"""RFC 9309 §2.5 asks for at least 500 KiB; what comes after the last whole line is not read."""
 
-_FORBIDDEN_ALL = b"User-agent: *\nDisallow: /\n"
+_NAME: Final = re.compile(r"[A-Za-z_-]+")
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_SPACE: Final = " \t\0"
+_ODD: Final = re.compile(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~/?:@!$&'()*+,;=\[\]#%-]")
+_IN_PATH: Final = frozenset("/?#%")
+_IN_QUERY: Final = frozenset("#%&=+")
+_RESERVED_OR_PLAIN: Final = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#[]@!$&'()*+,;="
+)
+_TWO_MEANINGS: Final = re.compile(r"%(2[6bBfF]|3[dDfF])")
+"""& + / = ? percent-encoded: data in one part of an address, the same as unencoded in the other."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One `allow` or `disallow` line, counted from 1; `octets` are its pattern's."""
+
+    allow: bool
+    octets: str
+    line: int
+
+    @property
+    def pattern(self) -> str:
+        """As the file has it, fit to be shown."""
+        return _shown(self.octets)
+
+    def __str__(self) -> str:
+        return f"{'Allow' if self.allow else 'Disallow'}: {self.pattern}"
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a URL may be fetched or not. `rule` None: no rule matches, so it may (or, when
+    `unreachable`, nothing may). `group` is the name of the groups that apply, "" for none;
+    `group_lines` are their user-agent lines.
+    """
+
+    allowed: bool
+    rule: Rule | None
+    group: str
+    group_lines: tuple[int, ...]
+    unreachable: bool = False
+
+    def __str__(self) -> str:
+        if self.unreachable:
+            return (
+                "robots.txt could not be had: everything is forbidden for now (RFC 9309 §2.3.1.4)"
+            )
+        verdict = "allowed" if self.allowed else "forbidden"
+        if self.rule is not None:
+            return f"{verdict} by line {self.rule.line}, {self.rule}"
+        if not self.group:
+            return f"{verdict}: no group applies"
+        return f"{verdict}: no rule of group {self.group!r} matches"
+
+
+class Group(msgspec.Struct, frozen=True):
+    """All that a file says to one name, its groups merged (RFC 9309 §2.2.1)."""
+
+    lines: tuple[int, ...]
+    rules: tuple[Rule, ...]
+    delay: float | None
 
 
 class Robots:
-    """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed."""
+    """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed.
+
+    `agent` is our product token; it is matched without regard to case.
+    """
 
     def __init__(self, body: bytes, agent: str, *, unreachable: bool = False) -> None:
-        self._agent = agent
         self.unreachable = unreachable
-        text = body[:MAX_BYTES].decode("utf-8", "replace").lstrip("\ufeff")
-        self._rules = Protego.parse(text.replace("\r\n", "\n").replace("\r", "\n"))
+        name = product_name(agent).lower()
+        groups, self.sitemaps = _parse(_text(body), name)
+        self.group = name if name in groups else "*" if "*" in groups else ""
+        self._group = groups.get(self.group)
+        self._patterns = _Patterns(self._group.rules if self._group else ())
 
     def allows(self, url: str) -> bool:
-        """Whether the URL may be fetched; a robots.txt itself always (RFC 9309 §2.2.2)."""
-        if url.split("/", 3)[3] == "robots.txt":
-            return True
-        return bool(self._rules.can_fetch(url, self._agent))
+        """Whether a canonical URL may be fetched; a robots.txt itself always (RFC 9309 §2.2.2)."""
+        if self.unreachable:
+            return _is_robots(url)
+        rule = self._patterns.first(url)
+        return rule is None or rule.allow or _is_robots(url)
 
-    @cached_property
+    def explain(self, url: str) -> Explanation:
+        """`allows` with its reason: the rule and its line number."""
+        lines = self._group.lines if self._group else ()
+        if _is_robots(url):
+            return Explanation(True, None, self.group, lines)
+        if self.unreachable:
+            return Explanation(False, None, "", (), unreachable=True)
+        rule = self._patterns.first(url)
+        return Explanation(rule is None or rule.allow, rule, self.group, lines)
+
+    @property
+    def group_lines(self) -> tuple[int, ...]:
+        """The user-agent lines that speak to us."""
+        return self._group.lines if self._group else ()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that apply to us, in the file's order."""
+        return self._group.rules if self._group else ()
+
+    @property
     def delay(self) -> float | None:
-        """Crawl-delay in seconds; None where there is none that makes sense."""
-        delay = self._rules.crawl_delay(self._agent)
-        return delay if delay is not None and math.isfinite(delay) and delay >= 0 else None
-
-    @cached_property
-    def sitemaps(self) -> tuple[str, ...]:
-        return tuple(self._rules.sitemaps)
+        """Crawl-delay in seconds; None where there is none that makes sense. Not in the RFC: the
+        largest of a group counts.
+        """
+        return self._group.delay if self._group else None
 
 
 def read_robots(status: int | None, body: bytes, agent: str) -> Robots:
@@ -45,8 +142,231 @@ def read_robots(status: int | None, body: bytes, agent: str) -> Robots:
     2xx is read; 4xx allows everything, but 429 is a server that cannot answer; 5xx and no answer
     forbid everything for now.
     """
-    if status is None or status == 429 or status >= 500:
-        return Robots(_FORBIDDEN_ALL, agent, unreachable=True)
-    if status >= 300:
-        return Robots(b"", agent)
-    return Robots(body, agent)
+    if is_unreachable(status):
+        return Robots(b"", agent, unreachable=True)
+    assert status is not None
+    return Robots(body if 200 <= status < 300 else b"", agent)
+
+
+def is_unreachable(status: int | None) -> bool:
+    """Whether the answer is none: "unreachable" in RFC 9309 §2.3.1.4, and 429."""
+    return status is None or status == 429 or status >= 500
+
+
+def product_name(agent: str) -> str:
+    """The product token at the start of a user agent or of a user-agent line (RFC 9309 §2.2.1)."""
+    match = _NAME.match(agent)
+    return match[0] if match else ""
+
+
+def _is_robots(url: str) -> bool:
+    return _address(url) == "/robots.txt"
+
+
+def _address(url: str) -> str:
+    """Path and query as octets, one a character."""
+    rest = url.partition("://")[2].partition("#")[0]
+    start = next((at for at, char in enumerate(rest) if char in "/?"), len(rest))
+    address = rest[start:]
+    if not address.startswith("/"):
+        address = f"/{address}"
+    return address if address.isascii() else address.encode("utf-8", "replace").decode("latin-1")
+
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _text(body: bytes) -> str:
+    """The octets that count, one a character: what is not UTF-8 must compare as it stands."""
+    if len(body) > MAX_BYTES:
+        cut = body[:MAX_BYTES]
+        if body[MAX_BYTES : MAX_BYTES + 1] not in {b"\r", b"\n"}:
+            cut = cut[: max(cut.rfind(b"\n"), cut.rfind(b"\r")) + 1]
+        body = cut
+    return body.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+
+
+def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
+    """The groups for `name` and for `*`, merged, and the Sitemap lines (anywhere in the file).
+
+    Only what RFC 9309 §2.2 defines shapes groups: a user-agent line after a rule starts a new one,
+    any other line neither starts nor ends anything (§2.2.4). A Crawl-delay speaks to the names
+    that stand before it in its group, which is how files that use it are written.
+    """
+    lines: dict[str, list[int]] = {}
+    rules: dict[str, list[Rule]] = {}
+    delays: dict[str, float] = {}
+    sitemaps: list[str] = []
+    present: set[str] = set()
+    ruled = False  # the group has a rule: the next user-agent line starts another
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        key, colon, value = line.partition("#")[0].partition(":")
+        if not colon:
+            continue
+        key, value = key.strip(_SPACE).lower(), value.strip(_SPACE)
+        if key == "user-agent":
+            if ruled:
+                present, ruled = set(), False
+            named = _group_name(value)
+            if named in {name, "*"} and named:
+                present.add(named)
+                lines.setdefault(named, []).append(number)
+        elif key in {"allow", "disallow"}:
+            ruled = True
+            if value:  # an empty one matches nothing
+                for one in present:
+                    rules.setdefault(one, []).append(Rule(key == "allow", value, number))
+        elif key == "crawl-delay":
+            delay = _seconds(value)
+            for one in present if delay is not None else ():
+                delays[one] = max(delay or 0.0, delays.get(one, 0.0))
+        elif key == "sitemap" and value:
+            sitemaps.append(_shown(value))
+    groups = {
+        one: Group(
+            tuple(at),
+            tuple(rules.get(one, ())),
+            delays.get(one),
+        )
+        for one, at in lines.items()
+    }
+    return groups, tuple(dict.fromkeys(sitemaps))
+
+
+def _group_name(value: str) -> str:
+    """Whom a user-agent line names; whatever follows the token (a version) says nothing."""
+    if value[:1] == "*" and (len(value) == 1 or value[1] in _SPACE):
+        return "*"
+    return product_name(value).lower()
+
+
+def _seconds(value: str) -> float | None:
+    try:
+        delay = float(value)
+    except ValueError:
+        return None
+    return delay if math.isfinite(delay) and delay >= 0 else None
+
+
+def _shown(octets: str) -> str:
+    return octets.encode("latin-1").decode("utf-8", "replace")
+
+
+# ── matching ─────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Patterns:
+    """A group's rules, ready: the longest match first, Allow before Disallow (RFC 9309 §2.2.2)."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._prefixes: dict[str, Rule] = {}
+        self._wild: list[tuple[int, _Wild, Rule]] = []
+        for rule in rules:
+            if "*" in rule.octets or rule.octets.endswith("$"):
+                wild = _Wild(rule.octets)
+                self._wild.append((wild.length, wild, rule))
+                continue
+            pattern = _spell_address(rule.octets)
+            known = self._prefixes.get(pattern)
+            if known is None or (rule.allow and not known.allow):
+                self._prefixes[pattern] = rule
+        self._lengths = sorted({len(pattern) for pattern in self._prefixes}, reverse=True)
+        self._wild.sort(key=lambda one: (-one[0], not one[2].allow))
+
+    def first(self, url: str) -> Rule | None:
+        """The rule that decides, None: no rule matches."""
+        if not (self._prefixes or self._wild):
+            return None
+        address = _spell_address(_address(url))
+        best, longest = self._longest_prefix(address)
+        for length, wild, rule in self._wild:
+            if length < longest or (length == longest and best is not None and best.allow):
+                break
+            if wild.matches(address):
+                # Allow comes first where lengths tie, so what ties here and does not allow
+                # changes nothing.
+                return rule if length > longest or rule.allow else best
+        return best
+
+    def _longest_prefix(self, address: str) -> tuple[Rule | None, int]:
+        for length in self._lengths:
+            if length <= len(address):
+                rule = self._prefixes.get(address[:length])
+                if rule is not None:
+                    return rule, length
+        return None, 0
+
+
+class _Wild:
+    """A pattern with `*` (any octets) or an ending `$` (the end), matched without backtracking."""
+
+    def __init__(self, pattern: str) -> None:
+        self._anchored = pattern.endswith("$")
+        if self._anchored:
+            pattern = pattern[:-1]
+        raw = pattern.split("*")
+        seen = False
+        self._pieces: list[str] = []
+        for piece in raw:
+            self._pieces.append(_spell(piece, in_query=seen))
+            seen = seen or "?" in piece
+        self.length = sum(map(len, self._pieces)) + len(raw) - 1 + self._anchored
+        # Where `*` may or may not stand for the `?`, what follows has a spelling for each case.
+        self._later: list[str] | None = None
+        if len(raw) > 1 and not seen and _TWO_MEANINGS.search(pattern):
+            self._later = [_spell(piece, in_query=True) for piece in raw]
+
+    def matches(self, address: str) -> bool:
+        if self._later is None:
+            return _fits(self._pieces, address, anchored=self._anchored)
+        path, mark, query = address.partition("?")
+        if _fits(self._pieces, path, anchored=self._anchored and not mark):
+            return True
+        return bool(mark) and any(
+            _fits([*self._pieces[:at], ""], path, anchored=True)
+            and _fits(["", *self._later[at:]], query, anchored=self._anchored)
+            for at in range(1, len(self._pieces))
+        )
+
+
+def _fits(pieces: list[str], text: str, *, anchored: bool) -> bool:
+    """Whether the pieces stand in the text in this order, the first at its start."""
+    if not text.startswith(pieces[0]):
+        return False
+    at = len(pieces[0])
+    if len(pieces) == 1:
+        return not anchored or at == len(text)
+    for piece in pieces[1:-1]:
+        at = text.find(piece, at)
+        if at < 0:
+            return False
+        at += len(piece)
+    last = pieces[-1]
+    if anchored:
+        return text.endswith(last) and len(text) - len(last) >= at
+    return text.find(last, at) >= 0
+
+
+def _spell_address(address: str) -> str:
+    if _ODD.search(address) is None:
+        return address
+    path, mark, query = address.partition("?")
+    return _spell(path, in_query=False) + mark + (_spell(query, in_query=True) if query else "")
+
+
+def _spell(octets: str, *, in_query: bool) -> str:
+    """One spelling for equal addresses; `octets` are one a character. See the table at the top."""
+    if _ODD.search(octets) is None:
+        return octets
+    if not in_query and "?" in octets:
+        return _spell_address(octets)
+    kept = _IN_QUERY if in_query else _IN_PATH
+
+    def one(match: re.Match[str]) -> str:
+        found = match[0]
+        if len(found) == 1:
+            return f"%{ord(found):02X}"
+        char = chr(int(found[1:], 16))
+        return char if char in _RESERVED_OR_PLAIN and char not in kept else found.upper()
+
+    return _ODD.sub(one, octets)
