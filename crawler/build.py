@@ -21,8 +21,8 @@ from crawler.fetch.guard import AddressGuard
 from crawler.fetch.http import HttpFetcher
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.gate import Gate
-from crawler.identity import product_token, user_agent
+from crawler.gate import Answer, Asker, Gate
+from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.pool import ParsePool, usable_cpus
@@ -32,8 +32,9 @@ from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
+from crawler.start import starting_points
 from crawler.tally import Gauges, Tally
-from crawler.urls import Urls, host_key
+from crawler.urls import Urls, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
@@ -55,6 +56,8 @@ async def open_crawl(
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = _seeds(urls, config.seeds)
+    agent = product_token(config)
+    demand_contact(config, seeds)
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
@@ -86,6 +89,9 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            agent=agent,
+            robots=config.robots,
+            sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         fetcher = await stack.enter_async_context(_fetcher(config, seeds, folder / "spool"))
@@ -94,13 +100,16 @@ async def open_crawl(
             frontier,
             fetcher,
             parser,
-            agent=product_token(config),
+            agent=agent,
             robots=config.robots,
+            sitemap=config.sitemap,
             pace=config.pace,
             retry=retry,
             urls=urls,
+            verdict=verdict,
         )
-        await frontier.add([verdict.judged(url, 0, Kind.PAGE) for url in seeds])
+        start = starting_points(config, seeds, urls)
+        await frontier.add([verdict.judged(url, 0, kind) for url, kind in start])
         tally = Tally()
         cpus = usable_cpus()
 
@@ -140,6 +149,8 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         parse=config.parse,
         fetch=config.fetch,
         keep_body=False,
+        agent=product_token(config),
+        robots=config.robots,
     )
     async with AsyncExitStack() as stack:
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
@@ -157,6 +168,34 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         yield trip
 
 
+@asynccontextmanager
+async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Awaitable[Answer]]]:
+    """One question for the robots.txt of a URL's origin, without frontier or folder: what
+    `crawler robots` shows.
+    """
+    urls = Urls(config.urls)
+    (seed,) = _seeds(urls, [url])
+    rules = ReaderRules(
+        urls=urls,
+        scope=Scope(config.scope, [seed]),
+        limits=config.scope,
+        parse=config.parse,
+        fetch=config.fetch,
+    )
+    async with AsyncExitStack() as stack:
+        spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
+        parse = msgspec.structs.replace(config.parse, processes=1)
+        parser = await stack.enter_async_context(ParsePool(rules, parse))
+        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+        asker = Asker(fetcher, parser, urls)
+        link = Link(f"{origin(seed)}/robots.txt", host_key(seed), kind=Kind.ROBOTS)
+
+        async def ask() -> Answer:
+            return await asker.ask(link)
+
+        yield ask
+
+
 def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
     return HttpFetcher(
@@ -165,6 +204,7 @@ def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
         user_agent=user_agent(config),
         spool=spool,
         guard=AddressGuard(allow_private_for=named),
+        robots_timeout=config.robots.timeout,
     )
 
 

@@ -176,14 +176,19 @@ def _address(url: str) -> str:
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def whole_lines(body: bytes) -> bytes:
+    """What is read of a file: its lines that end within MAX_BYTES."""
+    if len(body) <= MAX_BYTES:
+        return body
+    cut = body[:MAX_BYTES]
+    if body[MAX_BYTES : MAX_BYTES + 1] in {b"\r", b"\n"}:
+        return cut
+    return cut[: max(cut.rfind(b"\n"), cut.rfind(b"\r")) + 1]
+
+
 def _text(body: bytes) -> str:
     """The octets that count, one a character: what is not UTF-8 must compare as it stands."""
-    if len(body) > MAX_BYTES:
-        cut = body[:MAX_BYTES]
-        if body[MAX_BYTES : MAX_BYTES + 1] not in {b"\r", b"\n"}:
-            cut = cut[: max(cut.rfind(b"\n"), cut.rfind(b"\r")) + 1]
-        body = cut
-    return body.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    return whole_lines(body).removeprefix(b"\xef\xbb\xbf").decode("latin-1")
 
 
 def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:

@@ -7,13 +7,16 @@ from collections.abc import Callable
 
 from crawler.config import FetchConfig, PaceConfig
 from crawler.errors import FetchError, Unresolved
-from crawler.model import Extract, Found, Link, Outcome, Page, Visit
+from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import Retry, parse_retry_after
 from crawler.scope import Scope
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.urls import Urls, fingerprint, host_key, path_of
 
 SLOW_DOWN = frozenset({429, 503})
 """Statuses that speak for the whole host: its other links wait too."""
+
+USUAL_PLACES = ("/sitemap.xml", "/sitemap_index.xml")
+"""Where a sitemap may lie that no robots.txt names; that none is there is no failure."""
 
 
 class Verdict:
@@ -57,6 +60,8 @@ class Verdict:
         if status < 300:
             return Visit(link, Outcome.DONE, page)
         reason = f"status:{status}"
+        if status in {404, 410} and link.kind is Kind.SITEMAP and _is_usual(link.url):
+            return Visit(link, Outcome.REFUSED, page, reason="noSitemap")
         if not self._retry.worth_status(status):
             return Visit(link, Outcome.FAILED, page, reason=reason)
         asked = parse_retry_after(page.header("retry-after"), self._clock())
@@ -88,3 +93,7 @@ class Verdict:
         host = host_key(url)
         reason = self._scope.judge(url, host, depth, kind)
         return url, host, fingerprint(url, host), kind, reason
+
+
+def _is_usual(url: str) -> bool:
+    return path_of(url) in USUAL_PLACES

@@ -23,7 +23,7 @@ FLOORS = {
         "identity",
     },
     2: {"protocols", "tally", "verdict"},
-    3: {"gate", "ledger", "watch", "folder"},
+    3: {"gate", "ledger", "watch", "folder", "start"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks"},
     5: {"build", "export", "report"},
     6: {"library", "cli", "service", "bench", "__main__"},
@@ -37,7 +37,7 @@ INSIDE_FLOOR_1 = {
     "pace": {"config"},
     "retry": {"config"},
     "settings": {"config", "units"},
-    "identity": {"config"},
+    "identity": {"config", "urls"},
 }
 """The rules build on each other in this order only."""
 

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
+    "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from crawler.cli.display import Display
 from crawler.cli.exits import Exit, exit_code
@@ -21,6 +21,11 @@ from crawler.config import Config
 from crawler.errors import HouseError
 from crawler.model import Counts
 from crawler.tally import Tally
+
+NO_ROBOTS: Final = (
+    "warning: --no-robots: robots.txt is not asked for, and nofollow and noindex are not obeyed; "
+    "do this to sites of your own only"
+)
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
 
@@ -69,6 +74,8 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
     with signals.caught():
         async with opener(config, dir=folder, mode=mode, sinks=[seeds]) as running:
             signals.opened(running)
+            if not config.robots.obey:
+                screen.say(NO_ROBOTS)
             before = await running.frontier.counts()
             if mode == "resume" and not screen.silent:
                 screen.say(f"resuming: {before.done} done, {before.pending} to visit")
@@ -80,7 +87,14 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
                 raise
             counts = await running.frontier.counts()
     shot = running.tally.snapshot()
-    ending = Ending(running.finish_reason, folder, shot, counts, tuple(seeds.troubles))
+    ending = Ending(
+        running.finish_reason,
+        folder,
+        shot,
+        counts,
+        tuple(seeds.troubles),
+        robots=config.robots.obey,
+    )
     if screen.as_json:
         out(summary_json(ending))
     elif not screen.silent:

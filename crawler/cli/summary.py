@@ -34,6 +34,7 @@ class Ending(msgspec.Struct, frozen=True):
     shot: Snapshot
     counts: Counts
     troubles: tuple[tuple[str, str, str], ...] = ()  # seeds that failed: url, reason, target
+    robots: bool = True  # robots.txt was obeyed
 
 
 def summary(ending: Ending) -> list[str]:
@@ -48,6 +49,7 @@ def summary_json(ending: Ending) -> str:
     tree = {
         "finish_reason": ending.reason,
         "dir": str(ending.folder),
+        "robots_obeyed": ending.robots,
         "counts": msgspec.to_builtins(ending.counts),
         "bottleneck": bottleneck(ending.shot),
         "seeds_failed": [
@@ -74,7 +76,9 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("status", ", ".join(f"{amount(n)} × {s}" for s, n in shot.statuses.items())))
     if shot.reasons:
         rows.append(("reasons", _list(shot.reasons)))
-    if shot.robots:
+    if not ending.robots:
+        rows.append(("robots", "NOT obeyed: --no-robots"))
+    elif shot.robots:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
     rows += [("seed", _trouble(*trouble)) for trouble in ending.troubles]
     urls = (

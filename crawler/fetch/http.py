@@ -29,6 +29,7 @@ from tenacity import (
 
 from crawler.config import FetchConfig
 from crawler.errors import FetchError, TooLarge, Unreachable, Unwanted
+from crawler.fetch.allowance import Allowance, allowance
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.resolver import TRIP, Resolver, Trip
@@ -74,6 +75,7 @@ class HttpFetcher:
         spool: Path,
         guard: AddressGuard | None = None,
         accept: Callable[[str], bool] | None = None,
+        robots_timeout: float = 20.0,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(slots)
@@ -81,6 +83,7 @@ class HttpFetcher:
         self._spool = spool
         self._guard = guard
         self._accept = accept
+        self._robots_timeout = robots_timeout
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
         self._addresses: dict[str, str] = {}
@@ -155,8 +158,9 @@ class HttpFetcher:
         began = time.monotonic()
         phase = "first-byte"
         body = _Body(self._spool, self._rules)
+        granted = allowance(link, self._rules, self._robots_timeout)
         try:
-            async with asyncio.timeout(self._rules.timeout) as total:
+            async with asyncio.timeout(granted.seconds) as total:
                 if self._guard is not None:
                     self._guard.judge_port(trip.port)
                 response = await self._headers(url)
@@ -164,7 +168,7 @@ class HttpFetcher:
                 phase = "idle"
                 async with response:
                     location = self._location(link.url, response)
-                    await self._read(response, body, redirect=location is not None)
+                    await self._read(response, body, granted, redirect=location is not None)
             return Page(
                 link,
                 response.status,
@@ -224,9 +228,16 @@ class HttpFetcher:
         except ValueError:
             return target
 
-    async def _read(self, response: aiohttp.ClientResponse, body: _Body, *, redirect: bool) -> None:
+    async def _read(
+        self,
+        response: aiohttp.ClientResponse,
+        body: _Body,
+        granted: Allowance,
+        *,
+        redirect: bool,
+    ) -> None:
         length = response.content_length
-        limit = self._rules.max_body
+        limit = granted.size
         if redirect:
             if length is None or length > REDIRECT_BODY:
                 response.close()
@@ -237,7 +248,7 @@ class HttpFetcher:
                 if not self._accept(mime):
                     response.close()
                     raise Unwanted(mime)
-            if length is not None and length > limit:
+            if length is not None and length > limit and not granted.cut:
                 response.close()
                 raise TooLarge(f"{length} bytes announced, {limit} allowed")
         content = response.content
@@ -252,6 +263,9 @@ class HttpFetcher:
                 return
             if body.size + len(chunk) > limit:
                 response.close()
+                if granted.cut:
+                    await body.add(chunk[: limit - body.size])
+                    return
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
 

@@ -181,6 +181,13 @@ class Schedule:
         host.due = max(host.due, now + host.delay)
         self._abroad[link.id or link.url] = (before, host.due)
 
+    def borrow(self, host: Host, link: Link, now: float) -> bool:
+        """Ask a host for what is not in its queue, when it may be asked; `release` ends it."""
+        if host.due > now or host.in_flight >= host.width:
+            return False
+        self._depart(host, link, now)
+        return True
+
     # ── what comes back ──────────────────────────────────────────────────────────────────────
 
     def release(self, link: Link, now: float, *, asked: bool = True, rest: float = 0.0) -> None:

@@ -153,8 +153,11 @@ class Store:
                     )
                 if visit.found:
                     moved = visit.outcome is Outcome.MOVED
-                    depth = link.depth + (not moved)
-                    self._enter(visit.found, link.id, depth, link.hops + 1 if moved else 0, news)
+                    listed = link.kind in {Kind.SITEMAP, Kind.FEED}  # a list is no click
+                    nested = listed and visit.found[0][3] != Kind.PAGE
+                    depth = link.depth + (not (moved or listed))
+                    hops = link.hops + 1 if moved or nested else 0
+                    self._enter(visit.found, link.id, depth, hops, news)
             self._db.executemany(
                 "INSERT OR REPLACE INTO mark VALUES (?, ?)",
                 marks.items(),
@@ -173,6 +176,11 @@ class Store:
             name = self._db.execute("SELECT name FROM host WHERE id = ?", (number,)).fetchone()[0]
             news[name] = News(number, links)
         return news
+
+    def meet(self, name: str) -> int:
+        """The id of a host, made when it is new."""
+        with self._transaction():
+            return self._host_id(name)
 
     def note(self, **values: str | float) -> None:
         """Keep facts about the crawl as a whole (`meta`)."""

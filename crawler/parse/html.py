@@ -14,6 +14,7 @@ import msgspec
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.model import Kind
+from crawler.parse.directives import REL
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
@@ -51,17 +52,21 @@ class Raw(msgspec.Struct):
 
     base: str = ""  # the first <base href>, as written
     links: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)  # (href, kind)
+    disowned: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)  # rel=nofollow …
     title: str = ""
     description: str = ""
     canonical: str = ""
     lang: str = ""
     hreflang: list[tuple[str, str]] = msgspec.field(default_factory=list)
-    robots: list[str] = msgspec.field(default_factory=list)
+    robots: list[tuple[str, str]] = msgspec.field(default_factory=list)  # meta name, content
     text: str = ""
 
 
-def read_html(text: str, *, forms: bool) -> Raw:
-    """Links with their kind, in order and without repeats, and what the head says."""
+def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
+    """Links with their kind, in order and without repeats, and what the head says.
+
+    `agent` is our product token in lower case, for `<meta>` elements of that name.
+    """
     tree = LexborHTMLParser(text)
     raw = Raw()
     links = raw.links
@@ -72,13 +77,11 @@ def read_html(text: str, *, forms: bool) -> Raw:
         tag = node.tag
         attributes = node.attributes
         if tag in {"a", "area"}:
-            href = (attributes["href"] or "").strip(_SPACE)
-            if href and href[0] != "#":
-                links[href, PAGE] = None
+            _anchor(attributes, raw)
         elif tag == "link":
-            _link(attributes, raw)
+            add_link(attributes, raw)
         elif tag == "meta":
-            _meta(attributes, raw)
+            _meta(attributes, raw, agent)
         elif tag == "form":
             if forms and (attributes.get("method") or "get").strip(_SPACE).lower() == "get":
                 links[(attributes["action"] or "").strip(_SPACE), PAGE] = None
@@ -97,7 +100,16 @@ def read_html(text: str, *, forms: bool) -> Raw:
     return raw
 
 
-def _link(attributes: dict[str, str | None], raw: Raw) -> None:
+def _anchor(attributes: dict[str, str | None], raw: Raw) -> None:
+    href = (attributes["href"] or "").strip(_SPACE)
+    if href and href[0] != "#":
+        rel = attributes.get("rel")
+        disowned = rel and not REL.isdisjoint(rel.lower().split())
+        (raw.disowned if disowned else raw.links)[href, PAGE] = None
+
+
+def add_link(attributes: dict[str, str | None], raw: Raw) -> None:
+    """A `<link>` element's target, or a Link header's, if it is one that is followed."""
     href = (attributes["href"] or "").strip(_SPACE)
     rels = frozenset((attributes.get("rel") or "").lower().split())
     if not href or not rels:
@@ -122,7 +134,7 @@ def _link(attributes: dict[str, str | None], raw: Raw) -> None:
         raw.links[href, PAGE] = None
 
 
-def _meta(attributes: dict[str, str | None], raw: Raw) -> None:
+def _meta(attributes: dict[str, str | None], raw: Raw, agent: str) -> None:
     content = attributes.get("content") or ""
     if (attributes.get("http-equiv") or "").strip(_SPACE).lower() == "refresh":
         match = _REFRESH.match(content)
@@ -134,8 +146,8 @@ def _meta(attributes: dict[str, str | None], raw: Raw) -> None:
     name = (attributes.get("name") or "").strip(_SPACE).lower()
     if name == "description" and not raw.description:
         raw.description = " ".join(content.split())[:MAX_META]
-    elif name == "robots":
-        raw.robots += [token for token in content.lower().replace(",", " ").split() if token]
+    elif name and name in {"robots", agent}:
+        raw.robots.append((name, content))
 
 
 def _media(tag: str, attributes: dict[str, str | None], links: dict[tuple[str, str], None]) -> None:
