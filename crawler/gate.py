@@ -193,7 +193,11 @@ class Gate:
             age = max(self._recheck(home), rest)
         robots = await self._compile(home, status, body)
         rules = Rules(home, status, body, self._clock() + age, robots.delay)
-        outcome = Outcome.FAILED if robots.unreachable else Outcome.DONE
+        outcome = Outcome.DONE
+        if robots.unreachable:
+            # Refusing asks the host nothing, so its links need not wait for what it asked for:
+            # `age` keeps us from asking for the robots.txt earlier.
+            outcome, rest = Outcome.FAILED, 0.0
         found = self._sitemaps(home, robots)
         return Visit(
             link, outcome, answer.page, found=found, reason=answer.trouble, rest=rest, rules=rules

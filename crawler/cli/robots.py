@@ -87,7 +87,8 @@ def lines(answer: Answer, read: Robots, agent: str, urls: list[str]) -> list[str
     if answer.body:
         text.append(f"size     {len(answer.body)} bytes, {_count(answer.body)} lines")
     text.append(f"agent    {plain(agent)}")
-    text.append(f"group    {_group(read)}")
+    if not read.unreachable:
+        text.append(f"group    {_group(read)}")
     text += [f"  {rule.line:>5}  {plain(str(rule), 300)}" for rule in read.rules[:SHOWN]]
     if len(read.rules) > SHOWN:
         text.append(f"         … {len(read.rules) - SHOWN} more rules")
