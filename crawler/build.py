@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crawler.asker import Answer, Asker
 from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
@@ -21,7 +22,7 @@ from crawler.fetch.guard import AddressGuard
 from crawler.fetch.http import HttpFetcher
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.gate import Answer, Asker, Gate
+from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit

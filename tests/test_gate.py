@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ async def test_a_redirected_robots_txt_keeps_every_hosts_pace(
     for address in ("127.0.0.1", "127.0.0.2"):
         times = [asked.time for asked in site.log if asked.address == address]
         assert len(times) >= 6
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         assert min(gaps) > delay * 0.8, "the server's clock sees the pause, less the loop's lag"
 
 

@@ -15,8 +15,8 @@ from crawler.cli.words import plain
 from crawler.errors import ConfigError
 
 if TYPE_CHECKING:
+    from crawler.asker import Answer
     from crawler.config import Config
-    from crawler.gate import Answer
     from crawler.robots import Robots
 
 WHAT_IT_MEANS: Final = {

@@ -23,6 +23,7 @@ MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_LINE: Final = 64 * 1024
 
 _GZIP: Final = b"\x1f\x8b"
+_BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n\f\0"
 _DATE: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T[\d:.]+)?)?)?")
 _FEEDS: Final = frozenset({"rss", "RDF", "feed"})
@@ -94,9 +95,9 @@ def _opened(pieces: Iterator[bytes], problems: list[str]) -> tuple[bytes, Iterat
         pieces = unpack(pieces, "gzip", problems)
     head = b""
     for piece in pieces:  # white space before an XML declaration is common, and an error
-        head += piece
-        head = head.removeprefix(b"\xef\xbb\xbf").lstrip(_SPACE)
-        if head:
+        head = (head + piece).lstrip(_SPACE)
+        if len(head) > len(_BOM):
+            head = head.removeprefix(_BOM).lstrip(_SPACE)
             break
     return head, chain([head], pieces)
 
