@@ -38,6 +38,7 @@ def case(
 
 
 STAR = "User-agent: *\n"
+FORBID_X = STAR + "Disallow: /x\n"
 
 CASES = (
     # ── §2.2.1: the user-agent line ──
@@ -149,7 +150,7 @@ CASES = (
     case("2.2.3", "$ is the end",
          STAR + "Allow: /this/path/exactly$\nDisallow: /this\n",
          allowed=("/this/path/exactly",),
-         forbidden=("/this/path/exactly/x", "/this/path/exactly?")),
+         forbidden=("/this/path/exactly/x", "/this/path/exactly?x")),
     case("2.2.3", "* is any number of octets",
          STAR + "Disallow: /this/*/exactly\n",
          allowed=("/this/exactly", "/this/x/exact"),

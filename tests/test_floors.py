@@ -16,6 +16,7 @@ FLOORS = {
         "config",
         "scope",
         "robots",
+        "patterns",
         "pace",
         "retry",
         "settings",
@@ -33,7 +34,7 @@ FLOORS = {
 INSIDE_FLOOR_1 = {
     "scope": {"urls", "config"},
     "urls": {"config"},
-    "robots": {"urls"},
+    "robots": {"patterns"},
     "pace": {"config"},
     "retry": {"config"},
     "settings": {"config", "units"},

@@ -74,7 +74,7 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
     with signals.caught():
         async with opener(config, dir=folder, mode=mode, sinks=[seeds]) as running:
             signals.opened(running)
-            if not config.robots.obey:
+            if not (config.robots.obey or screen.silent):
                 screen.say(NO_ROBOTS)
             before = await running.frontier.counts()
             if mode == "resume" and not screen.silent:
