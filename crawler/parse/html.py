@@ -1,34 +1,39 @@
-"""What a page says of itself and where it leads, by lexbor, a browser's parser in C.
+"""What a page says of itself and where it leads, by turbohtml, a WHATWG parser in C.
 
-Measured: one CSS query for all elements with links, attributes read per node, text taken after
-scripts and styles are stripped.
+Measured: one CSS query for all elements that matter, attributes read per node, text taken after
+scripts and styles are gone; 200 µs for a page of 25 KB, where lexbor takes 360.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeAlias
 
 import msgspec
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+import turbohtml
 
 from crawler.model import Kind
-from crawler.parse.directives import REL
+from crawler.parse.directives import REL, directives
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
 
 PAGE, ASSET, FEED = Kind.PAGE.value, Kind.ASSET.value, Kind.FEED.value
 
-_LINKING: Final = (
-    "a[href],area[href],link[href],iframe[src],frame[src],img,source,video,audio,track[src],"
+Attributes: TypeAlias = Mapping[str, str | list[str] | None]
+"""Of one element; a list where HTML has a set of tokens (rel, class)."""
+
+_TELLING: Final = (
+    "html,title,base[href],a[href],area[href],link[href],iframe[src],frame[src],img,source,video,audio,track[src],"
     "script[src],embed[src],object[data],input[src],form[action],meta[http-equiv],meta[name]"
 )
 
 _SOURCES: Final = {
     "iframe": PAGE, "frame": PAGE, "script": ASSET, "track": ASSET, "embed": ASSET, "input": ASSET,
 }  # fmt: skip
+
+_SOURCE_NAMES: Final = {"object": ("data",), "video": ("src", "poster")}
 
 _FEED_TYPES: Final = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 _ASSET_RELS: Final = frozenset(
@@ -58,7 +63,7 @@ class Raw(msgspec.Struct):
     canonical: str = ""
     lang: str = ""
     hreflang: list[tuple[str, str]] = msgspec.field(default_factory=list)
-    robots: list[tuple[str, str]] = msgspec.field(default_factory=list)  # meta name, content
+    robots: list[str] = msgspec.field(default_factory=list)  # what holds for us
     text: str = ""
 
 
@@ -67,15 +72,12 @@ def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
 
     `agent` is our product token in lower case, for `<meta>` elements of that name.
     """
-    tree = LexborHTMLParser(text)
+    tree = turbohtml.parse(text)
     raw = Raw()
     links = raw.links
-    base = tree.css_first("base[href]")
-    if base is not None:
-        raw.base = (base.attributes.get("href") or "").strip(_SPACE)
-    for node in tree.css(_LINKING):
+    for node in tree.select(_TELLING):
         tag = node.tag
-        attributes = node.attributes
+        attributes = node.attrs
         if tag in {"a", "area"}:
             _anchor(attributes, raw)
         elif tag == "link":
@@ -83,38 +85,51 @@ def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
         elif tag == "meta":
             _meta(attributes, raw, agent)
         elif tag == "form":
-            if forms and (attributes.get("method") or "get").strip(_SPACE).lower() == "get":
-                links[(attributes["action"] or "").strip(_SPACE), PAGE] = None
+            if forms and (_text(attributes, "method") or "get").lower() == "get":
+                links[_text(attributes, "action"), PAGE] = None
+        elif tag == "base":
+            raw.base = raw.base or _text(attributes, "href")
+        elif tag == "title":
+            raw.title = raw.title or " ".join(node.text.split())[:MAX_TITLE]
+        elif tag == "html":
+            raw.lang = _text(attributes, "lang")[:35]
         else:
-            _media(tag or "", attributes, links)
-    root = tree.root
-    if root is not None:
-        raw.lang = (root.attributes.get("lang") or "").strip(_SPACE)[:35]
-    title = tree.css_first("head title") or tree.css_first("title")
-    if title is not None:
-        raw.title = " ".join(title.text().split())[:MAX_TITLE]
-    tree.strip_tags(["script", "style", "noscript", "template", "head"])
-    body: LexborNode | None = tree.body
-    if body is not None:
-        raw.text = " ".join(body.text(separator=" ").split())
+            _media(tag, attributes, links)
+    raw.text = _visible(tree)
     return raw
 
 
-def _anchor(attributes: dict[str, str | None], raw: Raw) -> None:
-    href = (attributes["href"] or "").strip(_SPACE)
+def _visible(tree: turbohtml.Document) -> str:
+    """The body's text, white space run together; takes the silent elements out of the tree."""
+    body = tree.select_one("body")
+    if body is None:
+        return ""
+    for silent in body.select("script,style,noscript,template"):
+        silent.decompose()
+    return " ".join(" ".join(body.stripped_strings).split())
+
+
+def _text(attributes: Attributes, name: str) -> str:
+    """An attribute's value without white space around it; nothing when it is not there."""
+    value = attributes.get(name) or ""
+    return (value if isinstance(value, str) else " ".join(value)).strip(_SPACE)
+
+
+def _anchor(attributes: Attributes, raw: Raw) -> None:
+    href = _text(attributes, "href")
     if href and href[0] != "#":
-        rel = attributes.get("rel")
+        rel = _text(attributes, "rel")
         disowned = rel and not REL.isdisjoint(rel.lower().split())
         (raw.disowned if disowned else raw.links)[href, PAGE] = None
 
 
-def add_link(attributes: dict[str, str | None], raw: Raw) -> None:
+def add_link(attributes: Attributes, raw: Raw) -> None:
     """A `<link>` element's target, or a Link header's, if it is one that is followed."""
-    href = (attributes["href"] or "").strip(_SPACE)
-    rels = frozenset((attributes.get("rel") or "").lower().split())
+    href = _text(attributes, "href")
+    rels = frozenset(_text(attributes, "rel").lower().split())
     if not href or not rels:
         return
-    kind = (attributes.get("type") or "").strip(_SPACE).lower()
+    kind = _text(attributes, "type").lower()
     if "canonical" in rels and not raw.canonical:
         raw.canonical = href
     if "alternate" in rels:
@@ -122,9 +137,9 @@ def add_link(attributes: dict[str, str | None], raw: Raw) -> None:
             raw.links[href, FEED] = None
             return
         if "stylesheet" not in rels:
-            language = attributes.get("hreflang")
+            language = _text(attributes, "hreflang")
             if language:
-                raw.hreflang.append((language.strip(_SPACE)[:35], href))
+                raw.hreflang.append((language[:35], href))
             if kind in {"", "text/html", "application/xhtml+xml"}:
                 raw.links[href, PAGE] = None
             return
@@ -134,35 +149,29 @@ def add_link(attributes: dict[str, str | None], raw: Raw) -> None:
         raw.links[href, PAGE] = None
 
 
-def _meta(attributes: dict[str, str | None], raw: Raw, agent: str) -> None:
-    content = attributes.get("content") or ""
-    if (attributes.get("http-equiv") or "").strip(_SPACE).lower() == "refresh":
+def _meta(attributes: Attributes, raw: Raw, agent: str) -> None:
+    content = _text(attributes, "content")
+    if _text(attributes, "http-equiv").lower() == "refresh":
         match = _REFRESH.match(content)
         if match and match["url"]:
             url = match["url"]
             url = url.partition(match["q"])[0] if match["q"] else url
             raw.links[url.strip(_SPACE), PAGE] = None
         return
-    name = (attributes.get("name") or "").strip(_SPACE).lower()
+    name = _text(attributes, "name").lower()
     if name == "description" and not raw.description:
         raw.description = " ".join(content.split())[:MAX_META]
     elif name and name in {"robots", agent}:
-        raw.robots.append((name, content))
+        raw.robots += directives((), [(name, content)], agent)
 
 
-def _media(tag: str, attributes: dict[str, str | None], links: dict[tuple[str, str], None]) -> None:
-    if tag == "object":
-        sources = [attributes["data"]]
-    else:
-        sources = [attributes.get("src")]
-        if tag == "video":
-            sources.append(attributes.get("poster"))
+def _media(tag: str, attributes: Attributes, links: dict[tuple[str, str], None]) -> None:
     kind = _SOURCES.get(tag, ASSET)
-    for source in sources:
-        href = (source or "").strip(_SPACE)
+    for name in _SOURCE_NAMES.get(tag, ("src",)):
+        href = _text(attributes, name)
         if href:
             links[href, kind] = None
-    if srcset := attributes.get("srcset"):
+    if srcset := _text(attributes, "srcset"):
         for href in parse_srcset(srcset):
             links[href, ASSET] = None
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from crawler.config import FetchConfig, ParseConfig, RobotsConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.decode import decompress, to_text
-from crawler.parse.directives import NO_FOLLOW, NO_INDEX, directives
+from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_html
 from crawler.parse.linkheader import read_link_header
 from crawler.parse.lists import read_list, read_robots_file
@@ -97,7 +97,8 @@ class Reader:
         text, charset, source = to_text(plain, charset)
         raw = read_html(text, forms=self._rules.limits.forms, agent=self._agent)
         self._add_link_headers(raw, values)
-        robots = directives(said, raw.robots, self._agent)
+        in_headers = directives(said, (), self._agent)
+        robots = tuple(dict.fromkeys((*in_headers, *raw.robots)))[:MAX_DIRECTIVES]
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
         found = self._links(base, raw, link.depth + 1, problems, robots)
         records: tuple[dict[str, Any], ...] = ()
