@@ -17,7 +17,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -31,10 +31,11 @@ from crawler.robots import Explanation, Robots, is_unreachable, read_robots
 from crawler.urls import Urls, origin
 from crawler.verdict import USUAL_PLACES, Verdict
 
-T = TypeVar("T")
-
 COMPILED: Final = 1000
-"""Robots files kept compiled; the others are read again from the frontier."""
+COMPILED_RULES: Final = 200_000
+"""Robots files kept compiled, and rules in them all (30 MB); the others are read again from the
+frontier.
+"""
 
 LARGE: Final = 64 * 1024
 """Bytes of a robots.txt above which a thread compiles it: 100 ms for half a megabyte."""
@@ -83,6 +84,7 @@ class Gate:
         self._verdict = verdict
         self._clock = clock
         self._compiled: OrderedDict[str, Robots] = OrderedDict()
+        self._rules = 0  # in all that is compiled
         self._troubles: OrderedDict[str, Patience] = OrderedDict()
 
     async def refuses(self, link: Link) -> str:
@@ -155,15 +157,13 @@ class Gate:
                 wait = None  # the site asks for more time than there is
         if wait is not None:
             known = msgspec.structs.replace(known, tries=known.tries + 1)
-            self._remember(self._troubles, home, known)
+            self._note(home, known)
         return wait
 
     def _recheck(self, home: str) -> float:
         """Seconds until a robots.txt that could not be had is asked for again: ever longer."""
         known = self._troubles.get(home) or Patience(self._clock())
-        self._remember(
-            self._troubles, home, Patience(known.since, tries=0, rounds=known.rounds + 1)
-        )
+        self._note(home, Patience(known.since, tries=0, rounds=known.rounds + 1))
         return min(self._config.recheck * 2.0 ** min(known.rounds, 32), self._config.max_recheck)
 
     def _asked_to_wait(self, page: Page | None) -> float | None:
@@ -205,7 +205,9 @@ class Gate:
 
     async def _robots(self, home: str) -> Robots:
         robots = self._compiled.get(home)
-        if robots is None:
+        if robots is not None:
+            self._compiled.move_to_end(home)
+        else:
             rules = await self._frontier.rules(home)
             # None: not ours to ask (robots are off, or a test).
             status, body = (404, b"") if rules is None else (rules.status, rules.body)
@@ -217,12 +219,21 @@ class Gate:
             robots = await asyncio.to_thread(read_robots, status, body, self._agent)
         else:
             robots = read_robots(status, body, self._agent)
-        self._remember(self._compiled, home, robots)
+        self._shelve(home, robots)
         return robots
 
-    @staticmethod
-    def _remember(memory: OrderedDict[str, T], home: str, value: T) -> None:
-        memory[home] = value
-        memory.move_to_end(home)
-        if len(memory) > COMPILED:
-            memory.popitem(last=False)
+    def _shelve(self, home: str, robots: Robots) -> None:
+        """Keep a compiled file, and as many of the others as there is room for."""
+        old = self._compiled.pop(home, None)
+        self._rules += len(robots.rules) - (len(old.rules) if old else 0)
+        self._compiled[home] = robots
+        while len(self._compiled) > COMPILED or (
+            self._rules > COMPILED_RULES and len(self._compiled) > 1
+        ):
+            self._rules -= len(self._compiled.popitem(last=False)[1].rules)
+
+    def _note(self, home: str, trouble: Patience) -> None:
+        self._troubles[home] = trouble
+        self._troubles.move_to_end(home)
+        if len(self._troubles) > COMPILED:
+            self._troubles.popitem(last=False)

@@ -180,7 +180,7 @@ def test_beyond_its_limits_a_list_is_not_read() -> None:
             yield b"<url><loc>http://h.test/%d</loc></url>" % at
         yield b"</urlset>"
 
-    assert read_listing(many(MAX_URLS - 1)).problems == []
+    assert read_listing(many(MAX_URLS)).problems == []
     listing = read_listing(many(MAX_URLS + 10))
     assert len(listing.pages) == MAX_URLS
     assert "50000 addresses" in listing.problems[0]
@@ -232,7 +232,7 @@ async def test_a_crawl_reads_what_robots_txt_names_and_each_page_once(
     assert {path for path, line in lines.items() if line["outcome"] == "done"} == {
         "/", "/linked", "/island", "/maps/index.xml", "/maps/1.xml.gz", "/maps/2.txt",
     }  # fmt: skip
-    assert lines["/island"]["via"] == site.at("/maps/1.xml.gz")
+    assert lines["/island"]["via"] in {site.at("/maps/1.xml.gz"), site.at("/maps/2.txt")}
     assert lines["/island"]["depth"] == 1
     assert lines["/maps/1.xml.gz"]["kind"] == "sitemap"
     assert lines["/gone.xml"]["reason"] == "status:404"

@@ -49,10 +49,10 @@ class Listing(msgspec.Struct):
         """Raises Enough when the list is longer than one may be."""
         if not entry.url:
             return
-        (self.lists if nested else self.pages).append(entry)
         if len(self.pages) + len(self.lists) >= MAX_URLS:
-            self.problems.append(f"{MAX_URLS} addresses: the rest is not read")
+            self.problems.append(f"more than {MAX_URLS} addresses: the rest is not read")
             raise Enough
+        (self.lists if nested else self.pages).append(entry)
 
     def ordered(self) -> tuple[list[Entry], list[Entry]]:
         """Pages and lists, what matters most and changed last first; else as written."""
