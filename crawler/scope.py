@@ -59,7 +59,8 @@ class Scope:
         if len(url) > rules.max_url:
             return "tooLong"
         # A list of addresses may lie anywhere: it is what it lists that is judged.
-        if kind != "sitemap" and not self._inside(url, host):
+        anywhere = kind == "sitemap" and rules.scope != "page"
+        if not anywhere and not self._inside(url, host):
             return "outOfScope"
         if depth > self._depth:
             return "tooDeep"

@@ -99,6 +99,19 @@ async def test_no_robots_is_loud(website: OpenSite, tmp_path: Path) -> None:
     assert site.hits["/robots.txt"] == 0
 
 
+async def test_sitemap_only_wants_a_sitemap(website: OpenSite, tmp_path: Path) -> None:
+    site = await website({"/": page(), "/a": page()})
+    only = ("--sitemap-only", "--fast")
+    told = await crawler("crawl", site.url, *only, "-O", str(tmp_path / "a"))
+    assert told.code == 8, told.err
+    assert site.hits["/"] == 0
+    assert (tmp_path / "a" / "pages.jsonl").read_text() == ""
+    site.put("/maps/all.xml", text(site.at("/a")))
+    told = await crawler("crawl", site.at("/maps/all.xml"), *only, "-O", str(tmp_path / "b"))
+    assert told.code == 0, told.err
+    assert [site.hits[path] for path in ("/", "/a", "/maps/all.xml")] == [0, 1, 1]
+
+
 async def test_strangers_want_a_contact(tmp_path: Path) -> None:
     told = await crawler(
         "crawl", "http://example.com/", "http://example.org/", "-O", str(tmp_path / "a")

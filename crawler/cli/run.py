@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
 
 from crawler.cli.display import Display
-from crawler.cli.exits import Exit, exit_code
+from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.screen import Screen, out
 from crawler.cli.seeds import Seeds
 from crawler.cli.summary import Ending, summary, summary_json, told
@@ -100,7 +100,10 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
     elif not screen.silent:
         for line in summary(ending):
             screen.say(line)
-    code = exit_code(running.finish_reason, shot, list(seeds.fates), shot.robots)
+    fates = [*seeds.fates]
+    if config.sitemap.only and "noSitemap" in shot.reasons:
+        fates.append(Fate.ERROR)  # a site that was to be read by its sitemaps has none
+    code = exit_code(running.finish_reason, shot, fates, shot.robots)
     if screen.silent and code is not Exit.OK:
         for trouble in ending.troubles:
             screen.say(f"crawler: error: {told(*trouble)}")

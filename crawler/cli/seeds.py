@@ -23,7 +23,7 @@ class Seeds:
 
     async def append(self, visits: Sequence[Visit]) -> int:
         for visit in visits:
-            if visit.link.depth == 0 and visit.reason != "noSitemap":
+            if visit.link.depth == 0:
                 self._note(visit)
         return 0
 
