@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.patterns import Patterns, Rule, address_of, shown
+from crawler.rulebook import Rulebook, Rule, address_of, shown
 
 MAX_BYTES: Final = 512 * 1024
 """RFC 9309 §2.5 asks for at least 500 KiB; what comes after the last whole line is not read."""
@@ -67,13 +67,13 @@ class Robots:
         groups, self.sitemaps = _parse(_text(body), name)
         self.group = name if name in groups else "*" if "*" in groups else ""
         self._group = groups.get(self.group)
-        self._patterns = Patterns(self._group.rules if self._group else ())
+        self._rulebook = Rulebook(self._group.rules if self._group else ())
 
     def allows(self, url: str) -> bool:
         """Whether a canonical URL may be fetched; a robots.txt itself always (RFC 9309 §2.2.2)."""
         if self.unreachable:
             return _is_robots(url)
-        rule = self._patterns.first(url)
+        rule = self._rulebook.first(url)
         return rule is None or rule.allow or _is_robots(url)
 
     def explain(self, url: str) -> Explanation:
@@ -83,7 +83,7 @@ class Robots:
             return Explanation(True, None, self.group, lines)
         if self.unreachable:
             return Explanation(False, None, "", (), unreachable=True)
-        rule = self._patterns.first(url)
+        rule = self._rulebook.first(url)
         return Explanation(rule is None or rule.allow, rule, self.group, lines)
 
     @property

@@ -16,7 +16,7 @@ FLOORS = {
         "config",
         "scope",
         "robots",
-        "patterns",
+        "rulebook",
         "pace",
         "retry",
         "settings",
@@ -34,7 +34,7 @@ FLOORS = {
 INSIDE_FLOOR_1 = {
     "scope": {"urls", "config"},
     "urls": {"config"},
-    "robots": {"patterns"},
+    "robots": {"rulebook"},
     "pace": {"config"},
     "retry": {"config"},
     "settings": {"config", "units"},

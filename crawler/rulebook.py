@@ -1,4 +1,4 @@
-"""The patterns of a robots.txt (RFC 9309 §2.2.2, §2.2.3): which of them an address matches. Pure.
+"""The rules of a robots.txt (RFC 9309 §2.2.2, §2.2.3): which of them decides on an address. Pure.
 
 Everything is compared as octets in one spelling, `spell`:
 
@@ -46,7 +46,7 @@ class Rule(msgspec.Struct, frozen=True):
         return f"{'Allow' if self.allow else 'Disallow'}: {self.pattern}"
 
 
-class Patterns:
+class Rulebook:
     """A group's rules, ready: the longest match first, Allow before Disallow (RFC 9309 §2.2.2)."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
