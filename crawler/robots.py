@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.rulebook import Rulebook, Rule, address_of, shown
+from crawler.rulebook import Rule, Rulebook, address_of, shown
 
 MAX_BYTES: Final = 512 * 1024
 """RFC 9309 §2.5 asks for at least 500 KiB; what comes after the last whole line is not read."""
