@@ -175,3 +175,19 @@ def test_a_delimiter_after_a_star_is_read_for_both_parts(
     pattern: str, path: str, may: bool
 ) -> None:
     assert Robots(f"User-agent: *\nDisallow: {pattern}".encode(), AGENT).allows(HOST + path) is may
+
+
+@given(st.text("!'()*,;:@[]$&=+/?ab", min_size=1, max_size=8), st.integers(0, 7))
+def test_encoding_a_character_that_delimits_nothing_changes_nothing(path: str, at: int) -> None:
+    """RFC 9309 §2.2.2: reserved octets compare as if percent-encoded; in their role they do not."""
+    at %= len(path)
+    in_query = "?" in path[:at]
+    encoded = f"{path[:at]}%{ord(path[at]):02X}{path[at + 1 :]}"
+    delimits = path[at] in ("&=+" if in_query else "/?")
+    rule = "".join(f"%{ord(char):02X}" if char in "*$" else char for char in path)
+    robots = Robots(f"User-agent: *\nDisallow: /{rule}".encode(), AGENT)
+    assert not robots.allows(f"{HOST}/{path}")
+    if not delimits:
+        assert not robots.allows(f"{HOST}/{encoded}")
+    elif path[at] != "?":
+        assert robots.allows(f"{HOST}/{encoded}")

@@ -16,6 +16,7 @@ from website import Answer, Website, page, redirect, reply, text
 
 from crawler.errors import ParseError
 from crawler.parse.sitemap import MAX_BYTES, MAX_URLS, Listing, read_listing
+from crawler.scope import Scope
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -307,3 +308,26 @@ async def test_feeds_are_followed_when_asked_for(website: Open, tmp_path: Path) 
     await crawl(settings(site.url, follow=("page", "feed")), tmp_path / "2")
     assert outcomes(tmp_path / "2") == {"/": "done", "/feed": "done", "/a": "done"}
     assert by_path(tmp_path / "2")["/a"]["depth"] == 1
+
+
+async def test_an_index_does_not_lead_to_strangers(website: Open, tmp_path: Path) -> None:
+    site = await website({"/": page(), "/b": page()}, {})
+    site.put("/robots.txt", text("Sitemap: /index.xml"))
+    site.put("/index.xml", xml(index(site.at("/evil.xml", 1), site.at("/s.xml"))))
+    site.put("/s.xml", xml(urlset(site.at("/b"), site.at("/c", 1))))
+    await crawl(settings(site.url), tmp_path)
+    assert outcomes(tmp_path) == dict.fromkeys(("/", "/b", "/index.xml", "/s.xml"), "done")
+    assert not [asked for asked in site.log if asked.address == "127.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"), [("host", ""), ("prefix", ""), ("any", ""), ("page", "outOfScope")]
+)
+def test_a_sitemap_may_lie_anywhere_but_not_be_too_deep(scope: str, told: str) -> None:
+    rules = settings("http://h.test/docs/", scope=scope, max_depth=1, exclude=("secret",)).scope
+    judge = Scope(rules, ["http://h.test/docs/"]).judge
+    assert judge("http://maps.test/s.xml", "maps.test", 1, "sitemap") == told
+    if not told:
+        assert judge("http://maps.test/s.xml", "maps.test", 2, "sitemap") == "tooDeep"
+        assert judge("http://h.test/secret.xml", "h.test", 1, "sitemap") == "excluded"
+    assert judge("http://h.test/feed", "h.test", 1, "feed") == "kind"
