@@ -79,7 +79,10 @@ def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
         tag = node.tag
         attributes = node.attrs
         if tag in {"a", "area"}:
-            _anchor(attributes, raw)
+            href = _text(attributes, "href")
+            if href and href[0] != "#":
+                plain = attributes.get("rel") is None  # most have none
+                (links if plain else _shelf(attributes, raw))[href, PAGE] = None
         elif tag == "link":
             add_link(attributes, raw)
         elif tag == "meta":
@@ -115,12 +118,10 @@ def _text(attributes: Attributes, name: str) -> str:
     return (value if isinstance(value, str) else " ".join(value)).strip(_SPACE)
 
 
-def _anchor(attributes: Attributes, raw: Raw) -> None:
-    href = _text(attributes, "href")
-    if href and href[0] != "#":
-        rel = _text(attributes, "rel")
-        disowned = rel and not REL.isdisjoint(rel.lower().split())
-        (raw.disowned if disowned else raw.links)[href, PAGE] = None
+def _shelf(attributes: Attributes, raw: Raw) -> dict[tuple[str, str], None]:
+    """Where a link with a `rel` belongs."""
+    disowned = not REL.isdisjoint(_text(attributes, "rel").lower().split())
+    return raw.disowned if disowned else raw.links
 
 
 def add_link(attributes: Attributes, raw: Raw) -> None:

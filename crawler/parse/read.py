@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -148,15 +148,18 @@ class Reader:
     ) -> tuple[Found, ...]:
         """The page's links, canonical, judged, each once; the first kind that is admitted wins."""
         rules = self._rules.robots
-        closed = rules.obey and not NO_FOLLOW.isdisjoint(robots)
-        links = chain(
-            ((href, kind, closed) for href, kind in raw.links),
-            ((href, kind, closed or (rules.obey and rules.rel)) for href, kind in raw.disowned),
-        )
+        links: Iterable[tuple[str, str]] = raw.links
+        forbidden_from = len(raw.links)  # the number of the first link with reason nofollow
+        if raw.disowned:
+            links = chain(raw.links, raw.disowned)
+        if rules.obey and not NO_FOLLOW.isdisjoint(robots):
+            forbidden_from = 0
+        elif not (rules.obey and rules.rel):
+            forbidden_from += len(raw.disowned)
         folder = base[: base.rindex("/") + 1] if "?" not in base else base
         by_url: dict[str, Found] = {}
         limit = self._rules.limits.max_links
-        for number, (href, kind, nofollow) in enumerate(links):
+        for number, (href, kind) in enumerate(links):
             if number >= limit:
                 every = len(raw.links) + len(raw.disowned)
                 problems.append(f"{every} links, the first {limit} taken")
@@ -165,7 +168,7 @@ class Reader:
             same_in_folder = href[:1] not in {"", "?", "#"}
             found = self._found(folder if same_in_folder else base, href, kind, depth)
             if found is not None:
-                if nofollow and not found[4] and kind != _ASSET:
+                if number >= forbidden_from and not found[4] and kind != _ASSET:
                     found = (*found[:4], "nofollow")
                 known = by_url.get(found[0])
                 if known is None or (known[4] and not found[4]):
