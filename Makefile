@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-kill test-sites test-million test-traps test-pace
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million conformance clean
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -50,6 +50,11 @@ test-traps: $(VENV)/.dev
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
+# RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
+conformance: $(VENV)/.dev
+	$(BIN)/python -m venv --without-pip build/peers
+	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
+	$(BIN)/python tests/conformance.py --peers build/peers --write
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

@@ -111,11 +111,24 @@ class RetryConfig(Section, frozen=True):
 
 
 class RobotsConfig(Section, frozen=True):
-    """RFC 9309."""
+    """RFC 9309, and what pages say to robots."""
 
     obey: bool = True
     max_age: Seconds = 86_400.0
-    recheck: Seconds = 300.0
+    timeout: Seconds = 20.0  # one exchange
+    patience: Seconds = 30.0  # how long a host's links wait for a robots.txt that is unavailable
+    recheck: Seconds = 300.0  # … until it is asked for again; doubled with each failure
+    max_recheck: Seconds = 3600.0
+    rel: bool = True  # obey rel=nofollow, ugc and sponsored on a link
+    noindex: Literal["keep", "drop"] = "keep"  # what becomes of the body of a page that says so
+
+
+class SitemapConfig(Section, frozen=True):
+    """Lists of addresses that sites publish. See `crawler/parse/sitemap.py`."""
+
+    follow: bool = True  # those that a robots.txt names
+    urls: tuple[str, ...] = ()  # these too; `guess`: the usual places, where robots.txt names none
+    only: bool = False  # visit what sitemaps list, and no links of pages
 
 
 class ParseConfig(Section, frozen=True):
@@ -152,5 +165,6 @@ class Config(Section, frozen=True):
     fetch: FetchConfig = FetchConfig()
     retry: RetryConfig = RetryConfig()
     robots: RobotsConfig = RobotsConfig()
+    sitemap: SitemapConfig = SitemapConfig()
     parse: ParseConfig = ParseConfig()
     output: OutputConfig = OutputConfig()

@@ -94,5 +94,9 @@ class Ledger:
 
 
 def is_record(visit: Visit) -> bool:
-    """Whether a visit is written down: it is final, and not a robots.txt."""
-    return visit.outcome is not Outcome.RETRY and visit.link.kind is not Kind.ROBOTS
+    """Whether a visit is written down: it is final, and neither a robots.txt nor a sitemap that
+    was looked for and is not there.
+    """
+    if visit.outcome is Outcome.RETRY or visit.link.kind is Kind.ROBOTS:
+        return False
+    return visit.reason != "noSitemap"

@@ -44,6 +44,12 @@ class Frontier(Protocol):
         """
         ...
 
+    async def turn(self, link: Link) -> None:
+        """Wait until the link's host may be asked something that no queue holds (where a robots.txt
+        redirects to), at its pace. `release(link)` ends it; `link.id` is a number below nothing.
+        """
+        ...
+
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         """Cross visits off, queue what they found, keep the sinks' marks: one transaction."""
         ...

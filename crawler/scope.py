@@ -37,7 +37,7 @@ class Scope:
         self._seeds = tuple(seeds)
         self._include = [_compile("include", pattern) for pattern in rules.include]
         self._exclude = [_compile("exclude", pattern) for pattern in rules.exclude]
-        self._follow = frozenset(rules.follow)
+        self._follow = frozenset(rules.follow) | {"sitemap"}  # who adds one wants it
         self._pages = frozenset(_without_scheme(seed) for seed in seeds)
         self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
         self._hosts = frozenset(host_key(seed) for seed in seeds)
@@ -62,11 +62,17 @@ class Scope:
             return "kind"
         if len(url) > rules.max_url:
             return "tooLong"
-        if not self._inside(url, host):
+        # A list of addresses may lie anywhere: it is what it lists that is judged.
+        anywhere = kind == "sitemap" and rules.scope != "page"
+        if not anywhere and not self._inside(url, host):
             return "outOfScope"
         if depth > self._depth:
             return "tooDeep"
-        if self._include and not any(pattern.search(url) for pattern in self._include):
+        if (
+            self._include
+            and kind != "sitemap"
+            and not any(pattern.search(url) for pattern in self._include)
+        ):
             return "notIncluded"
         if any(pattern.search(url) for pattern in self._exclude):
             return "excluded"

@@ -7,16 +7,19 @@ from collections.abc import Callable
 
 from crawler.config import FetchConfig, PaceConfig
 from crawler.errors import FetchError, Unresolved
-from crawler.model import Extract, Found, Link, Outcome, Page, Visit
+from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import Retry, parse_retry_after
 from crawler.scope import Scope
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.urls import Urls, fingerprint, host_key, path_of
 
 SLOW_DOWN = frozenset({429, 503})
 """Statuses that speak for the whole host: its other links wait too, Retry-After or not."""
 
 COOKIE_WALL = "redirect:cookie"
 """A redirect to itself that set a cookie: one more try, with the cookie (httrack#15)."""
+
+USUAL_PLACES = ("/sitemap.xml", "/sitemap_index.xml")
+"""Where a sitemap may lie that no robots.txt names; that none is there is no failure."""
 
 
 class Verdict:
@@ -60,6 +63,8 @@ class Verdict:
         if status < 300:
             return Visit(link, Outcome.DONE, page)
         reason = f"status:{status}"
+        if status in {404, 410} and link.kind is Kind.SITEMAP and _is_usual(link.url):
+            return Visit(link, Outcome.REFUSED, page, reason="noSitemap")
         # Whatever the status (RFC 9110 §10.2.3 names no list): who asks for patience gets it.
         asked = parse_retry_after(page.header("retry-after"), self._clock())
         if asked is not None:
@@ -112,3 +117,7 @@ def cookies(page: Page) -> str:
     ]
     fit = (pair for pair in pairs if "=" in pair and pair.isascii() and pair.isprintable())
     return "; ".join(fit)[:4096]
+
+
+def _is_usual(url: str) -> bool:
+    return path_of(url) in USUAL_PLACES

@@ -19,7 +19,8 @@ PATIENCE = 40.0
 def settings(*seeds: str, **values: Any) -> Config:
     """A quick configuration: no pacing, one parse process."""
     return with_settings(
-        None, **{"seeds": seeds, "fast": True, "processes": 1, "base": 0.01, **values}
+        None,
+        **{"seeds": seeds, "fast": True, "processes": 1, "base": 0.01, "patience": 0.2, **values},
     )
 
 

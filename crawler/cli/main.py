@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "why": ("crawler.cli.why", "The whole story of one URL."),
     "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
+    "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),

@@ -37,6 +37,7 @@ class Ending(msgspec.Struct, frozen=True):
     counts: Counts
     troubles: tuple[tuple[str, str, str], ...] = ()  # seeds that failed: url, reason, target
     paces: tuple[HostPace, ...] = ()  # hosts worth a word
+    robots: bool = True  # robots.txt was obeyed
 
 
 def summary(ending: Ending) -> list[str]:
@@ -51,6 +52,7 @@ def summary_json(ending: Ending) -> str:
     tree = {
         "finish_reason": ending.reason,
         "dir": str(ending.folder),
+        "robots_obeyed": ending.robots,
         "counts": msgspec.to_builtins(ending.counts),
         "bottleneck": bottleneck(ending.shot),
         "seeds_failed": [
@@ -78,7 +80,9 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("status", ", ".join(f"{amount(n)} × {s}" for s, n in shot.statuses.items())))
     if shot.reasons:
         rows.append(("reasons", _list(shot.reasons)))
-    if shot.robots:
+    if not ending.robots:
+        rows.append(("robots", "NOT obeyed: --no-robots"))
+    elif shot.robots:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     urls = (

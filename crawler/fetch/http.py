@@ -29,6 +29,7 @@ from tenacity import (
 
 from crawler.config import FetchConfig
 from crawler.errors import FetchError, TooLarge, Unreachable, Unwanted
+from crawler.fetch.allowance import Allowance, allowance
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.resolver import TRIP, Resolver, Trip
@@ -77,6 +78,7 @@ class HttpFetcher:
         guard: AddressGuard | None = None,
         accept: Callable[[str], bool] | None = None,
         rate: int | None = None,
+        robots_timeout: float = 20.0,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(slots)
@@ -85,6 +87,7 @@ class HttpFetcher:
         self._guard = guard
         self._accept = accept
         self._throttle = Throttle(rate) if rate else None
+        self._robots_timeout = robots_timeout
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
         self._addresses: dict[str, str] = {}
@@ -159,8 +162,9 @@ class HttpFetcher:
         began = time.monotonic()
         phase = "first-byte"
         body = _Body(self._spool, self._rules)
+        granted = allowance(link, self._rules, self._robots_timeout)
         try:
-            async with asyncio.timeout(self._rules.timeout) as total:
+            async with asyncio.timeout(granted.seconds) as total:
                 if self._guard is not None:
                     self._guard.judge_port(trip.port)
                 response = await self._headers(url, link.cookie)
@@ -168,7 +172,8 @@ class HttpFetcher:
                 phase = "idle"
                 async with response:
                     location = self._location(link.url, response)
-                    await self._read(response, body, total, redirect=location is not None)
+                    redirect = location is not None
+                    await self._read(response, body, granted, total, redirect=redirect)
             return Page(
                 link,
                 response.status,
@@ -235,12 +240,13 @@ class HttpFetcher:
         self,
         response: aiohttp.ClientResponse,
         body: _Body,
+        granted: Allowance,
         total: asyncio.Timeout,
         *,
         redirect: bool,
     ) -> None:
         length = response.content_length
-        limit = self._rules.max_body
+        limit = granted.size
         if redirect:
             if length is None or length > REDIRECT_BODY:
                 response.close()
@@ -251,7 +257,7 @@ class HttpFetcher:
                 if not self._accept(mime):
                     response.close()
                     raise Unwanted(mime)
-            if length is not None and length > limit:
+            if length is not None and length > limit and not granted.cut:
                 response.close()
                 raise TooLarge(f"{length} bytes announced, {limit} allowed")
         content = response.content
@@ -266,6 +272,9 @@ class HttpFetcher:
                 return
             if body.size + len(chunk) > limit:
                 response.close()
+                if granted.cut:
+                    await body.add(chunk[: limit - body.size])
+                    return
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
             if self._throttle is not None:

@@ -190,6 +190,14 @@ class Schedule:
         reserved = self._meter.reserve(now) if self._meter is not None else 0.0
         self._abroad[link.id or link.url] = host.budget.depart(now, self._dice), reserved
 
+    def borrow(self, host: Host, link: Link, now: float) -> bool:
+        """Ask a host for what is not in its queue, when it may be asked; `release` ends it."""
+        budget = host.budget
+        if budget.due > now or budget.in_flight >= budget.width:
+            return False
+        self._depart(host, link, now)
+        return True
+
     # ── what comes back ──────────────────────────────────────────────────────────────────────
 
     def release(

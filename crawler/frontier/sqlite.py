@@ -75,6 +75,7 @@ class SqliteFrontier:
         self._opened = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
         self._waiters: deque[asyncio.Future[Link | None]] = deque()
+        self._turns: list[tuple[Link, asyncio.Future[None]]] = []
         self._hungry = asyncio.Event()  # the feeder has something to fetch from the store
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at: float | None = None  # Unix time of the first resting link
@@ -158,6 +159,20 @@ class SqliteFrontier:
         if self._schedule.groups.recovered:
             self._hungry.set()
         self._serve()
+
+    async def turn(self, link: Link) -> None:
+        if link.host not in self._schedule.hosts:
+            number = await self._run(self._store.meet, link.host)
+            await self._meet({link.host: News(number)})
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._turns.append((link, turn))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(link, asked=False)
+            raise
 
     def forgo(self, link: Link) -> None:
         self._schedule.forgo(link, time.monotonic())
@@ -244,6 +259,7 @@ class SqliteFrontier:
     def _serve(self) -> None:
         """Give waiting workers what may go now; otherwise see to it that somebody rings later."""
         schedule = self._schedule
+        self._take_turns()
         while self._waiters:
             waiter = self._waiters[0]
             if waiter.done():  # cancelled
@@ -256,12 +272,20 @@ class SqliteFrontier:
             waiter.set_result(link)
         if schedule.has_thirsty:
             self._hungry.set()
-        if not self._waiters:
-            return
-        if schedule.exhausted or schedule.finished:
+        if self._waiters and (schedule.exhausted or schedule.finished):
             self._answer_all(None)
-        else:
+        if self._waiters or self._turns:
             self._arm()
+
+    def _take_turns(self) -> None:
+        """Those who wait for a host's turn go before its queue: a robots.txt depends on them."""
+        now = time.monotonic()
+        for link, turn in list(self._turns):
+            if turn.done():  # cancelled
+                self._turns.remove((link, turn))
+            elif self._schedule.borrow(self._schedule.hosts[link.host], link, now):
+                self._turns.remove((link, turn))
+                turn.set_result(None)
 
     def _arm(self) -> None:
         """Ring when the next host or the next resting link is due."""
@@ -273,6 +297,10 @@ class SqliteFrontier:
             waits.append(due - time.monotonic())
         if self._retry_at is not None:
             waits.append(self._retry_at - time.time())
+        for link, _ in self._turns:
+            budget = self._schedule.hosts[link.host].budget
+            if budget.in_flight < budget.width:  # else a release rings
+                waits.append(budget.due - time.monotonic())
         if waits:
             self._timer = self._loop.call_later(max(0.0, min(waits)), self._ring)
 

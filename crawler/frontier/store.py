@@ -164,8 +164,10 @@ class Store:
                 fruitful = False
                 if visit.found:
                     moved = visit.outcome is Outcome.MOVED
-                    depth = link.depth + (not moved)
-                    hops = link.hops + 1 if moved else 0
+                    listed = link.kind in {Kind.SITEMAP, Kind.FEED}  # a list is no click
+                    nested = listed and visit.found[0][3] != Kind.PAGE
+                    depth = link.depth + (not (moved or listed))
+                    hops = link.hops + 1 if moved or nested else 0
                     fruitful = self._enter(visit.found, link.id, depth, hops, news, link.url)
                     if moved and link.id is not None:
                         (target,) = self._keys.find([visit.found[0][2]]).values()
@@ -235,6 +237,11 @@ class Store:
                     [(key,) for key in {name, address, registered_domain(name)}],
                 )
         return len(rows)
+
+    def meet(self, name: str) -> int:
+        """The id of a host, made when it is new."""
+        with self._transaction():
+            return self._host_id(name)
 
     def note(self, **values: str | float) -> None:
         """Keep facts about the crawl as a whole (`meta`)."""
