@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million conformance clean
+.PHONY: test-kill test-sites test-million test-traps test-pace conformance
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
