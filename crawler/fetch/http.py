@@ -252,11 +252,7 @@ class HttpFetcher:
                 response.close()
                 return
         else:
-            if self._accept is not None and response.status < 300:
-                mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-                if not self._accept(mime):
-                    response.close()
-                    raise Unwanted(mime)
+            self._judge_type(response)
             if length is not None and length > limit and not granted.cut:
                 response.close()
                 raise TooLarge(f"{length} bytes announced, {limit} allowed")
@@ -279,6 +275,14 @@ class HttpFetcher:
             await body.add(chunk)
             if self._throttle is not None:
                 await self._throttle.pay(len(chunk), total)
+
+    def _judge_type(self, response: aiohttp.ClientResponse) -> None:
+        """Raises Unwanted for a type whose bodies are not read."""
+        if self._accept is not None and response.status < 300:
+            mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if not self._accept(mime):
+                response.close()
+                raise Unwanted(mime)
 
     def _address(self, trip: Trip) -> str | None:
         """Where the answer came from; a kept connection leads where the host's last was made."""
