@@ -17,7 +17,8 @@ import msgspec
 from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
-from crawler.fetch.guard import AddressGuard
+from crawler.fetch.credentials import Credentials
+from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
 from crawler.frontier.sqlite import SqliteFrontier
@@ -30,6 +31,7 @@ from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
+from crawler.secrets import split_login
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
 from crawler.tally import Gauges, Tally
@@ -88,7 +90,7 @@ async def open_crawl(
             keep_body=config.output.save != "none",
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, seeds, folder / "spool"))
+        fetcher = await stack.enter_async_context(_fetcher(config, folder / "spool"))
         ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
         gate = Gate(
             frontier,
@@ -131,6 +133,7 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     """One trip to one URL, without frontier or folder: what `crawler fetch` shows."""
     urls = Urls(config.urls)
     (seed,) = _seeds(urls, [url])
+    alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
     rules = ReaderRules(
@@ -145,7 +148,7 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         parse = msgspec.structs.replace(config.parse, processes=1)
         parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+        fetcher = await stack.enter_async_context(_fetcher(alone, spool))
 
         async def trip() -> Visit:
             link = Link(seed, host_key(seed))
@@ -157,14 +160,18 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         yield trip
 
 
-def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
+def _fetcher(config: Config, spool: Path) -> HttpFetcher:
+    """Raises ConfigError for secrets, networks and proxies that cannot be used."""
+    fetch = config.fetch
+    seeds = _seeds(Urls(config.urls), config.seeds)
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
     return HttpFetcher(
-        config.fetch,
+        fetch,
         slots=config.limits.concurrency,
         user_agent=user_agent(config),
         spool=spool,
-        guard=AddressGuard(allow_private_for=named),
+        guard=AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks)),
+        credentials=Credentials(fetch, config.seeds),
     )
 
 
@@ -173,7 +180,8 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     for url in given:
         canonical = urls.canonical(url)
         if canonical is None:
-            raise ConfigError(f"seed {url!r}: not a http or https URL")
+            shown, _ = split_login(url)
+            raise ConfigError(f"seed {shown!r}: not a http or https URL")
         seeds.append(canonical)
     return list(dict.fromkeys(seeds))
 

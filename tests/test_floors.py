@@ -21,6 +21,7 @@ FLOORS = {
         "settings",
         "units",
         "identity",
+        "secrets",
     },
     2: {"protocols", "tally", "verdict"},
     3: {"gate", "ledger", "watch", "folder"},
@@ -38,6 +39,7 @@ INSIDE_FLOOR_1 = {
     "retry": {"config"},
     "settings": {"config", "units"},
     "identity": {"config"},
+    "secrets": {"config"},
 }
 """The rules build on each other in this order only."""
 
