@@ -17,6 +17,8 @@ from crawler.model import Kind
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
+HUGE: Final = 100_000
+"""Characters of text beyond which memory matters more than speed."""
 
 PAGE, ASSET, FEED = Kind.PAGE.value, Kind.ASSET.value, Kind.FEED.value
 
@@ -93,8 +95,20 @@ def read_html(text: str, *, forms: bool) -> Raw:
     tree.strip_tags(["script", "style", "noscript", "template", "head"])
     body: LexborNode | None = tree.body
     if body is not None:
-        raw.text = " ".join(body.text(separator=" ").split())
+        raw.text = one_spaced(body.text(separator=" "))
     return raw
+
+
+def one_spaced(text: str) -> str:
+    """Runs of white space as one space; a huge text piecewise, its words are ten times its size."""
+    if len(text) <= HUGE:
+        return " ".join(text.split())
+    pieces = []
+    for start in range(0, len(text), HUGE):
+        piece = text[start : start + HUGE]
+        before, after = (" " if piece[at].isspace() else "" for at in (0, -1))
+        pieces.append(before + " ".join(piece.split()) + after)
+    return re.sub(" {2,}", " ", "".join(pieces)).strip()
 
 
 def _link(attributes: dict[str, str | None], raw: Raw) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from crawler.config import FetchConfig, ParseConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
+from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.html import Raw, read_html
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
@@ -82,6 +83,7 @@ class Reader:
                 body=kept,
             )
         text, charset, source = to_text(plain, charset)
+        text = within_bounds(text, problems)
         raw = read_html(text, forms=self._rules.limits.forms)
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
         found = self._links(base, raw, link.depth + 1, problems)
