@@ -19,14 +19,14 @@ LOOK: Final = 5_000
 MAX_DEPTH: Final = 2_000
 """Elements open at a time; browsers stop at 512."""
 
-LONGLARGE: Final = 1_000_000
+LONG_TAG: Final = 4_096
+"""Characters without a `>` after which somebody looks whether it is a tag with a lot in it."""
+
+LARGE: Final = 1_000_000
 """Characters of a page above which all its attributes are counted; each costs 240 bytes."""
 
 MOST_ATTRIBUTES: Final = 300_000
 """Of all tags of a page together."""
-
-_TAG: Final = 4_096
-"""Characters without a `>` after which somebody looks whether it is a tag with a lot in it."""
 
 MAX_ATTRIBUTES: Final = 1_000
 """Attributes of one tag; a tag that has more is left out."""
