@@ -50,11 +50,11 @@ _NO_DEPTH: Final = frozenset(
 def within_bounds(text: str, problems: list[str]) -> str:
     """The text, or the part of it that is within bounds; `problems` then says so."""
     text = _without_long_tags(text, problems)
+    if len(text) > LARGE:
+        text = _few_attributes(text, problems)
     tags = text.count("<")
     if tags <= LOOK:
         return text
-    if len(text) > LARGE:
-        text = _few_attributes(text, problems)
     if tags > MAX_TAGS:
         text = text[: _nth(text, MAX_TAGS)]
         problems.append(f"{tags} tags, the first {MAX_TAGS} read")
