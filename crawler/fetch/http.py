@@ -49,6 +49,9 @@ QUICK_TRIES: Final = 3
 ADDRESSES: Final = 10_000
 """Hosts whose address is remembered for their records."""
 
+AROUND_BODY: Final = 2 * 1024 * 1024
+"""Bytes on the wire beyond the body: head, chunk sizes (a tenth of a body in small chunks)."""
+
 HEADERS: Final = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "Accept-Encoding": "gzip, deflate, br, zstd",
@@ -56,7 +59,10 @@ HEADERS: Final = {
 
 
 class _Stale(Exception):
-    """A kept connection had been closed: trying again is harmless, and no failure."""
+    """A kept connection had been closed, or what lay in it was no answer to this request.
+
+    Trying again is harmless, and no failure.
+    """
 
     def __init__(self, error: FetchError) -> None:
         self.error = error
@@ -104,6 +110,7 @@ class HttpFetcher:
             self._jar.load(rules.load_cookies)
         settings: dict[str, Any] = {
             "limit": 0,  # the slots are ours
+            "max_exchange": rules.max_body + AROUND_BODY,
             "resolver": Resolver(rules.dns_timeout),
             "ttl_dns_cache": 300,
             "ssl": self._tls.everyone,
@@ -151,7 +158,7 @@ class HttpFetcher:
         try:
             return await self._exchange(link, waited)
         except _Stale as first:
-            if first.error.__class__ is not Unreachable:
+            if first.error.__class__ not in {Unreachable, Garbled}:
                 raise first.error from first.__cause__
         again = AsyncRetrying(  # costs 30 µs, so only once something failed
             retry=retry_if_exception_type(_Stale),

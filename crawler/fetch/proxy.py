@@ -54,7 +54,7 @@ class Proxy:
         except ImportError:
             raise ConfigError("fetch.proxy: socks5 needs: pip install 'crawler[socks]'") from None
         user, password = self._login or (None, None)
-        kept = {key: value for key, value in settings.items() if key == "ssl"}
+        kept = {key: value for key, value in settings.items() if key in {"ssl", "max_exchange"}}
 
         class Socks(Connector, ProxyConnector):
             """Names are looked up by the proxy; every exchange is judged as on a plain one."""
