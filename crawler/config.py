@@ -96,7 +96,7 @@ class FetchConfig(Section, frozen=True):
     max_body: Bytes = 10 * 1024 * 1024  # on the wire, and again decoded
     max_ratio: Annotated[float, Meta(ge=1)] = 100.0  # decoded / wire, once past a megabyte
     spool_above: Bytes = 1024 * 1024  # larger bodies lie in a file, not in memory
-    in_flight: Bytes = 64 * 1024 * 1024  # bodies in memory, of all pages in hand together
+    in_flight: Bytes = 32 * 1024 * 1024  # bodies in memory, of all pages in hand together
     max_redirects: Count = 10
     insecure: bool = False  # do not verify TLS certificates
     private: Literal["seeds", "never", "any"] = "seeds"  # which hosts may have private addresses

@@ -365,7 +365,7 @@ BOMBS: dict[str, Attack] = {
     "/bomb/srcset": Attack(
         body(lambda: b"<img srcset='" + b"/x 1x," * 500_000 + b"'>"), "done"),
     "/bomb/script": Attack(body(lambda: b"<script>" + b"x=1<2;" * 1_400_000), "done"),
-    "/bomb/nul": Attack(body(lambda: b"\0" * (5 * MEGA)), "done"),
+    "/bomb/nul": Attack(body(lambda: b"\0" * (5 * MEGA)), "done", said="NUL"),
     "/bomb/comments": Attack(body(lambda: b"<!--" * 2_000_000), "done"),
     "/bomb/doctype": Attack(body(lambda: b"<!DOCTYPE html>" * 100_000), "done"),
     "/bomb/entities": Attack(body(lambda: b"&amp;&#x41;&nosuch;" * 300_000), "done"),

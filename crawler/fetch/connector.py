@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 MAX_INTERIM: Final = 16
 """Answers of status 1xx before the real one; honest servers send one or two (100, 103)."""
 
-MAX_STALE: Final = 64
-"""Kept connections closed in a row, each with an answer waiting that nobody asked for."""
-
 
 class _Conversation(ResponseHandler):
     """One connection's protocol; counts interim answers since the last request."""
@@ -82,17 +79,20 @@ class Connector(aiohttp.TCPConnector):
         timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> Connection:  # the signature is aiohttp's
         """Raises Garbled when the server speaks before it is asked."""
-        for _ in range(MAX_STALE):
+        trip = TRIP.get()
+        while True:  # kept connections are finite, a new one ends it
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            if protocol is None or not protocol.should_close:
+            kept = trip is not None and trip.connecting is None
+            unfit = protocol is not None and protocol.should_close
+            if not (unfit or (kept and trip is not None and trip.fresh)):
                 break
             connection.close()
-        else:
-            raise Garbled("an answer that nobody asked for")
+            if not kept:
+                raise Garbled("an answer that nobody asked for")
         if isinstance(protocol, _Conversation):
             protocol.interim = protocol.received = 0
             protocol.limit = self._max_exchange
-        if (trip := TRIP.get()) is not None:
+        if trip is not None:
             trip.connected(time.monotonic())
         return connection

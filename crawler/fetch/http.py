@@ -44,7 +44,7 @@ REDIRECT_BODY: Final = 64 * 1024
 """A redirect's body is read up to here, to keep its connection; nobody looks at it."""
 
 QUICK_TRIES: Final = 3
-"""Tries in all when a kept connection brought no answer: the server may close it at any time."""
+"""Tries in all to get a connection that answers: a kept one may close at any time."""
 
 ADDRESSES: Final = 10_000
 """Hosts whose address is remembered for their records."""
@@ -58,10 +58,11 @@ HEADERS: Final = {
 }
 
 
-class _Stale(Exception):
-    """A kept connection had been closed, or what lay in it was no answer to this request.
+class _NotAsked(Exception):
+    """The server was not asked, or may not have been: trying again is harmless, and no failure.
 
-    Trying again is harmless, and no failure.
+    No connection could be made, or a kept one had been closed, or what lay in it was no answer to
+    this request.
     """
 
     def __init__(self, error: FetchError) -> None:
@@ -157,23 +158,23 @@ class HttpFetcher:
     async def _try(self, link: Link, waited: float) -> Page:
         try:
             return await self._exchange(link, waited)
-        except _Stale as first:
+        except _NotAsked as first:
             if first.error.__class__ not in {Unreachable, Garbled}:
                 raise first.error from first.__cause__
         again = AsyncRetrying(  # costs 30 µs, so only once something failed
-            retry=retry_if_exception_type(_Stale),
+            retry=retry_if_exception_type(_NotAsked),
             stop=stop_after_attempt(QUICK_TRIES - 1),
             wait=wait_random_exponential(multiplier=0.1, max=0.5),
             reraise=True,
         )
         try:
-            return await again(self._exchange, link, waited)
-        except _Stale as last:
+            return await again(self._exchange, link, waited, fresh=True)
+        except _NotAsked as last:
             raise last.error from last.__cause__
 
-    async def _exchange(self, link: Link, waited: float) -> Page:
+    async def _exchange(self, link: Link, waited: float, *, fresh: bool = False) -> Page:
         url = yarl.URL(link.url, encoded=True)
-        trip = Trip(url.host or "", url.port or 0)
+        trip = Trip(url.host or "", url.port or 0, fresh=fresh)
         token = TRIP.set(trip)
         rules = self._rules
         loop = asyncio.get_running_loop()
@@ -214,8 +215,8 @@ class HttpFetcher:
             ours = as_fetch_error(error, self._phase(trip, error, first_byte))
             if ours is None:
                 raise
-            if first_byte is None and trip.connecting is None and trip.ready is not None:
-                raise _Stale(ours) from error
+            if trip.ready is None or (first_byte is None and trip.connecting is None):
+                raise _NotAsked(ours) from error
             raise ours from error
         finally:
             TRIP.reset(token)

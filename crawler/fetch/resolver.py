@@ -24,9 +24,12 @@ MOST: Final = 16
 class Trip:
     """What the connector's callbacks note down about the exchange under way."""
 
-    __slots__ = ("address", "clock", "connecting", "dns", "head", "host", "port", "ready", "until")
+    __slots__ = (
+        "address", "clock", "connecting", "dns", "fresh", "head", "host", "port", "ready", "until",
+    )  # fmt: skip
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, fresh: bool = False) -> None:
+        self.fresh = fresh  # no kept connection, please
         self.host = host
         self.port = port
         self.dns: float | None = None  # seconds

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_TAGS: Final = 200_000
-"""Tags read of a page; the HTML standard itself, on one page, has about 150 000 elements' worth."""
+MAX_TAGS: Final = 150_000
+"""Tags read of a page, end tags included."""
 
 LOOK: Final = 5_000
 """Below so many tags no depth can hurt: 25 ms."""
@@ -22,10 +22,13 @@ MAX_DEPTH: Final = 2_000
 LONG_TAG: Final = 4_096
 """Characters without a `>` after which somebody looks whether it is a tag with a lot in it."""
 
+MAX_NULS: Final = 1_000
+"""NUL characters left to the parser, which ignores them at 35 bytes each."""
+
 LARGE: Final = 1_000_000
 """Characters of a page above which all its attributes are counted; each costs 240 bytes."""
 
-MOST_ATTRIBUTES: Final = 300_000
+MOST_ATTRIBUTES: Final = 150_000
 """Of all tags of a page together."""
 
 MAX_ATTRIBUTES: Final = 1_000
@@ -33,6 +36,7 @@ MAX_ATTRIBUTES: Final = 1_000
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9-]*)")
 _START: Final = re.compile(r"<[a-zA-Z]")
+_NAME: Final = re.compile(r"[^\s=]+")
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|'[^']*'")
 
 _NO_DEPTH: Final = frozenset(
@@ -49,6 +53,10 @@ _NO_DEPTH: Final = frozenset(
 
 def within_bounds(text: str, problems: list[str]) -> str:
     """The text, or the part of it that is within bounds; `problems` then says so."""
+    nuls = text.count("\0")
+    if nuls > MAX_NULS:
+        text = text.replace("\0", "")
+        problems.append(f"{nuls} NUL characters left out")
     text = _without_long_tags(text, problems)
     if len(text) > LARGE:
         text = _few_attributes(text, problems)
@@ -110,7 +118,7 @@ def _without_long_tags(text: str, problems: list[str]) -> str:
         start = _START.search(text, position, close)
         if start is not None and close - start.start() > LONG_TAG:
             inside = _QUOTED.sub(" x", text[start.start() : close])
-            if len(inside.replace("=", " ").split()) > MAX_ATTRIBUTES:
+            if any(number > MAX_ATTRIBUTES for number, _ in enumerate(_NAME.finditer(inside))):
                 pieces.append(text[kept : start.start()])
                 kept = close + 1
         position = close + 1

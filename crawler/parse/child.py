@@ -24,7 +24,7 @@ Result: TypeAlias = Extract | ParseError
 CPU_SLACK: Final = 2.0
 """Seconds of CPU beyond the deadline after which the kernel ends a process that never came back."""
 
-LARGE: Final = 1024 * 1024
+LARGE: Final = 512 * 1024
 """Bytes of a page after which freed memory goes back to the system; on small pages it is kept."""
 
 _reader: Reader
@@ -58,19 +58,21 @@ def ready() -> int:
 
 def read_batch(tasks: Sequence[Task]) -> list[Result]:
     """Read pages one after another; what goes wrong with one is its own result."""
-    return [_read(*task) for task in tasks]
+    results = []
+    for task in tasks:
+        results.append(_read(*task))
+        if isinstance(task[2], Path) or len(task[2]) > LARGE or _swelled(results[-1]):
+            _give_back()
+    return results
 
 
 def _read(link: Link, headers: tuple[tuple[str, str], ...], body: bytes | Path) -> Result:
     try:
         _arm()
         try:
-            extract = _reader.read(link, headers, body)
+            return _reader.read(link, headers, body)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        if extract.bytes_body > LARGE:
-            _give_back()
-        return extract  # noqa: TRY300 - what fails above is mapped below
     except ParseError as error:
         return error
     except _Overdue:
@@ -89,6 +91,11 @@ def _give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def _swelled(result: Result) -> bool:
+    """Whether a page was much larger than what came over the wire."""
+    return isinstance(result, ParseError) or result.bytes_body > LARGE
 
 
 def _arm() -> None:

@@ -108,7 +108,9 @@ def one_spaced(text: str) -> str:
         piece = text[start : start + HUGE]
         before, after = (" " if piece[at].isspace() else "" for at in (0, -1))
         pieces.append(before + " ".join(piece.split()) + after)
-    return re.sub(" {2,}", " ", "".join(pieces)).strip()
+    text = "".join(pieces)
+    pieces.clear()
+    return re.sub(" {2,}", " ", text).strip() if "  " in text else text.strip()
 
 
 def _link(attributes: dict[str, str | None], raw: Raw) -> None:

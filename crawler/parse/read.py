@@ -82,7 +82,9 @@ class Reader:
                 parse_ms=(time.perf_counter() - began) * 1000,
                 body=kept,
             )
+        size = len(plain)
         text, charset, source = to_text(plain, charset)
+        del plain  # up to ten megabytes that the parser can use
         text = within_bounds(text, problems)
         raw = read_html(text, forms=self._rules.limits.forms)
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
@@ -98,7 +100,7 @@ class Reader:
             mime=mime,
             charset=charset,
             charset_source=source,
-            bytes_body=len(plain),
+            bytes_body=size,
             digest=digest,
             title=raw.title,
             description=raw.description,
