@@ -34,6 +34,7 @@ from crawler.scope import Scope
 from crawler.secrets import split_login
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
+from crawler.stages import Stages
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
 from crawler.verdict import Verdict
@@ -116,6 +117,7 @@ async def open_crawl(
             gauges.cpus = cpus
 
         await stack.enter_async_context(Watch(tally, look))
+        stages = await stack.enter_async_context(Stages(config.limits.stall))
         yield Crawl(
             frontier,
             gate,
@@ -125,6 +127,7 @@ async def open_crawl(
             verdict=verdict,
             limits=config.limits,
             tally=tally,
+            stages=stages,
         )
 
 

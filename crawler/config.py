@@ -57,6 +57,7 @@ class LimitsConfig(Section, frozen=True):
     max_pages: Annotated[int, Meta(ge=1)] | None = None
     time_limit: Seconds | None = None
     size_limit: Bytes | None = None  # sum of bytes on the wire
+    stall: Seconds = 300.0  # a link longer than this in one stage is named in the log; 0: never
     grace: Seconds = 10.0  # for what is in hand when the crawl is asked to stop
 
 

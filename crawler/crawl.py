@@ -21,6 +21,7 @@ from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Outcome, Visit
 from crawler.protocols import Fetcher, Frontier, Parser
+from crawler.stages import Stages
 from crawler.tally import Tally
 from crawler.verdict import Verdict
 
@@ -45,6 +46,7 @@ class Crawl:
         verdict: Verdict,
         limits: LimitsConfig,
         tally: Tally,
+        stages: Stages | None = None,
     ) -> None:
         self.frontier = frontier
         self.tally = tally
@@ -55,6 +57,7 @@ class Crawl:
         self._ledger = ledger
         self._verdict = verdict
         self._limits = limits
+        self._stages = stages or Stages(0)
         self._bytes = 0
         self._deadline: asyncio.Timeout | None = None
 
@@ -97,16 +100,20 @@ class Crawl:
             if not self._affordable(visit):
                 self.frontier.forgo(link)
                 return
+            self._stages.enter(link.url, "ledger")
             await self._ledger.enter(visit)
+            self._stages.leave(link.url)
             self.tally.count(visit)
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
+        self._stages.enter(link.url, "gate")
         if link.kind is Kind.ROBOTS:
             return await self._gate.ask(link)
         if reason := await self._gate.refuses(link):
             self.frontier.release(link, asked=False)
             return Visit(link, Outcome.REFUSED, reason=reason)
+        self._stages.enter(link.url, "fetch")
         try:
             page = await self._fetcher.fetch(link)
         except FetchError as error:
@@ -117,6 +124,7 @@ class Crawl:
             visit = self._verdict.on_answer(link, page)
             self.frontier.release(link, rest=visit.rest)
             if visit.outcome is Outcome.DONE:
+                self._stages.enter(link.url, "read")
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
         except ParseError as error:
             visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")

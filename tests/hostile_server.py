@@ -213,7 +213,8 @@ def quine() -> bytes:
 
 WIRE: dict[str, Attack] = {
     # bodies and headers that do not end
-    "/wire/endless-body": Attack(after(HEAD + b"\r\n", b"<p>more" * 4096, 0), "failed", "too-large"),
+    "/wire/endless-body": Attack(
+        after(HEAD + b"\r\n", b"<p>more" * 4096, 0), "failed", "too-large"),
     "/wire/endless-chunks": Attack(
         after(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n", 0),
         "failed", "too-large"),
@@ -378,7 +379,7 @@ BOMBS: dict[str, Attack] = {
         body("<title>häßlich</title>".encode("latin-1"),
              b"Content-Type: text/html; charset=utf-8"), "done"),
     "/bomb/charset-unknown": Attack(
-        body(b"<title>x</title>", b"Content-Type: text/html; charset=\"no such\x7f\""), "done|failed",
+        body(b"<title>x</title>", b'Content-Type: text/html; charset="no such\x7f"'), "done|failed",
         "garbled|"),
     "/bomb/utf-16-cut": Attack(body(b"\xff\xfe<\0p\0>\0\xd8"), "done"),
     "/bomb/utf-7": Attack(

@@ -24,7 +24,7 @@ FLOORS = {
         "secrets",
     },
     2: {"protocols", "tally", "verdict"},
-    3: {"gate", "ledger", "watch", "folder"},
+    3: {"gate", "ledger", "watch", "folder", "stages"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks"},
     5: {"build", "export", "report"},
     6: {"library", "cli", "service", "bench", "__main__"},

@@ -30,7 +30,7 @@ MOST = 50
 
 
 class Jar(aiohttp.CookieJar):
-    """What the sites of one crawl have set. At most 50 cookies a domain and 3000 in all."""
+    """What the sites of one crawl have set. At most 50 cookies a domain and about 3000 in all."""
 
     def __init__(self) -> None:
         super().__init__(unsafe=True, quote_cookie=False)  # unsafe: addresses have cookies too

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from crawler.config import FetchConfig
 from crawler.errors import ConfigError
-from crawler.secrets import OPEN, demand_secrets, origin_of, split_login
+from crawler.secrets import OPEN, WITHHELD, demand_secrets, origin_of, split_login
 from crawler.urls import host_key
 
 
@@ -46,6 +46,8 @@ class Credentials:
         for host, headers in rules.host_headers.items():
             self._named.setdefault(_name(host), {}).update(headers)
         for host, login in rules.auth.items():
+            if login == WITHHELD:
+                continue  # a seed has it
             if ":" not in login:
                 raise ConfigError(f"fetch.auth for {host}: expected USER:PASSWORD")
             self._named.setdefault(_name(host), {}).setdefault("Authorization", _basic(login))

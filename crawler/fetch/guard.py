@@ -112,8 +112,16 @@ def kind_of(address: str) -> str:
         inner = _embedded(ip)
         if inner is not None:
             return kind_of(str(inner))
-    for name in ("unspecified", "loopback", "link_local", "multicast", "private", "reserved"):
-        if getattr(ip, f"is_{name}"):
+    for name in (
+        "unspecified",
+        "loopback",
+        "link_local",
+        "multicast",
+        "private",
+        "site_local",
+        "reserved",
+    ):
+        if getattr(ip, f"is_{name}", False):
             return name.replace("_", "-")
     if not ip.is_global or any(ip in net for net in _NEVER_GLOBAL if ip.version == net.version):
         return "not global"

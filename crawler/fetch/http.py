@@ -98,7 +98,7 @@ class HttpFetcher:
         self._room = Room(rules.in_flight)
         self._proxy = Proxy(rules.proxy)
         self._tls = TlsContexts(rules)
-        self._jar = Jar() if rules.cookies or rules.load_cookies or rules.save_cookies else None
+        self._jar: Jar | None = None
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
         self._addresses: dict[str, str] = {}
@@ -107,8 +107,10 @@ class HttpFetcher:
     async def __aenter__(self) -> Self:
         rules = self._rules
         self._tls.open()
-        if self._jar is not None and rules.load_cookies:
-            self._jar.load(rules.load_cookies)
+        if rules.cookies or rules.load_cookies or rules.save_cookies:
+            self._jar = Jar()
+            if rules.load_cookies:
+                self._jar.load(rules.load_cookies)
         settings: dict[str, Any] = {
             "limit": 0,  # the slots are ours
             "max_exchange": rules.max_body + AROUND_BODY,
@@ -244,7 +246,6 @@ class HttpFetcher:
             headers=headers or None,
             ssl=tls,
             proxy=self._proxy.http,
-            proxy_auth=self._proxy.auth,
         )
 
     def _location(self, base: str, response: aiohttp.ClientResponse) -> str | None:

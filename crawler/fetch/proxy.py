@@ -24,8 +24,7 @@ class Proxy:
 
     def __init__(self, given: str | None) -> None:
         self.url: str | None = None  # without its login; None: no proxy
-        self.http: str | None = None  # what aiohttp is told
-        self.auth: aiohttp.BasicAuth | None = None
+        self.http: str | None = None  # what aiohttp is told; it takes the login out again
         if given is None:
             return
         self.url, login = split_login(given)
@@ -42,8 +41,7 @@ class Proxy:
         self._socks = parts.scheme in SOCKS
         self._login = (user, password) if login else None
         if not self._socks:
-            self.http = self.url
-            self.auth = aiohttp.BasicAuth(user, password, "utf-8") if login else None
+            self.http = given
 
     def connector(self, settings: dict[str, Any]) -> aiohttp.TCPConnector | None:
         """What connects through a SOCKS proxy; None where a usual connector will do."""

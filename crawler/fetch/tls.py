@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 
 from crawler.config import FetchConfig
 from crawler.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 class TlsContexts:
@@ -19,6 +22,8 @@ class TlsContexts:
     def open(self) -> None:
         """Read the files. Raises ConfigError that names the one that is unfit."""
         self.everyone = self._context()
+        if self._rules.insecure:
+            log.warning("TLS is not verified: whoever is on the way can read and change what comes")
         rules = self._rules
         if rules.certificate is None:
             if rules.private_key is not None:
