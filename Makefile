@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million fuzz clean
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -43,6 +43,14 @@ test-sites: $(VENV)/.dev
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
 
+# Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left as crash-….
+FUZZ ?= 60
+READERS ?= url file html page encoding charset header screen address
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	@mkdir -p .fuzz && for reader in $(READERS); do mkdir -p .fuzz/$$reader; \
+	  echo "== $$reader"; $(BIN)/python tests/fuzz.py $$reader $(FUZZ) .fuzz/$$reader || exit 1; done
+
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
 	@# Debian packs venv apart from Python: where it is missing, pip alone is enough.
@@ -60,4 +68,4 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz

@@ -22,6 +22,7 @@ FLOORS = {
         "units",
         "identity",
         "secrets",
+        "patterns",
     },
     2: {"protocols", "tally", "verdict"},
     3: {"gate", "ledger", "watch", "folder", "stages"},
@@ -32,7 +33,7 @@ FLOORS = {
 """Floor 4 is the loop and the rooms beside it: none of them sees another."""
 
 INSIDE_FLOOR_1 = {
-    "scope": {"urls", "config"},
+    "scope": {"urls", "config", "patterns"},
     "urls": {"config"},
     "robots": {"urls"},
     "pace": {"config"},

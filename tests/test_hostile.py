@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,12 @@ from processes import Peak
 from website import Website, gate, page, redirect
 
 from crawler.config import FetchConfig
-from crawler.errors import FetchError
+from crawler.errors import ConfigError, FetchError
 from crawler.fetch.connector import MAX_INTERIM
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
 from crawler.model import Link
+from crawler.patterns import compile_pattern
 from crawler.urls import host_key
 
 MEMORY = 400 * 1000 * 1000
@@ -293,17 +297,22 @@ async def test_a_link_that_is_stuck_is_named_with_its_stage(
 ) -> None:
     wait = gate()
     async with Website({"/": page(links=["/a", "/b"]), "/a": wait, "/b": page()}) as site:
+        named = asyncio.Event()
 
-        async def until_named() -> None:
+        class Hearing(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002
+                named.set()
+
+        hearing = Hearing()
+        logging.getLogger("crawler.stages").addHandler(hearing)
+        running = asyncio.create_task(crawl(settings(site.url, stall=0.4), tmp_path))
+        try:
             async with asyncio.timeout(20):
-                while not caplog.records:
-                    await asyncio.sleep(0.02)
+                await named.wait()
+        finally:
+            logging.getLogger("crawler.stages").removeHandler(hearing)
             wait.open()
-
-        caplog.set_level("WARNING", "crawler.stages")
-        naming = asyncio.create_task(until_named())
-        await crawl(settings(site.url, stall=0.4), tmp_path)
-        await naming
+            await running
     (said,) = [record.getMessage() for record in caplog.records]
     assert site.at("/a") in said
     assert "stage fetch" in said
@@ -316,3 +325,36 @@ async def test_insecure_is_loud(tmp_path: Path, caplog: pytest.LogCaptureFixture
     caplog.clear()
     async with fetcher(tmp_path):
         assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [("(a+)+$", "a" * 2000 + "!"), (r"(\w+\s?)*!!", "a" * 2000), ("(x+x+)+y", "x" * 2000),
+     ("(.*)*(.*)*(.*)*z", "a" * 2000)],
+)  # fmt: skip
+def test_a_pattern_of_the_person_s_own_takes_linear_time(pattern: str, text: str) -> None:
+    began = time.process_time()
+    assert compile_pattern("scope.include", pattern).search(f"http://h/{text}") is None
+    assert time.process_time() - began < 5  # by backtracking, longer than the universe is old
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"/a/", r"\.html?$", r"(?i)/A/.*x.*", r"^http://[^/]+/(a|b)+/"]
+)
+@pytest.mark.parametrize("path", ["/a/", "/A/zzx", "/x.htm", "/aab/", "/c/", "/ä/"])
+def test_both_engines_say_the_same(pattern: str, path: str) -> None:
+    url = f"http://h.example{path}"
+    mine = compile_pattern("scope.include", pattern)
+    assert mine.pattern == pattern
+    assert bool(mine.search(url)) == bool(re.search(pattern, url))
+
+
+def test_what_only_pythons_engine_knows_still_works() -> None:
+    assert compile_pattern("scope.exclude", r"(?<!x)a+b+").search("http://h/aab")
+    assert compile_pattern("scope.exclude", r"(.+)/\1").search("http://h/abc/abc")
+
+
+@pytest.mark.parametrize("pattern", ["(", "a**", "[", "(?P<x>a)(?P<x>b)", "a{5,2}"])
+def test_a_pattern_that_is_none_is_named(pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"scope\.include: .* is not a regular expression"):
+        compile_pattern("scope.include", pattern)

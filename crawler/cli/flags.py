@@ -55,7 +55,7 @@ FLAGS: Final = (
     Flag("limits.max_pages", ("--max-pages", "--limit"), "Stop after N pages, exactly", "N"),
     Flag("limits.time_limit", ("--time-limit",), "Stop after this long: 90, 30m, 1h30m", "TIME"),
     Flag("limits.size_limit", ("--size-limit",), "Stop before more bytes came than this", "SIZE"),
-    Flag("limits.stall", (), "Name a link in the log that is stuck for this long; 0: never", "TIME"),
+    Flag("limits.stall", (), "Name links in the log that are stuck this long; 0: never", "TIME"),
     Flag("limits.grace", ("--grace",), "Time for what is in hand when stopped", "TIME"),
     Flag("pace.per_host", ("--per-host",), "Requests at a time to one host", "N"),
     Flag("pace.delay", ("--delay", "-w", "--wait"), "Pause between requests to a host", "TIME"),
