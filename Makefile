@@ -43,7 +43,7 @@ test-sites: $(VENV)/.dev
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
 
-# Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left as crash-….
+# Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left in .fuzz/crash-….
 FUZZ ?= 60
 READERS ?= url file html page encoding charset header screen address
 fuzz: $(VENV)/.dev

@@ -2,7 +2,7 @@
 
     python tests/fuzz.py READER SECONDS [CORPUS]
 
-What it finds is written as `crash-…`; put the bytes into test_strangers.FOUND and mend the reader.
+What it finds is written as `.fuzz/crash-…`; put the bytes into test_strangers.FOUND and mend the reader.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
     """Run one reader for so many seconds; the exit code tells whether something was found."""
     name, seconds, *corpus = sys.argv[1:]
     arguments = [sys.argv[0], f"-max_total_time={seconds}", "-max_len=8192", "-rss_limit_mb=2048",
-                 "-timeout=10", "-print_final_stats=1", *corpus]  # fmt: skip
+                 "-timeout=10", "-artifact_prefix=.fuzz/", *corpus]  # fmt: skip
     atheris.Setup(arguments, READERS[name])
     atheris.Fuzz()
 

@@ -11,7 +11,8 @@ PIECES = st.sampled_from(
     [
         b"<a href=", b"<base href='", b"<meta charset=", b"<meta http-equiv=refresh content='0;",
         b"<img srcset='a 1x, b 2x'", b"<script>", b"<!--", b"-->", b"</", b">", b"'", b'"',
-        b"<svg>", b"<template>", b"con", b"aux.", b"<title>", b"http://", b"https://", b"//", b"user:pw@", b"[::1]", b":80",
+        b"<svg>", b"<template>", b"con", b"aux.", b"<title>", b"http://", b"https://", b"//",
+        b"user:pw@", b"[::1]", b":80",
         b"%2e%2e/", b"../", b"..\\", b"?a=b&utm_source=x", b"#f", b"\0", b"\r\n", b"\xff\xfe",
         b"\xef\xbb\xbf", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"x\x9c", b"gzip", b"text/html",
         b"; charset=utf-16\n", b"robots\n", b"User-agent: *\nDisallow: /", b"Set-Cookie: a=b",
