@@ -2,7 +2,8 @@
 
     python tests/fuzz.py READER SECONDS [CORPUS]
 
-What it finds is written as `.fuzz/crash-…`; put the bytes into test_strangers.FOUND and mend the reader.
+What it finds is written as `.fuzz/crash-…`: put the bytes into test_strangers.FOUND, and mend the
+reader.
 """
 
 from __future__ import annotations

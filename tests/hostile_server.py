@@ -96,6 +96,15 @@ def body(content: bytes | Callable[[], bytes], *headers: bytes) -> Send:
     return send
 
 
+def body_chunked(chunks: Callable[[], bytes]) -> Send:
+    """An honest answer in chunks as given."""
+
+    async def send(wire: Wire) -> None:
+        await wire.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks() + b"0\r\n\r\n")
+
+    return send
+
+
 def after(first: bytes, again: bytes, pause: float) -> Send:
     """One thing, then another again and again."""
 
@@ -292,6 +301,8 @@ WIRE: dict[str, Attack] = {
         raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n64\r\nonly this"), "failed", "truncated"),
     "/wire/chunk-no-end": Attack(
         raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"), "failed", "truncated"),
+    "/wire/chunks-tiny": Attack(
+        body_chunked(lambda: b"1\r\nx\r\n" * 300_000), "done"),
     "/wire/chunk-size-word": Attack(
         raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n0\r\n\r\n"),
         "failed", "garbled|truncated"),
@@ -351,7 +362,8 @@ BOMBS: dict[str, Attack] = {
         body(b"\xff" * 999, b"Content-Encoding: br"), "done", said="said to be br"),
     "/bomb/encoding-unknown": Attack(
         body(b"<p>x", b"Content-Encoding: " + b"z" * 300), "done", said="unknown Content-Encoding"),
-    "/bomb/one-line": Attack(body(lambda: b"<p>" + b"x" * (9 * MEGA)), "done"),
+    "/bomb/one-line": Attack(
+        body(lambda: b"<p>" + b"x" * (9 * MEGA)), "done", said="characters, the first"),
     "/bomb/nested-tags": Attack(body(lambda: b"<div>" * 100_000), "done", said="nest deeper"),
     "/bomb/nested-formatting": Attack(body(lambda: b"<b><i>" * 50_000), "done", said="nest deeper"),
     "/bomb/attributes": Attack(

@@ -1,8 +1,9 @@
-"""Markup cut down to what a parser can take: number of tags, depth, attributes. Pure.
+"""Markup cut down to what a parser can take: characters, tags, depth, attributes. Pure.
 
-An HTML parser needs memory for every tag (about 300 bytes, measured with lexbor), and time that
-grows with the square of the depth (100 000 nested `div`: 9 s) and of a tag's attributes (100 000:
-15 s). Real pages are far below these bounds, and a page below `LOOK` tags is not even looked at.
+turbohtml needs time that grows with the page alone, but memory for each character and tag: a third
+of a gigabyte for ten megabytes of `<b>`. lexbor, measured before it, took quadratic time as well
+(100 000 nested `div` 9 s, 100 000 attributes 15 s), and BeautifulSoup, which plugins may ask for,
+recurses with the depth. Real pages are far below these bounds; below `LOOK` tags nobody looks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ MAX_DEPTH: Final = 2_000
 
 LONG_TAG: Final = 4_096
 """Characters without a `>` after which somebody looks whether it is a tag with a lot in it."""
+
+MAX_CHARACTERS: Final = 4_000_000
+"""Of a page; each takes up to 20 bytes while it is parsed (measured)."""
 
 MAX_NULS: Final = 1_000
 """NUL characters left to the parser, which ignores them at 35 bytes each."""
@@ -53,20 +57,21 @@ _NO_DEPTH: Final = frozenset(
 
 def within_bounds(text: str, problems: list[str]) -> str:
     """The text, or the part of it that is within bounds; `problems` then says so."""
+    if len(text) > MAX_CHARACTERS:
+        problems.append(f"{len(text)} characters, the first {MAX_CHARACTERS} read")
+        text = text[:MAX_CHARACTERS]
     nuls = text.count("\0")
     if nuls > MAX_NULS:
         text = text.replace("\0", "")
         problems.append(f"{nuls} NUL characters left out")
     text = _without_long_tags(text, problems)
-    if len(text) > LARGE:
-        text = _few_attributes(text, problems)
     tags = text.count("<")
-    if tags <= LOOK:
-        return text
     if tags > MAX_TAGS:
         text = text[: _nth(text, MAX_TAGS)]
         problems.append(f"{tags} tags, the first {MAX_TAGS} read")
-    return _shallow(text, problems)
+    if len(text) > LARGE:
+        text = _few_attributes(text, problems)
+    return text if tags <= LOOK else _shallow(text, problems)
 
 
 def _nth(text: str, number: int) -> int:
