@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from crawler.urls import Urls, fingerprint, host_key
 
 SLOW_DOWN = frozenset({429, 503})
 """Statuses that speak for the whole host: its other links wait too."""
+
+_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)  # RFC 3986 §3.1
 
 
 class Verdict:
@@ -76,7 +79,7 @@ class Verdict:
         """A redirect is a link: deduplicated and in scope like any other, bounded in number."""
         target = self._urls.canonical(location)
         if target is None:
-            return Visit(link, Outcome.FAILED, page, reason="redirect:not a http address")
+            return Visit(link, Outcome.FAILED, page, reason=f"redirect:{_not_web(location)}")
         if link.hops >= self._max_redirects:
             return Visit(link, Outcome.FAILED, page, reason="redirect:too many")
         found = self.judged(target, link.depth, link.kind)
@@ -88,3 +91,10 @@ class Verdict:
         host = host_key(url)
         reason = self._scope.judge(url, host, depth, kind)
         return url, host, fingerprint(url, host), kind, reason
+
+
+def _not_web(location: str) -> str:
+    """Why a redirect's target is none: another scheme, by name, or no URL."""
+    scheme = _SCHEME.match(location)
+    name = scheme[1].lower() if scheme else ""
+    return "not a URL" if name in {"", "http", "https"} else f"scheme {name}"

@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -494,3 +495,30 @@ async def test_a_proxy_that_is_none_is_named_without_its_login(proxy: str, tmp_p
 
 def test_the_configuration_shown_to_the_world_is_still_one() -> None:
     assert without_secrets(Config()) == Config()
+
+
+# ── the command line ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "command", [("crawl", "-vv"), ("fetch", "--insecure"), ("crawl", "--print-config")]
+)
+async def test_no_secret_is_said(command: tuple[str, str], tmp_path: Path) -> None:
+    async with Website({"/": page(status=500)}) as site:
+        seed = site.url.replace("://", "://alice:s3cret@")
+        arguments = [*command, seed, "-H", "X-Key: k3y-k3y", "--auth", "x.example=bob:s3cret"]
+        if command[0] == "crawl":
+            arguments += ["-O", str(tmp_path / "crawl"), "--fast", "-t", "0"]
+        crawler = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "crawler", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(30):
+            said, _ = await crawler.communicate()
+        if command[1] != "--print-config":
+            assert any("authorization" in asked.headers for asked in site.log), said
+    assert said
+    for secret in (b"s3cret", b"k3y-k3y", base64.b64encode(b"alice:s3cret")):
+        assert secret not in said

@@ -22,6 +22,7 @@ from crawler.cli.sources import (
 )
 from crawler.errors import ConfigError
 from crawler.folder import FRONTIER, SAVED
+from crawler.secrets import without_secrets
 from crawler.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -117,7 +118,7 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
     if values["print_config"]:
         from crawler.cli.explain import explain  # noqa: PLC0415
 
-        out(explain(config, settings.origins))
+        out(explain(without_secrets(config), settings.origins))
         return Exit.OK
     from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
 
