@@ -336,9 +336,11 @@ WIRE: dict[str, Attack] = {
                                 "status:302"),
     "/redirect/file": Attack(moved("file:///etc/passwd"), "failed", "redirect:scheme file"),
     "/redirect/ftp": Attack(moved("ftp://127.0.0.1/"), "failed", "redirect:scheme ftp"),
-    "/redirect/javascript": Attack(moved("javascript:alert(1)"), "failed", "redirect:scheme javascript"),
+    "/redirect/javascript": Attack(
+        moved("javascript:alert(1)"), "failed", "redirect:scheme javascript"),
     "/redirect/data": Attack(moved("data:text/html,<a href=/>"), "failed", "redirect:scheme data"),
-    "/redirect/gopher": Attack(moved("gopher://127.0.0.1:{port}/_GET"), "failed", "redirect:scheme gopher"),
+    "/redirect/gopher": Attack(
+        moved("gopher://127.0.0.1:{port}/_GET"), "failed", "redirect:scheme gopher"),
     "/redirect/no-url": Attack(moved("http://[::1/"), "failed", "redirect:not a URL"),
     "/redirect/bytes": Attack(moved("/\xff\xfe"), "moved"),
     "/redirect/long": Attack(moved("/" + "x" * 20_000), "moved", "redirectToExcluded:tooLong"),
