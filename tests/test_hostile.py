@@ -259,6 +259,18 @@ async def test_links_and_redirects_do_not_lead_to_private_hosts(tmp_path: Path) 
     assert {reason.partition(" ")[0] for reason in reasons} == {"forbidden:address"}
 
 
+async def test_with_robots_txt_obeyed_the_reason_is_still_the_address(tmp_path: Path) -> None:
+    async with Website({"/": page(links=["{1}/secret"])}, {"/secret": page()}) as site:
+        await crawl(settings(site.url, scope="any", retries=0), tmp_path)
+        target = site.at("/secret", 1)
+        assert {asked.address for asked in site.log} == {"127.0.0.1"}
+    (line,) = [line for line in records(tmp_path) if line["url"] == target]
+    assert (line["outcome"], line["reason"]) == (
+        "refused",
+        "forbidden:address 127.0.0.2 is loopback",
+    )
+
+
 async def test_a_robots_txt_that_leads_to_a_private_host_is_not_followed(tmp_path: Path) -> None:
     async with Website({"/": page()}, {"/robots.txt": page()}) as site:
         site.put("/robots.txt", redirect("{1}/robots.txt"))
