@@ -197,7 +197,9 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         parse = msgspec.structs.replace(config.parse, processes=1)
         parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, spool))
+        fetcher = await stack.enter_async_context(
+            _fetcher(msgspec.structs.replace(config, seeds=(url,)), spool)
+        )
         asker = Asker(fetcher, parser, urls)
         link = Link(f"{origin(seed)}/robots.txt", host_key(seed), kind=Kind.ROBOTS)
 

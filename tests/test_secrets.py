@@ -472,6 +472,7 @@ async def test_behind_a_proxy_a_private_address_in_a_url_is_refused(tmp_path: Pa
         target = "http://169.254.169.254/"
         config = settings(
             "http://name.example/", proxy=f"http://127.0.0.1:{proxy.port}", scope="any",
+            contact="me@name.example",
             obey=False, retries=0,
         )  # fmt: skip
         proxy.put("http://name.example/", page(links=[target]))
