@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crawler import __version__
 from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
@@ -25,13 +26,16 @@ from crawler.gate import Gate
 from crawler.identity import product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
+from crawler.parse.archive import Archivist
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
+from crawler.settings import with_implied
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.warc import Warc
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
 from crawler.verdict import Verdict
@@ -52,6 +56,7 @@ async def open_crawl(
     with it. `sinks` are the caller's own, beside those of the configuration. Raises ConfigError
     for what the person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
+    config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = _seeds(urls, config.seeds)
@@ -79,6 +84,8 @@ async def open_crawl(
         marks = await frontier.marks()
         for output in outputs:
             await output.cut(marks.get(output.name, 0))
+        archiving = config.output.warc
+        spool = folder / "spool"
         rules = ReaderRules(
             urls=urls,
             scope=scope,
@@ -86,9 +93,12 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            archivist=Archivist(config.warc.compression, config.warc.digest, spool)
+            if archiving
+            else None,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, seeds, folder / "spool"))
+        fetcher = await stack.enter_async_context(_fetcher(config, seeds, spool))
         ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
         gate = Gate(
             frontier,
@@ -123,6 +133,7 @@ async def open_crawl(
             verdict=verdict,
             limits=config.limits,
             tally=tally,
+            keep=parser.keep if archiving else None,
         )
 
 
@@ -165,6 +176,7 @@ def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
         user_agent=user_agent(config),
         spool=spool,
         guard=AddressGuard(allow_private_for=named),
+        keep_request=config.output.warc,
     )
 
 
@@ -178,11 +190,35 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
-def _outputs(config: Config, folder: Path) -> list[JsonLines | Files]:
-    outputs: list[JsonLines | Files] = []
+def _outputs(config: Config, folder: Path) -> list[JsonLines | Files | Warc]:
+    outputs: list[JsonLines | Files | Warc] = []
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
     if config.output.save != "none":
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+    if config.output.warc:
+        outputs.append(
+            Warc(
+                folder / "warc",
+                about=_warcinfo(config),
+                max_file=config.warc.max_file,
+                compression=config.warc.compression,
+                digest=config.warc.digest,
+                revisit=config.warc.revisit,
+                durable=config.output.durable,
+            )
+        )
     return outputs
+
+
+def _warcinfo(config: Config) -> dict[str, str]:
+    """Who made an archive, and how: the fields of its warcinfo records."""
+    return {
+        "software": f"crawler/{__version__}",
+        "format": "WARC File Format 1.1",
+        "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
+        "robots": "obey" if config.robots.obey else "ignore",
+        "http-header-user-agent": user_agent(config),
+        **({"operator": config.fetch.contact} if config.fetch.contact else {}),
+    }

@@ -37,6 +37,7 @@ class ScopeConfig(Section, frozen=True):
     max_segments: Annotated[int, Meta(ge=1)] = 25
     max_repeats: Annotated[int, Meta(ge=1)] = 3
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
+    requisites: bool = False  # what pages are shown with, also where it lies outside the scope
 
 
 class UrlsConfig(Section, frozen=True):
@@ -128,6 +129,17 @@ class OutputConfig(Section, frozen=True):
     jsonl: bool = True
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
+    warc: bool = False  # every exchange, in DIR/warc
+    mirror: bool = False  # a copy to browse from disk, in DIR/mirror; made from DIR/warc
+
+
+class WarcConfig(Section, frozen=True):
+    """The archive in DIR/warc."""
+
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    digest: Literal["sha256", "sha1"] = "sha256"
+    max_file: Bytes = 1024 * 1024 * 1024  # a new file is begun beyond it
+    revisit: bool = True  # a payload that is in the archive is pointed to, not stored again
 
 
 class Config(Section, frozen=True):
@@ -143,3 +155,4 @@ class Config(Section, frozen=True):
     robots: RobotsConfig = RobotsConfig()
     parse: ParseConfig = ParseConfig()
     output: OutputConfig = OutputConfig()
+    warc: WarcConfig = WarcConfig()

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import msgspec
 
 from crawler.config import LimitsConfig
 from crawler.errors import FetchError, HouseError, ParseError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
-from crawler.model import Kind, Link, Outcome, Visit
+from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.tally import Tally
 from crawler.verdict import Verdict
@@ -45,7 +48,9 @@ class Crawl:
         verdict: Verdict,
         limits: LimitsConfig,
         tally: Tally,
+        keep: Callable[[Page], Awaitable[Kept | None]] | None = None,
     ) -> None:
+        """`keep` makes an answer that is not read ready for the archive; None: there is none."""
         self.frontier = frontier
         self.tally = tally
         self.finish_reason = ""
@@ -55,6 +60,7 @@ class Crawl:
         self._ledger = ledger
         self._verdict = verdict
         self._limits = limits
+        self._keep = keep
         self._bytes = 0
         self._deadline: asyncio.Timeout | None = None
 
@@ -118,12 +124,24 @@ class Crawl:
             self.frontier.release(link, rest=visit.rest)
             if visit.outcome is Outcome.DONE:
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
+            return await self._archived(visit)
         except ParseError as error:
             visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")
+            return await self._archived(visit)
         finally:
             if isinstance(page.body, Path):
                 page.body.unlink(missing_ok=True)
-        return visit
+
+    async def _archived(self, visit: Visit) -> Visit:
+        """What was not read goes into the archive too: redirects, refusals, what trips a parser."""
+        final = visit.outcome is not Outcome.RETRY
+        if self._keep is None or visit.page is None or visit.extract is not None or not final:
+            return visit
+        try:
+            return msgspec.structs.replace(visit, kept=await self._keep(visit.page))
+        except ParseError as error:
+            log.warning("%s is not in the archive: %s", visit.link.url, error)
+            return visit
 
     def _affordable(self, visit: Visit) -> bool:
         """Whether the visit fits what is left of the size limit; if not, the crawl is over."""

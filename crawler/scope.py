@@ -10,6 +10,9 @@
     excluded         matches one of `exclude`
     trap:segments    more than `max_segments` path segments
     trap:repeats     one path segment more than `max_repeats` times in the path
+
+With `requisites`, what pages are shown with (kind asset) is followed wherever it lies: only its
+length, `exclude` and the traps can refuse it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ from typing import Any
 
 from crawler.config import ScopeConfig
 from crawler.errors import ConfigError
+from crawler.model import Kind
 from crawler.urls import host_key, registered_domain
+
+ASSET = Kind.ASSET.value
 
 
 class Scope:
@@ -33,7 +39,8 @@ class Scope:
         self._seeds = tuple(seeds)
         self._include = [_compile("include", pattern) for pattern in rules.include]
         self._exclude = [_compile("exclude", pattern) for pattern in rules.exclude]
-        self._follow = frozenset(rules.follow)
+        self._requisites = rules.requisites
+        self._follow = frozenset((*rules.follow, ASSET) if rules.requisites else rules.follow)
         self._pages = frozenset(_without_scheme(seed) for seed in seeds)
         self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
         self._hosts = frozenset(host_key(seed) for seed in seeds)
@@ -58,15 +65,15 @@ class Scope:
             return "kind"
         if len(url) > rules.max_url:
             return "tooLong"
+        if kind == ASSET and self._requisites:
+            return self._excluded(url) or self._trap(url)
         if not self._inside(url, host):
             return "outOfScope"
         if depth > self._depth:
             return "tooDeep"
         if self._include and not any(pattern.search(url) for pattern in self._include):
             return "notIncluded"
-        if any(pattern.search(url) for pattern in self._exclude):
-            return "excluded"
-        return self._trap(url)
+        return self._excluded(url) or self._trap(url)
 
     def explain(self, url: str, host: str, depth: int, kind: str) -> str:
         """The verdict in a sentence, with the rule that gave it."""
@@ -76,6 +83,9 @@ class Scope:
             pattern = next(p for p in self._exclude if p.search(url))
             return f"excluded by the pattern {pattern.pattern!r}"
         return say(_SENTENCES[reason])
+
+    def _excluded(self, url: str) -> str:
+        return "excluded" if any(pattern.search(url) for pattern in self._exclude) else ""
 
     def _trap(self, url: str) -> str:
         segments = url.count("/") - 2

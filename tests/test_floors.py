@@ -21,6 +21,7 @@ FLOORS = {
         "settings",
         "units",
         "identity",
+        "warc",
     },
     2: {"protocols", "tally", "verdict"},
     3: {"gate", "ledger", "watch", "folder"},

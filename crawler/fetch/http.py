@@ -74,6 +74,7 @@ class HttpFetcher:
         spool: Path,
         guard: AddressGuard | None = None,
         accept: Callable[[str], bool] | None = None,
+        keep_request: bool = False,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(slots)
@@ -81,6 +82,7 @@ class HttpFetcher:
         self._spool = spool
         self._guard = guard
         self._accept = accept
+        self._keep_request = keep_request
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
         self._addresses: dict[str, str] = {}
@@ -185,6 +187,9 @@ class HttpFetcher:
                 location,
                 self._address(trip),
                 f"{response.version.major}.{response.version.minor}" if response.version else "1.1",
+                response.reason or "",
+                tuple(response.request_info.headers.items()) if self._keep_request else (),
+                body.truncated,
             )
         except BaseException as error:
             await body.discard()
@@ -230,6 +235,7 @@ class HttpFetcher:
         if redirect:
             if length is None or length > REDIRECT_BODY:
                 response.close()
+                body.truncated = "length"
                 return
         else:
             if self._accept is not None and response.status < 300:
@@ -280,6 +286,7 @@ class _Body:
 
     def __init__(self, spool: Path, rules: FetchConfig) -> None:
         self.size = 0
+        self.truncated = ""  # see Page
         self._spool = spool
         self._above = rules.spool_above
         self._chunks: list[bytes] = []

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from crawler.config import FetchConfig, ParseConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
+from crawler.parse.archive import Archivist
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.html import Raw, read_html
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
@@ -40,6 +41,7 @@ class ReaderRules:
     parse: ParseConfig
     fetch: FetchConfig
     keep_body: bool = False
+    archivist: Archivist | None = None
 
 
 class Reader:
