@@ -182,3 +182,24 @@ def _gzip() -> Any:
 
 
 _SQUEEZERS: Final[dict[str, Callable[[], Any]]] = {"gzip": _gzip, "zstd": _zstd, "none": _Plain}
+
+
+class _AsItIs:
+    """Reads what is not compressed; never ends by itself."""
+
+    eof = False
+
+    @staticmethod
+    def decompress(data: bytes) -> bytes:
+        return data
+
+
+def opener(name: str) -> Any:
+    """What unpacks one member of a file of this name: `decompress(data)`, `eof`."""
+    if name.endswith(".gz"):
+        return zlib.decompressobj(31)
+    if name.endswith(".zst"):
+        from backports import zstd  # noqa: PLC0415 - only who asked for zstd
+
+        return zstd.ZstdDecompressor()
+    return _AsItIs()

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
+    "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }
