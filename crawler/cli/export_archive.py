@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from crawler.cli.sources import saved
 from crawler.errors import HouseError
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -66,13 +67,12 @@ def mirror(folder: Path, output: Path | None) -> None:
     not changed is not written again; a failed fetch never replaces a good copy.
     """
     from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
-    from crawler.export.mirror import write_mirror  # noqa: PLC0415
+    from crawler.export.mirror import MIRROR, write_mirror  # noqa: PLC0415
+    from crawler.urls import Urls  # noqa: PLC0415
 
-    path = output or folder / "mirror"
+    path = output or folder / MIRROR
     with Archive(folder) as archive:
-        result = write_mirror(archive, path)
-    click.echo(
-        f"{path}: {result.files} files, {result.written} written, {result.removed} removed; "
-        f"open {result.start}",
-        err=True,
-    )
+        result = write_mirror(archive, path, Urls(saved(folder).config().urls))
+    for problem in result.problems:
+        click.echo(f"crawler: {problem}", err=True)
+    click.echo(f"{path}: {result.sentence()}", err=True)

@@ -12,6 +12,7 @@ import click
 
 from crawler.cli.flags import given
 from crawler.errors import ConfigError
+from crawler.folder import SAVED
 from crawler.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -98,3 +99,12 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def saved(folder: Path) -> Settings:
+    """The settings a crawl was started with; the defaults when it died before they were written."""
+    settings = Settings()
+    path = folder / SAVED
+    if path.exists():
+        settings.toml(text_of(path), str(path))
+    return settings

@@ -50,9 +50,10 @@ def write_wacz(archive: Archive, path: Path, *, title: str) -> int:
 
 
 def _fill(package: zipfile.ZipFile, archive: Archive, title: str) -> int:
-    resources: list[dict[str, Any]] = []
-    for source in archive.files.values():
-        resources.append(_put(package, f"archive/{source.name}", _bytes_of(source)))
+    resources = [
+        _put(package, f"archive/{source.name}", _bytes_of(source))
+        for source in archive.files.values()
+    ]
     index: list[str] = ['!meta 0 {"format": "cdxj-gzip-1.0", "filename": "index.cdx.gz"}\n']
     resources.append(_put(package, "indexes/index.cdx.gz", _blocks(cdxj_lines(archive), index)))
     idx = "".join(index).encode()
@@ -134,11 +135,14 @@ def _pages(archive: Archive, count: list[int]) -> Iterator[bytes]:
     for capture in archive.captures.every():
         if capture.status == 200 and capture.mime in HTML:
             count[0] += 1
-            yield encode(
-                {
-                    "id": f"{capture.position:x}",
-                    "url": capture.url,
-                    "ts": timestamp(capture.at),
-                    "title": capture.title or capture.url,
-                }
-            ) + b"\n"
+            yield (
+                encode(
+                    {
+                        "id": f"{capture.position:x}",
+                        "url": capture.url,
+                        "ts": timestamp(capture.at),
+                        "title": capture.title or capture.url,
+                    }
+                )
+                + b"\n"
+            )

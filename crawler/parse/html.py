@@ -14,6 +14,7 @@ import msgspec
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from crawler.model import Kind
+from crawler.parse.css import css_urls
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
@@ -60,14 +61,15 @@ class Raw(msgspec.Struct):
     text: str = ""
 
 
-def read_html(text: str, *, forms: bool) -> Raw:
-    """Links with their kind, in order and without repeats, and what the head says."""
+def read_html(text: str, *, forms: bool, styles: bool = False) -> Raw:
+    """Links with their kind, in order and without repeats, and what the head says.
+
+    `styles`: also what the page's own style sheets and attributes name.
+    """
     tree = LexborHTMLParser(text)
     raw = Raw()
     links = raw.links
-    base = tree.css_first("base[href]")
-    if base is not None:
-        raw.base = (base.attributes.get("href") or "").strip(_SPACE)
+    raw.base = _base(tree)
     for node in tree.css(_LINKING):
         tag = node.tag
         attributes = node.attributes
@@ -84,6 +86,8 @@ def read_html(text: str, *, forms: bool) -> Raw:
                 links[(attributes["action"] or "").strip(_SPACE), PAGE] = None
         else:
             _media(tag or "", attributes, links)
+    if styles:
+        _styles(tree, links)
     root = tree.root
     if root is not None:
         raw.lang = (root.attributes.get("lang") or "").strip(_SPACE)[:35]
@@ -95,6 +99,25 @@ def read_html(text: str, *, forms: bool) -> Raw:
     if body is not None:
         raw.text = " ".join(body.text(separator=" ").split())
     return raw
+
+
+def _base(tree: LexborHTMLParser) -> str:
+    base = tree.css_first("base[href]")
+    return "" if base is None else (base.attributes.get("href") or "").strip(_SPACE)
+
+
+def _styles(tree: LexborHTMLParser, links: dict[tuple[str, str], None]) -> None:
+    """Images, fonts and sheets named in `<style>` and `style=`; SVG's images; old backgrounds."""
+    for node in tree.css("style,[style],[background],image,use"):
+        attributes = node.attributes
+        sheet = node.text() if node.tag == "style" else attributes.get("style")
+        for href in css_urls(sheet or ""):
+            links[href, ASSET] = None
+        names = ("href", "xlink:href") if node.tag in {"image", "use"} else ("background",)
+        for name in names:
+            href = (attributes.get(name) or "").strip(_SPACE)
+            if href and href[0] != "#":
+                links[href, ASSET] = None
 
 
 def _link(attributes: dict[str, str | None], raw: Raw) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from crawler.config import FetchConfig, ParseConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.archive import Archivist
+from crawler.parse.css import css_urls
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.html import Raw, read_html
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
@@ -72,7 +73,9 @@ class Reader:
             )
         kept = plain if self._rules.keep_body else None
         if mime not in HTML:
+            sheet = mime == "text/css" and self._rules.limits.requisites
             return Extract(
+                found=self._sheet_links(link, plain, problems) if sheet else (),
                 mime=mime,
                 charset=charset,
                 charset_source="http" if charset else "",
@@ -84,7 +87,10 @@ class Reader:
                 body=kept,
             )
         text, charset, source = to_text(plain, charset)
-        raw = read_html(text, forms=self._rules.limits.forms)
+        requisites = self._rules.limits.requisites
+        raw = read_html(text, forms=self._rules.limits.forms, styles=requisites)
+        if requisites and link.kind is Kind.ASSET:  # a page where an image should be
+            raw.links = {key: None for key in raw.links if key[1] != Kind.ASSET}
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
         found = self._links(base, raw, link.depth + 1, problems)
         records: tuple[dict[str, Any], ...] = ()
@@ -134,6 +140,13 @@ class Reader:
                 if known is None or (known[4] and not found[4]):
                     by_url[found[0]] = found
         return tuple(by_url.values())
+
+    def _sheet_links(self, link: Link, body: bytes, problems: list[str]) -> tuple[Found, ...]:
+        """What a style sheet needs: images, fonts, further sheets."""
+        raw = Raw()
+        for href in css_urls(body.decode("utf-8", "replace")):
+            raw.links[href, Kind.ASSET.value] = None
+        return self._links(link.url, raw, link.depth + 1, problems)
 
     def _judged(self, base: str, href: str, kind: str, depth: int) -> Found | None:
         url = self._join(base, href)
