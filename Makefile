@@ -35,7 +35,7 @@ format: $(VENV)/.dev
 
 # Slow proofs: minutes each. Their small versions run in `make test`.
 test-kill: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_kill.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/test_kill.py tests/test_kill_sinks.py $(ARGS)
 
 test-sites: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_sites.py $(ARGS)

@@ -109,7 +109,7 @@ class Crawl:
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
         if link.kind is Kind.ROBOTS:
-            return await self._gate.ask(link)
+            return await self._archived(await self._gate.ask(link))
         if reason := await self._gate.refuses(link):
             self.frontier.release(link, asked=False)
             return Visit(link, Outcome.REFUSED, reason=reason)

@@ -16,8 +16,8 @@ from crawler.sinks.warc import INDEX, warc_files
 from crawler.warc import opener
 
 STEP: Final = 1 << 20
-MOST_DECODED: Final = 1 << 30
-"""Bytes; a decoded payload is bounded by the crawl's own limit, this only stops a bomb."""
+MOST_DECODED: Final = 256 << 20
+"""Bytes; what the crawl read was smaller by its own limits, this stops the bombs among the rest."""
 
 
 class Payload(msgspec.Struct):
@@ -32,9 +32,8 @@ class Payload(msgspec.Struct):
     def decoded(self) -> bytes:
         """The whole body without its Content-Encoding. Raises ParseError when it is too large."""
         raw = b"".join(self.pieces)
-        return decompress(
-            raw, self.header("content-encoding"), limit=MOST_DECODED, ratio=float("inf")
-        )[0]
+        encoding = self.header("content-encoding")
+        return decompress(raw, encoding, limit=MOST_DECODED, ratio=MOST_DECODED)[0]
 
     def plain(self) -> Iterator[bytes]:
         """The same in pieces; a body that was sent as it is needs little memory."""

@@ -67,7 +67,7 @@ def _read(page: Page, reading: bool) -> Result:
         _arm()
         try:
             extract = _reader.read(page.link, page.headers, page.body) if reading else Extract()
-            if _archivist is None or page.link.kind is Kind.ROBOTS:
+            if _archivist is None or (reading and page.link.kind is Kind.ROBOTS):
                 return extract
             return msgspec.structs.replace(extract, kept=_archivist.keep(page))
         finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -96,6 +96,8 @@ class Captures:
             raise SinkError(f"{path}: {error}") from error
 
     def close(self) -> None:
+        with suppress(sqlite3.Error):  # somebody reads: then it stays as it is
+            self._db.execute("PRAGMA journal_mode = DELETE")  # readable from a medium, too
         self._db.close()
 
     @contextmanager

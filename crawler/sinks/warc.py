@@ -126,7 +126,7 @@ class Warc:
                     self._write(waiting)
                     self._next_file()
                 position = position_of(self._number, self._length)
-                response, original = self._response(visit.link.url, visit.page, kept)
+                response, original = self._response(visit.page, kept)
                 if isinstance(response, Path):
                     self._write(waiting)
                     length = self._copy(response)
@@ -144,9 +144,9 @@ class Warc:
             if self._durable == "power" and self._file is not None:
                 os.fsync(self._file.fileno())
 
-    def _response(self, url: str, page: Page, kept: Kept) -> tuple[bytes | Path, int | None]:
+    def _response(self, page: Page, kept: Kept) -> tuple[bytes | Path, int | None]:
         """What to write: the response record, or a revisit record and the position it points to."""
-        profile = IDENTICAL
+        profile, url = IDENTICAL, page.link.url
         if page.status == 304:
             original = self._index.latest_of(url)
             profile = NOT_MODIFIED
@@ -260,7 +260,7 @@ def _capture(
     return Capture(
         position=position,
         length=length,
-        url=visit.link.url,
+        url=page.link.url,
         at=micros(page.fetched_at),
         status=page.status,
         mime=mime.strip().lower(),
