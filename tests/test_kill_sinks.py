@@ -122,8 +122,9 @@ def test_killed_with_every_output_on(web: DemoWeb, undisturbed: Left, tmp_path: 
     check(folder, undisturbed)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_the_commit(web: DemoWeb, undisturbed: Left, tmp_path: Path, moment: str) -> None:
+def test_killed_between_the_files_and_the_commit(
+    web: DemoWeb, undisturbed: Left, tmp_path: Path
+) -> None:
     folder = tmp_path / "crawl"
     program = ("-c", SUICIDE, "9", "before")
     code = finish(command(*crawl_args(web.url, folder), *ALL, program=program))

@@ -81,6 +81,12 @@ def responses(folder: Path) -> dict[str, tuple[str, Any, Any, bytes]]:
     return found
 
 
+def indexed_by_others(folder: Path) -> str:
+    """The CDXJ that cdxj-indexer makes of the files."""
+    indexer = Path(sys.executable).with_name("cdxj-indexer")
+    return subprocess.check_output([indexer, "-s", *files(folder)], text=True)
+
+
 def check(folder: Path) -> None:
     """`warcio check` has nothing to say."""
     command = [sys.executable, "-m", "warcio.cli", "check", "-v", *map(str, files(folder))]
@@ -201,13 +207,9 @@ async def test_files_rotate_and_their_index_is_that_of_others(
             assert first.rec_type == "warcinfo"
             assert first.rec_headers["WARC-Filename"] == path.name
             assert b"software: crawler/" in first.raw_stream.read()
-    indexer = Path(sys.executable).with_name("cdxj-indexer")
-    command = [indexer, "-s", *files(tmp_path)]
-    told = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=True
-    )
+    told = await asyncio.to_thread(indexed_by_others, tmp_path)
     theirs = [(line.split(" ", 2)[:2], json.loads(line.split(" ", 2)[2]))
-              for line in told.stdout.splitlines()]  # fmt: skip
+              for line in told.splitlines()]  # fmt: skip
     with Archive(tmp_path) as opened:
         ours = [(line.split(" ", 2)[:2], json.loads(line.split(" ", 2)[2]))
                 for line in cdxj_lines(opened)]  # fmt: skip

@@ -89,7 +89,8 @@ def mirror_path(url: str, mime: str) -> str:
         return path
     query = _tamed(unquote(parts.query))[:40]
     tail = (f"~{query}" if query else "") + f"~{_hash(url)}{extension}"
-    leaf = (_tamed(unquote(stem))[: MAX_NAME - 20] or "index") + tail
+    leaf = (_tamed(unquote(stem)).lstrip(".")[: MAX_NAME - 20] or "index") + tail
+    leaf = f"_{leaf}" if _DEVICE.match(leaf) else leaf
     path = "/".join([*names, leaf])
     while len(path) > MAX_PATH and len(names) > 1:
         names.pop()
@@ -103,7 +104,7 @@ def _host(scheme: str, netloc: str) -> tuple[str, bool]:
     plain = bool(_HOST.fullmatch(name)) and len(name) <= MAX_NAME and not _DEVICE.match(name)
     name = _tamed(name)[:MAX_NAME].strip(".") or "host"
     if name in {"index.html", "mirror.db"} or _DEVICE.match(name):
-        name, plain = name + "_", False
+        name, plain = f"_{name}", False
     return ",".join([name, *(["http"] if scheme == "http" else []), *([port] if port else [])]), (
         plain
     )
@@ -136,7 +137,8 @@ def _known(mime: str) -> tuple[str, ...]:
 def _folder(name: str) -> str:
     """A folder's name: never one that a file could have."""
     tamed = _tamed(unquote(name))[:MAX_NAME].strip(".") or "_"
-    return tamed + "_" if _EXTENSION.search(tamed) or _DEVICE.match(tamed) else tamed
+    tamed = f"_{tamed}" if _DEVICE.match(tamed) else tamed
+    return f"{tamed}_" if _EXTENSION.search(tamed) else tamed
 
 
 def _tamed(text: str) -> str:
