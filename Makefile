@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million test-archive clean
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -43,6 +43,15 @@ test-sites: $(VENV)/.dev
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
 
+test-archive: $(VENV)/.dev $(VENV)-replay/.installed
+	REPLAY_BIN=$(VENV)-replay/bin $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)
+
+# pywb and py-wacz have many dependencies, some of them old: kept apart from ours.
+$(VENV)-replay/.installed: $(VENV)/.python
+	@$(MAKE) --no-print-directory VENV=$(VENV)-replay $(VENV)-replay/.python
+	@$(VENV)-replay/bin/python -m pip install --quiet --disable-pip-version-check 'pywb>=2.8' 'wacz>=0.5'
+	@touch $@
+
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
 	@# Debian packs venv apart from Python: where it is missing, pip alone is enough.
@@ -60,4 +69,4 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-replay build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
