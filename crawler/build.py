@@ -35,6 +35,7 @@ from crawler.scope import Scope
 from crawler.settings import with_implied
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.upload import Upload
 from crawler.sinks.warc import Warc
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
@@ -65,6 +66,8 @@ async def open_crawl(
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
+        # First in, last out: what it copies at the end is closed.
+        upload = await _upload(stack, config, folder)
         frontier = await stack.enter_async_context(
             SqliteFrontier(
                 folder / FRONTIER,
@@ -78,7 +81,7 @@ async def open_crawl(
         )
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
-        outputs = _outputs(config, folder)
+        outputs = _outputs(config, folder, upload)
         for output in outputs:
             await stack.enter_async_context(output)
         marks = await frontier.marks()
@@ -190,7 +193,13 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
-def _outputs(config: Config, folder: Path) -> list[JsonLines | Files | Warc]:
+async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload | None:
+    if not config.output.upload:
+        return None
+    return await stack.enter_async_context(Upload(folder, config.output.upload))
+
+
+def _outputs(config: Config, folder: Path, upload: Upload | None) -> list[JsonLines | Files | Warc]:
     outputs: list[JsonLines | Files | Warc] = []
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
@@ -207,6 +216,7 @@ def _outputs(config: Config, folder: Path) -> list[JsonLines | Files | Warc]:
                 digest=config.warc.digest,
                 revisit=config.warc.revisit,
                 durable=config.output.durable,
+                finished=upload.offer if upload else None,
             )
         )
     return outputs

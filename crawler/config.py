@@ -129,6 +129,7 @@ class OutputConfig(Section, frozen=True):
     jsonl: bool = True
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
+    upload: str = ""  # fsspec URL that finished files are copied to; empty: nowhere
     warc: bool = False  # every exchange, in DIR/warc
     mirror: bool = False  # a copy to browse from disk, in DIR/mirror; made from DIR/warc
 

@@ -11,6 +11,7 @@ from crawler.cli.lazy import LazyGroup
 FORMATS: Final = {
     "cdxj": ("crawler.cli.export_archive", "The archive's index, sorted (CDXJ)."),
     "mirror": ("crawler.cli.export_archive", "A copy to browse from disk, out of the archive."),
+    "upload": ("crawler.cli.export_archive", "Copies of all its files, wherever fsspec writes."),
     "wacz": ("crawler.cli.export_archive", "Archive, index and pages in one WACZ file."),
 }
 """Where each format is, and its line in the list."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from crawler.cli.sources import saved
-from crawler.errors import HouseError
+from crawler.errors import ConfigError, HouseError
+from crawler.folder import FRONTIER
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -76,3 +77,17 @@ def mirror(folder: Path, output: Path | None) -> None:
     for problem in result.problems:
         click.echo(f"crawler: {problem}", err=True)
     click.echo(f"{path}: {result.sentence()}", err=True)
+
+
+@click.command(short_help="Copies of all its files, wherever fsspec writes.")
+@folder_argument
+@click.argument("target", metavar="URL")
+def upload(folder: Path, target: str) -> None:
+    """Copy what lies in DIR to URL (s3://…, gs://…, sftp://…); what is there is not sent again."""
+    from crawler.sinks.upload import copy_all, open_target  # noqa: PLC0415 - only who uploads pays
+
+    if not (folder / FRONTIER).exists():
+        raise ConfigError(f"{folder}: holds no crawl")
+    system, root = open_target(target)
+    sent = copy_all(folder, system, root, target)
+    click.echo(f"{target}: {sent} files sent", err=True)

@@ -104,6 +104,8 @@ FLAGS: Final = (
          choices=("none", "html", "all")),
     Flag("output.durable", ("--durable",), "A commit survives kill -9, or a power cut", "WHAT",
          choices=("process", "power")),
+    Flag("output.upload", ("--upload",), "Copy finished files there: s3://bucket/path, gs://…",
+         "URL"),
     Flag("output.warc", ("--warc",), "Archive every exchange in DIR/warc (WARC 1.1)"),
     Flag("output.mirror", ("-m", "--mirror", "-k", "--convert-links"),
          "Leave a copy to browse from disk in DIR/mirror; archives, and takes page requisites"),

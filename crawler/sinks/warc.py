@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Final, Self
@@ -55,7 +55,9 @@ class Warc:
         digest: DigestName = "sha256",
         revisit: bool = True,
         durable: str = "process",
+        finished: Callable[[Path], None] | None = None,
     ) -> None:
+        """`finished` is told of each file that is complete and committed."""
         self._folder = folder
         self._about = about
         self._max_file = max_file
@@ -63,6 +65,8 @@ class Warc:
         self._digest = digest
         self._revisit = revisit
         self._durable = durable
+        self._finished = finished
+        self._complete: list[Path] = []  # but not yet committed
         self._index: Captures
         self._prefix = ""
         self._file: FileIO | None = None
@@ -90,6 +94,11 @@ class Warc:
         self._index.close()
 
     async def append(self, visits: Sequence[Visit]) -> int:
+        # Whoever appends again has committed what came before.
+        complete, self._complete = self._complete, []
+        if self._finished is not None:
+            for path in complete:
+                self._finished(path)
         try:
             await asyncio.to_thread(self._append, visits)
         except OSError as error:
@@ -194,6 +203,8 @@ class Warc:
 
     def _next_file(self) -> None:
         """Begin the next file with its warcinfo record."""
+        if self._file is not None:
+            self._complete.append(Path(str(self._file.name)))
         self._close()
         self._number += 1
         path = self._folder / f"{self._prefix}-{self._number:05}{SUFFIX[self._compression]}"
