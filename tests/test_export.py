@@ -78,3 +78,12 @@ def test_where_nothing_can_be_written_is_one_line_and_code_3(
 def test_what_does_not_exist_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["export", "nothing", "x"]) == 2
     assert "No such command 'nothing'" in capsys.readouterr().err
+
+
+def test_the_archive_preset_is_what_it_says(web: DemoWeb, tmp_path: Path) -> None:
+    preset = str(Path(__file__).parents[1] / "config" / "archive.toml")
+    folder = tmp_path / "crawl"
+    args = ["crawl", web.url, "-O", str(folder), "--config", preset, "--fast", "-q"]
+    assert _run([*args, "--max-pages", "3"]) == 0
+    assert list((folder / "warc").glob("*.warc.gz"))
+    assert "requisites = true" in (folder / "crawl.toml").read_text()

@@ -62,7 +62,10 @@ def run(
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(_crawl(config, folder, mode, screen, opener))
     if config.output.mirror:
-        _mirror(config, folder, screen)
+        if code in {Exit.INTERRUPTED, Exit.FORCED}:  # who stops a crawl wants it to stop
+            screen.say(f"no mirror yet; of what is there: crawler export mirror {folder}")
+        else:
+            _mirror(config, folder, screen)
     return code
 
 

@@ -57,9 +57,10 @@ _URLS: Final = {
     "background": frozenset({"body", "table", "td", "th"}),
 }  # fmt: skip
 _SRCSETS: Final = {"srcset": frozenset({"img", "source"}), "imagesrcset": frozenset({"link"})}
-_OF_INTEREST: Final = re.compile(
-    r"href|src|style|poster|data|action|background|http-equiv|integrity|crossorigin", re.IGNORECASE
-)
+_LINKING: Final = frozenset({"base", "meta"}.union(*_URLS.values(), *_SRCSETS.values()))
+_STYLED: Final = re.compile(r"[sS][tT][yY][lL][eE]")
+"""Any element may have a style; faster than with IGNORECASE."""
+
 _REFRESH: Final = re.compile(
     r"(\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?['\"]?)([^'\"]*)", re.IGNORECASE | re.DOTALL
 )
@@ -96,17 +97,22 @@ class Attribute:
 def start_tags(text: str) -> Iterator[tuple[str, int, int, str]]:
     """Name, start and end of each start tag, and its raw content (`<style>`), if it has any."""
     position = 0
-    while (match := _TAG.search(text, position)) is not None:
-        position = match.end()
-        name = (match["name"] or "/").lower()
-        if name[0] == "/":
-            continue
-        content = ""
-        if name in _RAW:
-            end = _ENDS[name].search(text, position) if name in _ENDS else None
+    while True:
+        for match in _TAG.finditer(text, position):
+            name = match["name"]
+            if not name or name[0] == "/":
+                continue
+            name = name.lower()
+            if name not in _RAW:
+                yield name, match.start(), match.end(), ""
+                continue
+            start = match.end()
+            end = _ENDS[name].search(text, start) if name in _ENDS else None
             position = end.start() if end else len(text)
-            content = text[match.end() : position]
-        yield name, match.start(), match.end(), content
+            yield name, match.start(), start, text[start:position]
+            break  # what was passed over may hold what looks like tags
+        else:
+            return
 
 
 def attributes_of(text: str, name: str, start: int, end: int) -> list[Attribute]:
@@ -130,7 +136,7 @@ def replace_links(text: str, place: Place, keep: Place) -> str:
     out: list[str] = []
     last = 0
     for name, start, end, content in start_tags(text):
-        if _OF_INTEREST.search(text, start, end) or name == "base":
+        if name in _LINKING or (end - start > len(name) + 9 and _STYLED.search(text, start, end)):
             edits = _edits(name, attributes_of(text, name, start, end), place, keep)
             if edits is None:
                 out.append(text[last:start])
@@ -153,7 +159,7 @@ def _edits(
     """What to replace in a tag; None: the tag itself goes."""
     by_name = {one.name: one for one in attributes}
     if name == "base":
-        return None
+        return None if "href" in by_name else []
     rels: frozenset[str] = frozenset()
     if name == "meta":
         return _meta_edits(by_name, place)

@@ -8,7 +8,6 @@ archive but changes nothing here; a 304 says that what is here is still right.
 
 from __future__ import annotations
 
-import posixpath
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -232,7 +231,8 @@ class _Pass:
         base = self._base(capture.url, text)
         new = replace_links(
             text,
-            lambda link: self._place(link, base, capture.url, path),
+            # A page names the same link again and again.
+            lru_cache(None)(lambda link: self._place(link, base, capture.url, path)),
             lambda link: _absolute(base, link) or link,
         )
         # On disk no header tells the charset; a byte order mark outranks what a page says itself.
@@ -268,8 +268,7 @@ class _Pass:
             return absolute
         if there == path and mark:
             return mark + fragment
-        relative = posixpath.relpath(there, posixpath.dirname(path) or ".")
-        return quote(relative, safe="/._~@=,+-") + mark + fragment
+        return quote(_relative(there, path), safe="/._~@=,+-") + mark + fragment
 
     def _put(self, path: str, data: bytes) -> None:
         """Write a file, unless it is there with these bytes."""
@@ -307,6 +306,15 @@ class _Pass:
                     break
                 above.rmdir()
         return removed
+
+
+def _relative(there: str, path: str) -> str:
+    """From one file to another; posixpath's function asks for the working directory first."""
+    here, parts = path.split("/")[:-1], there.split("/")
+    same = 0
+    while same < len(here) and same < len(parts) - 1 and here[same] == parts[same]:
+        same += 1
+    return "/".join([".."] * (len(here) - same) + parts[same:])
 
 
 def _absolute(base: str, link: str) -> str | None:
