@@ -197,6 +197,7 @@ MARKUP = st.sampled_from(
      "<textarea><a href=no></textarea>", "<a\nhref\n=\nk>", "<a href=1 href=2>",
      "<a href>", "<a / href=u>",
      "<a title='>' href=v>", "<a b=c=d href=w>", "</a href=no>",
+     "<a b='unclosed href=x>", '<a href="y', "<img src=z",
      "<?php <a href=no> ?>", '<a\thref="&#38;">']
 )  # fmt: skip
 
@@ -213,7 +214,7 @@ def hrefs(text: str) -> list[str]:
 
 @given(st.lists(MARKUP, max_size=10).map("".join))
 def test_our_tokenizer_sees_what_a_browser_sees(text: str) -> None:
-    tree = LexborHTMLParser(f"<body>{text}</body>")
+    tree = LexborHTMLParser(f"<body>{text}")
     theirs = [
         value or ""
         for node in tree.css("a[href],img[src]")
@@ -245,6 +246,27 @@ def test_srcset_means_the_same_when_rewritten(srcset: str) -> None:
     assert replace_srcset(srcset, lambda url: url) == srcset
     new = replace_srcset(srcset, lambda url: f"../{url}")
     assert list(parse_srcset(new)) == [f"../{url}" for url in parse_srcset(srcset)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<a " * 10**6, "<a b='" * 10**6, "<!--" * 10**6, "<script>" * 10**6, "</" * 10**6,
+     "<a x=&amp" * 10**6, "<p style='url(" * 10**6, "<" * 10**6],
+    ids=lambda text: text[:9],
+)  # fmt: skip
+def test_a_page_made_to_take_for_ever_does_not(text: str) -> None:
+    """Quadratic time would be hours."""
+    assert replace_links(text, lambda link: link, lambda link: link) == text
+
+
+@pytest.mark.parametrize(
+    "css",
+    [r"url(\aaaaaa" * 10**5, "@import/**/" * 10**5, "/*" * 10**6, "'" * 10**6 + "\n",
+     "url(" * 10**6, "@import " + "/**/" * 10**5, "url(" + r"\aaaaaa" * 10**5 + "("],
+    ids=lambda css: css[:9],
+)  # fmt: skip
+def test_a_sheet_made_to_take_for_ever_does_not(css: str) -> None:
+    assert replace_urls(css, lambda url: url) == css
 
 
 def test_what_a_copy_on_disk_must_not_have_goes() -> None:

@@ -23,7 +23,8 @@ _TAG: Final = re.compile(
       <!--(?:-?>|.*?(?:--!?>|\Z))
     | <(?:[!?]|/(?![a-zA-Z]))[^>]*+>?
     | <(?P<name>/?[a-zA-Z][^\t\n\f\r />]*+)
-       (?P<attributes>(?:[\t\n\f\r /]++|[^\t\n\f\r />][^\t\n\f\r />=]*+(?:{_VALUE})?+)*+)>
+       (?P<attributes>(?:[\t\n\f\r /]++|[^\t\n\f\r />][^\t\n\f\r />=]*+(?:{_VALUE}|(?!{_S}*=)))*+)>
+    | </?[a-zA-Z].*  # a tag that the end of the page cuts off: browsers drop it
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -16,11 +16,13 @@ _TOKEN: Final = re.compile(
     rf"""
       /\*.*?(?:\*/|\Z)
     | @namespace\b[^;{{}}]*
-    | @import(?:\s|/\*.*?\*/)*(?P<imported>{_STRING})
+    | @import(?:\s|(?>/\*.*?\*/))*+(?P<imported>{_STRING})
     | (?<![\w\-\\\u0080-\uffff])url\(\s*(?:(?P<quoted>{_STRING})
         | (?P<bare>(?:[^\s"'()\\\x00-\x08\x0b\x0e-\x1f\x7f]
-            |\\[0-9a-fA-F]{{1,6}}\s?|\\[^\n])*)(?=\s*(?:\)|\Z)))
+            |\\[0-9a-fA-F]{{1,6}}+\s?+|\\[^\n])*+)(?=\s*(?:\)|\Z)))
     | {_STRING}
+    | "(?:[^"\\\n]|\\.)*
+    | '(?:[^'\\\n]|\\.)*
     | \\.(?:[\w\-\u0080-\uffff]|\\.)*
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
