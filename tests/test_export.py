@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
 import zipfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_cli import FakeCrawl, wait_for_stop
 
 from crawler.bench.demo import DemoWeb
 from crawler.cli.main import _run
+from crawler.cli.run import run
+from crawler.cli.screen import Screen
+from crawler.settings import with_settings
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 
@@ -87,3 +94,15 @@ def test_the_archive_preset_is_what_it_says(web: DemoWeb, tmp_path: Path) -> Non
     assert _run([*args, "--max-pages", "3"]) == 0
     assert list((folder / "warc").glob("*.warc.gz"))
     assert "requisites = true" in (folder / "crawl.toml").read_text()
+
+
+def test_who_stops_a_crawl_is_not_kept_waiting_for_the_mirror(tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def opener(*_: Any, **__: Any) -> AsyncIterator[FakeCrawl]:
+        yield FakeCrawl(wait_for_stop)
+
+    said = io.StringIO()
+    config = with_settings(None, mirror=True)
+    assert run(config, tmp_path, "new", Screen(stream=said), opener=opener) == 11
+    assert "no mirror yet; of what is there: crawler export mirror" in said.getvalue()
+    assert not (tmp_path / "mirror").exists()

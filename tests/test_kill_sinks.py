@@ -115,13 +115,6 @@ def killed_once(web: DemoWeb, folder: Path, dice: random.Random) -> bool:
     return alive
 
 
-def test_killed_with_every_output_on(web: DemoWeb, undisturbed: Left, tmp_path: Path) -> None:
-    folder = tmp_path / "crawl"
-    assert killed_once(web, folder, random.Random(3))
-    resume_to_the_end(folder)
-    check(folder, undisturbed)
-
-
 def test_killed_between_the_files_and_the_commit(
     web: DemoWeb, undisturbed: Left, tmp_path: Path
 ) -> None:
