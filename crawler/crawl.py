@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from crawler.config import LimitsConfig
-from crawler.errors import FetchError, HouseError, ParseError
+from crawler.errors import SPOOL, FetchError, HouseError, ParseError, SinkError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
@@ -126,6 +126,7 @@ class Crawl:
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
             return await self._archived(visit)
         except ParseError as error:
+            _unless_ours(error)
             visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")
             return await self._archived(visit)
         finally:
@@ -140,6 +141,7 @@ class Crawl:
         try:
             return msgspec.structs.replace(visit, kept=await self._keep(visit.page))
         except ParseError as error:
+            _unless_ours(error)
             log.warning("%s is not in the archive: %s", visit.link.url, error)
             return visit
 
@@ -163,6 +165,12 @@ class Crawl:
             now = asyncio.get_running_loop().time()
             until = self._deadline.when()
             self._deadline.reschedule(now + grace if until is None else min(until, now + grace))
+
+
+def _unless_ours(error: ParseError) -> None:
+    """Raise SinkError when no page is at fault: then its link must stay queued."""
+    if error.reason == SPOOL:
+        raise SinkError(f"spool: {error.detail}") from error
 
 
 def _the_one_that_matters(group: ExceptionGroup[Exception]) -> Exception:

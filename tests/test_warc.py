@@ -24,6 +24,7 @@ from fastwarc.warc import ArchiveIterator as FastIterator
 from warcio.archiveiterator import ArchiveIterator
 from website import Answer, Website, busy, missing, packed, page, raw, redirect, reply
 
+from crawler.build import open_crawl
 from crawler.errors import ConfigError, SinkError
 from crawler.export.archive import Archive
 from crawler.export.cdxj import cdxj_lines
@@ -259,6 +260,36 @@ async def test_what_trips_the_parser_is_archived_all_the_same(
     assert by_path(tmp_path)["/bomb"]["reason"].startswith("parse:too-large")
     assert responses(tmp_path)["/bomb"][3] == bomb
     assert not list((tmp_path / "spool").iterdir())
+
+
+async def test_a_full_spool_ends_the_crawl_and_costs_no_page(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    online = await website(site())
+    config = settings(online.url, warc=True, spool_above=100_000)
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+
+    async def run() -> None:
+        async with open_crawl(config, dir=tmp_path) as running:
+            fetch = running._fetcher.fetch
+
+            async def hide_spool(link: Link) -> Page:
+                got = await fetch(link)
+                if isinstance(got.body, Path):
+                    moved = got.body.rename(place / got.body.name)
+                    shutil.rmtree(tmp_path / "spool")
+                    return msgspec.structs.replace(got, body=moved)
+                return got
+
+            running._fetcher.fetch = hide_spool  # type: ignore[method-assign]
+            await running.run()
+
+    with pytest.raises(SinkError, match=r"spool: .*such file"):
+        await run()
+    await crawl(config, tmp_path, "resume")
+    assert set(responses(tmp_path)) == {*site()}
+    assert by_path(tmp_path)["/big"]["outcome"] == "done"
 
 
 # ── the sink alone ───────────────────────────────────────────────────────────────────────────

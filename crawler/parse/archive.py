@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from crawler.errors import SPOOL, ParseError
 from crawler.model import Kept, Page
 from crawler.warc import (
     FIELDS,
@@ -44,7 +45,7 @@ class Archivist(msgspec.Struct, frozen=True):
     spool: Path
 
     def keep(self, page: Page) -> Kept:
-        """Raises OSError when the body is gone or the spool's disk is full."""
+        """Raises OSError when the body is gone, ParseError(SPOOL) when a record cannot be written."""
         head = response_head(page)
         payload = Digest(self.digest)
         block = Digest(self.digest)
@@ -77,14 +78,19 @@ class Archivist(msgspec.Struct, frozen=True):
             yield from pieces_of(body)
             yield END
 
-        with NamedTemporaryFile(dir=self.spool, suffix=".record", delete=False) as file:
-            path = Path(file.name)
-            try:
-                for piece in pack_stream(pieces(), self.compression):
+        packed = pack_stream(pieces(), self.compression)
+        path: Path | None = None
+        try:
+            with NamedTemporaryFile(dir=self.spool, suffix=".record", delete=False) as file:
+                path = Path(file.name)
+                for piece in packed:
                     file.write(piece)
-            except BaseException:
+        except BaseException as error:
+            if path is not None:
                 path.unlink(missing_ok=True)
-                raise
+            if isinstance(error, OSError):
+                raise ParseError(SPOOL, error.strerror or str(error)) from error
+            raise
         return path
 
     def _aside(self, page: Page, response: str) -> bytes:
