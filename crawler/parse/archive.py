@@ -45,7 +45,7 @@ class Archivist(msgspec.Struct, frozen=True):
     spool: Path
 
     def keep(self, page: Page) -> Kept:
-        """Raises OSError when the body is gone, ParseError(SPOOL) when a record cannot be written."""
+        """Raises OSError when the body is gone, ParseError(SPOOL) when a file cannot be written."""
         head = response_head(page)
         payload = Digest(self.digest)
         block = Digest(self.digest)
