@@ -489,3 +489,16 @@ def test_wacz_names_every_file_and_its_hash(archive: Path) -> None:
         first, *idx = package.read("indexes/index.idx").decode().splitlines()
         assert first.startswith("!meta 0 ")
         assert idx[0].split(" ", 2)[:2] == block.decode().split(" ", 2)[:2]
+
+
+def test_without_the_extra_zlib_packs_and_the_index_says_what_is_missing(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("isal", "surt"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert gzip.decompress(pack(b"text" * 1000, "gzip")) == b"text" * 1000
+    with (
+        Archive(archive) as opened,
+        pytest.raises(ConfigError, match=r"surt package: pip install 'crawler\[archive\]'"),
+    ):
+        list(cdxj_lines(opened))
