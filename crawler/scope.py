@@ -9,7 +9,11 @@
     notIncluded      matches none of `include`
     excluded         matches one of `exclude`
     trap:segments    more than `max_segments` path segments
-    trap:repeats     one path segment more than `max_repeats` times in the path
+    trap:repeats     one path segment more than `max_repeats` times in the path, or the same
+                     segments three times in a row
+
+`tooLong` and `trap:…` are brakes: the frontier parks such a link instead of refusing it, and
+`crawler release` sends it on its way. Traps that only many pages show: `crawler/traps.py`.
 
 With `requisites`, what pages are shown with (kind asset) is followed wherever it lies: only its
 length, `exclude` and the traps can refuse it.
@@ -18,7 +22,6 @@ length, `exclude` and the traps can refuse it.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -26,6 +29,7 @@ from typing import Any
 from crawler.config import ScopeConfig
 from crawler.errors import ConfigError
 from crawler.model import Kind
+from crawler.traps import shape_trap
 from crawler.urls import host_key, registered_domain
 
 ASSET = Kind.ASSET.value
@@ -40,7 +44,8 @@ class Scope:
         self._include = [_compile("include", pattern) for pattern in rules.include]
         self._exclude = [_compile("exclude", pattern) for pattern in rules.exclude]
         self._requisites = rules.requisites
-        self._follow = frozenset((*rules.follow, ASSET) if rules.requisites else rules.follow)
+        # Who adds a sitemap wants it.
+        self._follow = frozenset({*rules.follow, "sitemap", *([ASSET] if rules.requisites else [])})
         self._pages = frozenset(_without_scheme(seed) for seed in seeds)
         self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
         self._hosts = frozenset(host_key(seed) for seed in seeds)
@@ -67,11 +72,17 @@ class Scope:
             return "tooLong"
         if kind == ASSET and self._requisites:
             return self._excluded(url) or self._trap(url)
-        if not self._inside(url, host):
+        # A list of addresses may lie anywhere: it is what it lists that is judged.
+        anywhere = kind == "sitemap" and rules.scope != "page"
+        if not anywhere and not self._inside(url, host):
             return "outOfScope"
         if depth > self._depth:
             return "tooDeep"
-        if self._include and not any(pattern.search(url) for pattern in self._include):
+        if (
+            self._include
+            and kind != "sitemap"
+            and not any(pattern.search(url) for pattern in self._include)
+        ):
             return "notIncluded"
         return self._excluded(url) or self._trap(url)
 
@@ -82,21 +93,19 @@ class Scope:
         if reason == "excluded":
             pattern = next(p for p in self._exclude if p.search(url))
             return f"excluded by the pattern {pattern.pattern!r}"
+        if not reason and self._include and kind != ASSET:
+            pattern = next(p for p in self._include if p.search(url))
+            return f"admitted by scope {self._rules.scope!r} and the pattern {pattern.pattern!r}"
         return say(_SENTENCES[reason])
 
     def _excluded(self, url: str) -> str:
         return "excluded" if any(pattern.search(url) for pattern in self._exclude) else ""
 
     def _trap(self, url: str) -> str:
-        segments = url.count("/") - 2
-        if segments > self._rules.max_segments:
-            return "trap:segments"
-        if segments > self._rules.max_repeats:
-            path = url.split("/", 3)[3].partition("?")[0]
-            most = Counter(part for part in path.split("/") if part).most_common(1)
-            if most and most[0][1] > self._rules.max_repeats:
-                return "trap:repeats"
-        return ""
+        rules = self._rules
+        if rules.trap != "brake":
+            return ""
+        return shape_trap(url, max_segments=rules.max_segments, max_repeats=rules.max_repeats)
 
 
 _SENTENCES = {
@@ -107,7 +116,8 @@ _SENTENCES = {
     "tooDeep": "depth {depth} is beyond scope.max_depth = {rules.max_depth}",
     "notIncluded": "matches none of scope.include = {rules.include}",
     "trap:segments": "more than scope.max_segments = {rules.max_segments} path segments",
-    "trap:repeats": "a path segment stands there more than {rules.max_repeats} times",
+    "trap:repeats": "a path segment stands there more than scope.max_repeats = {rules.max_repeats} "
+    "times, or the same segments stand there three times in a row",
 }
 
 

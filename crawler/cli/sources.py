@@ -62,6 +62,15 @@ def add_flags(settings: Settings, values: Mapping[str, Any]) -> None:
         settings.assignment(assignment)
 
 
+def saved(folder: Path) -> Settings:
+    """The settings a crawl was started with; the defaults when it died before they were written."""
+    settings = Settings()
+    path = folder / SAVED
+    if path.exists():
+        settings.toml(text_of(path), str(path))
+    return settings
+
+
 def text_of(name: str | Path) -> str:
     """A small text file. Raises ConfigError."""
     try:
@@ -99,12 +108,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def saved(folder: Path) -> Settings:
-    """The settings a crawl was started with; the defaults when it died before they were written."""
-    settings = Settings()
-    path = folder / SAVED
-    if path.exists():
-        settings.toml(text_of(path), str(path))
-    return settings
