@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
     "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
+    "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }
