@@ -31,7 +31,8 @@ from crawler.protocols import Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.sinks.files import Files
-from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.graph import Graph
+from crawler.sinks.jsonl import JsonLines, RecordLines
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
 from crawler.verdict import Verdict
@@ -178,11 +179,16 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
-def _outputs(config: Config, folder: Path) -> list[JsonLines | Files]:
-    outputs: list[JsonLines | Files] = []
+def _outputs(config: Config, folder: Path) -> list[JsonLines | Graph | Files]:
+    outputs: list[JsonLines | Graph | Files] = []
+    durable = config.output.durable
     if config.output.jsonl:
-        outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
+        outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
+    if config.output.graph:
+        outputs.append(Graph(folder / "graph.bin", durable=durable))
+    if config.parse.plugins or config.parse.rules:
+        outputs.append(RecordLines(folder / "records.jsonl", durable=durable))
     if config.output.save != "none":
         every = config.output.save == "all"
-        outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+        outputs.append(Files(folder / "html", every=every, durable=durable))
     return outputs

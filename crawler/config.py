@@ -119,6 +119,7 @@ class ParseConfig(Section, frozen=True):
     batch_bytes: Bytes = 1024 * 1024
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never
     plugins: tuple[str, ...] = ()  # dotted path or file path, `module:function`
+    rules: tuple[str, ...] = ()  # TOML files that say what to extract; crawler/parse/extract.py
 
 
 class OutputConfig(Section, frozen=True):
@@ -126,6 +127,9 @@ class OutputConfig(Section, frozen=True):
 
     dir: str = "crawl"
     jsonl: bool = True
+    graph: bool = True  # graph.bin: which page links to which, 17 bytes a link
+    report: bool = True  # report.html, at the end of each run
+    text: bool = False  # text/: each page's main content as Markdown
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
 

@@ -74,7 +74,7 @@ def record(visit: Visit) -> Record:
         via=link.via,
         hops=link.hops,
         attempts=link.attempt + (page is not None or visit.reason != ""),
-        fetched_at=_rfc3339(page.fetched_at) if page else None,
+        fetched_at=rfc3339(page.fetched_at) if page else None,
         mime=extract.mime or (_mime(page) if page else None),
         charset=extract.charset or None,
         charset_source=extract.charset_source or None,
@@ -116,5 +116,6 @@ def _ms(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _rfc3339(moment: float) -> str:
+def rfc3339(moment: float) -> str:
+    """Unix time as RFC 3339 in UTC, to the millisecond."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
