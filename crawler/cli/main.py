@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
+    "report": ("crawler.cli.report", "Write DIR/report.html: what happened, broken links, charts."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),

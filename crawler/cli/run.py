@@ -18,7 +18,8 @@ from crawler.cli.screen import Screen, out
 from crawler.cli.seeds import Seeds
 from crawler.cli.summary import Ending, summary, summary_json
 from crawler.config import Config
-from crawler.errors import HouseError
+from crawler.errors import CrawlerError, HouseError
+from crawler.folder import FRONTIER
 from crawler.model import Counts
 from crawler.tally import Tally
 
@@ -81,12 +82,27 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
             counts = await running.frontier.counts()
     shot = running.tally.snapshot()
     ending = Ending(running.finish_reason, folder, shot, counts, tuple(seeds.troubles))
+    written = _report(ending, config, screen)
     if screen.as_json:
         out(summary_json(ending))
     elif not screen.silent:
-        for line in summary(ending):
+        for line in [*summary(ending), *written]:
             screen.say(line)
     return exit_code(running.finish_reason, shot, list(seeds.fates), shot.robots)
+
+
+def _report(ending: Ending, config: Config, screen: Screen) -> list[str]:
+    """Leave summary.json and report.html; what cannot be written is told and ends nothing."""
+    if not config.output.report or not (ending.folder / FRONTIER).exists():
+        return []
+    from crawler.report.page import write_report  # noqa: PLC0415 - jinja2: at the end only
+
+    try:
+        (ending.folder / "summary.json").write_text(f"{summary_json(ending)}\n", "utf-8")
+        return [f"    report  {write_report(ending.folder)}"]
+    except (OSError, CrawlerError) as error:
+        screen.say(f"the report could not be written: {error}")
+        return []
 
 
 class Signals:

@@ -45,7 +45,16 @@ CREATE TABLE link (
     reason     TEXT,
     digest     TEXT,
     etag       TEXT,
-    modified   TEXT
+    modified   TEXT,
+    text_digest TEXT,                   -- of the main text: what `crawler diff` compares
+    interval   REAL                     -- seconds until the next revisit; NULL: never revisited
+);
+
+CREATE TABLE run (                      -- each recrawl, and where its part of the outputs begins
+    number     INTEGER PRIMARY KEY,     -- from 2 on: the first run begins at the files' beginning
+    started_at REAL NOT NULL,
+    pages      INTEGER NOT NULL,        -- bytes of pages.jsonl
+    graph      INTEGER NOT NULL         -- bytes of graph.bin
 );
 
 CREATE UNIQUE INDEX link_key ON link (key);

@@ -19,7 +19,7 @@ import msgspec
 from crawler.errors import FrontierError
 from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED = range(8)
 """States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn."""
