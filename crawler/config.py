@@ -33,6 +33,7 @@ class ScopeConfig(Section, frozen=True):
     follow: tuple[str, ...] = ("page",)  # kinds of links that are fetched
     forms: bool = False  # follow GET forms' actions
     mime: tuple[str, ...] = ()  # read only bodies of these types, e.g. text/html; empty: all
+    probe: bool = False  # links that are not followed are asked for all the same, never read
     max_url: Annotated[int, Meta(ge=16, le=65_536)] = 2083
     max_segments: Annotated[int, Meta(ge=1)] = 25
     max_repeats: Annotated[int, Meta(ge=1)] = 3
@@ -119,6 +120,7 @@ class ParseConfig(Section, frozen=True):
     batch_bytes: Bytes = 1024 * 1024
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never
     plugins: tuple[str, ...] = ()  # dotted path or file path, `module:function`
+    anchors: bool = False  # note ids and #fragments, for `crawler check --anchors`
     rules: tuple[str, ...] = ()  # TOML files that say what to extract; crawler/parse/extract.py
 
 

@@ -116,7 +116,7 @@ class Crawl:
         try:
             visit = self._verdict.on_answer(link, page)
             self.frontier.release(link, rest=visit.rest)
-            if visit.outcome is Outcome.DONE:
+            if visit.outcome is Outcome.DONE and link.kind is not Kind.PROBE:
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
         except ParseError as error:
             visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")

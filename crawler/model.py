@@ -24,6 +24,7 @@ class Kind(StrEnum):
     FEED = "feed"
     ROBOTS = "robots"
     FILE = "file"
+    PROBE = "probe"  # only asked whether it is there: HEAD, never read, not followed
 
 
 class Outcome(StrEnum):
@@ -51,7 +52,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
     `url` is canonical and never re-quoted. `host` is the politeness key. `via` is the URL of the
     page it was found on, None for a seed. `hops` counts the redirects behind it, `attempt` the
-    tries before this one. `id` is the frontier's own handle; None before it was queued.
+    tries before this one. `id` is the frontier's own handle; None before it was queued. `known` is
+    what a revisit knows of it; None: it was never fetched.
     """
 
     url: str
@@ -62,6 +64,20 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     hops: int = 0
     attempt: int = 0
     id: int | None = None
+    known: Known | None = None
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """What an earlier run left of a link: what a conditional request and a comparison need.
+
+    `interval` is the present revisit interval in seconds, None: never revisited.
+    """
+
+    etag: str | None
+    modified: str | None
+    digest: str | None
+    text_digest: str | None
+    interval: float | None
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -114,6 +130,7 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     charset_source: str = ""
     bytes_body: int = 0
     digest: str = ""
+    text_digest: str = ""  # of the main text alone, whatever surrounds it; empty: not a page
     title: str = ""
     description: str = ""
     canonical: str | None = None
@@ -125,6 +142,9 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     records: tuple[dict[str, Any], ...] = ()
     problems: tuple[str, ...] = ()
     parse_ms: float = 0.0
+    anchors: tuple[str, ...] | None = None  # ids and names on the page, only for a check of them
+    fragments: tuple[tuple[str, str], ...] = ()  # (URL, fragment) that links name, likewise
+    markdown: str | None = None  # the main content, only when a sink asked for it
     body: bytes | None = None  # decoded body, only when a sink asked for it
 
 

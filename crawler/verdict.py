@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from crawler.config import FetchConfig, PaceConfig
 from crawler.errors import FetchError, Unresolved
-from crawler.model import Extract, Found, Link, Outcome, Page, Visit
+from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import Retry, parse_retry_after
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key
@@ -50,6 +50,8 @@ class Verdict:
     def on_answer(self, link: Link, page: Page) -> Visit:
         """The server answered. DONE means: to be read."""
         status = page.status
+        if link.kind is Kind.PROBE and (visit := self._probed(link, page)) is not None:
+            return visit
         if page.location is not None:
             return self._moved(link, page, page.location)
         if status == 304:
@@ -67,6 +69,17 @@ class Verdict:
         if wait is None:
             return Visit(link, Outcome.FAILED, page, reason=reason, rest=rest)
         return Visit(link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest)
+
+    def _probed(self, link: Link, page: Page) -> Visit | None:
+        """A link that is only asked for: a redirect is an answer, and a no to HEAD is not yet one.
+
+        Servers refuse HEAD that answer GET; the second try, in its turn, is a GET (fetch/http.py).
+        """
+        if page.location is not None:
+            return Visit(link, Outcome.DONE, page)
+        if page.status >= 400 and link.attempt == 0 and page.status not in SLOW_DOWN:
+            return Visit(link, Outcome.RETRY, page, reason=f"status:{page.status}", retry_in=0.0)
+        return None
 
     def on_read(self, visit: Visit, extract: Extract) -> Visit:
         """The page was read: its links are entered with it."""
@@ -86,5 +99,5 @@ class Verdict:
     def judged(self, url: str, depth: int, kind: str) -> Found:
         """A canonical URL as a link to enter, with scope's reason where it refuses."""
         host = host_key(url)
-        reason = self._scope.judge(url, host, depth, kind)
+        kind, reason = self._scope.admit(url, host, depth, kind)
         return url, host, fingerprint(url, host), kind, reason

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
@@ -21,6 +21,7 @@ from crawler.config import Config
 from crawler.errors import CrawlerError, HouseError
 from crawler.folder import FRONTIER
 from crawler.model import Counts
+from crawler.protocols import Sink
 from crawler.tally import Tally
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
@@ -51,9 +52,18 @@ Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 def run(
-    config: Config, folder: Path, mode: Mode, screen: Screen, *, opener: Opener | None = None
+    config: Config,
+    folder: Path,
+    mode: Mode,
+    screen: Screen,
+    *,
+    opener: Opener | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> Exit:
-    """Crawl to the end. Raises what the crawl raises; the folder can be resumed then."""
+    """Crawl to the end. Raises what the crawl raises; the folder can be resumed then.
+
+    `sinks` are the caller's own, beside those of the configuration.
+    """
     if opener is None:
         from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
 
@@ -61,14 +71,21 @@ def run(
     screen.listen()
     _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_crawl(config, folder, mode, screen, opener))
+        return runner.run(_crawl(config, folder, mode, screen, opener, sinks))
 
 
-async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opener: Opener) -> Exit:
+async def _crawl(
+    config: Config,
+    folder: Path,
+    mode: Mode,
+    screen: Screen,
+    opener: Opener,
+    sinks: Sequence[Sink],
+) -> Exit:
     seeds = Seeds()
     signals = Signals(folder, config.limits.grace, screen.say)
     with signals.caught():
-        async with opener(config, dir=folder, mode=mode, sinks=[seeds]) as running:
+        async with opener(config, dir=folder, mode=mode, sinks=[seeds, *sinks]) as running:
             signals.opened(running)
             before = await running.frontier.counts()
             if mode == "resume" and not screen.silent:

@@ -32,7 +32,7 @@ from crawler.errors import FetchError, TooLarge, Unreachable, Unwanted
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.resolver import TRIP, Resolver, Trip
-from crawler.model import Link, Page, Timings
+from crawler.model import Kind, Link, Page, Timings
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -159,12 +159,15 @@ class HttpFetcher:
             async with asyncio.timeout(self._rules.timeout) as total:
                 if self._guard is not None:
                     self._guard.judge_port(trip.port)
-                response = await self._headers(url)
+                response = await self._headers(url, link)
                 first_byte = time.monotonic()
                 phase = "idle"
                 async with response:
                     location = self._location(link.url, response)
-                    await self._read(response, body, redirect=location is not None)
+                    if link.kind is Kind.PROBE:
+                        response.close()  # whatever it says: nobody reads it
+                    else:
+                        await self._read(response, body, redirect=location is not None)
             return Page(
                 link,
                 response.status,
@@ -199,9 +202,15 @@ class HttpFetcher:
         finally:
             TRIP.reset(token)
 
-    async def _headers(self, url: yarl.URL) -> aiohttp.ClientResponse:
+    async def _headers(self, url: yarl.URL, link: Link) -> aiohttp.ClientResponse:
         assert self._session is not None
-        get = self._session.get(url, allow_redirects=False, proxy=self._rules.proxy)
+        get = self._session.request(
+            "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
+            url,
+            allow_redirects=False,
+            proxy=self._rules.proxy,
+            headers=_conditions(link),
+        )
         rules = self._rules
         if rules.first_byte_timeout >= self._silence:
             return await get
@@ -273,6 +282,19 @@ class HttpFetcher:
             if self._guard is not None and self._rules.proxy is None:
                 self._guard.judge(trip.host, str(address[0]))
         return socket(family, kind, protocol)
+
+
+def _conditions(link: Link) -> dict[str, str] | None:
+    """What makes a request conditional (RFC 9110 §13.1): the tag outranks the date, both are sent."""
+    known = link.known
+    if known is None or not known.digest:
+        return None
+    headers = {}
+    if known.etag:
+        headers["If-None-Match"] = known.etag
+    if known.modified:
+        headers["If-Modified-Since"] = known.modified
+    return headers or None
 
 
 class _Body:

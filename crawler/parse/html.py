@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -95,6 +96,28 @@ def read_html(text: str, *, forms: bool) -> Raw:
     if body is not None:
         raw.text = " ".join(body.text(separator=" ").split())
     return raw
+
+
+def read_anchors(text: str) -> tuple[dict[str, None], list[tuple[str, str]]]:
+    """What fragments may name on a page (WHATWG HTML §7.4.6.4), and what its links name elsewhere.
+
+    A link is its href without the fragment (empty: this page) and the fragment, decoded. Routes of
+    scripts (`#/…`, `#!…`) name no element; of a text directive (`#:~:text=`) only what is before.
+    """
+    tree = LexborHTMLParser(text)
+    ids: dict[str, None] = {}
+    for node in tree.css("[id],a[name]"):
+        attributes = node.attributes
+        for name in (attributes.get("id"), attributes.get("name") if node.tag == "a" else None):
+            if name:
+                ids[name] = None
+    links = []
+    for node in tree.css("a[href*='#'],area[href*='#']"):
+        path, _, fragment = (node.attributes["href"] or "").strip(_SPACE).partition("#")
+        fragment = fragment.partition(":~:")[0]
+        if fragment and not fragment.startswith(("/", "!")) and fragment.lower() != "top":
+            links.append((path, unquote(fragment)))
+    return ids, links
 
 
 def _link(attributes: dict[str, str | None], raw: Raw) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from crawler.config import FetchConfig, ParseConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.decode import decompress, to_text
-from crawler.parse.html import Raw, read_html
+from crawler.parse.html import Raw, read_anchors, read_html
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key
@@ -24,6 +24,8 @@ _HTML_STARTS: Final = (
     b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font",
     b"<table", b"<a", b"<style", b"<title", b"<b", b"<body", b"<br", b"<p", b"<!--",
 )  # fmt: skip
+
+PROBE: Final = Kind.PROBE.value
 
 ROBOTS_BYTES: Final = 512 * 1024
 JOINED: Final = 1 << 14
@@ -85,6 +87,7 @@ class Reader:
         raw = read_html(text, forms=self._rules.limits.forms)
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
         found = self._links(base, raw, link.depth + 1, problems)
+        anchors, fragments = self._anchors(link.url, base, text)
         records: tuple[dict[str, Any], ...] = ()
         if self._plugins:
             parsed = Parsed(link.url, text, raw.title, raw.text, tuple(one[0] for one in found))
@@ -112,8 +115,24 @@ class Reader:
             records=records,
             problems=tuple(problems[:20]),
             parse_ms=(time.perf_counter() - began) * 1000,
+            anchors=anchors,
+            fragments=fragments,
             body=kept,
         )
+
+    def _anchors(
+        self, url: str, base: str, text: str
+    ) -> tuple[tuple[str, ...] | None, tuple[tuple[str, str], ...]]:
+        """The page's ids, and the (URL, fragment) pairs of its links."""
+        if not self._rules.parse.anchors:
+            return None, ()
+        ids, hrefs = read_anchors(text)
+        pairs = {}
+        for path, fragment in hrefs:
+            target = self._join(base, path) if path else url
+            if target is not None:
+                pairs[target, fragment] = None
+        return tuple(ids), tuple(pairs)
 
     def _links(self, base: str, raw: Raw, depth: int, problems: list[str]) -> tuple[Found, ...]:
         """The page's links, canonical, judged, each once; the first kind that is admitted wins."""
@@ -129,7 +148,7 @@ class Reader:
             found = self._found(folder if same_in_folder else base, href, kind, depth)
             if found is not None:
                 known = by_url.get(found[0])
-                if known is None or (known[4] and not found[4]):
+                if known is None or (known[4] and not found[4]) or known[3] == PROBE != found[3]:
                     by_url[found[0]] = found
         return tuple(by_url.values())
 
@@ -138,7 +157,7 @@ class Reader:
         if url is None:
             return None
         host = host_key(url)
-        reason = self._rules.scope.judge(url, host, depth, kind)
+        kind, reason = self._rules.scope.admit(url, host, depth, kind)
         return url, host, fingerprint(url, host), kind, reason
 
     @property

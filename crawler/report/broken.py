@@ -10,7 +10,7 @@ import msgspec
 
 from crawler.folder import FRONTIER
 from crawler.frontier.book import Book
-from crawler.frontier.store import FAILED, MOVED
+from crawler.frontier.store import FAILED, MOVED, REFUSED
 from crawler.model import Kind
 from crawler.sinks.graph import NAME, Edges, read_edges
 
@@ -59,7 +59,7 @@ def broken_links(folder: Path, book: Book, *, accept: Sequence[int] = ()) -> tup
     """
     entries: dict[bytes, _Entry] = {}
     number = 0
-    for key, url, reason, status, via in book.rows(_FAILED, FAILED, _ROBOTS):
+    for key, url, reason, status, via in book.rows(_FAILED, _ROBOTS, FAILED, REFUSED):
         if status in accept:
             continue
         number += 1
@@ -151,5 +151,8 @@ def broken_in(folder: Path, accept: Sequence[int] = ()) -> tuple[int, list[Broke
 _FAILED: Final = (
     "SELECT link.key, link.url, link.reason, link.status, parent.url FROM link "
     "LEFT JOIN link AS parent ON parent.id = link.via "
-    "WHERE link.state = ? AND link.kind <> ? ORDER BY link.id"
+    "WHERE link.kind <> ? AND ((link.state = ? AND coalesce(link.reason, '') NOT LIKE 'forbidden%') "
+    "OR (link.state = ? AND link.reason = 'robotsUnreachable')) ORDER BY link.id"
 )
+"""A host that is gone has no robots.txt either: its links were refused for that, and are broken. An
+address that we do not go to was not asked."""

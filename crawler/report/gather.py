@@ -26,7 +26,7 @@ SLICES: Final = 96
 TOP_HOSTS: Final = 50
 LISTED: Final = 40
 
-_TRIPS: Final = f"state IN ({DONE}, {MOVED}, {UNCHANGED}, {FAILED}) AND visited_at IS NOT NULL"
+TRIPS: Final = f"state IN ({DONE}, {MOVED}, {UNCHANGED}, {FAILED}) AND visited_at IS NOT NULL"
 """Links that somebody was really asked for."""
 
 
@@ -35,7 +35,7 @@ def gather(folder: Path) -> Facts:
     lines = Lines()
     with Book(folder / FRONTIER) as book:
         lines.take(folder / "pages.jsonl")
-        first, last = next(book.rows(f"SELECT min(visited_at), max(visited_at) FROM link WHERE {_TRIPS}"))
+        first, last = next(book.rows(f"SELECT min(visited_at), max(visited_at) FROM link WHERE {TRIPS}"))
         step, slices = _slices(book, first, last)
         number, broken = broken_links(folder, book)
         groups, copies, twins = _twins(book)
@@ -62,7 +62,7 @@ def gather(folder: Path) -> Facts:
             hosts_seen=book.one("SELECT count(*) FROM host"),
             statuses=_bars(book, "status", "status IS NOT NULL", order="1"),
             mimes=_top(lines.mimes),
-            depths=_bars(book, "depth", _TRIPS, order="1"),
+            depths=_bars(book, "depth", TRIPS, order="1"),
             failures=_bars(book, "reason", f"state = {FAILED}", examples=True),
             skipped=_bars(book, "reason", f"state IN ({REFUSED}, {SKIPPED})", examples=True),
             traps=_traps(book),
@@ -122,7 +122,7 @@ def _slices(book: Book, first: float | None, last: float | None) -> tuple[float,
     table = [(0, 0, 0)] * number
     for place, visits, failed, volume in book.rows(
         "SELECT CAST((visited_at - ?) / ? AS INTEGER), count(*), sum(state = ?), total(bytes) "
-        f"FROM link WHERE {_TRIPS} GROUP BY 1",
+        f"FROM link WHERE {TRIPS} GROUP BY 1",
         first, step, FAILED,
     ):  # fmt: skip
         if 0 <= place < number:
@@ -165,7 +165,7 @@ def _hosts(book: Book, lines: Lines) -> tuple[HostRow, ...]:
         "(SELECT max(delay) FROM robots WHERE robots.host = host.id), rest_until FROM "
         "(SELECT host AS number, count(*) AS visits, sum(state = ?) AS failed, "
         "sum(status IN (429, 503)) AS busy, total(bytes) AS volume, min(visited_at) AS first, "
-        f"max(visited_at) AS last FROM link WHERE {_TRIPS} "
+        f"max(visited_at) AS last FROM link WHERE {TRIPS} "
         "GROUP BY host ORDER BY 2 DESC LIMIT ?) JOIN host ON host.id = number ORDER BY visits DESC",
         FAILED, TOP_HOSTS,
     ):  # fmt: skip
