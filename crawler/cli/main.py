@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "report": ("crawler.cli.report", "Write DIR/report.html: what happened, broken links, charts."),
     "check": ("crawler.cli.check", "Check a site's links; exit code 1 when one is broken."),
+    "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
