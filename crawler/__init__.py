@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from crawler import crawl as _loop  # noqa: F401 - loaded first, so that its name is free for the function
 from crawler.errors import ConfigError, CrawlerError, HouseError, Occupied
 from crawler.library import crawl
-from crawler.model import Extract, Link, Outcome, Page, Visit
+from crawler.model import Extract, Follow, Link, Outcome, Page, Visit
 
 if TYPE_CHECKING:
     from crawler.build import open_crawl
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Config", "ConfigError", "CrawlerError", "Extract", "HouseError", "Link", "Occupied",
+    "Config", "ConfigError", "CrawlerError", "Extract", "Follow", "HouseError", "Link", "Occupied",
     "Outcome", "Page", "Visit", "crawl", "open_crawl",
 ]  # fmt: skip
 

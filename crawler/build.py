@@ -25,6 +25,8 @@ from crawler.gate import Gate
 from crawler.identity import product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
+from crawler.parse.extract import load_rules
+from crawler.parse.plugins import check_plugins
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
@@ -59,6 +61,8 @@ async def open_crawl(
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         frontier = await stack.enter_async_context(
@@ -134,6 +138,8 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     (seed,) = _seeds(urls, [url])
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
     rules = ReaderRules(
         urls=urls,
         scope=scope,

@@ -148,6 +148,16 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     body: bytes | None = None  # decoded body, only when a sink asked for it
 
 
+class Follow(msgspec.Struct, frozen=True, gc=False):
+    """A link that a plugin found where the page shows none; judged and entered like any other.
+
+    `url` may be relative to the page. `kind` is a `Kind` value.
+    """
+
+    url: str
+    kind: Kind = Kind.PAGE
+
+
 class Rules(msgspec.Struct, frozen=True, gc=False):
     """What an origin's robots.txt said, and until when that holds (Unix time).
 

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "check": ("crawler.cli.check", "Check a site's links; exit code 1 when one is broken."),
     "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
+    "try": ("crawler.cli.try_rules", "What extraction rules find on one page."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }

@@ -50,6 +50,10 @@ class Reader:
     def __init__(self, rules: ReaderRules) -> None:
         self._rules = rules
         self._plugins: tuple[Plugin, ...] = load_plugins(rules.parse.plugins)
+        if rules.parse.rules:
+            from crawler.parse.extract import load_rules  # noqa: PLC0415 - only for who has some
+
+            self._plugins += load_rules(rules.parse.rules)
         self._found = lru_cache(JOINED)(self._judged)
 
     def read(self, link: Link, headers: Sequence[tuple[str, str]], body: bytes | Path) -> Extract:
@@ -90,10 +94,16 @@ class Reader:
         anchors, fragments = self._anchors(link.url, base, text)
         records: tuple[dict[str, Any], ...] = ()
         if self._plugins:
-            parsed = Parsed(link.url, text, raw.title, raw.text, tuple(one[0] for one in found))
-            records = tuple(
-                record for plugin in self._plugins for record in plugin.run(parsed, problems)
+            parsed = Parsed(
+                link.url,
+                text,
+                raw.title,
+                raw.text,
+                tuple(one[0] for one in found),
+                base=base,
+                problems=problems,
             )
+            records, found = self._run(parsed, found, link.depth + 1)
         return Extract(
             found=found,
             mime=mime,
@@ -133,6 +143,21 @@ class Reader:
             if target is not None:
                 pairs[target, fragment] = None
         return tuple(ids), tuple(pairs)
+
+    def _run(
+        self, page: Parsed, found: tuple[Found, ...], depth: int
+    ) -> tuple[tuple[dict[str, Any], ...], tuple[Found, ...]]:
+        """What the rules and plugins take from a page, and its links with those that they add."""
+        records: list[dict[str, Any]] = []
+        by_url = {one[0]: one for one in found}
+        for plugin in self._plugins:
+            taken, follow = plugin.run(page)
+            records += taken
+            for one in follow:
+                link = self._judged(page.base, one.url, Kind(one.kind).value, depth)
+                if link is not None and (link[0] not in by_url or by_url[link[0]][4]):
+                    by_url[link[0]] = link
+        return tuple(records), tuple(by_url.values())
 
     def _links(self, base: str, raw: Raw, depth: int, problems: list[str]) -> tuple[Found, ...]:
         """The page's links, canonical, judged, each once; the first kind that is admitted wins."""
