@@ -16,12 +16,13 @@ from crawler.cli.sources import (
     add_flags,
     config_options,
     merged,
+    saved,
     seeds_in,
     text_of,
     with_scheme,
 )
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER, SAVED
+from crawler.folder import FRONTIER
 from crawler.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,7 +100,7 @@ def resume(folder: Path, **values: Any) -> Exit:
 
 def _go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
     """Resume with the saved settings, what was said now on top, and seeds that are new."""
-    settings = _saved(folder)
+    settings = saved(folder)
     for name in values["files"]:
         settings.toml(text_of(name), name)
     add_flags(settings, values)
@@ -128,15 +129,6 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
         as_json=values["as_json"],
     )
     return run(config, folder, mode, screen)
-
-
-def _saved(folder: Path) -> Settings:
-    """The settings a crawl was started with; the defaults when it died before they were written."""
-    settings = Settings()
-    path = folder / SAVED
-    if path.exists():
-        settings.toml(text_of(path), str(path))
-    return settings
 
 
 def _seeds(urls: tuple[str, ...]) -> list[str]:

@@ -23,6 +23,8 @@ from crawler.errors import CrawlerError, FetchError, HouseError
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
+    "recrawl": ("crawler.cli.recrawl", "Visit a crawl's pages again; fetch what changed."),
+    "diff": ("crawler.cli.diff", "What changed between two crawls, or two runs of one."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "report": ("crawler.cli.report", "Write DIR/report.html: what happened, broken links, charts."),
     "check": ("crawler.cli.check", "Check a site's links; exit code 1 when one is broken."),

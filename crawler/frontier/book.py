@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from crawler.errors import ConfigError, FrontierError
+from crawler.frontier.keys import Keys
 from crawler.frontier.store import SCHEMA_VERSION
 
 REMEMBERED: Final = 1 << 16
@@ -47,6 +48,8 @@ class Book:
         if version != SCHEMA_VERSION:
             self._db.close()
             raise FrontierError(f"{self._path} has frontier version {version}, not {SCHEMA_VERSION}")
+        self._keys = Keys(self._db)
+        self._keys.recall()
         self.url_of = lru_cache(REMEMBERED)(self._url_of)
         return self
 
@@ -80,7 +83,11 @@ class Book:
 
     def _url_of(self, key: bytes) -> str | None:
         """The URL behind a key; None: the frontier does not know it."""
-        row = next(self.rows("SELECT url FROM link WHERE key = ?", key), None)
+        try:
+            number = self._keys.find([key]).get(key)
+        except sqlite3.Error as error:
+            raise FrontierError(f"{self._path}: {error}") from error
+        row = next(self.rows("SELECT url FROM link WHERE id = ?", number), None)
         return None if row is None else str(row[0])
 
     def spans(self, name: str) -> list[Span]:

@@ -116,6 +116,17 @@ class SqliteFrontier:
         self._serve()
         return sum(entry.links for entry in news.values())
 
+    async def revisit(self, *, only_due: bool = False) -> int:
+        """Begin a new run over what was visited, before the first lease.
+
+        Its number, 0 when nothing is due. With `only_due` pages visited less than their revisit
+        interval ago are left alone. What was leased and what waits is not touched.
+        """
+        number = await self._run(self._store.revisit, time.time(), only_due=only_due)
+        if number:
+            await self._recall()
+        return number
+
     async def lease(self) -> Link | None:
         if self._stopped:
             return None
@@ -307,7 +318,7 @@ class SqliteFrontier:
             else:
                 self._schedule.reask(host, now + (visit.retry_in or 0.0))
             return
-        page = visit.outcome is Outcome.DONE and link.kind is Kind.PAGE
+        page = visit.outcome in {Outcome.DONE, Outcome.UNCHANGED} and link.kind is Kind.PAGE
         self._schedule.finish(link, page=page, again=again)
         if again:
             due = time.time() + (visit.retry_in or 0.0)

@@ -17,8 +17,10 @@ from typing import Final
 import msgspec
 
 from crawler.errors import FrontierError
+from crawler.frontier.rerun import begin
+from crawler.revisit import next_interval
 from crawler.frontier.keys import Keys
-from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
+from crawler.model import Counts, Found, Kind, Known, Link, Outcome, Rules, Visit
 
 SCHEMA_VERSION: Final = 2
 
@@ -165,6 +167,11 @@ class Store:
             )
         return news
 
+    def revisit(self, now: float, *, only_due: bool) -> int:
+        """Queue again what was visited: a new run. Its number, 0 when nothing was queued."""
+        with self._transaction():
+            return begin(self._db, now, only_due=only_due)
+
     def wake(self, now: float) -> dict[str, News]:
         """Resting links whose time has come are queued again."""
         news: dict[str, News] = {}
@@ -254,8 +261,12 @@ class Store:
         """The first `limit` queued links of a host, those in `out` left aside."""
         rows = self._db.execute(_HEAD, (host, limit + len(out))).fetchall()
         return [
-            Link(url, name, depth, via, _KINDS[kind], hops, attempt, number)
-            for number, url, name, depth, via, kind, hops, attempt in rows
+            Link(
+                url, name, depth, via, _KINDS[kind], hops, attempt, number,
+                Known(etag, modified, digest, text, interval) if digest else None,
+            )
+            for number, url, name, depth, via, kind, hops, attempt, digest, etag, modified, text,
+            interval in rows
             if number not in out
         ][:limit]
 
@@ -323,8 +334,8 @@ class Store:
     def pages(self) -> int:
         """Finished pages, the number `max_pages` limits."""
         row = self._db.execute(
-            "SELECT count(*) FROM link WHERE state = ? AND kind = ?",
-            (DONE, _KIND_NUMBER[Kind.PAGE]),
+            "SELECT count(*) FROM link WHERE state IN (?, ?) AND kind = ?",
+            (DONE, UNCHANGED, _KIND_NUMBER[Kind.PAGE]),
         ).fetchone()
         return int(row[0])
 
@@ -369,16 +380,42 @@ def _row(visit: Visit, now: float) -> tuple[object, ...]:
         page.status if page else None,
         page.bytes_wire if page else None,
         visit.reason or None,
-        extract.digest or None if extract else None,
-        (page.header("etag") or None) if page else None,
-        (page.header("last-modified") or None) if page else None,
+        *_lasting(visit),
         visit.link.id,
+    )
+
+
+def _lasting(visit: Visit) -> tuple[object, ...]:
+    """What the next run needs to know: digest, validators, digest of the text, revisit interval.
+
+    A 304 or a failed try leaves them as they were; only a page that was read has new ones.
+    """
+    page, extract, known = visit.page, visit.extract, visit.link.known
+    if known is not None and visit.outcome in {Outcome.UNCHANGED, Outcome.RETRY}:
+        interval = known.interval
+        if visit.outcome is Outcome.UNCHANGED:
+            interval = next_interval(interval, changed=False)
+        return known.digest, known.etag, known.modified, known.text_digest, interval
+    if visit.outcome is not Outcome.DONE or page is None or extract is None:
+        return None, None, None, None, None
+    interval = None
+    if known is not None:
+        same = known.text_digest == (extract.text_digest or None) and (
+            extract.text_digest != "" or known.digest == extract.digest
+        )
+        interval = next_interval(known.interval, changed=not same)
+    return (
+        extract.digest or None,
+        page.header("etag") or None,
+        page.header("last-modified") or None,
+        extract.text_digest or None,
+        interval,
     )
 
 
 _CROSS_OFF: Final = (
     "UPDATE link SET state = ?, attempt = ?, due = ?, visited_at = ?, status = ?, bytes = ?, "
-    "reason = ?, digest = ?, etag = ?, modified = ? WHERE id = ?"
+    "reason = ?, digest = ?, etag = ?, modified = ?, text_digest = ?, interval = ? WHERE id = ?"
 )
 
 _ENTER: Final = (
@@ -396,6 +433,7 @@ _ADMIT: Final = (
 _HEAD: Final = (
     "SELECT link.id, link.url, host.name, link.depth, "
     "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
-    "link.kind, link.hops, link.attempt FROM link JOIN host ON host.id = link.host "
+    "link.kind, link.hops, link.attempt, link.digest, link.etag, link.modified, link.text_digest, "
+    "link.interval FROM link JOIN host ON host.id = link.host "
     "WHERE link.host = ? AND link.state = 0 ORDER BY link.rank, link.id LIMIT ?"
 )

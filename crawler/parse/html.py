@@ -59,6 +59,7 @@ class Raw(msgspec.Struct):
     hreflang: list[tuple[str, str]] = msgspec.field(default_factory=list)
     robots: list[str] = msgspec.field(default_factory=list)
     text: str = ""
+    main: str = ""  # the text without what surrounds it: menus, footers
 
 
 def read_html(text: str, *, forms: bool) -> Raw:
@@ -95,7 +96,20 @@ def read_html(text: str, *, forms: bool) -> Raw:
     body: LexborNode | None = tree.body
     if body is not None:
         raw.text = " ".join(body.text(separator=" ").split())
+        raw.main = _main(tree, raw.text).strip() or raw.text
     return raw
+
+
+def _main(tree: LexborHTMLParser, text: str) -> str:
+    """The text of the body without its menus, head, foot and side: what readers come for.
+
+    Taken off the whole text, because reading a page's text twice costs half as much again as all
+    the rest (measured).
+    """
+    for node in tree.css("nav,header,footer,aside"):
+        around = " ".join(node.text(separator=" ").split())
+        text = text.replace(around, "", 1)
+    return text
 
 
 def read_anchors(text: str) -> tuple[dict[str, None], list[tuple[str, str]]]:

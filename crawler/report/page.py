@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import jinja2
 
+from crawler import __version__
 from crawler.errors import HouseError
+from crawler.report.changes import Changes
 from crawler.report.facts import Bar, Facts, Slice
 from crawler.report.gather import gather
 
@@ -77,6 +79,13 @@ def render(facts: Facts) -> str:
         peak=max((one.visits for one in facts.slices), default=0) / facts.step,
         seconds=(facts.last - facts.first) if facts.first and facts.last else 0.0,
     )
+
+
+def render_changes(changes: Changes) -> str:
+    """A comparison as a page of the same kind."""
+    kinds = ("added", "removed", "changed", "moved", "unreachable")
+    template = templates().get_template("diff.html.jinja")
+    return template.render(changes=changes, kinds=kinds, version=__version__)
 
 
 @lru_cache(maxsize=1)
