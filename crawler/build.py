@@ -26,6 +26,7 @@ from crawler.identity import product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.extract import load_rules
+from crawler.parse.markdown import check_installed
 from crawler.parse.plugins import check_plugins
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
@@ -35,6 +36,7 @@ from crawler.scope import Scope
 from crawler.sinks.files import Files
 from crawler.sinks.graph import Graph
 from crawler.sinks.jsonl import JsonLines, RecordLines
+from crawler.sinks.texts import Texts
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key
 from crawler.verdict import Verdict
@@ -63,6 +65,8 @@ async def open_crawl(
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
     check_plugins(config.parse.plugins)
     load_rules(config.parse.rules)
+    if config.output.text:
+        check_installed()
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         frontier = await stack.enter_async_context(
@@ -91,6 +95,7 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            keep_text=config.output.text,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         fetcher = await stack.enter_async_context(_fetcher(config, seeds, folder / "spool"))
@@ -185,8 +190,8 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
-def _outputs(config: Config, folder: Path) -> list[JsonLines | Graph | Files]:
-    outputs: list[JsonLines | Graph | Files] = []
+def _outputs(config: Config, folder: Path) -> list[JsonLines | Graph | Files | Texts]:
+    outputs: list[JsonLines | Graph | Files | Texts] = []
     durable = config.output.durable
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
@@ -197,4 +202,6 @@ def _outputs(config: Config, folder: Path) -> list[JsonLines | Graph | Files]:
     if config.output.save != "none":
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=durable))
+    if config.output.text:
+        outputs.append(Texts(folder / "text", durable=durable))
     return outputs

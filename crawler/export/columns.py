@@ -36,7 +36,7 @@ def pages(folder: Path, run: int | None = None) -> Table:
         columns[name] = "time" if name == "fetched_at" else _type(hint)
 
     def rows() -> Iterator[Row]:
-        for number, line in _lines(folder, "pages.jsonl", run):
+        for number, line in lines(folder, "pages.jsonl", run):
             yield {"run": number, **{name: line.get(name) for name in columns if name != "run"}}
 
     return Table("pages", columns, rows)
@@ -78,7 +78,7 @@ def records(folder: Path, run: int | None = None) -> Table:
     if not path.exists():
         raise ConfigError(f"{folder}: has no records.jsonl; crawl with --rules or --plugin")
     columns: dict[str, Type] = {}
-    for _, line in _lines(folder, "records.jsonl", None):
+    for _, line in lines(folder, "records.jsonl", None):
         for name, value in line.items():
             columns[name] = _wider(columns.get(name), value)
             if len(columns) > MAX_COLUMNS:
@@ -87,7 +87,7 @@ def records(folder: Path, run: int | None = None) -> Table:
     columns["_fetched_at"] = "time"
 
     def rows() -> Iterator[Row]:
-        for _, line in _lines(folder, "records.jsonl", None):
+        for _, line in lines(folder, "records.jsonl", None):
             yield {name: _fitting(line.get(name), kind) for name, kind in columns.items()}
 
     return Table("records", columns, rows)
@@ -134,7 +134,7 @@ def _fitting(value: Any, kind: Type) -> Any:
     return value
 
 
-def _lines(folder: Path, name: str, run: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
+def lines(folder: Path, name: str, run: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Run and object of each line; a last line that is not whole (a crawl is writing) is left out."""
     path = folder / name
     with Book(folder / FRONTIER) as book:

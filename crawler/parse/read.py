@@ -42,6 +42,7 @@ class ReaderRules:
     parse: ParseConfig
     fetch: FetchConfig
     keep_body: bool = False
+    keep_text: bool = False  # the main content as Markdown
 
 
 class Reader:
@@ -128,8 +129,16 @@ class Reader:
             parse_ms=(time.perf_counter() - began) * 1000,
             anchors=anchors,
             fragments=fragments,
+            markdown=self._markdown(link.url, text, raw),
             body=kept,
         )
+
+    def _markdown(self, url: str, text: str, raw: Raw) -> str | None:
+        if not self._rules.keep_text:
+            return None
+        from crawler.parse.markdown import to_markdown  # noqa: PLC0415 - an extra
+
+        return to_markdown(text, url, title=raw.title, lang=raw.lang, join=self._join)
 
     def _anchors(
         self, url: str, base: str, text: str
