@@ -25,7 +25,6 @@ from crawler.errors import ConfigError
 from crawler.model import Kind
 from crawler.urls import host_key, registered_domain
 
-
 PROBED = frozenset({"outOfScope", "kind", "notIncluded"})
 """Why a link is not followed though it may be asked for; a trap or an exclusion stays one."""
 

@@ -1,4 +1,4 @@
-"""`crawler check`: what is in scope is read, what is outside only asked for, and the code says it."""
+"""`crawler check`: what is in scope is read, what is outside only asked for."""
 
 from __future__ import annotations
 
@@ -102,7 +102,15 @@ async def test_fragments_are_looked_for_when_asked(website: Open) -> None:
     site = await website(
         {
             "/": page(
-                links=["/a#here", "/a#named", "/a#n%C3%A4h", "/a#gone", "#self", "#top", "/a#/route"]
+                links=[
+                    "/a#here",
+                    "/a#named",
+                    "/a#n%C3%A4h",
+                    "/a#gone",
+                    "#self",
+                    "#top",
+                    "/a#/route",
+                ]
             ),
             "/a": reply("<p id=here><a name=named></a><b id=näh>"),
         }

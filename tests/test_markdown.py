@@ -21,7 +21,7 @@ from crawler.urls import Urls
 pytest.importorskip("readability")
 pytest.importorskip("html_to_markdown")
 
-from crawler.parse.markdown import to_markdown  # noqa: E402 - the extra is there
+from crawler.parse.markdown import to_markdown
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -66,7 +66,9 @@ def test_the_marked_content_is_kept_and_nothing_around_it() -> None:
 
 
 def test_unmarked_content_is_found() -> None:
-    story = "".join(f"<p>Sentence {n}, with a comma, and quite some words in it.</p>" for n in range(20))
+    story = "".join(
+        f"<p>Sentence {n}, with a comma, and quite some words in it.</p>" for n in range(20)
+    )
     html = (
         f"<body><div class=menu><a href=/a>Home</a> <a href=/b>About</a></div>"
         f"<div class=story>{story}</div><div class=footer>All rights reserved</div></body>"

@@ -1,4 +1,4 @@
-"""A second run: conditional requests, every change named and nothing else, and no run half begun."""
+"""A second run: conditional requests, every change named and nothing else, none half begun."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ async def test_every_kind_of_change_by_its_name(website: Open, tmp_path: Path) -
     assert {(one.url, one.detail) for one in changes.moved} == {
         (site.at("/1"), site.at("/new")), (site.at("/5"), site.at("/five"))
     }  # fmt: skip
-    assert [(one.url, one.detail) for one in changes.unreachable] == [
-        (site.at("/2"), "status:500")
-    ]
+    assert [(one.url, one.detail) for one in changes.unreachable] == [(site.at("/2"), "status:500")]
     assert changes.unchanged == 4
     html = render_changes(changes)
     assert site.at("/five") in html

@@ -35,7 +35,7 @@ async def folder(website: Open, tmp_path: Path) -> Path:
     site = await website(
         {
             "/": page(FORMULA, ["/a", "/b", "/missing"], text="ä"),
-            "/a": page("A, \"quoted\"\n", ["/"]),
+            "/a": page('A, "quoted"\n', ["/"]),
             "/b": redirect("/a"),
         }
     )  # fmt: skip
@@ -68,8 +68,8 @@ def test_every_form_has_the_same_pages(folder: Path, tmp_path: Path) -> None:
     assert arrow.column("title").to_pylist() == titles
     assert arrow.column("status").to_pylist() == [line["status"] for line in lines]
     assert str(arrow.schema.field("fetched_at").type) == "timestamp[ms, tz=UTC]"
-    assert arrow.column("fetched_at").to_pylist()[0].isoformat()[:19] == (
-        lines[0]["fetched_at"][:19]
+    assert (
+        arrow.column("fetched_at").to_pylist()[0].isoformat()[:19] == (lines[0]["fetched_at"][:19])
     )
 
 
@@ -112,13 +112,11 @@ values = st.one_of(
 def test_a_column_has_a_type_that_every_value_fits(
     rows: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    kind = None
+    kind: Any = None
     for value in rows:
         kind = _wider(kind, value)
     kind = kind or "text"
-    table = Table(
-        "t", {"c": kind}, lambda: iter([{"c": _fitting(value, kind)} for value in rows])
-    )
+    table = Table("t", {"c": kind}, lambda: iter([{"c": _fitting(value, kind)} for value in rows]))
     folder = tmp_path_factory.mktemp("t")
     assert write_sqlite(table, folder / "x.db") == len(rows)
     assert write_csv(table, folder / "x.csv") == len(rows)

@@ -27,12 +27,18 @@ BROKEN = 1
 
 @click.command(short_help="Check a site's links; exit code 1 when one is broken.")
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
-@click.option("--format", "form", type=click.Choice(["text", "json", "junit"]), default="text",
-              help="What is written to stdout.  [text]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit"]),
+    default="text",
+    help="What is written to stdout.  [text]",
+)
 @click.option("--anchors", is_flag=True, help="Check too that #fragments exist on their pages.")
 @click.option("--internal", is_flag=True, help="Do not ask for what is outside the scope.")
-@click.option("--accept", metavar="LIST", default="",
-              help="Statuses that are no fault, e.g. 403,429.")
+@click.option(
+    "--accept", metavar="LIST", default="", help="Statuses that are no fault, e.g. 403,429."
+)
 @click.option("-q", "--silent", is_flag=True, help="No progress, only the result.")
 @click.option("-v", "--verbose", count=True, help="Log visits; twice: everything.")
 @click.option("--no-color", is_flag=True, help="No colours.")
@@ -105,7 +111,9 @@ def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -
         return Checked(
             pages=book.one("SELECT count(*) FROM link WHERE digest IS NOT NULL"),
             links=book.one(f"SELECT count(*) FROM link WHERE {TRIPS}"),  # noqa: S608 - our own words
-            refused=book.one("SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%'"),
+            refused=book.one(
+                "SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%'"
+            ),
             broken=tuple(broken),
             anchors=tuple(one for sink in sinks for one in sink.missing()),
             complete=code not in _EARLY,

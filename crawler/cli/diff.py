@@ -21,11 +21,17 @@ MARKS = {"added": "+", "removed": "-", "changed": "~", "moved": ">", "unreachabl
 
 
 @click.command(short_help="What changed between two crawls, or two runs of one.")
-@click.argument("folders", metavar="DIR [DIR]", nargs=-1, required=True,
-                type=click.Path(path_type=Path))
+@click.argument(
+    "folders", metavar="DIR [DIR]", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option("--runs", metavar="A:B", help="Which runs of one DIR.  [the last two]")
-@click.option("--format", "form", type=click.Choice(["text", "json", "html"]), default="text",
-              help="What is written to stdout.  [text]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "html"]),
+    default="text",
+    help="What is written to stdout.  [text]",
+)
 @click.option("--exit-code", is_flag=True, help="End with 1 when anything differs, for scripts.")
 def diff(folders: tuple[Path, ...], runs: str | None, form: str, exit_code: bool) -> int:
     """Show which pages were added (+), removed (-), changed (~) or moved (>).

@@ -11,10 +11,21 @@ from crawler.cli.exits import Exit
 
 @click.command(short_help="Which page links to which: an edge list or GraphML.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["edges", "graphml"]), default="edges",
-              help="source TAB target a line, or GraphML with states and kinds.  [edges]")
-@click.option("-o", "--output", "path", type=click.Path(path_type=Path), metavar="FILE",
-              help="Where to; - is stdout.  [DIR/links.tsv, DIR/links.graphml]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["edges", "graphml"]),
+    default="edges",
+    help="source TAB target a line, or GraphML with states and kinds.  [edges]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to; - is stdout.  [DIR/links.tsv, DIR/links.graphml]",
+)
 def links(folder: Path, form: str, path: Path | None) -> Exit:
     """Write the link graph of the crawl in DIR, streamed.
 

@@ -33,10 +33,20 @@ NAMES = {
 def _command(form: str) -> click.Command:
     @click.command(form, short_help="Pages, links or records.", help=HELP.format(more=MORE[form]))
     @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-    @click.option("-o", "--output", "path", type=click.Path(path_type=Path), metavar="FILE",
-                  help=f"Where to; - is stdout.  [DIR/{NAMES[form].format(table='TABLE')}]")
-    @click.option("--table", type=click.Choice(["pages", "links", "records"]), default="pages",
-                  help="What of.  [pages]")
+    @click.option(
+        "-o",
+        "--output",
+        "path",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"Where to; - is stdout.  [DIR/{NAMES[form].format(table='TABLE')}]",
+    )
+    @click.option(
+        "--table",
+        type=click.Choice(["pages", "links", "records"]),
+        default="pages",
+        help="What of.  [pages]",
+    )
     @click.option("--run", type=int, metavar="N", help="Only what the N-th run wrote.")
     def command(folder: Path, path: Path | None, table: str, run: int | None) -> Exit:
         from crawler.cli.screen import Screen  # noqa: PLC0415 - rich: not for `--help`

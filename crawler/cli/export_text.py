@@ -1,4 +1,4 @@
-"""`crawler export markdown DIR`: the pages' main content, for reading and for machines that read."""
+"""`crawler export markdown DIR`: the pages' main content, for people and language models."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from crawler.cli.exits import Exit
 
 @click.command(short_help="Each page's main content as Markdown.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "target", type=click.Path(path_type=Path), metavar="DIR",
-              help="Where to.  [DIR/text]")
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where to.  [DIR/text]",
+)
 def markdown(folder: Path, target: Path | None) -> Exit:
     """Write each page of the crawl in DIR as Markdown: its main content, with front matter.
 

@@ -19,8 +19,11 @@ from crawler.folder import FRONTIER
 
 @click.command(short_help="Visit a crawl's pages again; fetch what changed.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--due", is_flag=True,
-              help="Only pages whose revisit interval is over (1 h to 90 d, by how they change).")
+@click.option(
+    "--due",
+    is_flag=True,
+    help="Only pages whose revisit interval is over (1 h to 90 d, by how they change).",
+)
 @screen_options
 @config_options
 @options(without=("output.dir",))
@@ -58,9 +61,12 @@ def recrawl(folder: Path, due: bool, **values: Any) -> Exit:
     @asynccontextmanager
     async def opener(*args: Any, **more: Any) -> AsyncIterator[Any]:
         from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
+        from crawler.frontier.sqlite import SqliteFrontier  # noqa: PLC0415
 
         async with open_crawl(*args, **more) as running:
-            number = await running.frontier.revisit(only_due=due)
+            frontier = running.frontier
+            assert isinstance(frontier, SqliteFrontier)  # the only kind with a folder
+            number = await frontier.revisit(only_due=due)
             if not screen.silent:
                 screen.say(f"run {number}" if number else "nothing is due yet")
             yield running

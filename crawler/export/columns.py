@@ -135,7 +135,7 @@ def _fitting(value: Any, kind: Type) -> Any:
 
 
 def lines(folder: Path, name: str, run: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Run and object of each line; a last line that is not whole (a crawl is writing) is left out."""
+    """Run and object of each line; a last line that is not whole (a crawl is writing) is not."""
     path = folder / name
     with Book(folder / FRONTIER) as book:
         spans = book.spans("pages") if name == "pages.jsonl" else []

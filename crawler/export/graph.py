@@ -27,7 +27,7 @@ def write_edges(folder: Path, path: Path) -> int:
 
 
 def write_graphml(folder: Path, path: Path) -> int:
-    """Every URL seen as a node with state, status and depth, every link as an edge with its kind."""
+    """Every URL seen as a node with state, status, depth; every link as an edge with its kind."""
     table = links(folder)
     number = 0
     with output(path) as raw, Book(folder / FRONTIER) as book:

@@ -68,26 +68,27 @@ def defused(cell: Any) -> Any:
 def write_parquet(table: Table, path: Path) -> int:
     """Typed columns, zstd. Needs pyarrow (`pip install 'crawler[parquet]'`)."""
     try:
-        import pyarrow  # noqa: PLC0415 - an extra
-        import pyarrow.parquet  # noqa: PLC0415
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+        from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError("parquet needs pyarrow: pip install 'crawler[parquet]'") from error
     types = {
-        "text": pyarrow.string(), "json": pyarrow.string(), "int": pyarrow.int64(),
-        "float": pyarrow.float64(), "bool": pyarrow.bool_(),
-        "time": pyarrow.timestamp("ms", "UTC"),
+        "text": pa.string(), "json": pa.string(), "int": pa.int64(),
+        "float": pa.float64(), "bool": pa.bool_(),
+        "time": pa.timestamp("ms", "UTC"),
     }  # fmt: skip
-    schema = pyarrow.schema([(name, types[kind]) for name, kind in table.columns.items()])
+    schema = pa.schema([(name, types[kind]) for name, kind in table.columns.items()])
     number = 0
-    with output(path) as file, pyarrow.parquet.ParquetWriter(
-        file, schema, compression="zstd"
-    ) as writer:
+    with (
+        output(path) as file,
+        parquet.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         for rows in _pieces(table):
             columns = [
-                pyarrow.array([_typed(row[name], kind) for row in rows], types[kind])
+                pa.array([_typed(row[name], kind) for row in rows], types[kind])
                 for name, kind in table.columns.items()
             ]
-            writer.write_batch(pyarrow.record_batch(columns, schema=schema))
+            writer.write_batch(pa.record_batch(columns, schema=schema))
             number += len(rows)
     return number
 
@@ -97,9 +98,7 @@ def write_sqlite(table: Table, path: Path) -> int:
     if str(path) == "-":
         raise ConfigError("sqlite: needs a file, -o FILE")
     names = ", ".join(_name(name) for name in table.columns)
-    columns = ", ".join(
-        f"{_name(name)} {_SQL_TYPES[kind]}" for name, kind in table.columns.items()
-    )
+    columns = ", ".join(f"{_name(name)} {_SQL_TYPES[kind]}" for name, kind in table.columns.items())
     target = _name(table.name)
     number = 0
     try:

@@ -285,7 +285,7 @@ class HttpFetcher:
 
 
 def _conditions(link: Link) -> dict[str, str] | None:
-    """What makes a request conditional (RFC 9110 §13.1): the tag outranks the date, both are sent."""
+    """What makes a request conditional (RFC 9110 §13.1): the tag outranks the date."""
     known = link.known
     if known is None or not known.digest:
         return None

@@ -1,4 +1,4 @@
-"""A crawl's frontier read as a book: what reports and exports look up, read-only, also while it runs.
+"""A crawl's frontier read as a book: what reports and exports look up, also while it runs.
 
 Unlike `peek`, which counts, this hands out rows; everything comes in pieces, so that a crawl of
 millions is read in bounded memory.
@@ -31,7 +31,7 @@ class Span(NamedTuple):
 
 
 class Book:
-    """Opened with `with`. Raises ConfigError when there is no crawl, FrontierError when unreadable."""
+    """Opened with `with`. Raises ConfigError when there is no crawl, else FrontierError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,7 +47,9 @@ class Book:
             raise FrontierError(f"{self._path}: {error}") from error
         if version != SCHEMA_VERSION:
             self._db.close()
-            raise FrontierError(f"{self._path} has frontier version {version}, not {SCHEMA_VERSION}")
+            raise FrontierError(
+                f"{self._path} has frontier version {version}, not {SCHEMA_VERSION}"
+            )
         self._keys = Keys(self._db)
         self._keys.recall()
         self.url_of = lru_cache(REMEMBERED)(self._url_of)
@@ -96,6 +98,5 @@ class Book:
         starts = [(1, 0), *self.rows(f"SELECT number, {name} FROM run ORDER BY number")]  # noqa: S608
         ends = [start for _, start in starts[1:]]
         return [
-            Span(run, start, end)
-            for (run, start), end in zip(starts, [*ends, None], strict=True)
+            Span(run, start, end) for (run, start), end in zip(starts, [*ends, None], strict=True)
         ]

@@ -1,4 +1,4 @@
-"""A recrawl begins: what was visited is queued again, and where its outputs begin is written down."""
+"""A recrawl begins: what was visited is queued again; where its outputs begin is noted."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ _QUEUE: Final = (
     "UPDATE link SET state = 0, attempt = 0, due = NULL, reason = NULL "
     "WHERE state IN (2, 3, 4, 5, 6) AND coalesce(visited_at + coalesce(interval, ?), 0) <= ?"
 )
-"""Done, moved, unchanged, refused, failed: what a visit ended. The others wait or were never asked."""
+"""Done, moved, unchanged, refused, failed: what a visit ended. Others wait or were not asked."""

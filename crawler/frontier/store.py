@@ -17,10 +17,10 @@ from typing import Final
 import msgspec
 
 from crawler.errors import FrontierError
-from crawler.frontier.rerun import begin
-from crawler.revisit import next_interval
 from crawler.frontier.keys import Keys
+from crawler.frontier.rerun import begin
 from crawler.model import Counts, Found, Kind, Known, Link, Outcome, Rules, Visit
+from crawler.revisit import next_interval
 
 SCHEMA_VERSION: Final = 2
 
@@ -261,12 +261,8 @@ class Store:
         """The first `limit` queued links of a host, those in `out` left aside."""
         rows = self._db.execute(_HEAD, (host, limit + len(out))).fetchall()
         return [
-            Link(
-                url, name, depth, via, _KINDS[kind], hops, attempt, number,
-                Known(etag, modified, digest, text, interval) if digest else None,
-            )
-            for number, url, name, depth, via, kind, hops, attempt, digest, etag, modified, text,
-            interval in rows
+            Link(url, name, depth, via, _KINDS[kind], hops, attempt, number, _known(*known))
+            for number, url, name, depth, via, kind, hops, attempt, *known in rows
             if number not in out
         ][:limit]
 
@@ -370,7 +366,7 @@ class _Transaction:
 
 
 def _row(visit: Visit, now: float) -> tuple[object, ...]:
-    page, extract = visit.page, visit.extract
+    page = visit.page
     again = visit.outcome is Outcome.RETRY
     return (
         _STATE_OF[visit.outcome],
@@ -383,6 +379,16 @@ def _row(visit: Visit, now: float) -> tuple[object, ...]:
         *_lasting(visit),
         visit.link.id,
     )
+
+
+def _known(
+    digest: str | None,
+    etag: str | None,
+    modified: str | None,
+    text_digest: str | None,
+    interval: float | None,
+) -> Known | None:
+    return Known(etag, modified, digest, text_digest, interval) if digest else None
 
 
 def _lasting(visit: Visit) -> tuple[object, ...]:

@@ -1,16 +1,16 @@
-"""Extraction rules: a TOML file that says what to take from which pages. Read once, then pure.
+r"""Extraction rules: a TOML file that says what to take from which pages. Read once, then pure.
 
-    [product]                        # a kind of record; its name goes into `_rule`
-    match = '/product/'              # regular expression on the URL; none: every page
-    each = "div.product"             # CSS: one record for each such element; none: one a page
-    model = "models.py:Product"      # a pydantic model that each record must satisfy; optional
+[product]                        # a kind of record; its name goes into `_rule`
+match = '/product/'              # regular expression on the URL; none: every page
+each = "div.product"             # CSS: one record for each such element; none: one a page
+model = "models.py:Product"      # a pydantic model that each record must satisfy; optional
 
-    [product.fields]
-    title = "h1"                     # the text of the first match
-    price = { css = ".price", regex = '[\\d.]+', type = "float", required = true }
-    image = { css = "img", attr = "src", type = "url" }
-    tags  = { css = ".tag", list = true }
-    card  = { meta = "og:image", type = "url" }
+[product.fields]
+title = "h1"                     # the text of the first match
+price = { css = ".price", regex = '[\d.]+', type = "float", required = true }
+image = { css = "img", attr = "src", type = "url" }
+tags  = { css = ".tag", list = true }
+card  = { meta = "og:image", type = "url" }
 """
 
 from __future__ import annotations

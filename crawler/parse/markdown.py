@@ -31,7 +31,7 @@ Join = Callable[[str, str], str | None]
 
 
 def check_installed() -> None:
-    """Raises ConfigError when the extra is missing: before a crawl starts, not on its first page."""
+    """Raises ConfigError when the extra is missing: before a crawl, not on its first page."""
     try:
         import html_to_markdown  # noqa: F401, PLC0415 - an extra
         import readability  # noqa: F401, PLC0415
@@ -52,7 +52,9 @@ def to_markdown(html: str, url: str, *, title: str = "", lang: str = "", join: J
         "language": lang,
     }
     matter = "".join(
-        f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in head.items() if value
+        f"{name}: {json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in head.items()
+        if value
     )
     return f"---\n{matter}---\n\n{_content(tree, html, url, join)}"
 

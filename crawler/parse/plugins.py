@@ -82,7 +82,9 @@ class Parsed:
         found: dict[str, str] = {}
         for node in self.css("meta[content]"):
             attributes = node.attributes
-            name = attributes.get("name") or attributes.get("property") or attributes.get("itemprop")
+            name = (
+                attributes.get("name") or attributes.get("property") or attributes.get("itemprop")
+            )
             if name:
                 found.setdefault(name.strip(), (attributes["content"] or "").strip())
         return found

@@ -147,7 +147,7 @@ class Reader:
         if not self._rules.parse.anchors:
             return None, ()
         ids, hrefs = read_anchors(text)
-        pairs = {}
+        pairs: dict[tuple[str, str], None] = {}
         for path, fragment in hrefs:
             target = self._join(base, path) if path else url
             if target is not None:

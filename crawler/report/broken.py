@@ -51,7 +51,9 @@ class _Entry(msgspec.Struct):
     sources: list[tuple[int, bytes]] = msgspec.field(default_factory=list)  # id, key it names
 
 
-def broken_links(folder: Path, book: Book, *, accept: Sequence[int] = ()) -> tuple[int, list[Broken]]:
+def broken_links(
+    folder: Path, book: Book, *, accept: Sequence[int] = ()
+) -> tuple[int, list[Broken]]:
     """Their number, and the first `MOST`. Statuses in `accept` are not broken.
 
     Without graph.bin only the page is known on which each was found first. One pass over graph.bin,
@@ -78,7 +80,9 @@ def broken_links(folder: Path, book: Book, *, accept: Sequence[int] = ()) -> tup
         if not named and entry.via:
             named = [Source(entry.via)]
         found.append(
-            Broken(entry.url, entry.reason, entry.status, max(entry.pages, len(named)), tuple(named))
+            Broken(
+                entry.url, entry.reason, entry.status, max(entry.pages, len(named)), tuple(named)
+            )
         )
     found.sort(key=lambda one: (-one.pages, one.url))
     return number, found
@@ -86,15 +90,16 @@ def broken_links(folder: Path, book: Book, *, accept: Sequence[int] = ()) -> tup
 
 def _referrers(folder: Path, book: Book, entries: dict[bytes, _Entry]) -> None:
     """Note who links to the entries, directly or by way of redirects."""
-    targets = {key: (key,) for key in entries}  # a key → the entries that it leads to
+    targets: dict[bytes, tuple[bytes, ...]] = {
+        key: (key,) for key in entries
+    }  # a key → the entries that it leads to
     seen = set(targets)
     for _ in range(MAX_HOPS):
         redirects: dict[bytes, tuple[bytes, ...]] = {}
         batch: list[tuple[int, bytes]] = []
         wanted = frozenset(targets)
         for edges in _current(folder, book):
-            for key in wanted.intersection(edges.keys):
-                batch.append((edges.source, key))
+            batch += [(edges.source, key) for key in wanted.intersection(edges.keys)]
             if len(batch) > 10_000:
                 _sort_in(book, batch, targets, redirects, entries)
                 batch.clear()
@@ -151,8 +156,9 @@ def broken_in(folder: Path, accept: Sequence[int] = ()) -> tuple[int, list[Broke
 _FAILED: Final = (
     "SELECT link.key, link.url, link.reason, link.status, parent.url FROM link "
     "LEFT JOIN link AS parent ON parent.id = link.via "
-    "WHERE link.kind <> ? AND ((link.state = ? AND coalesce(link.reason, '') NOT LIKE 'forbidden%') "
-    "OR (link.state = ? AND link.reason = 'robotsUnreachable')) ORDER BY link.id"
+    "WHERE link.kind <> ? AND "
+    "((link.state = ? AND coalesce(link.reason, '') NOT LIKE 'forbidden%') OR ("
+    "link.state = ? AND link.reason = 'robotsUnreachable')) ORDER BY link.id"
 )
 """A host that is gone has no robots.txt either: its links were refused for that, and are broken. An
 address that we do not go to was not asked."""

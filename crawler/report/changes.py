@@ -91,9 +91,7 @@ def compare(before: Side, after: Side) -> Changes:
             before=_label(before),
             after=_label(after),
             unchanged=db.execute(_UNCHANGED).fetchone()[0],
-            added=tuple(
-                one for one in _changes(db, _ADDED) if one.url not in to_urls
-            ),
+            added=tuple(one for one in _changes(db, _ADDED) if one.url not in to_urls),
             removed=tuple(one for one in _changes(db, _REMOVED) if one.url not in from_urls),
             changed=tuple(_changes(db, _CHANGED)),
             moved=moved,

@@ -6,6 +6,7 @@ that was killed or is still running.
 
 from __future__ import annotations
 
+import math
 import time
 import tomllib
 from pathlib import Path
@@ -35,7 +36,11 @@ def gather(folder: Path) -> Facts:
     lines = Lines()
     with Book(folder / FRONTIER) as book:
         lines.take(folder / "pages.jsonl")
-        first, last = next(book.rows(f"SELECT min(visited_at), max(visited_at) FROM link WHERE {TRIPS}"))
+        first, last = next(
+            book.rows(
+                f"SELECT min(visited_at), max(visited_at) FROM link WHERE {TRIPS}"  # noqa: S608 - our own words
+            )
+        )
         step, slices = _slices(book, first, last)
         number, broken = broken_links(folder, book)
         groups, copies, twins = _twins(book)
@@ -117,11 +122,11 @@ def _slices(book: Book, first: float | None, last: float | None) -> tuple[float,
         return 1.0, ()
     step = max((last - first) / SLICES, 0.1)
     if step > 1:
-        step = float(-(-int(step) // 1))
+        step = float(math.ceil(step))
     number = int((last - first) / step) + 1
     table = [(0, 0, 0)] * number
     for place, visits, failed, volume in book.rows(
-        "SELECT CAST((visited_at - ?) / ? AS INTEGER), count(*), sum(state = ?), total(bytes) "
+        "SELECT CAST((visited_at - ?) / ? AS INTEGER), count(*), sum(state = ?), total(bytes) "  # noqa: S608
         f"FROM link WHERE {TRIPS} GROUP BY 1",
         first, step, FAILED,
     ):  # fmt: skip
@@ -161,7 +166,7 @@ def _hosts(book: Book, lines: Lines) -> tuple[HostRow, ...]:
     rows = []
     now = time.time()
     for name, visits, failed, busy, volume, first, last, delay, rest in book.rows(
-        "SELECT name, visits, failed, busy, volume, first, last, "
+        "SELECT name, visits, failed, busy, volume, first, last, "  # noqa: S608 - our own words
         "(SELECT max(delay) FROM robots WHERE robots.host = host.id), rest_until FROM "
         "(SELECT host AS number, count(*) AS visits, sum(state = ?) AS failed, "
         "sum(status IN (429, 503)) AS busy, total(bytes) AS volume, min(visited_at) AS first, "
@@ -170,10 +175,10 @@ def _hosts(book: Book, lines: Lines) -> tuple[HostRow, ...]:
         FAILED, TOP_HOSTS,
     ):  # fmt: skip
         histogram = lines.hosts.get(name)
-        times = _percentiles(histogram) if histogram else (None, None, None)
+        p50, p95, p99 = _percentiles(histogram) if histogram else (None, None, None)
         rows.append(
             HostRow(
-                name, visits, failed or 0, busy or 0, int(volume), *times, delay,
+                name, visits, failed or 0, busy or 0, int(volume), p50, p95, p99, delay,
                 visits / max(last - first, 1.0), max(0.0, rest - now),
             )
         )  # fmt: skip
@@ -204,5 +209,3 @@ def _summary(folder: Path) -> dict[str, Any]:
 def _lag(said: dict[str, Any]) -> tuple[float, float] | None:
     gauges = said.get("gauges")
     return (gauges["lag_mean_ms"], gauges["lag_max_ms"]) if gauges else None
-
-

@@ -1,4 +1,4 @@
-"""What pages.jsonl adds to the frontier, in one pass and bounded memory: times, types, redirects."""
+"""What pages.jsonl adds to the frontier, in one pass, bounded: times, types, redirects."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class Lines:
         self.fetch = Histogram()
         self.hosts: dict[str, Histogram] = {}
         self.redirects: dict[str, str] = {}
-        self.redirects_number = 0
         self._dead: dict[str, str] = {}  # targets of redirects that are no pages, and why
         self._slow: list[tuple[float, str]] = []
         self._large: list[tuple[float, str]] = []
@@ -71,34 +70,42 @@ class Lines:
             raise HouseError(f"{path}: {error.strerror}") from error
 
     def add(self, line: Line) -> None:
+        self._note_redirect(line)
+        if line.outcome == "done":
+            self._note_reading(line)
+        self.bytes_body += line.bytes_body or 0
+        if line.fetch_ms is not None:
+            self._note_time(line.url, line.fetch_ms)
+        if line.bytes_wire:
+            _keep(self._large, line.bytes_wire, line.url)
+
+    def _note_redirect(self, line: Line) -> None:
         if line.outcome == "moved":
-            self.redirects_number += 1
             if len(self.redirects) < MAX_REDIRECTS:
                 self.redirects[line.url] = line.final_url
                 if line.reason:
                     self._dead[line.url] = line.reason
         elif line.outcome == "failed" and len(self._dead) < MAX_REDIRECTS:
             self._dead[line.url] = line.reason or "failed"
-        if line.outcome == "done":
-            self.mimes[line.mime or "unknown"] += 1
-            self.records += len(line.records)
-            if len(self.mimes) > 10_000:
-                self.mimes = Counter(dict(self.mimes.most_common(1000)))
-            for problem in line.problems:
-                if problem in self.problems or len(self.problems) < 1000:
-                    self.problems[problem] += 1
-        self.bytes_body += line.bytes_body or 0
-        if line.fetch_ms is not None:
-            self.fetch.add(line.fetch_ms)
-            host = line.url.split("/", 3)[2]
-            histogram = self.hosts.get(host)
-            if histogram is None and len(self.hosts) < MAX_HOSTS:
-                histogram = self.hosts[host] = Histogram()
-            if histogram is not None:
-                histogram.add(line.fetch_ms)
-            _keep(self._slow, line.fetch_ms, line.url)
-        if line.bytes_wire:
-            _keep(self._large, line.bytes_wire, line.url)
+
+    def _note_reading(self, line: Line) -> None:
+        self.mimes[line.mime or "unknown"] += 1
+        self.records += len(line.records)
+        if len(self.mimes) > 10_000:
+            self.mimes = Counter(dict(self.mimes.most_common(1000)))
+        for problem in line.problems:
+            if problem in self.problems or len(self.problems) < 1000:
+                self.problems[problem] += 1
+
+    def _note_time(self, url: str, fetch_ms: float) -> None:
+        self.fetch.add(fetch_ms)
+        host = url.split("/", 3)[2]
+        histogram = self.hosts.get(host)
+        if histogram is None and len(self.hosts) < MAX_HOSTS:
+            histogram = self.hosts[host] = Histogram()
+        if histogram is not None:
+            histogram.add(fetch_ms)
+        _keep(self._slow, fetch_ms, url)
 
     @property
     def slowest(self) -> tuple[Weight, ...]:
@@ -109,7 +116,7 @@ class Lines:
         return _ranked(self._large)
 
     def chains(self, most: int = 50) -> tuple[tuple[Chain, ...], int]:
-        """Chains of two redirects and more, loops and dead ends; their number, the longest first."""
+        """Chains of two redirects and more, loops, dead ends; the longest first; their number."""
         targets = set(self.redirects.values())
         found = []
         for start in self.redirects:

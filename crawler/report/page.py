@@ -1,4 +1,4 @@
-"""Facts → one HTML file that needs nothing else: no network, no script; light, dark, wide, narrow."""
+"""Facts → one HTML file that needs nothing else: no network, no script; light and dark."""
 
 from __future__ import annotations
 
@@ -72,12 +72,16 @@ def write_report(folder: Path) -> Path:
 
 def render(facts: Facts) -> str:
     """The page. Everything that a stranger wrote is escaped."""
-    return templates().get_template("report.html.jinja").render(
-        facts=facts,
-        ending=REASONS.get(facts.finish_reason, facts.finish_reason),
-        line=timeline(facts.slices),
-        peak=max((one.visits for one in facts.slices), default=0) / facts.step,
-        seconds=(facts.last - facts.first) if facts.first and facts.last else 0.0,
+    return (
+        templates()
+        .get_template("report.html.jinja")
+        .render(
+            facts=facts,
+            ending=REASONS.get(facts.finish_reason, facts.finish_reason),
+            line=timeline(facts.slices),
+            peak=max((one.visits for one in facts.slices), default=0) / facts.step,
+            seconds=(facts.last - facts.first) if facts.first and facts.last else 0.0,
+        )
     )
 
 
@@ -123,7 +127,7 @@ def widths(bars: Sequence[Bar]) -> list[tuple[Bar, float, float]]:
 
 def meaning(reason: str) -> str:
     """A reason in plain words, where there are any."""
-    word, _, detail = reason.partition(":")
+    word = reason.partition(":")[0]
     if word == "status":
         return ""
     return WORDS.get(reason) or WORDS.get(word, "")

@@ -44,7 +44,11 @@ def as_text(checked: Checked) -> Iterator[str]:
         if missing.pages > len(missing.sources):
             yield f"     … and {missing.pages - len(missing.sources)} pages more"
     anchors = f", {len(checked.anchors)} missing anchors" if checked.anchors else ""
-    refused = f", {checked.refused} not asked for (robots.txt, private addresses)" if checked.refused else ""
+    refused = (
+        f", {checked.refused} not asked for (robots.txt, private addresses)"
+        if checked.refused
+        else ""
+    )
     stopped = "" if checked.complete else "; stopped before the end"
     yield (
         f"checked {checked.links} links, {checked.pages} of them pages that were read: "

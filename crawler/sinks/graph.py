@@ -2,7 +2,7 @@
 
     8 bytes   the source's id in frontier.db (little-endian)
     4 bytes   number of links n
-    16 n      their keys: `link.key` in frontier.db, so a URL is stored once however often it is linked
+    16 n      their keys: `link.key` in frontier.db, so a URL is stored once, however often linked
     n         their kinds, as numbers in the order of `model.Kind`
 
 Measured: 2 µs of the loop and 17 bytes a link, beside 17 µs and a kilobyte for a page's line in

@@ -1,4 +1,4 @@
-"""A file that only grows, and can be cut back to any length it once had: what a mark points into."""
+"""A file that only grows, and can be cut back to any length it once had: a mark."""
 
 from __future__ import annotations
 
