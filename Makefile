@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million test-artifacts clean
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -42,6 +42,10 @@ test-sites: $(VENV)/.dev
 
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+
+# Every output on, killed again and again; a recrawl of 5,000 pages. Three minutes.
+test-artifacts: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_kill_outputs.py tests/test_recrawl.py $(ARGS)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
