@@ -30,7 +30,7 @@ ENDS = {"check": {1}, "try": {0, 8}}
 
 
 def block(kind: str) -> str:
-    return next(text for name, text in BLOCKS if name == kind)
+    return str(next(text for name, text in BLOCKS if name == kind))
 
 
 def run(command: str) -> Any:

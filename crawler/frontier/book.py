@@ -30,6 +30,14 @@ class Span(NamedTuple):
     end: int | None
 
 
+class Linked(NamedTuple):
+    """What a look-up by id tells of a link; `state` is one of `store.STATES`' numbers."""
+
+    url: str
+    state: int
+    key: bytes
+
+
 class Book:
     """Opened with `with`. Raises ConfigError when there is no crawl, else FrontierError."""
 
@@ -69,10 +77,10 @@ class Book:
         """The single value that a question has."""
         return next(self.rows(question, *values))[0]
 
-    def links(self, numbers: Iterable[int]) -> dict[int, tuple[str, int, bytes]]:
+    def links(self, numbers: Iterable[int]) -> dict[int, Linked]:
         """URL, state and key of links by their ids."""
         wanted = list(numbers)
-        found: dict[int, tuple[str, int, bytes]] = {}
+        found: dict[int, Linked] = {}
         for start in range(0, len(wanted), _PAGE):
             part = wanted[start : start + _PAGE]
             marks = ",".join("?" * len(part))
@@ -80,7 +88,7 @@ class Book:
                 f"SELECT id, url, state, key FROM link WHERE id IN ({marks})",  # noqa: S608 - ?s only
                 *part,
             ):
-                found[number] = url, state, key
+                found[number] = Linked(url, state, key)
         return found
 
     def _url_of(self, key: bytes) -> str | None:

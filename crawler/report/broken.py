@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from crawler.folder import FRONTIER
-from crawler.frontier.book import Book
+from crawler.frontier.book import Book, Linked
 from crawler.frontier.store import FAILED, MOVED, REFUSED
 from crawler.model import Kind
 from crawler.sinks.graph import NAME, Edges, read_edges
@@ -52,9 +52,9 @@ class _Entry(msgspec.Struct):
 
 
 def broken_links(
-    folder: Path, book: Book, *, accept: Sequence[int] = ()
+    folder: Path, book: Book, *, accept: Sequence[int] = (), most: int = MOST
 ) -> tuple[int, list[Broken]]:
-    """Their number, and the first `MOST`. Statuses in `accept` are not broken.
+    """Their number, and the `most` that are linked most. Statuses in `accept` are not broken.
 
     Without graph.bin only the page is known on which each was found first. One pass over graph.bin,
     and one more for each length of redirect chains that end in a broken link.
@@ -69,23 +69,22 @@ def broken_links(
             entries[key] = _Entry(url, reason or "", status, via)
     if entries and (folder / NAME).exists():
         _referrers(folder, book, entries)
-    urls = book.links({one for entry in entries.values() for one, _ in entry.sources})
-    found = []
-    for key, entry in entries.items():
-        named = [
-            Source(urls[one][0], None if named == key else book.url_of(named))
-            for one, named in entry.sources
-            if one in urls
-        ]
-        if not named and entry.via:
-            named = [Source(entry.via)]
-        found.append(
-            Broken(
-                entry.url, entry.reason, entry.status, max(entry.pages, len(named)), tuple(named)
-            )
-        )
-    found.sort(key=lambda one: (-one.pages, one.url))
-    return number, found
+    ranked = sorted(entries.items(), key=lambda one: (-one[1].pages, one[1].url))[:most]
+    entries.clear()
+    urls = book.links({source for _, entry in ranked for source, _ in entry.sources})
+    return number, [_told(book, key, entry, urls) for key, entry in ranked]
+
+
+def _told(book: Book, key: bytes, entry: _Entry, urls: Mapping[int, Linked]) -> Broken:
+    named = [
+        Source(urls[one].url, None if target == key else book.url_of(target))
+        for one, target in entry.sources
+        if one in urls
+    ]
+    if not named and entry.via:
+        named = [Source(entry.via)]
+    pages = max(entry.pages, len(named))
+    return Broken(entry.url, entry.reason, entry.status, pages, tuple(named))
 
 
 def _referrers(folder: Path, book: Book, entries: dict[bytes, _Entry]) -> None:
@@ -120,9 +119,10 @@ def _sort_in(
     """A source that is a redirect is a target of the next round, a page is an answer."""
     known = book.links({source for source, _ in batch})
     for source, named in batch:
-        _, state, own = known.get(source, ("", FAILED, b""))
+        page = known.get(source)
         for end in targets[named]:
-            if state == MOVED:
+            if page is not None and page.state == MOVED:
+                own = page.key
                 redirects[own] = (*redirects.get(own, ()), end)
                 continue
             entry = entries[end]

@@ -26,6 +26,7 @@ from crawler.sinks.graph import NAME
 SLICES: Final = 96
 TOP_HOSTS: Final = 50
 LISTED: Final = 40
+LISTED_BROKEN: Final = 500
 
 TRIPS: Final = f"state IN ({DONE}, {MOVED}, {UNCHANGED}, {FAILED}) AND visited_at IS NOT NULL"
 """Links that somebody was really asked for."""
@@ -42,7 +43,7 @@ def gather(folder: Path) -> Facts:
             )
         )
         step, slices = _slices(book, first, last)
-        number, broken = broken_links(folder, book)
+        number, broken = broken_links(folder, book, most=LISTED_BROKEN)
         groups, copies, twins = _twins(book)
         chains, chains_number = lines.chains()
         said = _summary(folder)
@@ -82,7 +83,7 @@ def gather(folder: Path) -> Facts:
             twins_pages=copies,
             chains=chains,
             chains_number=chains_number,
-            broken=tuple(broken[:500]),
+            broken=tuple(broken),
             broken_number=number,
             records=lines.records,
             problems=_top(lines.problems),
