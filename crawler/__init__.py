@@ -8,7 +8,7 @@ The house, bottom up; a file imports only from lower floors (tests/test_floors.p
     3  gate ledger folder watch                 may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first
        frontier/ fetch/ parse/ sinks/           rooms beside it; none sees another
-    5  build                                    configuration → an open crawl
+    5  build export/ report/                    configuration → an open crawl; what it left behind
     6  library cli/ bench/                      doors
 """
 
