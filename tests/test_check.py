@@ -73,6 +73,8 @@ async def test_a_broken_link_is_1_with_the_pages_that_have_it(
     assert f"404  {site.at('/gone')}\n     on {site.at('/a')}\n" in result.output
     assert "checked 3 links, 2 of them pages that were read: 1 broken" in result.output
     assert (tmp_path / "kept" / "report.html").exists()
+    assert (await check(site.url, "-O", str(tmp_path / "kept"))).exit_code == 3
+    assert (await check(site.url, "-O", str(tmp_path / "kept"), "--fresh")).exit_code == 1
     assert (await check(site.url, "--accept", "404")).exit_code == 0
 
 

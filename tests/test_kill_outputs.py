@@ -16,7 +16,7 @@ from crawler.frontier.book import Book
 from crawler.report.changes import Side, compare
 from crawler.sinks.graph import read_edges
 
-PAGES = 100
+PAGES = 60
 
 RULES = '[head.fields]\ntitle = { css = "title", required = true }\n'
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from crawling import crawl, records, settings
 from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from website import Website, page, redirect
 
@@ -108,6 +109,7 @@ values = st.one_of(
 )  # fmt: skip
 
 
+@settings_of_hypothesis(max_examples=40)
 @given(rows=st.lists(values, min_size=1, max_size=6))
 def test_a_column_has_a_type_that_every_value_fits(
     rows: list[Any], tmp_path_factory: pytest.TempPathFactory

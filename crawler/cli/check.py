@@ -18,6 +18,7 @@ from crawler.cli.sources import config_options, merged, with_scheme
 from crawler.errors import ConfigError
 
 if TYPE_CHECKING:
+    from crawler.folder import Mode
     from crawler.report.anchors import Anchors
     from crawler.report.verdicts import Checked
 
@@ -39,6 +40,7 @@ BROKEN = 1
 @click.option(
     "--accept", metavar="LIST", default="", help="Statuses that are no fault, e.g. 403,429."
 )
+@click.option("--fresh", is_flag=True, help="Remove the check or crawl that DIR holds.")
 @click.option("-q", "--silent", is_flag=True, help="No progress, only the result.")
 @click.option("-v", "--verbose", count=True, help="Log visits; twice: everything.")
 @click.option("--no-color", is_flag=True, help="No colours.")
@@ -51,6 +53,7 @@ def check(
     anchors: bool,
     internal: bool,
     accept: str,
+    fresh: bool,
     silent: bool,
     verbose: int,
     no_color: bool,
@@ -75,7 +78,6 @@ def check(
     from crawler.cli.screen import Screen  # noqa: PLC0415
     from crawler.report.anchors import Anchors  # noqa: PLC0415
 
-    # The summary is the crawl's; here the result is what counts.
     screen = Screen(silent=silent or not sys.stderr.isatty(), verbose=verbose, no_color=no_color)
     with ExitStack() as stack:
         if kept:
@@ -83,8 +85,9 @@ def check(
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crawler-")))
         folder.mkdir(parents=True, exist_ok=True)
+        mode: Mode = "fresh" if fresh else "new"
         sinks = [stack.enter_context(Anchors(folder / "anchors.db"))] if anchors else []
-        code = run(settings.config(), folder, "new", screen, sinks=sinks)
+        code = run(settings.config(), folder, mode, screen, sinks=sinks, summed_up=False)
         checked = _result(folder, statuses, code, sinks)
         _show(checked, folder, form)
     if not checked.sound:

@@ -59,10 +59,12 @@ def run(
     *,
     opener: Opener | None = None,
     sinks: Sequence[Sink] = (),
+    summed_up: bool = True,
 ) -> Exit:
     """Crawl to the end. Raises what the crawl raises; the folder can be resumed then.
 
-    `sinks` are the caller's own, beside those of the configuration.
+    `sinks` are the caller's own, beside those of the configuration. Not `summed_up`: the caller
+    has something else to say at the end.
     """
     if opener is None:
         from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
@@ -71,7 +73,7 @@ def run(
     screen.listen()
     _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_crawl(config, folder, mode, screen, opener, sinks))
+        return runner.run(_crawl(config, folder, mode, screen, opener, sinks, summed_up))
 
 
 async def _crawl(
@@ -81,6 +83,7 @@ async def _crawl(
     screen: Screen,
     opener: Opener,
     sinks: Sequence[Sink],
+    summed_up: bool,
 ) -> Exit:
     seeds = Seeds()
     signals = Signals(folder, config.limits.grace, screen.say)
@@ -102,7 +105,7 @@ async def _crawl(
     written = _report(ending, config, screen)
     if screen.as_json:
         out(summary_json(ending))
-    elif not screen.silent:
+    elif summed_up and not screen.silent:
         for line in [*summary(ending), *written]:
             screen.say(line)
     code = exit_code(running.finish_reason, shot, list(seeds.fates), shot.robots)
