@@ -17,7 +17,7 @@ import msgspec
 from crawler import __version__
 from crawler.folder import FRONTIER, SAVED
 from crawler.frontier.book import Book
-from crawler.frontier.store import DONE, FAILED, MOVED, REFUSED, SKIPPED, STATES, UNCHANGED
+from crawler.frontier.store import DONE, FAILED, MOVED, QUEUED, RESTING, STATES, UNCHANGED
 from crawler.report.broken import broken_links
 from crawler.report.facts import Bar, Facts, HostRow, Slice, Twins
 from crawler.report.lines import Lines
@@ -30,6 +30,9 @@ LISTED_BROKEN: Final = 500
 
 TRIPS: Final = f"state IN ({DONE}, {MOVED}, {UNCHANGED}, {FAILED}) AND visited_at IS NOT NULL"
 """Links that somebody was really asked for."""
+
+_UNASKED: Final = f"state NOT IN ({QUEUED}, {RESTING}, {DONE}, {MOVED}, {UNCHANGED}, {FAILED})"
+"""Links that a rule stopped, where they were found, at their turn or in between."""
 
 
 def gather(folder: Path) -> Facts:
@@ -70,7 +73,7 @@ def gather(folder: Path) -> Facts:
             mimes=_top(lines.mimes),
             depths=_bars(book, "depth", TRIPS, order="1"),
             failures=_bars(book, "reason", f"state = {FAILED}", examples=True),
-            skipped=_bars(book, "reason", f"state IN ({REFUSED}, {SKIPPED})", examples=True),
+            skipped=_bars(book, "reason", f"{_UNASKED} AND reason IS NOT NULL", examples=True),
             traps=_traps(book),
             slices=slices,
             step=step,
@@ -109,11 +112,11 @@ def _top(counts: Any) -> tuple[Bar, ...]:
 
 def _traps(book: Book) -> tuple[Bar, ...]:
     rows = book.rows(
-        "SELECT host.name || ' · ' || link.reason, count(*), min(link.url) FROM link "
-        "JOIN host ON host.id = link.host WHERE link.state IN (?, ?) AND link.reason LIKE 'trap:%' "
+        "SELECT host.name || ' · ' || link.reason, count(*), min(link.url) FROM link "  # noqa: S608
+        f"JOIN host ON host.id = link.host WHERE {_UNASKED} AND link.reason LIKE 'trap:%' "
         "GROUP BY link.host, link.reason ORDER BY 2 DESC LIMIT ?",
-        REFUSED, SKIPPED, LISTED,
-    )  # fmt: skip
+        LISTED,
+    )
     return tuple(Bar(name, number, example) for name, number, example in rows)
 
 

@@ -42,6 +42,7 @@ WORDS: Final = {
     "notIncluded": "matches no --include pattern",
     "trap:segments": "a trap: too many path segments",
     "trap:repeats": "a trap: a path that repeats itself",
+    "trap": "a trap: pages without an end",
     "dns": "the host name has no address",
     "connection": "no connection, or it broke",
     "tls": "TLS was refused",
