@@ -5,7 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million test-artifacts clean
+.PHONY: crawl test check lint types tests format clean
+.PHONY: test-kill test-sites test-million test-traps test-pace test-artifacts conformance
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -46,6 +47,17 @@ test-million: $(VENV)/.dev
 # Every output on, killed again and again; a recrawl of 5,000 pages. Three minutes.
 test-artifacts: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_kill_outputs.py tests/test_recrawl.py $(ARGS)
+test-traps: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
+
+# Rate, fairness and adaptive width, from the server's side.
+test-pace: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
+# RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
+conformance: $(VENV)/.dev
+	$(BIN)/python -m venv --without-pip build/peers
+	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
+	$(BIN)/python tests/conformance.py --peers build/peers --write
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

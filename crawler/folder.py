@@ -20,8 +20,8 @@ SAVED = "crawl.toml"
 """The whole effective configuration."""
 
 OURS = (
-    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED,
-    "pages.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
+    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, "pages.jsonl", "skipped.jsonl",
+    "records.jsonl", "graph.bin", "summary.json", "report.html",
 )  # fmt: skip
 """What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
 

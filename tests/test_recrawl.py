@@ -181,6 +181,17 @@ async def test_a_page_limit_holds_for_a_run(website: Open, tmp_path: Path) -> No
     assert len(records(tmp_path)) == 20
 
 
+async def test_what_was_left_over_is_visited_with_the_new_run(
+    website: Open, tmp_path: Path
+) -> None:
+    site = await website(many(30))
+    await crawl(settings(site.url, max_pages=10), tmp_path)
+    await recrawl(settings(site.url), tmp_path)
+    lines = records(tmp_path)
+    assert len(lines) == 10 + 31
+    assert len({line["url"] for line in lines[10:]}) == 31
+
+
 async def test_a_failed_try_keeps_the_validators(website: Open, tmp_path: Path) -> None:
     site = await website({"/": leaf(1)})
     await crawl(settings(site.url), tmp_path)

@@ -58,7 +58,8 @@ async def test_broken_links_name_every_page_that_links_to_them(
     assert (by_path["down"].status, by_path["down"].reason) == (500, "status:500")
     through = {(source.url, source.through) for source in by_path["vanished"].sources}
     assert through == {(site.url, site.at("/old")), (site.at("/b"), site.at("/old"))}
-    assert broken_in(tmp_path, accept=[404, 410, 500]) == (0, [])
+    _, others = broken_in(tmp_path, accept=[404, 410, 500])
+    assert {one.url.removeprefix(site.url) for one in others} <= {"circle", "circle2"}
 
 
 async def test_without_a_graph_the_first_page_is_named(website: Open, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ async def test_the_report_tells_what_happened(website: Open, tmp_path: Path) -> 
     names = {bar.name: bar.number for bar in facts.statuses}
     assert names == {"200": 4, "301": 1, "302": 3, "404": 3, "410": 1, "500": 1}
     assert {bar.name: bar.number for bar in facts.failures} == {
-        "status:404": 3, "status:410": 1, "status:500": 1
+        "status:404": 3, "status:410": 1, "status:500": 1, "redirect:loop": 2
     }  # fmt: skip
     skipped = {bar.name for bar in facts.skipped}
     assert {"robotsTxt", "outOfScope", "trap:repeats"} <= skipped

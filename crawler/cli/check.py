@@ -141,7 +141,7 @@ def _show(checked: Checked, folder: Path, form: str) -> None:
 def _good(folder: Path) -> Iterator[str]:
     from crawler.folder import FRONTIER  # noqa: PLC0415
     from crawler.frontier.book import Book  # noqa: PLC0415
-    from crawler.frontier.store import FAILED  # noqa: PLC0415
+    from crawler.frontier.rows import FAILED  # noqa: PLC0415
     from crawler.report.gather import TRIPS  # noqa: PLC0415
 
     with Book(folder / FRONTIER) as book:

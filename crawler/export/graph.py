@@ -10,7 +10,7 @@ from crawler.export.columns import links
 from crawler.export.output import Text, output
 from crawler.folder import FRONTIER
 from crawler.frontier.book import Book
-from crawler.frontier.store import STATES
+from crawler.frontier.rows import STATES
 
 
 def write_edges(folder: Path, path: Path) -> int:

@@ -10,7 +10,7 @@ import msgspec
 
 from crawler.folder import FRONTIER
 from crawler.frontier.book import Book, Linked
-from crawler.frontier.store import FAILED, MOVED, REFUSED
+from crawler.frontier.rows import FAILED, MOVED, REFUSED
 from crawler.model import Kind
 from crawler.sinks.graph import NAME, Edges, read_edges
 

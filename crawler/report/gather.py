@@ -17,7 +17,7 @@ import msgspec
 from crawler import __version__
 from crawler.folder import FRONTIER, SAVED
 from crawler.frontier.book import Book
-from crawler.frontier.store import DONE, FAILED, MOVED, QUEUED, RESTING, STATES, UNCHANGED
+from crawler.frontier.rows import DONE, FAILED, MOVED, QUEUED, RESTING, STATES, UNCHANGED
 from crawler.report.broken import broken_links
 from crawler.report.facts import Bar, Facts, HostRow, Slice, Twins
 from crawler.report.lines import Lines

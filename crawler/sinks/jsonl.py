@@ -33,7 +33,11 @@ class JsonLines:
         await self._tail.__aexit__()
 
     async def append(self, visits: Sequence[Visit]) -> int:
-        return await self._tail.append(self._encoder.encode_lines([record(one) for one in visits]))
+        return await self.write([record(visit) for visit in visits])
+
+    async def write(self, rows: Sequence[object]) -> int:
+        """One line a row; the file's new length. Raises SinkError."""
+        return await self._tail.append(self._encoder.encode_lines(rows))
 
     async def cut(self, mark: int) -> None:
         await self._tail.cut(mark)

@@ -41,6 +41,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     parse_ms: float | None
     digest: str | None
     text_digest: str | None
+    duplicate_of: str | None
     etag: str | None
     last_modified: str | None
     title: str | None
@@ -87,6 +88,7 @@ def record(visit: Visit) -> Record:
         parse_ms=_ms(extract.parse_ms) if read else None,
         digest=extract.digest or (known.digest if known else None),
         text_digest=extract.text_digest or (known.text_digest if known else None),
+        duplicate_of=visit.duplicate_of,
         etag=(page.header("etag") or None) if page else None,
         last_modified=(page.header("last-modified") or None) if page else None,
         title=extract.title or None,
@@ -120,5 +122,5 @@ def _ms(value: float | None) -> float | None:
 
 
 def rfc3339(moment: float) -> str:
-    """Unix time as RFC 3339 in UTC, to the millisecond."""
+    """Unix time as 2026-11-24T10:00:00.123Z."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
