@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-kill test-sites test-million test-traps test-pace test-archive conformance fuzz
+.PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
+.PHONY: conformance fuzz
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -53,6 +54,9 @@ $(VENV)-replay/.installed: $(VENV)/.python
 	@$(VENV)-replay/bin/python -m pip install --quiet --disable-pip-version-check 'pywb>=2.8' 'wacz>=0.5'
 	@touch $@
 
+# Every output on, killed again and again; a recrawl of 5,000 pages. Three minutes.
+test-artifacts: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_kill_outputs.py tests/test_recrawl.py $(ARGS)
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
 

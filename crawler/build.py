@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,6 +31,9 @@ from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.archive import Archivist
+from crawler.parse.extract import load_rules
+from crawler.parse.markdown import check_installed
+from crawler.parse.plugins import check_plugins
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
@@ -38,8 +42,10 @@ from crawler.scope import Scope
 from crawler.secrets import split_login
 from crawler.settings import with_implied
 from crawler.sinks.files import Files
-from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.graph import Graph
+from crawler.sinks.jsonl import JsonLines, RecordLines
 from crawler.sinks.skipped import Skipped
+from crawler.sinks.texts import Texts
 from crawler.sinks.upload import Upload
 from crawler.sinks.warc import Warc
 from crawler.stages import Stages
@@ -48,6 +54,9 @@ from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
+
+Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
+"""A sink of ours: opened, cut to its mark and closed here."""
 
 
 @asynccontextmanager
@@ -73,6 +82,10 @@ async def open_crawl(
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
+    if config.output.text:
+        check_installed()
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.
@@ -110,6 +123,7 @@ async def open_crawl(
             archivist=Archivist(config.warc.compression, config.warc.digest, spool)
             if archiving
             else None,
+            keep_text=config.output.text,
             agent=agent,
             robots=config.robots,
             sitemap_only=config.sitemap.only,
@@ -167,6 +181,8 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
     rules = ReaderRules(
         urls=urls,
         scope=scope,
@@ -260,13 +276,20 @@ async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload
 
 def _outputs(
     config: Config, folder: Path, frontier: SqliteFrontier, upload: Upload | None
-) -> list[JsonLines | Files | Skipped | Warc]:
-    outputs: list[JsonLines | Files | Skipped | Warc] = []
+) -> list[Output]:
+    outputs: list[Output] = []
+    durable = config.output.durable
     if config.output.jsonl:
-        outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
+        outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
+    if config.output.graph:
+        outputs.append(Graph(folder / "graph.bin", durable=durable))
+    if config.parse.plugins or config.parse.rules:
+        outputs.append(RecordLines(folder / "records.jsonl", durable=durable))
     if config.output.save != "none":
         every = config.output.save == "all"
-        outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+        outputs.append(Files(folder / "html", every=every, durable=durable))
+    if config.output.text:
+        outputs.append(Texts(folder / "text", durable=durable))
     if config.output.warc:
         outputs.append(
             Warc(
@@ -276,7 +299,7 @@ def _outputs(
                 compression=config.warc.compression,
                 digest=config.warc.digest,
                 revisit=config.warc.revisit,
-                durable=config.output.durable,
+                durable=durable,
                 finished=upload.offer if upload else None,
             )
         )
@@ -286,7 +309,7 @@ def _outputs(
                 folder / Skipped.name,
                 take=frontier.refusals,
                 keep=partial(frontier.settle, []),
-                durable=config.output.durable,
+                durable=durable,
             )
         )
     return outputs

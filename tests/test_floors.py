@@ -27,6 +27,7 @@ FLOORS = {
         "secrets",
         "patterns",
         "warc",
+        "revisit",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "ledger", "watch", "folder", "start", "stages"},
