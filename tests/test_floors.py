@@ -21,6 +21,7 @@ FLOORS = {
         "settings",
         "units",
         "identity",
+        "charts",
     },
     2: {"protocols", "tally", "verdict"},
     3: {"gate", "ledger", "watch", "folder"},
