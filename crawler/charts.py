@@ -109,8 +109,8 @@ def lines(
     marks_y = _ticks(low, max(ys), log=y_scale == "log")
     few = len(xs) <= 8
     marks_x = xs if x_scale == "steps" or few else _ticks(xs[0], xs[-1], log=x_scale == "log")
-    if x_scale == "linear" and not few:
-        marks_x = [mark for mark in marks_x if xs[0] <= mark <= xs[-1]]
+    if x_scale != "steps" and not few:
+        marks_x = [mark for mark in marks_x if xs[0] <= mark <= xs[-1]] or [xs[0], xs[-1]]
     to_x = _along(box.left, box.right, xs, x_scale)
     to_y = _along(box.bottom, box.top, [min(low, marks_y[0]), max(*ys, marks_y[-1])], y_scale)
     out = [_text(16, box.top - 12, y)]

@@ -45,8 +45,9 @@ class ReaderRules:
 class Reader:
     """Reads pages, one after another."""
 
-    def __init__(self, rules: ReaderRules) -> None:
+    def __init__(self, rules: ReaderRules, html: Callable[..., Raw] = read_html) -> None:
         self._rules = rules
+        self._html = html  # the benchmark compares other parsers
         self._plugins: tuple[Plugin, ...] = load_plugins(rules.parse.plugins)
         self._found = lru_cache(JOINED)(self._judged)
 
@@ -82,7 +83,7 @@ class Reader:
                 body=kept,
             )
         text, charset, source = to_text(plain, charset)
-        raw = read_html(text, forms=self._rules.limits.forms)
+        raw = self._html(text, forms=self._rules.limits.forms)
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
         found = self._links(base, raw, link.depth + 1, problems)
         records: tuple[dict[str, Any], ...] = ()
