@@ -24,6 +24,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 64
     parser: ParserName = "lexbor"
     processes: int = 2
+    urls: str | None = None  # a file with a URL a line, for the limit that follows no links
 
     @property
     def pages(self) -> Path:

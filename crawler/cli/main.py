@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
+    "bench": ("crawler.cli.bench", "Measure asyncio, threads and processes on one crawl."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }
 """Where each command is, and its line in the list: so that the list imports none of them."""

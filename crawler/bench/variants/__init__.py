@@ -63,5 +63,9 @@ VARIANTS: Final = {
             name="threads-nogil", module="threads",
             says="the threads again, in an interpreter without a global lock",
         ),
+        Variant(
+            name="limit", module="limit", loop=True, parsers=False,
+            says="aiohttp alone: a list of URLs fetched and thrown away",
+        ),
     )
 }  # fmt: skip

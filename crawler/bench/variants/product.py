@@ -14,9 +14,10 @@ def run(job: Job, haul: Haul, *, robots: bool = False) -> None:
 
 
 async def _crawl(job: Job, haul: Haul, *, robots: bool) -> None:
+    scheme = job.seed.partition("://")[0]
     config = with_settings(
         None,
-        seeds=(job.seed, *(f"http://{host}/" for host in job.hosts)),
+        seeds=(job.seed, *(f"{scheme}://{host}/" for host in job.hosts)),
         concurrency=job.concurrency,
         processes=job.processes,
         fast=True,
