@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean bench-guard peers
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -42,6 +42,22 @@ test-sites: $(VENV)/.dev
 
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+
+# Other crawlers, each in an environment of its own, for `crawler bench --peers`.
+peers: .peers/scrapy/.installed .peers/crawlee/.installed
+	@for one in wget wget2 httrack wrk; do command -v $$one >/dev/null || echo "not installed, optional: $$one (apt install $$one)"; done
+
+.peers/scrapy/.installed: WANTED = scrapy==2.19.0
+.peers/crawlee/.installed: WANTED = crawlee[beautifulsoup,parsel]==1.11.0
+.peers/%/.installed: Makefile $(VENV)/.python
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv .peers/$* || PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --quiet .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check '$(WANTED)'
+	@touch $@
+
+# Is the working tree slower than a revision? make bench-guard AGAINST=main
+AGAINST ?= HEAD
+bench-guard: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.guard $(AGAINST) $(ARGS)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

@@ -21,39 +21,73 @@ def verdicts(rows: Sequence[Row], peers: Sequence[PeerRow] = ()) -> list[str]:
     """Sentences, the most asked-for first."""
     places: dict[str, dict[str, Row]] = {}
     for row in rows:
-        places.setdefault(row.cell.place, {})[row.cell.variant] = row
-    said = [line for place in places.values() for line in _product(place)]
-    for teller in (_winner, _pool, _durability, _robots, _lag, _gil):
-        said += [line for place in places.values() for line in teller(place)]
-    said += _parsers(rows)
-    said += _tls(rows)
-    said += _peers(peers)
+        if row.cell.parser == "lexbor":
+            places.setdefault(row.cell.place, {})[row.cell.variant] = row
+    some = list(places.values())
+    said = [*_product(some), *(line for place in some for line in _winner(place))]
+    said += _against(
+        some, "asyncio+pool", "asyncio", "Reading in processes instead of in the event loop"
+    )
+    said += _against(
+        some, "threads+pool", "threads", "Reading in processes instead of in the threads"
+    )
+    said += _against(some, "asyncio", "threads", "One loop instead of threads, both reading inline")
+    said += _against(
+        some,
+        "asyncio+pool",
+        "threads+pool",
+        "One loop instead of threads, both reading in processes",
+    )
+    said += _against(
+        some, "processes", "threads+pool", "Processes that fetch, instead of threads with a pool"
+    )
+    said += _against(
+        some, "crawler", "asyncio+pool", "What surviving a kill, retries, limits and records cost"
+    )
+    said += _against(some, "crawler+robots", "crawler", "Obeying robots.txt")
+    said += _against(some, "threads-nogil", "threads", "Threads without a global lock")
+    said += [line for place in some for line in _lag(place)]
+    said += [*_parsers(rows), *_tls(rows), *_peers(peers)]
     said += [
-        f"Beware: on {_where(row)}, {row.cell.variant}: the site used {row.site:.0%} of a core, "
+        f"Beware: {_at(row)}, {row.cell.variant}: the site used {row.site:.0%} of a core, "
         "so the row may measure the site."
         for row in rows
         if row.site_bound
     ]
-    return said
+    return said  # fmt: skip
 
 
-def _where(row: Row) -> str:
-    cell = row.cell
-    parser = "" if cell.parser == "lexbor" else f", read by {cell.parser}"
-    return f"{WORKLOADS[cell.workload].says}, {cell.concurrency} connections{parser}"
+def _at(row: Row) -> str:
+    return f"{row.cell.workload} @{row.cell.concurrency}"
 
 
-def _product(place: dict[str, Row]) -> Iterator[str]:
-    product = place.get("crawler")
-    rivals = [place[name] for name in THREADED if name in place]
-    if product is None or not rivals:
-        return
-    best = max(rivals, key=lambda row: row.rate.median)
-    ratio, cost = faster(product, best), dearer(product, best)
-    yield (
-        f"{_where(product)}: crawler {_rate(product)} against {_rate(best)} of the best threaded "
-        f"variant ({best.cell.variant}): {ratio} in speed; in CPU a page {cost}."
-    )
+def _product(places: Sequence[dict[str, Row]]) -> Iterator[str]:
+    """The product and the best that threads can do, wherever both ran."""
+    for place in places:
+        product = place.get("crawler")
+        rivals = [place[name] for name in THREADED if name in place]
+        if product is None or not rivals:
+            continue
+        best = max(rivals, key=lambda row: row.rate.median)
+        yield (
+            f"{WORKLOADS[product.cell.workload].says}, {product.cell.concurrency} connections: "
+            f"crawler {number(product.rate.median)} pages/s, the best threaded variant "
+            f"({best.cell.variant}) {number(best.rate.median)}: {faster(product, best)} in speed, "
+            f"{dearer(product, best)} in CPU a page. {_why(product, best)}"
+        )
+
+
+def _why(product: Row, best: Row) -> str:
+    """Where the CPU of a thousand pages went, and how often somebody had to be woken."""
+
+    def went(row: Row) -> str:
+        return (
+            f"{number(row.loop)} s moving bytes, {number(row.parse)} s reading, "
+            f"{number(row.system)} s in the kernel, {number(row.switches + row.preempted)} "
+            "context switches a page"
+        )
+
+    return f"For 1000 pages: crawler {went(product)}; {best.cell.variant} {went(best)}."
 
 
 def _winner(place: dict[str, Row]) -> Iterator[str]:
@@ -61,44 +95,44 @@ def _winner(place: dict[str, Row]) -> Iterator[str]:
     if len(some) < 3:
         return
     ranked = sorted(some, key=lambda row: -row.rate.median)
-    level = [row for row in ranked[1:] if not faster(ranked[0], row).real]
-    last = ranked[-1]
+    first, last = ranked[0], ranked[-1]
+    level = [row for row in ranked[1:] if not faster(first, row).real]
     if len(level) == len(ranked) - 1:
-        yield f"{_where(last)}: it makes no difference which of the concurrent variants is used."
+        yield f"{_at(first)}: it makes no difference which of the concurrent variants is used."
         return
-    tie = f" (level with it: {', '.join(row.cell.variant for row in level)})" if level else ""
+    tie = f", level with {', '.join(row.cell.variant for row in level)}" if level else ""
+    yield f"{_at(first)}: {first.cell.variant} is first{tie}; {_last(first, last)}."
+
+
+def _last(first: Row, last: Row) -> str:
+    ratio = faster(first, last)
+    return f"{last.cell.variant} is last" + (f", ×{ratio.median:.2f} slower" if ratio.real else "")
+
+
+def _against(places: Sequence[dict[str, Row]], one: str, other: str, title: str) -> Iterator[str]:
+    """One variant against another over all places, in a sentence."""
+    pairs = [(place[one], place[other]) for place in places if one in place and other in place]
+    if not pairs:
+        return
+    speed = [(_at(a), faster(a, b)) for a, b in pairs]
+    cost = [dearer(a, b).median for a, b in pairs]
     yield (
-        f"{_where(last)}: {ranked[0].cell.variant} is first{tie}, {last.cell.variant} last by "
-        f"{faster(ranked[0], last)}."
+        f"{title} ({one} / {other}): {_sorted_out(speed)}; CPU a page "
+        f"×{min(cost):.2f} to ×{max(cost):.2f}."
     )
 
 
-def _pool(place: dict[str, Row]) -> Iterator[str]:
-    for plain, pooled in (("asyncio", "asyncio+pool"), ("threads", "threads+pool")):
-        if plain in place and pooled in place:
-            ratio = faster(place[pooled], place[plain])
-            cost = dearer(place[pooled], place[plain])
-            yield (
-                f"{_where(place[plain])}: reading in processes instead of in the "
-                f"{'loop' if plain == 'asyncio' else 'threads'} ({pooled} / {plain}): {ratio} in "
-                f"speed, {cost} in CPU a page."
-            )
-
-
-def _durability(place: dict[str, Row]) -> Iterator[str]:
-    if "crawler" in place and "asyncio+pool" in place:
-        product, bare = place["crawler"], place["asyncio+pool"]
-        yield (
-            f"{_where(product)}: what surviving a kill, retries, limits and records cost (crawler "
-            f"/ asyncio+pool): {faster(product, bare)} in speed, {dearer(product, bare)} in CPU "
-            "a page."
-        )
-
-
-def _robots(place: dict[str, Row]) -> Iterator[str]:
-    if "crawler" in place and "crawler+robots" in place:
-        ratio = faster(place["crawler+robots"], place["crawler"])
-        yield f"{_where(place['crawler'])}: obeying robots.txt: {ratio} in speed."
+def _sorted_out(ratios: Sequence[tuple[str, Ratio]]) -> str:
+    groups = {
+        "faster at": [(at, ratio) for at, ratio in ratios if ratio.real and ratio.median > 1],
+        "slower at": [(at, ratio) for at, ratio in ratios if ratio.real and ratio.median < 1],
+        "no difference beyond the noise at": [(at, r) for at, r in ratios if not r.real],
+    }
+    return "; ".join(
+        f"{words} {', '.join(f'{at} (×{ratio.median:.2f})' for at, ratio in some)}"
+        for words, some in groups.items()
+        if some
+    )
 
 
 def _lag(place: dict[str, Row]) -> Iterator[str]:
@@ -107,15 +141,9 @@ def _lag(place: dict[str, Row]) -> Iterator[str]:
         return
     if inline.lag_ms[1] > 2 * pooled.lag_ms[1]:
         yield (
-            f"{_where(inline)}: the loop woke {number(inline.lag_ms[1])} ms late (99th percentile) "
+            f"{_at(inline)}: the loop woke {number(inline.lag_ms[1])} ms late (99th percentile) "
             f"when it also read the pages, {number(pooled.lag_ms[1])} ms when processes did."
         )
-
-
-def _gil(place: dict[str, Row]) -> Iterator[str]:
-    if "threads" in place and "threads-nogil" in place:
-        ratio = faster(place["threads-nogil"], place["threads"])
-        yield f"{_where(place['threads'])}: threads without a global lock: {ratio} in speed."
 
 
 def _parsers(rows: Sequence[Row]) -> Iterator[str]:
@@ -154,7 +182,7 @@ def _tls(rows: Sequence[Row]) -> Iterator[str]:
         bare = plain.get((row.cell.variant, row.cell.concurrency))
         if row.cell.workload == "tls" and bare is not None:
             ratio: Ratio = dearer(row, bare)
-            yield f"TLS in {row.cell.variant}: {ratio} in CPU a page, {faster(row, bare)} in speed."
+            yield f"TLS, {row.cell.variant}: CPU a page {ratio}; speed {faster(row, bare)}."
 
 
 def _peers(peers: Sequence[PeerRow]) -> Iterator[str]:
@@ -164,14 +192,10 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[str]:
         if product is None:
             continue
         for peer in some:
-            if peer is not product:
+            if peer is not product and not peer.is_limit:
                 speed = product.rate.median / max(peer.rate.median, 1e-9)
                 cost = product.cpu.median / max(peer.cpu.median, 1e-9)
                 yield (
                     f"{peer.site}, {peer.concurrency} connections: crawler against {peer.name}: "
                     f"×{speed:.2f} in pages/s, ×{cost:.2f} in CPU a page."
                 )
-
-
-def _rate(row: Row) -> str:
-    return f"{number(row.rate.median)} pages/s"

@@ -14,7 +14,7 @@ from crawler.errors import ConfigError
 if TYPE_CHECKING:
     from crawler.bench.results import Results
 
-COLUMNS = (0, 1, 2, 3, 5, 6, 7, 8, 9, 17)
+COLUMNS = (0, 1, 2, 3, 5, 6, 7, 8, 9, 16, 17)
 """Of the table's columns, those that a terminal has room for."""
 
 
@@ -118,7 +118,9 @@ def _show(results: Results) -> None:
     from crawler.bench.paper import COLUMNS as ALL  # noqa: PLC0415
     from crawler.bench.paper import facts, tables_of, warn  # noqa: PLC0415
 
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=140)  # a file or a pipe has room
     console.print(facts(results), style="dim", markup=False)
     for line in warn(results):
         console.print(line, style="yellow", markup=False)
