@@ -16,7 +16,7 @@ COLOURS: Final = {
 }  # fmt: skip
 """The same variant, the same colour, on every chart."""
 
-PARTS: Final = ("loop or threads", "reading pages", "system")
+PARTS: Final = ("moving bytes: loop, threads, frontier", "reading pages")
 
 Key = Callable[[Row], float]
 
@@ -91,7 +91,7 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         )  # fmt: skip
         yield f"{name}-{width}-cpu", bars(
             [
-                Bar(row.cell.variant, (row.loop, row.parse, row.system),
+                Bar(row.cell.variant, (row.loop, row.parse),
                     strong=row.cell.variant == "crawler")
                 for row in some
             ],

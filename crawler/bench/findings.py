@@ -72,9 +72,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     wall: float
     cpu: Spread
     cpus: tuple[float, ...]
-    loop: float  # CPU beside reading: the loop, or the threads that fetch
+    loop: float  # all that is not reading: the loop, or the threads that fetch
     parse: float
-    system: float
+    system: float  # the kernel's part of both
     whole_rate: float
     whole_cpu: float
     memory: float
@@ -105,7 +105,6 @@ def _row(cell: Cell, trials: Sequence[Trial]) -> Row:
     pages = runs[0].pages.number
     thousand = 1000 / pages
     insides, costs = [run.inside for run in runs], [run.cost for run in runs]
-    parse = [one.parse_cpu or 0.0 for one in insides]
     rates = [pages / one.wall for one in insides]
     cpus = [(one.user + one.system) * thousand for one in insides]
     lags = [one.lag_ms for one in insides if one.lag_ms is not None]
@@ -119,10 +118,8 @@ def _row(cell: Cell, trials: Sequence[Trial]) -> Row:
         wall=median(one.wall for one in insides),
         cpu=Spread.of(cpus),
         cpus=tuple(cpus),
-        loop=median(
-            max(0.0, one.user - cpu) for one, cpu in zip(insides, parse, strict=True)
-        ) * thousand,
-        parse=median(parse) * thousand,
+        loop=median(one.user + one.system - one.parse_cpu for one in insides) * thousand,
+        parse=median(one.parse_cpu for one in insides) * thousand,
         system=median(one.system for one in insides) * thousand,
         whole_rate=median(pages / one.wall for one in costs),
         whole_cpu=median(one.user + one.system for one in costs) * thousand,
@@ -135,7 +132,7 @@ def _row(cell: Cell, trials: Sequence[Trial]) -> Row:
         fetch_ms=_each_median([one.fetch_ms for one in insides]),
         lag_ms=_each_median(lags) if lags else None,
         site=median(run.site / run.inside.wall for run in runs),
-    )  # fmt: skip
+    )
 
 
 def _each_median(triples: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:

@@ -24,7 +24,7 @@ AT_ONCE: Final = 200  # lines written together
 
 
 class Haul:
-    """`parses_apart`: pages are read in child processes, whose user time then is the parsing's."""
+    """`parses_apart`: pages are read in child processes, whose CPU time then is the parsing's."""
 
     def __init__(self, job: Job, *, parses_apart: bool) -> None:
         self._job = job
@@ -75,7 +75,7 @@ class Haul:
             wall=wall,
             user=user,
             system=system,
-            parse_cpu=max(0.0, user - own) if self._apart else self._parse_cpu,
+            parse_cpu=max(0.0, user + system - own) if self._apart else self._parse_cpu,
             pages=self._pages,
             bytes_body=self._bytes,
             fetch_ms=_shares(self._ms, 0.5, 0.95, 0.99),
@@ -114,7 +114,7 @@ class Haul:
 
 
 def _cpu() -> tuple[float, float, float]:
-    """User and system seconds of this process and all below it; then its own user seconds."""
+    """User and system seconds of this process and all below it; then what is its own alone."""
     user = system = 0.0
     own = os.times()
     for process in psutil.Process().children(recursive=True):
@@ -124,7 +124,7 @@ def _cpu() -> tuple[float, float, float]:
             system += times.system + getattr(times, "children_system", 0.0)
     user += own.user + own.children_user
     system += own.system + own.children_system
-    return user, system, own.user
+    return user, system, own.user + own.system
 
 
 def _shares(values: Sequence[float], *shares: float) -> tuple[float, float, float]:

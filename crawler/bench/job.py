@@ -40,15 +40,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 class Inside(msgspec.Struct, frozen=True, kw_only=True):
     """What a crawl measured of itself, between its first request and its last record.
 
-    Times in seconds, of the whole process tree; latencies in milliseconds. `parse_cpu` is user
-    time spent in reading pages; None: not told apart. `lag_ms` is how late the event loop woke;
-    None: there is no loop.
+    Times in seconds, of the whole process tree; latencies in milliseconds. `parse_cpu` is what
+    reading pages took of `user` and `system`. `lag_ms` is how late the event loop woke; None:
+    there is no loop.
     """
 
     wall: float
     user: float
     system: float
-    parse_cpu: float | None
+    parse_cpu: float
     pages: int
     bytes_body: int
     fetch_ms: tuple[float, float, float]  # p50, p95, p99

@@ -18,7 +18,7 @@ from crawler.errors import HouseError
 
 COLUMNS: Final = (
     "variant", "connections", "pages", "pages/s", "MB/s", "CPU s/1000 pages", "loop", "reading",
-    "system", "memory MB", "processes", "threads", "tasks", "waits/page", "preempted/page",
+    "of it kernel", "memory MB", "processes", "threads", "tasks", "waits/page", "preempted/page",
     "fetch ms p50 p95 p99", "loop lag ms p50 p99 max", "site",
 )  # fmt: skip
 PEERS: Final = (
@@ -106,9 +106,10 @@ def markdown(results: Results, drawn: dict[str, str]) -> str:
 LEGEND: Final = (
     "Medians; in brackets the least and the most of all rounds. CPU and speed are of the crawl "
     "itself, from the first request to the last record; in the table of crawlers, of the whole "
-    "command. “reading” is user time in parsing (in child processes: all of theirs), “system” the "
-    "kernel's, “loop” the rest. Memory is the peak of all processes together, shared pages counted "
-    "once. “site” is how much of one core the server used: far from 100 %, it held nobody up."
+    "command. “reading” is the CPU that reading pages took (with a pool: all that its processes "
+    "used), “loop” all the rest; “of it kernel” is the system's part of both. Memory is the peak "
+    "of all processes together, shared pages counted once. “waits” and “preempted” are context "
+    "switches. “site” is how much of one core the server used: far from 100 %, it held nobody up."
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from typing import Final, NamedTuple
 
@@ -37,7 +36,7 @@ class Leaf(NamedTuple):
     found: tuple[str, ...]  # to be followed
     size: int
     ms: float
-    cpu: float  # seconds of user time that reading took
+    cpu: float  # seconds that reading took
 
 
 class Reading:
@@ -58,7 +57,7 @@ class Reading:
 
     def read(self, answer: Answer) -> Leaf:
         """One page read; what is no page, or no success, leads nowhere."""
-        began = _user()
+        began = time.thread_time()
         url, title, links = answer.url, "", 0
         found: tuple[str, ...] = ()
         if answer.status == 200:
@@ -67,7 +66,7 @@ class Reading:
             found = tuple(one[0] for one in extract.found if not one[4])
         elif answer.status in REDIRECTS:
             found = self._moved(answer)
-        cpu = _user() - began
+        cpu = time.thread_time() - began
         return Leaf(url, answer.status, title, links, found, len(answer.body), answer.ms, cpu)
 
     def _moved(self, answer: Answer) -> tuple[str, ...]:
@@ -76,10 +75,3 @@ class Reading:
         if target is None or self._scope.judge(target, host_key(target), 0, Kind.PAGE):
             return ()
         return (target,)
-
-
-def _user() -> float:
-    """User seconds of this thread; with the kernel's where the two are not told apart."""
-    if hasattr(resource, "RUSAGE_THREAD"):
-        return resource.getrusage(resource.RUSAGE_THREAD).ru_utime
-    return time.thread_time()

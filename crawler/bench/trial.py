@@ -81,8 +81,11 @@ def metered(
 ) -> Cost:
     """What a command costs, with all its children. `house`: where it finds this package."""
     out = folder / "cost.json"
-    path = os.pathsep.join(filter(None, [house, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
+    path = os.pathsep.join(filter(None, [HOUSE, os.environ.get("PYTHONPATH")]))
+    # Not the current folder's package but the one that is meant, in every child.
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
+    if house != HOUSE:
+        command = ["env", f"PYTHONPATH={house}", *command]
     if ca is not None:
         environment["SSL_CERT_FILE"] = ca
     meter = [sys.executable, "-m", "crawler.bench.meter", str(out), str(limit), *command]

@@ -82,8 +82,8 @@ def _why(product: Row, best: Row) -> str:
 
     def went(row: Row) -> str:
         return (
-            f"{number(row.loop)} s moving bytes, {number(row.parse)} s reading, "
-            f"{number(row.system)} s in the kernel, {number(row.switches + row.preempted)} "
+            f"{number(row.loop)} s moving bytes and {number(row.parse)} s reading (of both, "
+            f"{number(row.system)} s in the kernel), {number(row.switches + row.preempted)} "
             "context switches a page"
         )
 
