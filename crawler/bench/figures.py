@@ -78,7 +78,7 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     for row in rows:
         places.setdefault((row.cell.workload, row.cell.concurrency), []).append(row)
     for (name, width), some in places.items():
-        if len(some) < 3 or (name == "latency-100" and width not in {64, 256}):
+        if len(some) < 2 or (name == "latency-100" and width not in {64, 256}):
             continue
         where = f"{WORKLOADS[name].says}, {width} connections"
         yield f"{name}-{width}-speed", bars(

@@ -1,7 +1,11 @@
-"""Writes the results down: results.json, index.html, index.md, and each chart as a file."""
+"""Writes the results down: results.json, index.html, index.md, and each chart as a file.
+
+`python -m crawler.bench.paper DIR` writes them again from results.json: another look, old figures.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -13,6 +17,7 @@ from crawler.bench.figures import charts
 from crawler.bench.findings import Row, Spread
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow, Results
+from crawler.bench.verdicts import verdicts
 from crawler.charts import STYLE, alone, number
 from crawler.errors import HouseError
 
@@ -61,6 +66,13 @@ def write(results: Results, folder: Path) -> list[Path]:
 def read(path: Path) -> Results:
     """Results as they were written."""
     return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+def again(folder: Path) -> list[Path]:
+    """Everything but the figures made anew."""
+    results = read(folder / "results.json")
+    said = tuple(verdicts(results.rows, results.peers))
+    return write(msgspec.structs.replace(results, verdicts=said), folder)
 
 
 def page(results: Results, drawn: dict[str, str]) -> str:
@@ -186,3 +198,7 @@ def _three(values: tuple[float, float, float]) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    again(Path(sys.argv[1]))

@@ -47,7 +47,12 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         wait = self.latency + self.jitter / 2 + self.slow * 0.5
         rate = min(self.speed, concurrency / wait) if wait else self.speed
         wanted = max(20.0, rate * seconds, self.hosts * 5)
-        return next(size for size in SIZES if size >= wanted or size == SIZES[-1])
+        return size(wanted)
+
+
+def size(wanted: float) -> int:
+    """The next of a few sizes, so that webs are shared."""
+    return next(one for one in SIZES if one >= wanted or one == SIZES[-1])
 
 
 SIZES: Final = (20, 40, 80, 150, 300, 600, 1000, 1500, 2500, 4000, 6000)
@@ -103,6 +108,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     name: str = "custom"
     peers: bool = False
+    scale: float = 1.0  # of the webs' sizes
 
 
 USUAL: Final = ("sequential", "threads", "threads+pool", "processes", "asyncio", "asyncio+pool",
@@ -148,8 +154,12 @@ def chosen(
     variants: Sequence[str] = (),
     concurrency: Sequence[int] = (),
     rounds: int | None = None,
+    scale: float = 1.0,
 ) -> Plan:
-    """The plan narrowed, or another of what was named. Raises ConfigError for unknown names."""
+    """The plan narrowed, or another of what was named. Raises ConfigError for unknown names.
+
+    `scale` makes the webs smaller or larger, for a first look or for a longer one.
+    """
     _known("workload", workloads, WORKLOADS)
     _known("variant", variants, VARIANTS)
     cells = plan.cells
@@ -159,7 +169,10 @@ def chosen(
         widths = concurrency or (64,)
         cells = tuple(c for name in names for c in _cells(name, who, widths, seconds=1.5))
     name = plan.name if cells == plan.cells else "custom"
-    return Plan(cells=cells, rounds=rounds or plan.rounds, name=name, peers=plan.peers)
+    cells = tuple(
+        msgspec.structs.replace(c, pages=c.pages and size(c.pages * scale)) for c in cells
+    )
+    return Plan(cells=cells, rounds=rounds or plan.rounds, name=name, peers=plan.peers, scale=scale)
 
 
 def with_peers(plan: Plan, *, only: bool) -> Plan:

@@ -15,6 +15,8 @@ from crawler.charts import number
 
 THREADED: Final = frozenset({"threads", "threads+pool"})
 CONCURRENT: Final = ("threads", "threads+pool", "processes", "asyncio", "asyncio+pool", "crawler")
+HEADLINES: Final = ("latency-100 @256", "latency-0 @256", "cpu @64", "docs @64")
+"""Places whose figures are told and explained one by one; the others in a sentence."""
 
 
 def verdicts(rows: Sequence[Row], peers: Sequence[PeerRow] = ()) -> list[str]:
@@ -63,18 +65,24 @@ def _at(row: Row) -> str:
 
 def _product(places: Sequence[dict[str, Row]]) -> Iterator[str]:
     """The product and the best that threads can do, wherever both ran."""
+    every: list[tuple[str, Ratio]] = []
     for place in places:
         product = place.get("crawler")
         rivals = [place[name] for name in THREADED if name in place]
         if product is None or not rivals:
             continue
         best = max(rivals, key=lambda row: row.rate.median)
+        every.append((_at(product), faster(product, best)))
+        if len(places) > 3 and _at(product) not in HEADLINES:
+            continue
         yield (
             f"{WORKLOADS[product.cell.workload].says}, {product.cell.concurrency} connections: "
             f"crawler {number(product.rate.median)} pages/s, the best threaded variant "
             f"({best.cell.variant}) {number(best.rate.median)}: {faster(product, best)} in speed, "
             f"{dearer(product, best)} in CPU a page. {_why(product, best)}"
         )
+    if len(every) > 1:
+        yield f"The product against the best threaded variant, everywhere: {_sorted_out(every)}."
 
 
 def _why(product: Row, best: Row) -> str:

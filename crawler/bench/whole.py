@@ -26,7 +26,7 @@ def run_plan(plan: Plan, *, command: str, progress: Progress) -> Results:
         if plan.peers:
             from crawler.bench.peers.race import race  # noqa: PLC0415 - many need no peers
 
-            peers, without = race(plan.rounds, progress, name=plan.name)
+            peers, without = race(plan, progress)
             skipped += without
     return Results(
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

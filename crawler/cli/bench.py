@@ -26,6 +26,13 @@ COLUMNS = (0, 1, 2, 3, 5, 6, 7, 8, 9, 16, 17)
 @click.option("--variants", default="", metavar="LIST", help="Only these: threads,asyncio …")
 @click.option("--concurrency", default="", metavar="LIST", help="Connections: 1,64,256 …")
 @click.option("--rounds", type=click.IntRange(1, 1000), help="Runs of each, interleaved.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(0.01, 100),
+    default=1.0,
+    metavar="X",
+    help="Webs of X times as many pages.",
+)
 @click.option("-O", "--out", type=click.Path(path_type=Path), help="Write JSON, HTML and charts.")
 @click.option("--json", "as_json", is_flag=True, help="The results as JSON on stdout.")
 @click.option("-q", "--silent", is_flag=True, help="No progress.")
@@ -38,6 +45,7 @@ def bench(
     variants: str,
     concurrency: str,
     rounds: int | None,
+    scale: float,
     out: Path | None,
     as_json: bool,
     silent: bool,
@@ -66,6 +74,7 @@ def bench(
         variants=_names(variants),
         concurrency=_numbers(concurrency),
         rounds=rounds,
+        scale=scale,
     )
     if peers:
         chosen = plan.with_peers(chosen, only=not (workloads or variants or size == "full"))

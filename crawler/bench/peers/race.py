@@ -17,7 +17,7 @@ from crawler.bench.demo import DemoWeb
 from crawler.bench.findings import Spread
 from crawler.bench.meter import Cost
 from crawler.bench.peers.field import PEERS, Errand, Peer, version
-from crawler.bench.plan import WORKLOADS
+from crawler.bench.plan import WORKLOADS, Plan, size
 from crawler.bench.results import PeerRow
 from crawler.bench.sites import Nginx, documentation, lacking
 from crawler.bench.trial import BenchError, metered
@@ -53,11 +53,9 @@ FULL = (
 )
 
 
-def race(
-    rounds: int, progress: Callable[[str], None], *, name: str
-) -> tuple[list[PeerRow], list[str]]:
+def race(plan: Plan, progress: Callable[[str], None]) -> tuple[list[PeerRow], list[str]]:
     """All peers that are installed, on the courses of a plan; and why the others are missing."""
-    courses = FULL if name == "full" else QUICK
+    courses, rounds = FULL if plan.name == "full" else QUICK, plan.rounds
     there: list[tuple[Peer, str]] = []
     skipped: list[str] = []
     for peer in PEERS:
@@ -67,7 +65,10 @@ def race(
         else:
             there.append((peer, found))
     rows: list[PeerRow] = []
-    for course in courses:
+    for whole in courses:
+        course = msgspec.structs.replace(
+            whole, pages=whole.pages and size(whole.pages * plan.scale)
+        )
         workload = WORKLOADS[course.workload]
         if workload.docs and (reason := lacking(workload.docs)):
             skipped.append(f"crawlers on {workload.name}: {reason}")
