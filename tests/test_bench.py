@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import ssl
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from crawler.bench import paper, plan, rounds
+from crawler.bench import guard, paper, plan, rounds
 from crawler.bench.check import Pages, looked_through
 from crawler.bench.demo import DemoWeb
 from crawler.bench.figures import charts
@@ -25,6 +26,8 @@ from crawler.bench.guard import Finding, compare
 from crawler.bench.job import Inside
 from crawler.bench.meter import LATE, Cost
 from crawler.bench.parsers import PARSERS
+from crawler.bench.peers import race
+from crawler.bench.peers.field import PEERS
 from crawler.bench.plan import WORKLOADS, Cell, Plan
 from crawler.bench.results import Results
 from crawler.bench.stage import Stage, certificate
@@ -266,7 +269,7 @@ def test_the_command_measures_and_writes_a_page(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(WORKLOADS, "latency-20", small)  # a web of 40 pages
         done = CliRunner().invoke(crawler, arguments, catch_exceptions=False, standalone_mode=False)
-    assert "asyncio" in done.output
+    assert "threads" in done.output
     assert "pages/s" in done.output
     results = paper.read(tmp_path / "results.json")
     assert [row.cell.concurrency for row in results.rows] == [4, 4, 8, 8]
@@ -356,3 +359,64 @@ def test_a_custom_plan_keeps_what_was_asked() -> None:
     assert chosen.rounds == 2
     assert isinstance(chosen, Plan)
     assert plan.with_peers(chosen, only=True).cells == ()
+
+
+# ── the race of crawlers ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_race_counts_what_each_found_in_the_sites_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = msgspec.structs.replace(PEERS[2], needs=lambda: None)
+    wanted = [peer for peer in PEERS if peer.name in {"crawler, robots on", "limit: aiohttp alone"}]
+    monkeypatch.setattr(race, "PEERS", (*wanted, absent))
+    monkeypatch.setattr(race, "QUICK", (race.Course("latency-0", 8, 40),))
+    rows, skipped = race.race(Plan(cells=(), rounds=1, peers=True), print)
+    assert [(row.found, row.twice, row.other) for row in rows] == [(40, 0, 1), (40, 0, 0)]
+    assert all(row.rate.median > 0 and row.cpu.median > 0 and row.memory > 1 for row in rows)
+    assert rows[0].version
+    assert skipped == ["Scrapy: not installed (make peers)"]
+
+
+@pytest.mark.parametrize("name", ["wget", "wget2", "HTTrack", "Scrapy", "Crawlee Parsel"])
+@pytest.mark.slow
+def test_a_peer_finds_the_site(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (peer,) = (peer for peer in PEERS if peer.name == name)
+    if peer.needs() is None:
+        pytest.skip(f"{name} is not installed ({peer.lacking})")
+    monkeypatch.setattr(race, "PEERS", (peer,))
+    monkeypatch.setattr(race, "QUICK", (race.Course("latency-0", 8, 40),))
+    rows, _ = race.race(Plan(cells=(), rounds=1, peers=True), print)
+    assert rows[0].found > 30, "wget2 leaves out some pages"
+
+
+def test_without_its_extra_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['psutil'] = None\n"
+        "from crawler.cli.main import main; main(['bench'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "crawler: error: crawler bench needs psutil: pip install 'crawler[bench]'\n"
+    )
+
+
+def test_an_interpreter_without_a_lock_is_skipped_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plan_of_one = Plan(cells=(Cell("latency-0", "threads-nogil", 4, pages=20),), rounds=1)
+    cells, skipped = rounds.runnable(plan_of_one)
+    assert not cells
+    assert "no free-threaded interpreter" in skipped[0]
+    (tmp_path / "python3.14t").symlink_to(sys.executable)  # one that has its lock
+    assert "cannot run it" in rounds.runnable(plan_of_one)[1][0]
+
+
+def test_the_list_names_everything() -> None:
+    said = CliRunner().invoke(crawler, ["bench", "--list"], standalone_mode=False).output
+    assert all(name in said for name in [*WORKLOADS, *VARIANTS])
+
+
+def test_the_guard_names_an_unknown_revision(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guard.main(["no-such-revision"]) == 2
+    assert "no-such-revision" in capsys.readouterr().err

@@ -17,14 +17,14 @@ from crawler.bench.job import Inside, Job
 from crawler.bench.meter import Cost
 from crawler.bench.plan import Cell
 from crawler.bench.stage import Site
-from crawler.errors import CrawlerError
+from crawler.errors import HouseError
 
 LIMIT: Final = 180.0  # seconds for one run
 HOUSE: Final = str(Path(__file__).parents[2])
 FREE_THREADED: Final = ("python3.14t", "python3.13t")
 
 
-class BenchError(CrawlerError):
+class BenchError(HouseError):
     """A run failed, or did not do the work it was asked to do: there is nothing to compare."""
 
 
