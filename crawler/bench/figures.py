@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from crawler.bench.findings import Row
+from crawler.bench.job import OWN
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow, Results
 from crawler.charts import Bar, Series, bars, lines, number
@@ -23,7 +24,7 @@ Key = Callable[[Row], float]
 
 def charts(results: Results) -> dict[str, str]:
     """SVG by name; what was not measured has no chart."""
-    rows = [row for row in results.rows if row.cell.parser == "lexbor"]
+    rows = [row for row in results.rows if row.cell.parser == OWN]
     return dict(
         [*_against_latency(rows), *_against_width(rows), *_approaches(rows),
          *_parsers(results.rows), *_peers(results.peers)]
@@ -110,14 +111,14 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
 
 
 def _parsers(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    others = [row for row in rows if row.cell.parser != "lexbor"]
+    others = [row for row in rows if row.cell.parser != OWN]
     webs = {(row.cell.web, row.cell.concurrency) for row in others}
     those = [row for row in rows if (row.cell.web, row.cell.concurrency) in webs]
     if others:
         yield "parsers", bars(
             [
                 Bar(f"{row.cell.parser} in {row.cell.variant}", (row.rate.median,),
-                    (row.rate.low, row.rate.high), strong=row.cell.parser == "lexbor")
+                    (row.rate.low, row.rate.high), strong=row.cell.parser == OWN)
                 for row in those
             ],
             title="Parsers, 24 KB pages", unit="pages/s",

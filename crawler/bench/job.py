@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-ParserName = Literal["lexbor", "lxml", "soup-lxml", "soup-html"]
+ParserName = Literal["turbohtml", "lexbor", "lxml", "soup-lxml", "soup-html"]
+
+OWN: Final[ParserName] = "turbohtml"
+"""The product's parser; a row that does not name one was read by it."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +25,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     out: str  # the folder it may write to
     hosts: tuple[str, ...] = ()  # none: the seed's
     concurrency: int = 64
-    parser: ParserName = "lexbor"
+    parser: ParserName = OWN
     processes: int = 2
     urls: str | None = None  # a file with a URL a line, for the limit that follows no links
 

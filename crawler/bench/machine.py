@@ -14,8 +14,10 @@ from typing import Final
 import msgspec
 import psutil
 
-LIBRARIES: Final = ("aiohttp", "uvloop", "selectolax", "ada-url", "msgspec", "urllib3", "lxml",
-                    "beautifulsoup4")  # fmt: skip
+LIBRARIES: Final = (
+    "aiohttp", "uvloop", "turbohtml", "selectolax", "ada-url", "msgspec", "urllib3", "lxml",
+    "beautifulsoup4",
+)  # fmt: skip
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import msgspec
 
 from crawler.bench.figures import charts
 from crawler.bench.findings import Row, Spread
+from crawler.bench.job import OWN
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow, Results
 from crawler.bench.verdicts import verdicts
@@ -161,7 +162,7 @@ def tables_of(results: Results) -> Iterator[Table]:
     for row in results.rows:
         places.setdefault((row.cell.workload, row.cell.parser), []).append(row)
     for (name, parser), rows in places.items():
-        read_by = "" if parser == "lexbor" else f", read by {parser}"
+        read_by = "" if parser == OWN else f", read by {parser}"
         yield WORKLOADS[name].says + read_by, COLUMNS, [_cells(row) for row in rows]
     for place in dict.fromkeys((peer.site, peer.concurrency) for peer in results.peers):
         peers = [peer for peer in results.peers if (peer.site, peer.concurrency) == place]

@@ -32,8 +32,33 @@ Html = Callable[..., Raw]
 Element = tuple[str, dict[str, str | None]]
 
 
-def _lexbor() -> Html:
+def _turbohtml() -> Html:
     return read_html
+
+
+def _lexbor() -> Html:
+    from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415 - a row's own cost
+
+    telling = ",".join(
+        ["a[href],area[href],link[href],meta,base[href],form[action]",
+         *(f"{tag}[{name}]" if name else tag for tag, name in MEDIA.items())]
+    )  # fmt: skip
+
+    def read(text: str, *, forms: bool) -> Raw:
+        tree = LexborHTMLParser(text)
+        elements = ((node.tag or "", node.attributes) for node in tree.css(telling))
+        raw = _filled(elements, forms=forms)
+        root, title = tree.root, tree.css_first("head title") or tree.css_first("title")
+        if root is not None:
+            raw.lang = (root.attributes.get("lang") or "").strip(_SPACE)[:35]
+        if title is not None:
+            raw.title = _spaced([title.text()])[:MAX_TITLE]
+        tree.strip_tags([*SILENT])
+        if tree.body is not None:
+            raw.text = _spaced([tree.body.text(separator=" ")])
+        return raw
+
+    return read
 
 
 def _lxml() -> Html:
@@ -92,6 +117,7 @@ def _soup(features: str) -> Callable[[], Html]:
 
 
 PARSERS: Final[Mapping[ParserName, Callable[[], Html]]] = {
+    "turbohtml": _turbohtml,
     "lexbor": _lexbor,
     "lxml": _lxml,
     "soup-lxml": _soup("lxml"),

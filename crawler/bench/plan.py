@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crawler.bench.job import ParserName
+from crawler.bench.job import OWN, ParserName
 from crawler.bench.variants import VARIANTS
 from crawler.errors import ConfigError
 
@@ -87,7 +87,7 @@ class Cell(msgspec.Struct, frozen=True):
     workload: str
     variant: str
     concurrency: int
-    parser: ParserName = "lexbor"
+    parser: ParserName = OWN
     pages: int = 0
 
     @property
@@ -114,7 +114,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 USUAL: Final = ("sequential", "threads", "threads+pool", "processes", "asyncio", "asyncio+pool",
                 "crawler")  # fmt: skip
 WIDTHS: Final = (1, 4, 16, 64, 256, 1024)
-PARSERS: Final[tuple[ParserName, ...]] = ("lexbor", "lxml", "soup-lxml", "soup-html")
+PARSERS: Final[tuple[ParserName, ...]] = ("turbohtml", "lexbor", "lxml", "soup-lxml", "soup-html")
 
 
 def quick() -> Plan:

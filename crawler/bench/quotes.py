@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from crawler.bench.findings import Row, dearer, faster
+from crawler.bench.job import OWN
 from crawler.bench.paper import read
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow, Results
@@ -90,7 +91,7 @@ def _row(results: Results, workload: str, width: int, name: str) -> Row | None:
         row
         for row in results.rows
         if (row.cell.workload, row.cell.concurrency) == (workload, width)
-        and (row.cell.variant, row.cell.parser) == (variant, parser or "lexbor")
+        and (row.cell.variant, row.cell.parser) == (variant, parser or OWN)
     ]
     return max(rows, key=lambda row: row.pages, default=None)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from crawler.bench.findings import Ratio, Row, dearer, faster
+from crawler.bench.job import OWN
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow
 from crawler.charts import number
@@ -23,7 +24,7 @@ def verdicts(rows: Sequence[Row], peers: Sequence[PeerRow] = ()) -> list[str]:
     """Sentences, the most asked-for first."""
     places: dict[str, dict[str, Row]] = {}
     for row in rows:
-        if row.cell.parser == "lexbor":
+        if row.cell.parser == OWN:
             places.setdefault(row.cell.place, {})[row.cell.variant] = row
     some = list(places.values())
     said = [*_product(some), *(line for place in some for line in _winner(place))]
@@ -162,16 +163,14 @@ def _parsers(rows: Sequence[Row]) -> Iterator[str]:
         key = (cell.variant, cell.workload, cell.concurrency, cell.pages)
         by_variant.setdefault(key, {})[cell.parser] = row
     for (variant, *_), by_parser in by_variant.items():
-        best = by_parser.get("lexbor")
+        best = by_parser.get(OWN)
         if best is None or len(by_parser) < 2:
             continue
         others = [
-            f"{name} ×{_ratio(best, row):.2f}"
-            for name, row in by_parser.items()
-            if name != "lexbor"
+            f"{name} ×{_ratio(best, row):.2f}" for name, row in by_parser.items() if name != OWN
         ]
         yield (
-            f"{variant} on {WORKLOADS[best.cell.workload].says}: lexbor against "
+            f"{variant} on {WORKLOADS[best.cell.workload].says}: {OWN} against "
             f"{', '.join(others)} in speed."
         )
 
@@ -184,7 +183,7 @@ def _tls(rows: Sequence[Row]) -> Iterator[str]:
     plain = {
         (row.cell.variant, row.cell.concurrency): row
         for row in rows
-        if row.cell.workload == "latency-20" and row.cell.parser == "lexbor"
+        if row.cell.workload == "latency-20" and row.cell.parser == OWN
     }
     for row in rows:
         bare = plain.get((row.cell.variant, row.cell.concurrency))
