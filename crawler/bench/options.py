@@ -27,6 +27,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 FLAGS: Mapping[str, str] = {
     "pages": "number of pages (1 to 10 million; none is stored)",
+    "scheme": "what its own links begin with, for a web behind a proxy; --tls makes it https",
     "port": "port on loopback; 0: a free one",
     "hosts": "spread the pages over 127.0.0.1, 127.0.0.2 …",
     "seed": "another seed, another web",

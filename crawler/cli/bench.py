@@ -18,10 +18,10 @@ COLUMNS = (0, 1, 2, 3, 5, 6, 7, 8, 9, 16, 17)
 """Of the table's columns, those that a terminal has room for."""
 
 
-@click.command("bench", short_help="Measure asyncio, threads and processes on the same crawl.")
+@click.command("bench", short_help="Measure asyncio, threads and processes on one crawl.")
 @click.option("--quick", "size", flag_value="quick", default=True, help="Two minutes.  [default]")
 @click.option("--full", "size", flag_value="full", help="Every axis and the peers: about an hour.")
-@click.option("--peers", is_flag=True, help="Other crawlers too (`make peers` installs some).")
+@click.option("--peers", is_flag=True, help="Race other crawlers (`make peers` installs some).")
 @click.option("--workload", "workloads", multiple=True, metavar="NAME", help="Only this; repeat.")
 @click.option("--variants", default="", metavar="LIST", help="Only these: threads,asyncio …")
 @click.option("--concurrency", default="", metavar="LIST", help="Connections: 1,64,256 …")

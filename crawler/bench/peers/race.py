@@ -45,7 +45,7 @@ class Run(msgspec.Struct, frozen=True):
     asked: int  # all requests
 
 
-QUICK = (Course("latency-0", 64, 600),)
+QUICK = (Course("latency-0", 64, 1000),)
 FULL = (
     Course("latency-0", 64, 2500),
     Course("latency-100", 256, 1500, serial=False),
