@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean bench-guard peers
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean bench-guard peers test-peers
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -39,6 +39,9 @@ test-kill: $(VENV)/.dev
 
 test-sites: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)
+
+test-peers: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_bench.py $(ARGS)
 
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)

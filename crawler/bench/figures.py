@@ -130,7 +130,8 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[tuple[str, str]]:
         some = [peer for peer in peers if (peer.site, peer.concurrency) == place]
         some.sort(key=lambda peer: (peer.is_limit, -peer.rate.median))
         where = f"{place[0]}, {place[1]} connections"
-        name = "peers" + "".join(ch for ch in place[0].split(",")[0] if ch.isalnum()).lower()
+        sites = {workload.says: workload.name for workload in WORKLOADS.values()}
+        name = f"peers-{sites[place[0]]}-{place[1]}"
         yield f"{name}-speed", bars(
             [
                 Bar(_peer(peer), (peer.rate.median,), (peer.rate.low, peer.rate.high),
