@@ -170,6 +170,40 @@ def tables_of(results: Results) -> Iterator[Table]:
         yield title, PEERS, [_peer(peer) for peer in peers]
 
 
+def brief(results: Results) -> Iterator[Table]:
+    """The same for a terminal: what is read most, a table for each place."""
+    head = ("", "pages/s", "from–to", "CPU ms", "reading", "kernel", "MB", "lag ms", "site")
+    places: dict[tuple[str, int, str], list[Row]] = {}
+    for row in results.rows:
+        cell = row.cell
+        places.setdefault((cell.workload, cell.concurrency, cell.parser), []).append(row)
+    for (name, width, parser), rows in places.items():
+        read_by = "" if parser == OWN else f", read by {parser}"
+        yield f"{WORKLOADS[name].says}, {width} connections{read_by}", head, [
+            [
+                row.cell.variant, number(row.rate.median), _range(row.rate),
+                number(row.cpu.median), number(row.parse), number(row.system), number(row.memory),
+                number(row.lag_ms[1]) if row.lag_ms else "", f"{row.site:.0%}",
+            ]
+            for row in rows
+        ]  # fmt: skip
+    peers_head = ("", "found", "twice", "pages/s", "from–to", "CPU ms", "MB", "site")
+    for place in dict.fromkeys((peer.site, peer.concurrency) for peer in results.peers):
+        yield f"{place[0]}, {place[1]} connections, start-up included", peers_head, [
+            [
+                peer.name, f"{peer.found}/{peer.pages}", str(peer.twice), number(peer.rate.median),
+                _range(peer.rate), number(peer.cpu.median), number(peer.memory),
+                f"{peer.site_share:.0%}",
+            ]
+            for peer in results.peers
+            if (peer.site, peer.concurrency) == place
+        ]  # fmt: skip
+
+
+def _range(value: Spread) -> str:
+    return f"{number(value.low)}–{number(value.high)}"
+
+
 def _cells(row: Row) -> list[str]:
     cell = row.cell
     return [

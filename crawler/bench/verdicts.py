@@ -198,11 +198,14 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[str]:
         product = next((peer for peer in some if peer.name == "crawler"), None)
         if product is None:
             continue
-        for peer in some:
-            if peer is not product and not peer.is_limit:
-                speed = product.rate.median / max(peer.rate.median, 1e-9)
-                cost = product.cpu.median / max(peer.cpu.median, 1e-9)
-                yield (
-                    f"{peer.site}, {peer.concurrency} connections: crawler against {peer.name}: "
-                    f"×{speed:.2f} in pages/s, ×{cost:.2f} in CPU a page."
-                )
+        told = [
+            f"{peer.name} ×{product.rate.median / max(peer.rate.median, 1e-9):.2f} and "
+            f"×{product.cpu.median / max(peer.cpu.median, 1e-9):.2f}"
+            + (f" (it missed {peer.pages - peer.found})" if peer.found < peer.pages else "")
+            for peer in some
+            if peer is not product and not peer.is_limit
+        ]
+        yield (
+            f"{product.site}, {product.concurrency} connections, start-up included: crawler's "
+            f"pages/s and CPU a page as ratios to {', '.join(told)}."
+        )

@@ -14,9 +14,6 @@ from crawler.errors import ConfigError
 if TYPE_CHECKING:
     from crawler.bench.results import Results
 
-COLUMNS = (0, 1, 2, 3, 5, 6, 7, 8, 9, 16, 17)
-"""Of the table's columns, those that a terminal has room for."""
-
 
 @click.command("bench", short_help="Measure asyncio, threads and processes on one crawl.")
 @click.option("--quick", "size", flag_value="quick", default=True, help="Two minutes.  [default]")
@@ -120,28 +117,32 @@ def _list() -> None:
 
 
 def _show(results: Results) -> None:
-    """Tables, then the verdict."""
+    """Tables that fit eighty columns, then the verdict."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from crawler.bench.paper import COLUMNS as ALL  # noqa: PLC0415
-    from crawler.bench.paper import facts, tables_of, warn  # noqa: PLC0415
+    from crawler.bench.paper import brief, facts, warn  # noqa: PLC0415
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=140)  # a file or a pipe has room
     console.print(facts(results), style="dim", markup=False)
     for line in warn(results):
         console.print(line, style="yellow", markup=False)
-    for title, head, body in tables_of(results):
-        shown = COLUMNS if head is ALL else range(len(head))
-        table = Table(title=title, title_justify="left", title_style="bold", box=None)
-        for at in shown:
-            table.add_column(head[at], justify="left" if at == 0 else "right")
+    for title, head, body in brief(results):
+        table = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
+        for at, name in enumerate(head):
+            table.add_column(name, justify="right" if at else "left", no_wrap=True)
         for cells in body:
-            strong = "bold" if cells[0].startswith("crawler") else None
-            table.add_row(*(cells[at] for at in shown), style=strong)
+            table.add_row(*cells, style="bold" if cells[0].startswith("crawler") else None)
+        console.print()
         console.print(table)
+    console.print()
     for line in results.verdicts:
         console.print(f"• {line}", markup=False)
 
