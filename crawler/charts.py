@@ -151,22 +151,33 @@ def lines(
     return _frame(title, height, *out)
 
 
-def bars(bars: Sequence[Bar], *, title: str, unit: str = "", parts: Sequence[str] = ()) -> str:
-    """Horizontal bars with their figures; `parts` names the stacked parts in a legend."""
+def bars(
+    bars: Sequence[Bar],
+    *,
+    title: str,
+    unit: str = "",
+    parts: Sequence[str] = (),
+    note: str = "",
+) -> str:
+    """Horizontal bars with their figures; `parts` names the stacked parts in a legend.
+
+    `note` is a second, quieter line below the title.
+    """
     if not bars:
         return _frame(title, 80, _text(16, 58, "no figures"))
-    left = 26 + LETTER * max(len(one.name) for one in bars)
-    top = 50 + 24 * bool(parts)
+    left = 26 + LETTER * max(len(one.name) * (1.12 if one.strong else 1) for one in bars)
+    legend_y = 46 + 20 * bool(note)
+    top = legend_y + 4 + 24 * bool(parts)
     notes = max(len(one.note) + len(number(sum(one.parts))) for one in bars)
     right = WIDTH - 24 - LETTER * (notes + 1)
     most = max(max(sum(one.parts), (one.spread or (0, 0))[1]) for one in bars) or 1.0
     to_x = _along(left, right, [0.0, most], "linear")
-    out = []
+    out = [_text(16, 46, note)]
     legend = left
     for at, name in enumerate(parts):
         out.append(
-            f'<rect x="{legend:.0f}" y="46" width="11" height="11" rx="2" '
-            f'fill="{_colour(at + 1)}"/>' + _text(legend + 17, 56, name)
+            f'<rect x="{legend:.0f}" y="{legend_y}" width="11" height="11" rx="2" '
+            f'fill="{_colour(at + 1)}"/>' + _text(legend + 17, legend_y + 10, name)
         )
         legend += 34 + LETTER * len(name)
     for row, one in enumerate(bars):
@@ -184,7 +195,7 @@ def bars(bars: Sequence[Bar], *, title: str, unit: str = "", parts: Sequence[str
             )
             begin += part
         end = total
-        if one.spread:
+        if one.spread and one.spread[0] < one.spread[1]:
             low, high = one.spread
             end = max(total, high)
             x1, x2 = to_x(max(low, 0.0)), to_x(high)

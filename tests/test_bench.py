@@ -193,13 +193,17 @@ def test_a_difference_within_the_noise_is_called_one() -> None:
     assert "no difference" in str(faster(calm, wild))
     assert faster(calm, row("threads", 100, 105, 95)).real
     assert str(faster(calm, row("threads", 100, 105, 95))) == "×2.00 (2.00–2.00)"
-    assert not Ratio(1.03, 1.01, 1.04).real, "all agree, but it is too little to matter"
+    assert not Ratio(1.03, 1.01, 1.04, 9).real, "all agree, but it is too little to matter"
     assert dearer(row("asyncio", 1, cpu=3), row("threads", 1, cpu=1)).median == pytest.approx(3)
+    once = faster(row("asyncio", 200), row("threads", 100))
+    assert not once.real, "one round says nothing about noise"
+    assert "too few rounds" in str(once)
+    assert "no verdict" in verdicts([row("asyncio", 200), row("threads", 100)])[-1]
 
 
 def test_rounds_are_paired() -> None:
     """A machine that halves its speed in round two does not blur a ratio."""
-    assert faster(row("a", 200, 100, 220), row("b", 100, 50, 110)) == Ratio(2, 2, 2)
+    assert faster(row("a", 200, 100, 220), row("b", 100, 50, 110)) == Ratio(2, 2, 2, 3)
 
 
 def test_the_verdict_says_who_wins_and_where_it_makes_no_difference() -> None:

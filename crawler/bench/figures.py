@@ -88,7 +88,8 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
                     strong=r.cell.variant == "crawler", note=f"({number(r.memory)} MB)")
                 for r in some
             ],
-            title=f"Speed: {where}", unit="pages/s",
+            title="Speed",
+            note=where, unit="pages/s",
         )  # fmt: skip
         yield f"{name}-{width}-cpu", bars(
             [
@@ -96,7 +97,8 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
                     strong=row.cell.variant == "crawler")
                 for row in some
             ],
-            title=f"CPU for 1000 pages: {where}", unit="s", parts=PARTS,
+            title="CPU for 1000 pages",
+            note=where, unit="s", parts=PARTS,
         )  # fmt: skip
         late = [row for row in some if row.lag_ms is not None]
         if name == "cpu" and late:
@@ -114,6 +116,7 @@ def _parsers(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     others = [row for row in rows if row.cell.parser != OWN]
     webs = {(row.cell.web, row.cell.concurrency) for row in others}
     those = [row for row in rows if (row.cell.web, row.cell.concurrency) in webs]
+    those.sort(key=lambda row: (row.cell.variant, -row.rate.median))
     if others:
         yield "parsers", bars(
             [
@@ -139,7 +142,8 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[tuple[str, str]]:
                 for peer in some
                 if not peer.is_limit
             ],
-            title=f"Speed, start-up included: {where}", unit="pages/s",
+            title="Speed, start-up included",
+            note=where, unit="pages/s",
         )  # fmt: skip
         yield f"{name}-cpu", bars(
             [
@@ -147,7 +151,8 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[tuple[str, str]]:
                     strong=peer.name.startswith("crawler"), note=f"({number(peer.memory)} MB)")
                 for peer in some
             ],
-            title=f"CPU for 1000 pages, start-up included: {where}", unit="s",
+            title="CPU for 1000 pages, start-up included",
+            note=where, unit="s",
         )  # fmt: skip
 
 

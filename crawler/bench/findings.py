@@ -15,6 +15,9 @@ import msgspec
 from crawler.bench.plan import Cell
 from crawler.bench.trial import Trial
 
+ENOUGH: Final = 3
+"""Rounds below which nobody can say what is noise."""
+
 LITTLE: Final = 0.05
 """Less than this share is called no difference even where the rounds agree."""
 
@@ -40,13 +43,17 @@ class Ratio(msgspec.Struct, frozen=True):
     median: float
     low: float
     high: float
+    rounds: int
 
     @property
     def real(self) -> bool:
-        """Whether every round says the same, and more than a little."""
-        return (self.low > 1 or self.high < 1) and abs(self.median - 1) >= LITTLE
+        """Whether every round says the same, and more than a little; never of too few rounds."""
+        agreed = self.low > 1 or self.high < 1
+        return agreed and abs(self.median - 1) >= LITTLE and self.rounds >= ENOUGH
 
     def __str__(self) -> str:
+        if self.rounds < ENOUGH:
+            return f"×{self.median:.2f} (too few rounds to tell it from noise)"
         if not self.real:
             return f"no difference beyond the noise (×{self.median:.2f}, {self._range})"
         return f"×{self.median:.2f} ({self._range})"
@@ -152,4 +159,4 @@ def dearer(one: Row, other: Row) -> Ratio:
 
 def _ratio(ones: Sequence[float], others: Sequence[float]) -> Ratio:
     pairs = [one / max(other, 1e-9) for one, other in zip(ones, others, strict=False)]
-    return Ratio(median(pairs), min(pairs), max(pairs))
+    return Ratio(median(pairs), min(pairs), max(pairs), len(pairs))

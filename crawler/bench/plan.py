@@ -134,7 +134,7 @@ def full(*, docs: bool) -> Plan:
     for name in ("latency-0", "latency-20", "latency-100", "latency-500"):
         cells += _cells(name, (*USUAL, "threads-nogil"), (256,), seconds=1.5)
     cells += _cells("latency-100", (*USUAL[1:], "threads-nogil"), WIDTHS, seconds=1.5)
-    cells += _cells("latency-0", ("crawler+robots", *USUAL[1:]), (64,), seconds=1.2)
+    cells += _cells("latency-0", (*USUAL[1:], "crawler+robots"), (64,), seconds=1.2)
     mixed = ("cpu", "mixed", "jitter", "slow-bodies", "hosts-200", "latency-20", "tls")
     for name in mixed + ("docs",) * docs:
         cells += _cells(name, (*USUAL[1:], "threads-nogil"), (64,), seconds=1.2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from crawler.bench.findings import Ratio, Row, dearer, faster
+from crawler.bench.findings import ENOUGH, Ratio, Row, dearer, faster
 from crawler.bench.job import OWN
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow
@@ -27,6 +27,11 @@ def verdicts(rows: Sequence[Row], peers: Sequence[PeerRow] = ()) -> list[str]:
         if row.cell.parser == OWN:
             places.setdefault(row.cell.place, {})[row.cell.variant] = row
     some = list(places.values())
+    if any(row.runs < ENOUGH for row in rows):
+        return [
+            *_product(some), *_peers(peers),
+            f"Fewer than {ENOUGH} rounds: there are figures, and no verdict on what is noise.",
+        ]  # fmt: skip
     said = [*_product(some), *(line for place in some for line in _winner(place))]
     said += _against(
         some, "asyncio+pool", "asyncio", "Reading in processes instead of in the event loop"
@@ -49,7 +54,7 @@ def verdicts(rows: Sequence[Row], peers: Sequence[PeerRow] = ()) -> list[str]:
     )
     said += _against(some, "crawler+robots", "crawler", "Obeying robots.txt")
     said += _against(some, "threads-nogil", "threads", "Threads without a global lock")
-    said += [line for place in some for line in _lag(place)]
+    said += _lag(some)
     said += [*_parsers(rows), *_tls(rows), *_peers(peers)]
     said += [
         f"Beware: {_at(row)}, {row.cell.variant}: the site used {row.site:.0%} of a core, "
@@ -82,7 +87,7 @@ def _product(places: Sequence[dict[str, Row]]) -> Iterator[str]:
             f"({best.cell.variant}) {number(best.rate.median)}: {faster(product, best)} in speed, "
             f"{dearer(product, best)} in CPU a page. {_why(product, best)}"
         )
-    if len(every) > 1:
+    if len(every) > 1 and every[0][1].rounds >= ENOUGH:
         yield f"The product against the best threaded variant, everywhere: {_sorted_out(every)}."
 
 
@@ -144,14 +149,17 @@ def _sorted_out(ratios: Sequence[tuple[str, Ratio]]) -> str:
     )
 
 
-def _lag(place: dict[str, Row]) -> Iterator[str]:
-    inline, pooled = place.get("asyncio"), place.get("asyncio+pool")
-    if inline is None or pooled is None or inline.lag_ms is None or pooled.lag_ms is None:
-        return
-    if inline.lag_ms[1] > 2 * pooled.lag_ms[1]:
+def _lag(places: Sequence[dict[str, Row]]) -> Iterator[str]:
+    told = [
+        f"{_at(inline)} {number(inline.lag_ms[1])} against {number(pooled.lag_ms[1])} ms"
+        for place in places
+        if (inline := place.get("asyncio")) and (pooled := place.get("asyncio+pool"))
+        if inline.lag_ms and pooled.lag_ms
+    ]
+    if told:
         yield (
-            f"{_at(inline)}: the loop woke {number(inline.lag_ms[1])} ms late (99th percentile) "
-            f"when it also read the pages, {number(pooled.lag_ms[1])} ms when processes did."
+            "How late the loop wakes, 99th percentile, when it also reads the pages against when "
+            f"processes do: {', '.join(told)}."
         )
 
 
