@@ -115,12 +115,9 @@ def _winner(place: dict[str, Row]) -> Iterator[str]:
         yield f"{_at(first)}: it makes no difference which of the concurrent variants is used."
         return
     tie = f", level with {', '.join(row.cell.variant for row in level)}" if level else ""
-    yield f"{_at(first)}: {first.cell.variant} is first{tie}; {_last(first, last)}."
-
-
-def _last(first: Row, last: Row) -> str:
     ratio = faster(first, last)
-    return f"{last.cell.variant} is last" + (f", ×{ratio.median:.2f} slower" if ratio.real else "")
+    end = f"; {last.cell.variant} is last, ×{ratio.median:.2f} slower" if ratio.real else ""
+    yield f"{_at(first)}: {first.cell.variant} is first{tie}{end}."
 
 
 def _against(places: Sequence[dict[str, Row]], one: str, other: str, title: str) -> Iterator[str]:
