@@ -5,7 +5,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean bench-guard peers test-peers
+.PHONY: crawl test check lint types tests format clean
+.PHONY: test-kill test-sites test-million test-traps test-pace conformance
+.PHONY: bench-guard peers test-peers
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -61,6 +63,18 @@ peers: .peers/scrapy/.installed .peers/crawlee/.installed
 AGAINST ?= HEAD
 bench-guard: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.guard $(AGAINST) $(ARGS)
+
+test-traps: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
+
+# Rate, fairness and adaptive width, from the server's side.
+test-pace: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
+# RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
+conformance: $(VENV)/.dev
+	$(BIN)/python -m venv --without-pip build/peers
+	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
+	$(BIN)/python tests/conformance.py --peers build/peers --write
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

@@ -18,6 +18,7 @@ class Line(msgspec.Struct, frozen=True):
     title: str | None = None
     links: int | None = None
     links_out: int | None = None
+    kind: str = "page"
 
 
 class Pages(msgspec.Struct, frozen=True):
@@ -31,11 +32,12 @@ class Pages(msgspec.Struct, frozen=True):
 def looked_through(path: Path, expected: Collection[str] | None) -> Pages:
     """The pages of a file; `expected` None: nothing is known of the site.
 
-    The digest covers URL, status, title and number of links of every page, in any order.
+    Sitemaps, which only the product reads, are no pages. The digest covers URL, status, title and number of links of every page, in any order.
     """
     lines: list[Line] = []
     if path.exists():
-        lines = msgspec.json.Decoder(Line).decode_lines(path.read_bytes())
+        every = msgspec.json.Decoder(Line).decode_lines(path.read_bytes())
+        lines = [line for line in every if line.kind == "page"]
     rows = sorted((o.url, o.status or 0, o.title or "", o.links or o.links_out or 0) for o in lines)
     seen = Counter(row[0] for row in rows)
     wrong = [f"{url} written {times} times" for url, times in seen.items() if times > 1]

@@ -15,9 +15,10 @@ from crawler.parse.html import (
     MAX_TITLE,
     PAGE,
     Raw,
-    _link,
     _media,
     _meta,
+    _shelf,
+    add_link,
     read_html,
 )
 
@@ -44,10 +45,10 @@ def _lexbor() -> Html:
          *(f"{tag}[{name}]" if name else tag for tag, name in MEDIA.items())]
     )  # fmt: skip
 
-    def read(text: str, *, forms: bool) -> Raw:
+    def read(text: str, *, forms: bool, agent: str = "") -> Raw:
         tree = LexborHTMLParser(text)
         elements = ((node.tag or "", node.attributes) for node in tree.css(telling))
-        raw = _filled(elements, forms=forms)
+        raw = _filled(elements, forms=forms, agent=agent)
         root, title = tree.root, tree.css_first("head title") or tree.css_first("title")
         if root is not None:
             raw.lang = (root.attributes.get("lang") or "").strip(_SPACE)[:35]
@@ -69,7 +70,7 @@ def _lxml() -> Html:
             "the parser lxml is not installed: pip install 'crawler[bench]'"
         ) from error
 
-    def read(text: str, *, forms: bool) -> Raw:
+    def read(text: str, *, forms: bool, agent: str = "") -> Raw:
         # As bytes with a declared encoding: lxml refuses text that names an encoding of its own.
         parser = html.HTMLParser(encoding="utf-8", huge_tree=True)
         try:
@@ -77,7 +78,7 @@ def _lxml() -> Html:
         except (etree.ParserError, ValueError):  # an empty page
             return Raw()
         elements = ((e.tag, dict(e.attrib)) for e in tree.iter() if isinstance(e.tag, str))
-        raw = _filled(elements, forms=forms)
+        raw = _filled(elements, forms=forms, agent=agent)
         raw.lang = (tree.get("lang") or "").strip(_SPACE)[:35]
         title = tree.find(".//title")
         if title is not None:
@@ -95,9 +96,11 @@ def _soup(features: str) -> Callable[[], Html]:
     def make() -> Html:
         from bs4 import BeautifulSoup  # noqa: PLC0415 - 50 ms that only its row pays
 
-        def read(text: str, *, forms: bool) -> Raw:
+        def read(text: str, *, forms: bool, agent: str = "") -> Raw:
             soup = BeautifulSoup(text, features, multi_valued_attributes=None)
-            raw = _filled(((e.name, dict(e.attrs)) for e in soup.find_all(True)), forms=forms)
+            raw = _filled(
+                ((e.name, dict(e.attrs)) for e in soup.find_all(True)), forms=forms, agent=agent
+            )
             root = soup.html
             if root is not None:
                 raw.lang = str(root.get("lang") or "").strip(_SPACE)[:35]
@@ -126,18 +129,17 @@ PARSERS: Final[Mapping[ParserName, Callable[[], Html]]] = {
 """Each makes its reader when asked: a parser that is not used is not imported."""
 
 
-def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool) -> Raw:
+def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool, agent: str) -> Raw:
     raw = Raw()
     for tag, attributes in elements:
         if tag in {"a", "area"}:
             href = (attributes.get("href") or "").strip(_SPACE)
             if href and href[0] != "#":
-                raw.links[href, PAGE] = None
+                _shelf(attributes, raw)[href, PAGE] = None
         elif tag == "link":
-            if "href" in attributes:
-                _link(attributes, raw)
+            add_link(attributes, raw)
         elif tag == "meta":
-            _meta(attributes, raw)
+            _meta(attributes, raw, agent)
         elif tag == "base":
             raw.base = raw.base or (attributes.get("href") or "").strip(_SPACE)
         elif tag == "form":
