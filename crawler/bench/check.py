@@ -32,7 +32,8 @@ class Pages(msgspec.Struct, frozen=True):
 def looked_through(path: Path, expected: Collection[str] | None) -> Pages:
     """The pages of a file; `expected` None: nothing is known of the site.
 
-    Sitemaps, which only the product reads, are no pages. The digest covers URL, status, title and number of links of every page, in any order.
+    Sitemaps, which only the product reads, are no pages. The digest covers URL, status, title and
+    number of links of every page, in any order.
     """
     lines: list[Line] = []
     if path.exists():
