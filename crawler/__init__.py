@@ -3,7 +3,7 @@
 The house, bottom up; a file imports only from lower floors (tests/test_floors.py):
 
     0  model errors                             words: frozen records
-    1  urls config scope robots pace retry …    rules: pure decisions
+    1  urls config scope robots pace retry …    rules: pure decisions; charts
     2  protocols tally verdict                  seams, sums, and what an answer means
     3  gate ledger folder watch                 may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first

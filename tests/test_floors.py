@@ -28,6 +28,7 @@ FLOORS = {
         "patterns",
         "warc",
         "revisit",
+        "charts",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "ledger", "watch", "folder", "start", "stages"},

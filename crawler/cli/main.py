@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "try": ("crawler.cli.try_rules", "What extraction rules find on one page."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
+    "bench": ("crawler.cli.bench", "Measure asyncio, threads and processes on one crawl."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }
 """Where each command is, and its line in the list: so that the list imports none of them."""

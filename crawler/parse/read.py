@@ -59,8 +59,9 @@ class ReaderRules:
 class Reader:
     """Reads pages, one after another."""
 
-    def __init__(self, rules: ReaderRules) -> None:
+    def __init__(self, rules: ReaderRules, html: Callable[..., Raw] = read_html) -> None:
         self._rules = rules
+        self._html = html  # the benchmark compares other parsers
         self._plugins: tuple[Plugin, ...] = load_plugins(rules.parse.plugins)
         if rules.parse.rules:
             from crawler.parse.extract import load_rules  # noqa: PLC0415 - only for who has some
@@ -114,7 +115,8 @@ class Reader:
         del plain  # up to ten megabytes that the parser can use
         text = within_bounds(text, problems)
         requisites = self._rules.limits.requisites
-        raw = read_html(text, forms=self._rules.limits.forms, agent=self._agent, styles=requisites)
+        forms = self._rules.limits.forms
+        raw = self._html(text, forms=forms, agent=self._agent, styles=requisites)
         if requisites and link.kind is Kind.ASSET:  # a page where an image should be
             raw.links = {key: None for key in raw.links if key[1] != Kind.ASSET}
         self._add_link_headers(raw, values)
