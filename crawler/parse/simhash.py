@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 from operator import sub
+from struct import pack
 from typing import Final
 from zlib import crc32
 
@@ -23,7 +24,6 @@ KEPT: Final = 64
 _FOLD: Final = bytes.maketrans(b"123456789", b"000000000")
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # 2¹²⁸/φ: makes 64 even bits of 32
 _MASK: Final = (1 << 64) - 1
-_ZEROS: Final = int.from_bytes(("0" * 64).encode("utf-16-le"), "little")
 
 
 def simhash(text: str) -> int | None:
@@ -31,16 +31,16 @@ def simhash(text: str) -> int | None:
     words = text[:MOST].encode("utf-8", "replace").translate(_FOLD).split()
     if not words:
         return None
-    weights = _sample(list(map(crc32, words)))
-    # Every bit is a digit of 16 bits in one large number: one addition sums all 64 of them.
-    total = heavy = 0
-    for pair, times in weights.items():
-        weight = times.bit_length()  # what a page repeats a hundred times is not a hundred things
-        digits = f"{pair * _SPREAD >> 48 & _MASK:064b}".encode("utf-16-le")
-        total += weight * (int.from_bytes(digits, "little") - _ZEROS)
-        heavy += weight
-    sums = memoryview(total.to_bytes(128, "little")).cast("H")
-    return int("".join(["1" if 2 * ones > heavy else "0" for ones in sums]), 2)
+    # A pair counts once for each doubling: what a page repeats a hundred times is not a hundred
+    # things. Written one below the other, the hashes' bits are counted by columns.
+    rows: list[int] = []
+    for pair, times in _sample(list(map(crc32, words))).items():
+        spread = pair * _SPREAD >> 48 & _MASK
+        rows += [spread] if times == 1 else [spread] * times.bit_length()
+    bits = int.from_bytes(pack(f">B{len(rows)}Q", 1, *rows), "big").__format__("b")
+    half = len(rows) >> 1
+    columns = [bits[at::64].count("1") > half for at in range(1, 65)]
+    return int("".join(["1" if one else "0" for one in columns]), 2)
 
 
 def _sample(words: list[int]) -> dict[int, int]:
