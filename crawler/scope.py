@@ -72,6 +72,10 @@ class Scope:
             return Kind.PROBE.value, ""
         return kind, reason
 
+    def alike(self, depth: int) -> int:
+        """A depth that is judged as this one is: there are two of them, so verdicts keep well."""
+        return 0 if depth <= self._depth else depth
+
     def judge(self, url: str, host: str, depth: int, kind: str) -> str:
         """Nothing when the link is admitted, else the reason why not."""
         rules = self._rules

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pickle
 
+import ada_url
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.config import UrlsConfig
@@ -145,6 +146,28 @@ def test_canonical_is_a_fixed_point(text: str) -> None:
             assert canonical.isascii()
             assert origin(canonical) + path_of(canonical) == canonical
             assert URLS.join("http://other.test/x/", canonical) == canonical
+
+
+PIECES = [
+    "a", "b.c", "..", ".", "/", "//", "../", "?", "q=1", "&", "#", "%2e", "%", ":", " ", "\t", "\\",
+    "http", "http:", "é", "ſ", "@", ";", "~_-", "utm_source=x", "+", "A", "1",
+]  # fmt: skip
+BASES = [
+    "http://a.test/", "http://a.test/b/c/d?e/f", "https://a.test:8443/b//c/", "http://a.test",
+    "HTTP://A.test/B/./c", "http://u:p@a.test/x/y", "mailto:x@a.test", "file:///a/b", "no base",
+]  # fmt: skip
+
+
+@given(st.sampled_from(BASES), st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
+@settings(max_examples=200)
+@pytest.mark.parametrize("strip", [True, False])
+def test_the_short_way_to_join_is_the_standard(strip: bool, base: str, href: str) -> None:
+    urls = Urls(UrlsConfig(strip_fragment=strip))
+    try:
+        expected = urls._finish(ada_url.join_url(base, href))
+    except ValueError:
+        expected = None
+    assert urls.join(base, href) == expected
 
 
 def test_the_rules_travel() -> None:

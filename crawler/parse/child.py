@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -34,6 +35,7 @@ LARGE: Final = 512 * 1024
 _reader: Reader
 _archivist: Archivist | None
 _deadline: float
+_cpu_limit = 0  # seconds
 
 
 class _Overdue(BaseException):
@@ -112,10 +114,12 @@ def _arm() -> None:
     """Two clocks: a signal that Python code sees, and CPU seconds that C code cannot outstay."""
     # Again every half second: code that swallows the first may not swallow the next.
     signal.setitimer(signal.ITIMER_REAL, _deadline, 0.5)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime + _deadline + CPU_SLACK) + 1
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+    global _cpu_limit  # noqa: PLW0603 - what the kernel was told last
+    seconds = int(time.process_time() + _deadline + CPU_SLACK) + 1
+    if seconds != _cpu_limit:  # three system calls that most pages can do without
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+        _cpu_limit = seconds
 
 
 def _overdue(_signal: int, _frame: FrameType | None) -> None:

@@ -68,6 +68,7 @@ class Reader:
 
             self._plugins += load_rules(rules.parse.rules)
         self._found = lru_cache(JOINED)(self._judged)
+        self._admitted = lru_cache(JOINED)(self._admit)
         self._agent = rules.agent.lower()
 
     def read(self, link: Link, headers: Sequence[tuple[str, str]], body: bytes | Path) -> Extract:
@@ -231,6 +232,8 @@ class Reader:
         elif not (rules.obey and rules.rel):
             forbidden_from += len(raw.disowned)
         folder = base[: base.rindex("/") + 1] if "?" not in base else base
+        depth = self._rules.scope.alike(depth)
+        bare = self._rules.urls.bare
         by_url: dict[str, Found] = {}
         limit = self._rules.limits.max_links
         for number, (href, kind) in enumerate(links):
@@ -240,7 +243,9 @@ class Reader:
                 break
             # Most hrefs mean the same on every page of a folder: worth remembering.
             same_in_folder = href[:1] not in {"", "?", "#"}
-            found = self._found(folder if same_in_folder else base, href, kind, depth)
+            found = self._found(
+                folder if same_in_folder else base, bare(href) if "#" in href else href, kind, depth
+            )
             if found is not None:
                 if number >= forbidden_from and not found[4] and kind != _ASSET:
                     found = (*found[:4], "nofollow")
@@ -252,8 +257,9 @@ class Reader:
 
     def _judged(self, base: str, href: str, kind: str, depth: int) -> Found | None:
         url = self._join(base, href)
-        if url is None:
-            return None
+        return None if url is None else self._admitted(url, kind, depth)
+
+    def _admit(self, url: str, kind: str, depth: int) -> Found:
         host = host_key(url)
         kind, reason = self._rules.scope.admit(url, host, depth, kind)
         if not reason and self._rules.sitemap_only and kind != _ASSET:
