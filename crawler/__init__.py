@@ -12,16 +12,17 @@ The house, bottom up; a file imports only from lower floors (tests/test_floors.p
     6  library cli/ bench/                      doors
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from crawler import crawl as _loop  # noqa: F401 - loaded first, so that its name is free for the function
 from crawler.errors import ConfigError, CrawlerError, HouseError, Occupied
-from crawler.library import crawl
 from crawler.model import Extract, Follow, Link, Outcome, Page, Visit
 
 if TYPE_CHECKING:
     from crawler.build import open_crawl
     from crawler.config import Config
+    from crawler.library import crawl
 
 __version__ = "0.1.0"
 
@@ -32,7 +33,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What costs aiohttp's 0.2 s to import comes when it is asked for."""
+    """What is costly to import (aiohttp's 0.2 s, asyncio) comes when it is asked for."""
+    if name == "crawl":
+        from crawler.library import crawl  # noqa: PLC0415
+
+        return crawl
     if name == "open_crawl":
         from crawler.build import open_crawl  # noqa: PLC0415
 
@@ -42,3 +47,16 @@ def __getattr__(name: str) -> Any:
 
         return Config
     raise AttributeError(f"module 'crawler' has no attribute {name!r}")
+
+
+class _House(ModuleType):
+    """The package: `crawler.crawl` is the function, though there is a module of that name too,
+    which importing would put in its place.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "crawl" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _House

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,12 +30,8 @@ from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
-from crawler.parse.archive import Archivist
-from crawler.parse.extract import load_rules
-from crawler.parse.markdown import check_installed
-from crawler.parse.plugins import check_plugins
 from crawler.parse.pool import ParsePool, usable_cpus
-from crawler.parse.read import ReaderRules
+from crawler.parse.rules import ReaderRules
 from crawler.protocols import Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
@@ -54,6 +50,9 @@ from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
+
+if TYPE_CHECKING:
+    from crawler.parse.archive import Archivist
 
 Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
 """A sink of ours: opened, cut to its mark and closed here."""
@@ -82,10 +81,7 @@ async def open_crawl(
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
-    check_plugins(config.parse.plugins)
-    load_rules(config.parse.rules)
-    if config.output.text:
-        check_installed()
+    _check_readers(config)
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.
@@ -120,9 +116,7 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
-            archivist=Archivist(config.warc.compression, config.warc.digest, spool)
-            if archiving
-            else None,
+            archivist=_archivist(config, spool) if archiving else None,
             keep_text=config.output.text,
             agent=agent,
             robots=config.robots,
@@ -181,8 +175,7 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
-    check_plugins(config.parse.plugins)
-    load_rules(config.parse.rules)
+    _check_readers(config)
     rules = ReaderRules(
         urls=urls,
         scope=scope,
@@ -237,6 +230,30 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
             return await asker.ask(link)
 
         yield ask
+
+
+def _check_readers(config: Config) -> None:
+    """Raises ConfigError for rules, plugins and extras that cannot be used. What reads pages is
+    loaded for those who ask for it only: the parse processes have it, this one has no use for it.
+    """
+    if config.parse.plugins:
+        from crawler.parse.plugins import check_plugins  # noqa: PLC0415
+
+        check_plugins(config.parse.plugins)
+    if config.parse.rules:
+        from crawler.parse.extract import load_rules  # noqa: PLC0415
+
+        load_rules(config.parse.rules)
+    if config.output.text:
+        from crawler.parse.markdown import check_installed  # noqa: PLC0415
+
+        check_installed()
+
+
+def _archivist(config: Config, spool: Path) -> Archivist:
+    from crawler.parse.archive import Archivist  # noqa: PLC0415 - its packers, for archives only
+
+    return Archivist(config.warc.compression, config.warc.digest, spool)
 
 
 def _fetcher(config: Config, spool: Path) -> HttpFetcher:

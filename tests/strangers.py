@@ -20,7 +20,8 @@ from crawler.model import Kind, Link
 from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.html import one_spaced, parse_srcset, read_html
-from crawler.parse.read import Reader, ReaderRules
+from crawler.parse.read import Reader
+from crawler.parse.rules import ReaderRules
 from crawler.retry import parse_retry_after
 from crawler.scope import Scope
 from crawler.secrets import split_login

@@ -17,7 +17,7 @@ from crawler.config import FetchConfig, ParseConfig, ScopeConfig, UrlsConfig
 from crawler.errors import ConfigError, ParseError
 from crawler.model import Extract, Kind, Link, Page, Timings
 from crawler.parse.pool import ParsePool, usable_cpus
-from crawler.parse.read import ReaderRules
+from crawler.parse.rules import ReaderRules
 from crawler.scope import Scope
 from crawler.urls import Urls
 

@@ -9,7 +9,8 @@ from crawler.bench.job import Job
 from crawler.bench.parsers import PARSERS
 from crawler.config import Config, ScopeConfig
 from crawler.model import Kind, Link
-from crawler.parse.read import Reader, ReaderRules
+from crawler.parse.read import Reader
+from crawler.parse.rules import ReaderRules
 from crawler.scope import Scope
 from crawler.urls import Urls, host_key
 

@@ -16,12 +16,13 @@ class TlsContexts:
 
     def __init__(self, rules: FetchConfig) -> None:
         self._rules = rules
-        self.everyone: ssl.SSLContext
+        self.everyone: ssl.SSLContext | bool = True  # True: aiohttp's own, which is strict
         self.own: ssl.SSLContext | None = None  # None: we have no certificate to show
 
     def open(self) -> None:
         """Read the files. Raises ConfigError that names the one that is unfit."""
-        self.everyone = self._context()
+        if self._rules.insecure or self._rules.ca_certificate is not None:
+            self.everyone = self._context()  # reading the system's authorities again costs 15 ms
         if self._rules.insecure:
             log.warning("TLS is not verified: whoever is on the way can read and change what comes")
         rules = self._rules

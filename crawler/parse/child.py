@@ -13,18 +13,16 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
 from types import FrameType
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from crawler.errors import ParseError
 from crawler.model import Extract, Kind, Page
 from crawler.parse.archive import Archivist
-from crawler.parse.read import Reader, ReaderRules
-
-Task: TypeAlias = tuple[Page, bool]
-"""A page, and whether it is to be read; if not, it is made ready for the archive only."""
-Result: TypeAlias = Extract | ParseError
+from crawler.parse.orders import Result, Task
+from crawler.parse.read import Reader
+from crawler.parse.rules import ReaderRules
 
 CPU_SLACK: Final = 2.0
 """Seconds of CPU beyond the deadline after which the kernel ends a process that never came back."""
@@ -57,11 +55,6 @@ def start(rules: ReaderRules) -> None:
     _deadline = rules.parse.deadline
     _reader = Reader(rules)
     _archivist = rules.archivist
-
-
-def ready() -> int:
-    """Nothing but a sign of life: the process id."""
-    return os.getpid()
 
 
 def read_batch(tasks: Sequence[Task]) -> list[Result]:

@@ -15,7 +15,6 @@ import msgspec
 import turbohtml
 
 from crawler.model import Kind
-from crawler.parse.css import css_urls
 from crawler.parse.directives import REL, directives
 
 MAX_TITLE: Final = 500
@@ -121,6 +120,8 @@ def read_html(  # noqa: C901, PLR0912 - a branch an element, in one pass: a call
 
 def _styles(tree: turbohtml.Document, links: dict[tuple[str, str], None]) -> None:
     """Images, fonts and sheets named in `<style>` and `style=`; SVG's images; old backgrounds."""
+    from crawler.parse.css import css_urls  # noqa: PLC0415 - 8 ms, for mirrors only
+
     for node in tree.select("style,[style],[background],image,use"):
         attributes = node.attrs
         sheet = node.text if node.tag == "style" else _text(attributes, "style")

@@ -25,8 +25,8 @@ from typing import Final, Self, TypeAlias
 from crawler.config import ParseConfig
 from crawler.errors import ParseError
 from crawler.model import Extract, Kept, Page
-from crawler.parse import child
-from crawler.parse.read import ReaderRules
+from crawler.parse import orders
+from crawler.parse.rules import ReaderRules
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class ParsePool:
     def _send(self, process: _Process, batch: list[Waiting]) -> None:
         clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, process.kill)
 
-        def landed(done: Future[list[child.Result]]) -> None:  # in the executor's thread
+        def landed(done: Future[list[orders.Result]]) -> None:  # in the executor's thread
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._landed, process, batch, clock, done)
 
@@ -156,7 +156,7 @@ class ParsePool:
         process: _Process,
         batch: list[Waiting],
         clock: asyncio.TimerHandle,
-        done: Future[list[child.Result]],
+        done: Future[list[orders.Result]],
     ) -> None:
         clock.cancel()
         process.in_flight -= 1
@@ -249,10 +249,10 @@ class _Process:
             self._executor = ProcessPoolExecutor(
                 1,
                 mp_context=multiprocessing.get_context("forkserver"),
-                initializer=child.start,
+                initializer=orders.start,
                 initargs=(rules,),
             )
-            self._sign = self._executor.submit(child.ready)  # starts the process
+            self._sign = self._executor.submit(orders.ready)  # starts the process
         # The executor keeps the writing end of the result pipe open in this process. Were that
         # so, a child that dies in the middle of a long result would leave the executor's thread
         # reading for ever; with it closed, the pipe ends and the executor knows.
@@ -265,9 +265,9 @@ class _Process:
         except BrokenProcessPool as error:
             raise ParseError("start", "a parse process ends as soon as it starts") from error
 
-    def submit(self, batch: list[Waiting]) -> Future[list[child.Result]]:
-        tasks: list[child.Task] = [(page, reading) for page, reading, _ in batch]
-        future = self._executor.submit(child.read_batch, tasks)
+    def submit(self, batch: list[Waiting]) -> Future[list[orders.Result]]:
+        tasks: list[orders.Task] = [(page, reading) for page, reading, _ in batch]
+        future = self._executor.submit(orders.read_batch, tasks)
         self.in_flight += 1
         self.pages += len(batch)
         return future
@@ -293,7 +293,7 @@ class _Process:
             self.kill()
 
 
-def _give(answer: asyncio.Future[Extract], result: child.Result) -> None:
+def _give(answer: asyncio.Future[Extract], result: orders.Result) -> None:
     if answer.done():
         return
     if isinstance(result, ParseError):

@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from crawler.config import FetchConfig, ParseConfig, RobotsConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
-from crawler.parse.archive import Archivist
 from crawler.parse.bounds import within_bounds
-from crawler.parse.css import css_urls
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_anchors, read_html
 from crawler.parse.linkheader import read_link_header
 from crawler.parse.lists import read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
+from crawler.parse.rules import ReaderRules
 from crawler.parse.simhash import simhash
-from crawler.scope import Scope
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.urls import fingerprint, host_key
 
 HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
 _UNSURE: Final = frozenset({"", "text/plain", "application/octet-stream", "unknown/unknown"})
@@ -37,23 +33,6 @@ _ASSET: Final = Kind.ASSET.value
 PROBE: Final = Kind.PROBE.value
 JOINED: Final = 1 << 14
 """Links whose canonical form and verdict a process remembers: a site's pages share their menus."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderRules:
-    """What a parse process needs to know; pickled once, when it starts."""
-
-    urls: Urls
-    scope: Scope
-    limits: ScopeConfig
-    parse: ParseConfig
-    fetch: FetchConfig
-    keep_body: bool = False
-    archivist: Archivist | None = None
-    keep_text: bool = False  # the main content as Markdown
-    agent: str = ""  # our product token, for what pages say to it
-    robots: RobotsConfig = field(default_factory=RobotsConfig)
-    sitemap_only: bool = False
 
 
 class Reader:
@@ -93,6 +72,8 @@ class Reader:
         if mime not in HTML:
             raw = Raw()
             if mime == "text/css" and self._rules.limits.requisites:
+                from crawler.parse.css import css_urls  # noqa: PLC0415 - 8 ms, for mirrors only
+
                 for href in css_urls(plain.decode("utf-8", "replace")):
                     raw.links[href, Kind.ASSET.value] = None
             self._add_link_headers(raw, values)

@@ -1,0 +1,30 @@
+"""What a parse process is told when it starts; the crawl makes it without loading a parser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from crawler.config import FetchConfig, ParseConfig, RobotsConfig, ScopeConfig
+from crawler.scope import Scope
+from crawler.urls import Urls
+
+if TYPE_CHECKING:
+    from crawler.parse.archive import Archivist
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRules:
+    """What a parse process needs to know; pickled once, when it starts."""
+
+    urls: Urls
+    scope: Scope
+    limits: ScopeConfig
+    parse: ParseConfig
+    fetch: FetchConfig
+    keep_body: bool = False
+    archivist: Archivist | None = None
+    keep_text: bool = False  # the main content as Markdown
+    agent: str = ""  # our product token, for what pages say to it
+    robots: RobotsConfig = field(default_factory=RobotsConfig)
+    sitemap_only: bool = False
