@@ -117,7 +117,10 @@ class Page(msgspec.Struct, frozen=True, weakref=True):  # its end frees its body
     def header(self, name: str, default: str = "") -> str:
         """The first value of a header, whatever the case of its name."""
         name = name.lower()
-        return next((value for key, value in self.headers if key.lower() == name), default)
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return default
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):

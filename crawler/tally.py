@@ -7,10 +7,10 @@ a number, the rest together.
 from __future__ import annotations
 
 import heapq
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from math import log2
 from typing import Final
 
 import msgspec
@@ -44,8 +44,8 @@ class Histogram:
         self.number += 1
         self.sum += ms
         self.max = max(self.max, ms)
-        index = int(math.log2(ms * 100) * _PER_DOUBLING) if ms > 0.01 else 0
-        self._buckets[min(index, _BUCKETS - 1)] += 1
+        index = int(log2(ms * 100) * _PER_DOUBLING) if ms > 0.01 else 0
+        self._buckets[index if index < _BUCKETS else _BUCKETS - 1] += 1
 
     def percentile(self, share: float) -> float:
         """The value that `share` of all stay below; 0 when there is none."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
@@ -29,6 +30,9 @@ NO_ROBOTS: Final = (
     "warning: --no-robots: robots.txt is not asked for, and nofollow and noindex are not obeyed; "
     "do this to sites of your own only"
 )
+
+YOUNG: Final = 25_000
+"""New containers between two searches for cycles among them: those of a few hundred pages."""
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
 
@@ -89,6 +93,24 @@ def run(
     return code
 
 
+@contextlib.asynccontextmanager
+async def _calm() -> AsyncIterator[None]:
+    """Fewer, and smaller, searches for reference cycles: a tenth of a crawl's CPU (measured).
+
+    What is loaded by now stays, so nobody looks at it again; of what comes and goes hardly
+    anything is cyclic. Not for the library: a process is its owner's.
+    """
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 def _mirror(config: Config, folder: Path, screen: Screen) -> None:
     """The copy to browse, of what is in the archive by now; made again it only gets newer."""
     from crawler.export.archive import Archive  # noqa: PLC0415 - only who asked for a mirror
@@ -123,7 +145,7 @@ async def _crawl(
             if mode == "resume" and not screen.silent:
                 screen.say(f"resuming: {before.done} done, {before.pending} to visit")
             try:
-                async with Display(running.tally, config, screen, before=before.done):
+                async with _calm(), Display(running.tally, config, screen, before=before.done):
                     await running.run()
             except HouseError:
                 screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")

@@ -215,8 +215,10 @@ class HttpFetcher:
                 link,
                 response.status,
                 tuple(
-                    (name.decode("latin-1"), value.decode("latin-1"))
-                    for name, value in response.raw_headers
+                    [
+                        (name.decode("latin-1"), value.decode("latin-1"))
+                        for name, value in response.raw_headers
+                    ]
                 ),
                 await body.close(),
                 time.time() - (time.monotonic() - began),

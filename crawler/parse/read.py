@@ -213,6 +213,7 @@ class Reader:
         elif not (rules.obey and rules.rel):
             forbidden_from += len(raw.disowned)
         folder = base[: base.rindex("/") + 1] if "?" not in base else base
+        root = base[: base.find("/", len("https://")) + 1]
         depth = self._rules.scope.alike(depth)
         bare = self._rules.urls.bare
         by_url: dict[str, Found] = {}
@@ -222,11 +223,10 @@ class Reader:
                 every = len(raw.links) + len(raw.disowned)
                 problems.append(f"{every} links, the first {limit} taken")
                 break
-            # Most hrefs mean the same on every page of a folder: worth remembering.
-            same_in_folder = href[:1] not in {"", "?", "#"}
-            found = self._found(
-                folder if same_in_folder else base, bare(href) if "#" in href else href, kind, depth
-            )
+            # Most hrefs mean the same on every page of a folder, or of a site: worth remembering.
+            first = href[:1]
+            near = root if first == "/" else base if first in {"", "?", "#"} else folder
+            found = self._found(near, bare(href) if "#" in href else href, kind, depth)
             if found is not None:
                 if number >= forbidden_from and not found[4] and kind != _ASSET:
                     found = (*found[:4], "nofollow")
