@@ -7,14 +7,15 @@ in reverse whatever happens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
-from crawler.config import Config
+from crawler.config import Config, PaceConfig
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
 from crawler.fetch.guard import AddressGuard
@@ -27,7 +28,7 @@ from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
-from crawler.protocols import Sink
+from crawler.protocols import Frontier, Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.sinks.files import Files
@@ -38,6 +39,22 @@ from crawler.verdict import Verdict
 from crawler.watch import Watch
 
 
+class Neighbours(Protocol):
+    """What crawls in one process share, so that together they behave like one."""
+
+    def frontier(self, own: Frontier, pace: PaceConfig) -> AbstractAsyncContextManager[Frontier]:
+        """The crawl's frontier, with leases that also wait for the neighbours' pace."""
+        ...
+
+    def connections(self, most: int) -> AbstractAsyncContextManager[None]:
+        """Stands for the semaphore of open connections."""
+        ...
+
+    def guard(self) -> AddressGuard:
+        """Says which addresses nobody here goes to, seeds included."""
+        ...
+
+
 @asynccontextmanager
 async def open_crawl(
     config: Config,
@@ -45,12 +62,14 @@ async def open_crawl(
     dir: Path | str | None = None,  # noqa: A002 - the word that everyone uses for it
     mode: Mode = "new",
     sinks: Sequence[Sink] = (),
+    neighbours: Neighbours | None = None,
 ) -> AsyncIterator[Crawl]:
     """An open crawl into `dir` (None: `config.output.dir`), closed on leaving.
 
     `new` refuses a folder that holds a crawl, `fresh` removes that crawl first, `resume` goes on
-    with it. `sinks` are the caller's own, beside those of the configuration. Raises ConfigError
-    for what the person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
+    with it. `sinks` are the caller's own, beside those of the configuration; `neighbours` is what
+    several crawls in one process share, None: it is alone. Raises ConfigError for what the person
+    gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
@@ -88,10 +107,15 @@ async def open_crawl(
             keep_body=config.output.save != "none",
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, seeds, folder / "spool"))
-        ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
+        fetcher = await stack.enter_async_context(
+            _fetcher(config, seeds, folder / "spool", neighbours)
+        )
+        paced: Frontier = frontier
+        if neighbours is not None:
+            paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
+        ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
         gate = Gate(
-            frontier,
+            paced,
             fetcher,
             parser,
             agent=product_token(config),
@@ -115,7 +139,7 @@ async def open_crawl(
 
         await stack.enter_async_context(Watch(tally, look))
         yield Crawl(
-            frontier,
+            paced,
             gate,
             fetcher,
             parser,
@@ -157,14 +181,17 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         yield trip
 
 
-def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
+def _fetcher(
+    config: Config, seeds: Sequence[str], spool: Path, neighbours: Neighbours | None = None
+) -> HttpFetcher:
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
+    most = config.limits.concurrency
     return HttpFetcher(
         config.fetch,
-        slots=config.limits.concurrency,
+        slots=most if neighbours is None else neighbours.connections(most),
         user_agent=user_agent(config),
         spool=spool,
-        guard=AddressGuard(allow_private_for=named),
+        guard=AddressGuard(allow_private_for=named) if neighbours is None else neighbours.guard(),
     )
 
 

@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
+    "serve": ("crawler.cli.serve", "Run crawls as jobs over HTTP, with a dashboard."),
+    "jobs": ("crawler.cli.jobs", "Ask a running service: start, watch and stop jobs."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }

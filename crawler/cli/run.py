@@ -58,8 +58,8 @@ def run(
 
         opener = open_crawl
     screen.listen()
-    _raise_file_limit()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_crawl(config, folder, mode, screen, opener))
 
 
@@ -146,7 +146,7 @@ def _resume(folder: Path) -> str:
     return f"crawler resume {shlex.quote(str(folder))}"
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Uvloop where the platform has it: a third more pages a second."""
     try:
         import uvloop  # noqa: PLC0415
@@ -156,7 +156,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Sockets are files: take as many as the hard limit allows."""
     import resource  # noqa: PLC0415 - POSIX only
 

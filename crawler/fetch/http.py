@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from socket import socket
 from tempfile import NamedTemporaryFile
@@ -69,14 +70,14 @@ class HttpFetcher:
         self,
         rules: FetchConfig,
         *,
-        slots: int,
+        slots: int | AbstractAsyncContextManager[None],
         user_agent: str,
         spool: Path,
         guard: AddressGuard | None = None,
         accept: Callable[[str], bool] | None = None,
     ) -> None:
         self._rules = rules
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = asyncio.Semaphore(slots) if isinstance(slots, int) else slots
         self._user_agent = user_agent
         self._spool = spool
         self._guard = guard
