@@ -11,7 +11,7 @@ from starlette.responses import Response
 from crawler.config import Config
 from crawler.service.access import NAME, Role, Token
 from crawler.service.intake import Invalid, is_open, public
-from crawler.service.job import Limits
+from crawler.service.job import Limits, State
 from crawler.service.parts import Parts, caller
 from crawler.service.problem import Problem, missing
 from crawler.service.routes import CURSOR, JSON, LIMIT, Param, Route, cursor, json, whole
@@ -115,8 +115,6 @@ class AdminApi:
             raise Problem(
                 409, "the first token must be an admin's: without one nobody could change anything"
             )
-        if any((one or 0) < 0 for one in msgspec.structs.astuple(asked.limits)):
-            raise Invalid("limits are not negative", "/limits")
         secret = await access.make(asked.name, asked.role, asked.limits)
         if secret is None:
             raise Problem(409, "a token of that name exists")
@@ -189,6 +187,7 @@ def job_schema(parts: Parts) -> dict[str, Any]:
                 section, {"type": "object", "properties": {}, "additionalProperties": False}
             )["properties"]
         place[name] = shown
+    tree["seeds"] |= {"minItems": 1, "items": {"type": "string", "pattern": "^https?://"}}
     tree["job"] = {
         "type": "object",
         "additionalProperties": False,
@@ -203,9 +202,12 @@ def job_schema(parts: Parts) -> dict[str, Any]:
                     "additionalProperties": False,
                     "required": ["url"],
                     "properties": {
-                        "url": {"type": "string", "format": "uri"},
+                        "url": {"type": "string", "pattern": "^https?://"},
                         "secret": {"type": ["string", "null"]},
-                        "events": {"type": "array", "items": {"type": "string"}},
+                        "events": {
+                            "type": "array",
+                            "items": {"enum": [state.value for state in State]},
+                        },
                     },
                 },
             },

@@ -15,7 +15,7 @@ its own folder, so any state but finished can go on where it was, exactly once i
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -79,6 +79,9 @@ AFTER_A_CRASH: Final = {
 """What a job becomes whose process died, however it died."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
 class Conflict(CrawlerError):
     """The job's state does not allow what was asked."""
 
@@ -88,7 +91,7 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     url: str
     secret: str | None = None
-    events: tuple[str, ...] = ()  # states; empty: all of them
+    events: tuple[State, ...] = ()  # empty: all of them
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -139,11 +142,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     for more gets so many); `disk` is the sum of the job folders, in bytes.
     """
 
-    running: int | None = None
-    queued: int | None = None
-    pages: int | None = None
-    bytes: int | None = None
-    disk: int | None = None
+    running: Count | None = None
+    queued: Count | None = None
+    pages: Count | None = None
+    bytes: Count | None = None
+    disk: Count | None = None
 
     def under(self, other: Limits) -> Limits:
         """The narrower of the two in everything."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import shutil
 from typing import Final
 
@@ -33,10 +34,12 @@ from crawler.service.views import JobList, job_view
 
 STATES: Final = tuple(state.value for state in State)
 
+_KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
 KEY: Final = Param(
     "Idempotency-Key",
     "A word of yours: the same word again answers with the same job",
-    {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9._-]+$"},
+    {"type": "string", "pattern": f"^{_KEY.pattern}$"},
     "header",
 )
 
@@ -88,8 +91,8 @@ class JobsApi:
         parts = self._parts
         order = parts.read(request.state.body, token.name)
         key = request.headers.get("idempotency-key")
-        if key is not None and not (key.isprintable() and 0 < len(key) <= 100):
-            raise Problem(422, "Idempotency-Key: 1 to 100 printable characters")
+        if key is not None and not _KEY.fullmatch(key):
+            raise Problem(422, "Idempotency-Key: 1 to 100 letters, digits, dots, dashes")
         async with self._making:
             await self._room(token.name)
             job, new = await parts.register.create(

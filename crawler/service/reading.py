@@ -112,10 +112,10 @@ def links(
 
 
 def why(folder: Path, url: str, rules: UrlsConfig) -> Story | None:
-    """The story of a URL; None: this crawl never saw it. Raises ConfigError when it is no URL."""
+    """The story of a URL; None: this crawl never saw it, or it is none."""
     canonical = Urls(rules).canonical(url)
     if canonical is None:
-        raise ConfigError("url: not a http or https URL")
+        return None
     key = fingerprint(canonical, host_key(canonical))
     with _open(folder) as db:
         row = db.execute(f"{_ROW} WHERE link.key = ?", (key,)).fetchone()

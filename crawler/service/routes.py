@@ -49,7 +49,9 @@ class Route(msgspec.Struct, frozen=True):
 JSON: Final = "application/json"
 
 CURSOR: Final = Param(
-    "cursor", "Where to go on: `next` of the page before", {"type": "string", "maxLength": 40}
+    "cursor",
+    "Where to go on: `next` of the page before",
+    {"type": "string", "pattern": "^[0-9]{1,18}$"},
 )
 LIMIT: Final = Param(
     "limit", "Rows at most", {"type": "integer", "minimum": 1, "maximum": MOST, "default": 100},

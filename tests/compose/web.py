@@ -16,7 +16,9 @@ class Page(http.server.BaseHTTPRequestHandler):
             return
         time.sleep(0.05)
         links = [n for n in (2 * int(number) + 1, 2 * int(number) + 2) if n < PAGES]
-        body = "".join(f"<a href=/{n}>{n}</a>" for n in links).encode() + b"<p>page " + number.encode()
+        body = (
+            "".join(f"<a href=/{n}>{n}</a>" for n in links).encode() + b"<p>page " + number.encode()
+        )
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(body)))
