@@ -33,6 +33,13 @@ _NAME: Final = Param(
 )  # fmt: skip
 
 
+_UNITS: Final = {
+    "s": r"^[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)?$",
+    "B": r"^[0-9]{1,9}(\.[0-9]{1,3})?(k|kB|KiB|M|MB|MiB|G|GB|GiB)?$",
+}
+"""Durations and sizes as people write them; combinations like 1h30m are understood, too."""
+
+
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A token to be made. Its value is chosen by the service and told once."""
 
@@ -180,7 +187,12 @@ def job_schema(parts: Parts) -> dict[str, Any]:
             preset = preset.get(part) if isinstance(preset, dict) else None
         shown["default"] = preset if preset is not None else _plain(field.default)
         if field.unit:
-            shown["x-unit"] = field.unit
+            shown = {
+                "anyOf": [{k: v for k, v in shown.items() if k not in {"description", "default"}},
+                          {"type": "string", "pattern": _UNITS[field.unit]}],
+                "description": shown["description"], "default": shown["default"],
+                "x-unit": field.unit,
+            }  # fmt: skip
         place = tree
         if section:
             place = tree.setdefault(

@@ -92,6 +92,7 @@ def order(
     for key in _keys(tree):
         if not is_open(key, allow):
             raise Invalid(_closed(key), _pointer(key))
+    _check_types(tree)
     try:
         settings.tree(tree, "body")
         settings.set("parse.processes", processes, "service")
@@ -170,6 +171,32 @@ def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{key}.")
         else:
             yield key
+
+
+def _check_types(tree: Mapping[str, Any]) -> None:
+    """JSON says what it means: `0` is no `false`, `"5"` no number. Only durations and sizes may be
+    text, as on the command line. What is unknown is left to the settings, which know its neighbour.
+    """
+    known = fields()
+    plain: dict[str, Any] = {}
+    for name, value in tree.items():
+        if name in known:
+            plain[name] = value
+        elif isinstance(value, Mapping):
+            part = {}
+            for key, inner in value.items():
+                field = known.get(f"{name}.{key}")
+                if field is not None and not (field.unit and isinstance(inner, str)):
+                    part[key] = inner
+            plain[name] = part
+    plain = {name: value for name, value in plain.items() if name in Config.__struct_fields__}
+    try:
+        msgspec.convert(plain, Config)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at ")
+        pointer = re.sub(r"\[(\d+)\]", r".\1", where.strip("`").removeprefix("$"))
+        pointer = re.sub(r"\[.*?\]", "", pointer)
+        raise Invalid(message, pointer.replace(".", "/")) from error
 
 
 def _closed(key: str) -> str:

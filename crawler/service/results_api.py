@@ -36,6 +36,9 @@ from crawler.service.views import FileList, HostList, LinkList, PageList
 
 OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.RETRY)
 
+LONGEST: Final = 4096
+"""Characters of a path (PATH_MAX)."""
+
 SANDBOX: Final = {
     "content-security-policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
     "x-content-type-options": "nosniff",
@@ -86,7 +89,7 @@ class ResultsApi:
                   fails=(404, 422)),
             Route("GET", "/jobs/{id}/files", "listFiles", "Files to download", self.files,
                   params=(JOB, Param("cursor", "`next` of the page before",
-                                     {"type": "string", "maxLength": 4096}), LIMIT),
+                                     {"type": "string", "maxLength": LONGEST}), LIMIT),
                   gives={200: ("FileList", JSON, "Files")}, fails=(404, 422)),
             Route("GET", "/jobs/{id}/files/{path}", "getFile", "Download a file, or a range of it",
                   self.file, params=(JOB, Param("path", "As in the list of files",
@@ -150,6 +153,8 @@ class ResultsApi:
         job = await self._parts.job(request)
         limit = whole(request, "limit", 100)
         after = request.query_params.get("cursor", "")
+        if len(after) > LONGEST:
+            raise Problem(422, "cursor: not one of ours")
         rows = await self._read(job, reading.files, limit + 1, after) or []
         shown = rows[:limit]
         return json(FileList(tuple(shown), shown[-1].path if len(rows) > limit else None))

@@ -85,7 +85,9 @@ def cursor(request: Request) -> int | None:
 
 def among(request: Request, name: str, known: tuple[str, ...]) -> list[str]:
     """A query parameter that is a list of known words. Raises Problem 422."""
-    words = [word for word in request.query_params.get(name, "").split(",") if word]
+    if name not in request.query_params:
+        return []
+    words = request.query_params[name].split(",")
     for word in words:
         if word not in known:
             raise _bad(name, f"{word[:40]!r} is none of {', '.join(known)}")
