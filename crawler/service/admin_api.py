@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from crawler.config import Config
 from crawler.service.access import NAME, Role, Token
-from crawler.service.intake import Invalid, is_open, public
+from crawler.service.intake import UNITS, Invalid, is_open, public
 from crawler.service.job import Limits, State
 from crawler.service.parts import Parts, caller
 from crawler.service.problem import Problem, missing
@@ -31,13 +31,6 @@ _NAME: Final = Param(
     "name", "Letters, digits, dots, dashes", {"type": "string", "pattern": f"^{NAME.pattern}$"},
     "path", "nightly",
 )  # fmt: skip
-
-
-_UNITS: Final = {
-    "s": r"^[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)?$",
-    "B": r"^[0-9]{1,9}(\.[0-9]{1,3})?(k|kB|KiB|M|MB|MiB|G|GB|GiB)?$",
-}
-"""Durations and sizes as people write them; combinations like 1h30m are understood, too."""
 
 
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,7 +182,7 @@ def job_schema(parts: Parts) -> dict[str, Any]:
         if field.unit:
             shown = {
                 "anyOf": [{k: v for k, v in shown.items() if k not in {"description", "default"}},
-                          {"type": "string", "pattern": _UNITS[field.unit]}],
+                          {"type": "string", "pattern": UNITS[field.unit]}],
                 "description": shown["description"], "default": shown["default"],
                 "x-unit": field.unit,
             }  # fmt: skip

@@ -41,8 +41,18 @@ CEILINGS: Final[Mapping[str, int]] = {"limits.concurrency": 1000, "limits.worker
 
 MOST_WEBHOOKS: Final = 8
 
+_FIELDS: Final = fields()
+
+_SECTIONS: Final = frozenset(key.partition(".")[0] for key in _FIELDS if "." in key)
+
 HIDDEN: Final = "…"
 """Stands for a secret in everything that is told back."""
+
+UNITS: Final[Mapping[str, str]] = {
+    "s": r"^[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)?([0-9]{1,4}(ms|s|m|h))*$",
+    "B": r"^[0-9]{1,9}(\.[0-9]{1,3})?[kKmMgGtT]?i?[bB]?$",
+}
+"""How a duration or a size may be written as text; `units.py` decides what it means."""
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name, RFC 9110 §5.6.2."""
@@ -114,7 +124,7 @@ def is_open(key: str, allow: Iterable[str] = ()) -> bool:
     if key in NEVER:
         return False
     section = f"{key.partition('.')[0]}.*"
-    return key in OPEN or section in OPEN or key in allow or key not in fields()
+    return key in OPEN or section in OPEN or key in allow or key not in _FIELDS
 
 
 def public(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,10 +174,9 @@ def _split(url: str) -> Any:
 
 def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Dotted keys that a tree sets; unknown ones too, they are refused by name later."""
-    known = fields()
     for name, value in tree.items():
         key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and any(one.startswith(f"{key}.") for one in known):
+        if isinstance(value, Mapping) and key in _SECTIONS:
             yield from _keys(value, f"{key}.")
         else:
             yield key
@@ -177,7 +186,7 @@ def _check_types(tree: Mapping[str, Any]) -> None:
     """JSON says what it means: `0` is no `false`, `"5"` no number. Only durations and sizes may be
     text, as on the command line. What is unknown is left to the settings, which know its neighbour.
     """
-    known = fields()
+    known = _FIELDS
     plain: dict[str, Any] = {}
     for name, value in tree.items():
         if name in known:
@@ -186,8 +195,12 @@ def _check_types(tree: Mapping[str, Any]) -> None:
             part = {}
             for key, inner in value.items():
                 field = known.get(f"{name}.{key}")
-                if field is not None and not (field.unit and isinstance(inner, str)):
+                if field is None:
+                    continue
+                if not (field.unit and isinstance(inner, str)):
                     part[key] = inner
+                elif not re.fullmatch(UNITS[field.unit], inner):
+                    raise Invalid(f"{inner[:40]!r} is not a number with a unit", f"/{name}/{key}")
             plain[name] = part
     plain = {name: value for name, value in plain.items() if name in Config.__struct_fields__}
     try:
@@ -251,6 +264,6 @@ def _pointer(key: str) -> str:
 
 def _pointer_in(message: str) -> str:
     match = re.match(r"([a-z_]+(?:\.[a-z_]+)?)\b", message)
-    known = fields()
+    known = _FIELDS
     key = match[1] if match else ""
     return _pointer(key) if key in known or any(k.startswith(f"{key}.") for k in known) else ""

@@ -121,6 +121,8 @@ class JobsApi:
 
     async def listed(self, request: Request) -> Response:
         limit = whole(request, "limit", 100)
+        if len(request.query_params.get("name", "")) > 200:
+            raise Problem(422, "name: longer than 200 characters")
         jobs = await self._parts.register.jobs(
             states=among(request, "state", STATES),
             name=request.query_params.get("name"),

@@ -217,11 +217,12 @@ def locate(folder: Path, relative: str) -> Path | None:
     try:
         root = folder.resolve(strict=True)
         path = (root / relative).resolve(strict=True)
-        if not path.is_relative_to(root) or not path.is_file():
+        # Only the plain name of a file inside: no `..`, no link, no slash too many.
+        if str(path) != f"{root}/{relative}" or not path.is_file():
             return None
     except (OSError, ValueError):
         return None
-    return None if str(path.relative_to(root)) in PRIVATE else path
+    return path
 
 
 def size_of(folder: Path) -> int:

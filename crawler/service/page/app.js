@@ -87,7 +87,7 @@ function row(job) {
 
 function state(job) {
   return el("span", {}, el("span", { class: `state ${job.state}`, text: job.state }),
-    job.reason ? el("span", { class: "reason", text: ` ${job.reason}` }) : null);
+    job.reason && job.reason !== job.state ? el("span", { class: "reason", text: ` ${job.reason}` }) : null);
 }
 
 function verbs(job) {
