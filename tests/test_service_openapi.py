@@ -83,7 +83,7 @@ async def test_requests_made_from_the_description(tmp_path: Path) -> None:
             # that is none, a host name that is none. That is a 422, and documented.
             "--exclude-checks", "positive_data_acceptance",
             "--exclude-operation-id", "streamEvents", "--exclude-operation-id", "streamJobEvents",
-            "--max-examples", "40", "--no-color", "--request-timeout", "10", "--workers", "2",
+            "--max-examples", "25", "--no-color", "--request-timeout", "10", "--workers", "2",
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=tmp_path,
         )  # fmt: skip
         text, _ = await run.communicate()
