@@ -119,7 +119,8 @@ def test_a_service_in_use_and_a_port_in_use_are_one_line_each(tmp_path: Path) ->
             ("--dir", str(tmp_path / "other"), "--port", first.url.rsplit(":", 1)[1]),
         ):
             second = subprocess.run(
-                [sys.executable, "-m", "crawler", "serve", "--dir", str(tmp_path), "--port", "0", *flags],
+                [sys.executable, "-m", "crawler", "serve",
+                 "--dir", str(tmp_path), "--port", "0", *flags],
                 check=False, capture_output=True, text=True, timeout=30,
             )  # fmt: skip
             assert second.returncode == 3

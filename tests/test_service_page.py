@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: start a crawl, watch it, pause, resume, cancel, see broken links.
+"""The dashboard in a real browser: start, watch, pause, resume, cancel, see broken links.
 
 Needs playwright and a Chromium; without them it is skipped with the reason. `make test-service`
 installs the first and runs it; screenshots are written to docs/guide/images with CRAWLER_SHOTS=1.
@@ -73,7 +73,9 @@ async def serious(tab: Any) -> list[str]:
     ]
 
 
-async def test_a_person_starts_watches_and_stops_a_crawl(tmp_path: Path, website: OpenSite) -> None:
+async def test_a_person_starts_watches_and_stops_a_crawl(  # noqa: PLR0915 - one visit, in order
+    tmp_path: Path, website: OpenSite
+) -> None:
     door = gate(page("Last page"))
     tree = {f"/{n}": slow(0.05, page(f"Page {n}", links=[f"/{n + 1}"])) for n in range(1, 120)}
     site = await website(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from conftest import OpenSite
+from crawling import by_path
 from hypothesis import given
 from hypothesis import strategies as st
 from serving import Client, service
@@ -152,14 +155,51 @@ async def test_a_full_disk_holds_jobs_and_lets_them_go_on(
         assert done["runs"] == 2
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of six megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("may not mount a small file system here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True, timeout=10)
+
+
+async def test_a_really_full_disk_loses_nothing(small: Path, website: OpenSite) -> None:
+    """Not the watch for free space but the errors themselves: ENOSPC in the crawl's own files."""
+    tree = {
+        f"/{n}": page(str(n), links=[f"/{min(n + 1, 99)}"], text="word " * 4000) for n in range(100)
+    }
+    site = await website({"/": tree["/0"], **tree})
+    ballast = small / "ballast"
+    ballast.write_bytes(b"x" * 4_800_000)
+    async with service(small) as opened, Client(opened.url) as client:
+        job = await client.start(site.url, pace={"fast": True}, output={"save": "html"})
+        held = await client.until(job, "held")
+        assert held["reason"] == "disk-full"
+        assert held["totals"]["pages"] < 100
+        ballast.unlink()
+        await client.post(f"/jobs/{job}/resume")
+        done = await client.until(job, "finished")
+        assert done["runs"] == 2
+    assert len(by_path(small / "jobs" / job)) == 101
+
+
 def test_what_is_kept_is_kept_by_age_and_by_size() -> None:
     jobs = [job(number, ended=float(number)) for number in (1, 2, 3, 4)]
     sizes = {one.id: 10 for one in jobs}
-    rules = {"sizes": sizes, "now": 10.0}
-    assert doomed(jobs, keep_for=None, keep_bytes=None, **rules) == []
-    assert doomed(jobs, keep_for=7.5, keep_bytes=None, **rules) == jobs[:2]
-    assert doomed(jobs, keep_for=None, keep_bytes=25, **rules) == jobs[:2]
-    assert doomed(jobs, keep_for=8.5, keep_bytes=25, **rules) == jobs[:2]
+
+    def gone(keep_for: float | None, keep_bytes: int | None) -> list[Job]:
+        return doomed(jobs, sizes, now=10.0, keep_for=keep_for, keep_bytes=keep_bytes)
+
+    assert gone(None, None) == []
+    assert gone(7.5, None) == jobs[:2]
+    assert gone(None, 25) == jobs[:2]
+    assert gone(8.5, 25) == jobs[:2]
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -20,7 +20,7 @@ PATIENCE: Final = 30.0
 
 
 class Api:
-    """One server and one token. Raises Unreachable, ConfigError for a refusal, HouseError for 5xx."""
+    """One server and one token. Raises Unreachable, ConfigError (4xx), HouseError (5xx)."""
 
     def __init__(self, server: str, environ: Mapping[str, str]) -> None:
         self._server = server.rstrip("/")

@@ -100,8 +100,10 @@ def show(api: Api, job: str, as_json: bool) -> None:
         return
     click.echo(_line(found))
     if live := found["live"]:
-        click.echo(f"{live['recent_per_second']} pages/s, {live['in_flight']} open connections, "
-                   f"{amount(live['queued'])} queued; held up by: {live['bottleneck']}")  # fmt: skip
+        click.echo(
+            f"{live['recent_per_second']} pages/s, {live['in_flight']} open connections, "
+            f"{amount(live['queued'])} queued; held up by: {live['bottleneck']}"
+        )
 
 
 def _verb(name: str, words: str) -> None:
@@ -218,14 +220,15 @@ def asked(settings: Settings) -> dict[str, Any]:
 
 
 def _watch(api: Api, job: str) -> Exit:
-    told = ""
     for kind, found in api.events(job):
         if kind == "live":
             live, totals = found["live"], found["totals"]
             if live is not None:
-                told = (f"{amount(totals['pages'])} pages, {live['recent_per_second']}/s, "
-                        f"{amount(live['queued'])} queued, {size(totals['bytes_wire'])}")  # fmt: skip
-                click.echo(told, err=True)
+                click.echo(
+                    f"{amount(totals['pages'])} pages, {live['recent_per_second']}/s, "
+                    f"{amount(live['queued'])} queued, {size(totals['bytes_wire'])}",
+                    err=True,
+                )
         elif kind == "state":
             click.echo(f"{found['state']} {plain(found['reason'])}".rstrip(), err=True)
             if found["state"] in ENDS and api.ask("GET", f"/jobs/{job}")["state"] in ENDS:

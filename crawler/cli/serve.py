@@ -70,5 +70,5 @@ def serve(file: str | None, **flags: Any) -> None:
                 defaults=defaults,
                 help_texts=HELP,
                 tracing=start_tracing(os.environ),
-            )  # fmt: skip
+            )
         )

@@ -150,7 +150,7 @@ def given_tokens(environ: Mapping[str, str]) -> list[Token]:
 
 
 class Meter:
-    """Requests of one caller: `rate` a second, `burst` at once (a token bucket). Time is passed in."""
+    """Requests of callers: `rate` a second each, `burst` at once (a token bucket)."""
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate

@@ -98,7 +98,7 @@ class Door:
             log.debug("gone: %s", error)
             return Problem(404, "no such job").response()
         except HouseError as error:
-            log.error("%s", error)
+            log.warning("%s", error)
             return Problem(503, "the service's own files cannot be used now").response()
         except ClientDisconnect:
             return Response(status_code=400)

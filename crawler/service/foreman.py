@@ -7,6 +7,7 @@ at any instant, a new one reads the register, opens each job's folder and goes o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import time
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import msgspec
 
 from crawler.config import Config
-from crawler.errors import ConfigError, CrawlerError
+from crawler.errors import ConfigError, CrawlerError, FrontierError
 from crawler.folder import FRONTIER
 from crawler.frontier.peek import peek
 from crawler.model import Counts, Visit
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 NOTE_EVERY: Final = 5.0
 """Seconds between notes of a running job's totals: what a restart shows until it runs again."""
+
+RETRY_EVERY: Final = 2.0
+"""Seconds until the register is tried again when its disk is full."""
 
 RECENT: Final = 50
 """Visits remembered of each running job, for whoever looks on."""
@@ -151,7 +155,7 @@ class Foreman:
         limits: Limits,
         limits_of: Callable[[str], Limits],
         may_start: Callable[[], str] = lambda: "",
-        ended: Callable[[Tally], None] = lambda tally: None,
+        ended: Callable[[Tally], None] = lambda _: None,
     ) -> None:
         self.shifts: dict[str, Shift] = {}
         self.draining = False
@@ -174,8 +178,15 @@ class Foreman:
             notes = crew.create_task(self._note(), name="totals")
             while not self.draining:
                 bell = self._register.bell
-                await self._start(crew)
-                await bell.wait()
+                wait = None
+                try:
+                    await self._start(crew)
+                except FrontierError as error:
+                    log.warning("no job can be started: %s", error)
+                    wait = RETRY_EVERY
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await bell.wait()
             for shift in self.shifts.values():
                 shift.stop("shutdown")
             notes.cancel()
@@ -234,7 +245,7 @@ class Foreman:
         job = shift.job
         JOB.set(job.id)
         log.info("job %s starts: %s", job.id, job.name)
-        state, reason, totals = State.FAILED, "", None
+        state, reason = State.FAILED, ""
         try:
             state, reason = await self._crawl(shift)
         except* CrawlerError as group:
@@ -250,7 +261,22 @@ class Foreman:
             self._ended(shift.crawl.tally)
         del self.shifts[job.id]
         log.info("job %s is %s %s", job.id, state, reason)
-        await self._register.change(job.id, state, reason=reason, totals=totals)
+        await self._enter(job.id, state, reason, totals)
+
+    async def _enter(self, job: str, state: State, reason: str, totals: Totals) -> None:
+        """Keep how a run ended. A disk that is full for the register, too, is waited for."""
+        while True:
+            try:
+                await self._register.change(job, state, reason=reason, totals=totals)
+            except KeyError:  # deleted meanwhile
+                return
+            except FrontierError as error:
+                log.warning("job %s: its end cannot be written yet: %s", job, error)
+                if self.draining:  # the next start finds it running, and goes on with it
+                    return
+                await asyncio.sleep(RETRY_EVERY)
+            else:
+                return
 
     async def _crawl(self, shift: Shift) -> tuple[State, str]:
         folder = self.folder_of(shift.job.id)
@@ -281,8 +307,9 @@ class Foreman:
     async def _note(self) -> None:
         while True:
             await asyncio.sleep(NOTE_EVERY)
-            for shift in list(self.shifts.values()):
-                await self._register.note(shift.job.id, shift.totals())
+            with contextlib.suppress(FrontierError):  # said elsewhere, and only for show
+                for shift in list(self.shifts.values()):
+                    await self._register.note(shift.job.id, shift.totals())
 
     def __repr__(self) -> str:
         return f"<Foreman {len(self.shifts)} running{', draining' if self.draining else ''}>"

@@ -8,8 +8,8 @@
       └───────────┼──────────────┘
                   └─ cancelling ──▶ cancelled
 
-A person's verbs are `VERBS`; everything else is done by the foreman. What a crawl has reached lies in
-its own folder, so any state but finished can go on where it was, exactly once in its outputs.
+A person's verbs are `VERBS`; everything else is done by the foreman. What a crawl has reached lies
+in its own folder, so any state but finished can go on where it was, exactly once in its outputs.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ VERBS: Final[dict[str, dict[State, State]]] = {
     },
     "retry": {State.FAILED: State.QUEUED, State.CANCELLED: State.QUEUED},
 }
-"""What each verb makes of each state; a state that is missing refuses the verb. Saying a thing twice
-is the same as once, so that a client may repeat a request whose answer was lost.
+"""What each verb makes of each state; a state that is missing refuses the verb. Saying a thing
+twice is the same as once, so that a client may repeat a request whose answer was lost.
 """
 
 AFTER_A_CRASH: Final = {

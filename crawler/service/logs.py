@@ -1,4 +1,4 @@
-"""Log lines that say which job and which request they belong to; as JSON where machines read them."""
+"""Log lines that name their job and their request; as JSON where machines read them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """/metrics: the tallies of all crawls, summed; names and units as Prometheus' guide asks for.
 
-Nothing is counted twice: at each scrape the sums of running crawls are added to those of crawls that
-have ended since the service started. No URL and no host is a label, so the number of series is bounded.
+Nothing is counted twice: at each scrape the sums of running crawls are added to those of crawls
+that have ended since the service started. No URL and no host is a label: the series are bounded.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Sums:
 
 
 ERRORS: Final = frozenset({
-    "dns", "connection", "tls", "timeout", "truncated", "too-large", "garbled", "status", "forbidden",
-    "parse", "redirect", "fetch", "mime",
+    "dns", "connection", "tls", "timeout", "truncated", "too-large", "garbled", "status",
+    "forbidden", "parse", "redirect", "fetch", "mime",
 })  # fmt: skip
 """First words of a Visit's reason that speak of a failure on the road; others are refusals."""
 

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: what went wrong, for a machine and for a person, no internals."""
+"""Errors as RFC 9457 problem details: for a machine and for a person, without internals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crawler.service.logs import REQUEST
 MEDIA: Final = "application/problem+json"
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's word
+class Problem(Exception):
     """Raised anywhere in a handler; becomes the answer."""
 
     def __init__(

@@ -1,7 +1,7 @@
 """What lies in a job's folder, read from outside while the crawl runs or not. All of it blocks.
 
-Every read is bounded: a page of rows, a window of a file. Of `pages.jsonl` only what is committed is
-shown, so a line that was seen once is never taken back.
+Every read is bounded: a page of rows, a window of a file. Of `pages.jsonl` only what is committed
+is shown, so a line that was seen once is never taken back.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def links(
     rule = f"AND link.state IN ({', '.join('?' * len(numbers))})" if numbers else ""
     with _open(folder) as db:
         rows = db.execute(
-            f"{_ROW} WHERE link.id > ? {rule} ORDER BY link.id LIMIT ?",  # noqa: S608 - marks only
+            f"{_ROW} WHERE link.id > ? {rule} ORDER BY link.id LIMIT ?",
             (after, *numbers, limit),
         ).fetchall()
     return [_link(row) for row in rows]

@@ -163,7 +163,9 @@ class Register:
         """Jobs by state."""
         where, values = ("WHERE owner = ?", (owner,)) if owner is not None else ("", ())
         rows = await self._run(
-            self._fetch, f"SELECT state, count(*) FROM job {where} GROUP BY state", values
+            self._fetch,
+            f"SELECT state, count(*) FROM job {where} GROUP BY state",  # noqa: S608 - ours
+            values,
         )
         return dict(rows)
 
@@ -221,7 +223,7 @@ class Register:
         def work() -> None:
             with self._transaction():
                 for table, column in (("delivery", "job"), ("event", "job"), ("job", "id")):
-                    self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (identity,))
+                    self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (identity,))  # noqa: S608 - ours
 
         await self._run(work)
         self.ring()
@@ -253,8 +255,7 @@ class Register:
         where, values = ("AND job = ?", (job,)) if job is not None else ("", ())
         rows = await self._run(
             self._fetch,
-            f"SELECT id, job, at, state, reason FROM event WHERE id > ? {where} "
-            "ORDER BY id LIMIT ?",
+            f"SELECT id, job, at, state, reason FROM event WHERE id > ? {where} ORDER BY id LIMIT ?",  # noqa: S608, E501 - ours
             (after, *values, limit),
         )
         return [Event(*row) for row in rows]
@@ -324,7 +325,7 @@ class Register:
         ).fetchone()[0]
 
     def _select(self, where: str, values: Sequence[Any]) -> list[Job]:
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM job {where}", values)
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM job {where}", values)  # noqa: S608 - ours
         return [_job(row) for row in rows]
 
     def _one(self, identity: str) -> Job:

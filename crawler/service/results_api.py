@@ -40,7 +40,9 @@ LONGEST: Final = 4096
 """Characters of a path (PATH_MAX)."""
 
 SANDBOX: Final = {
-    "content-security-policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "content-security-policy": (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    ),
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
@@ -64,8 +66,8 @@ class ResultsApi:
                       Param("status", "Only this HTTP status",
                             {"type": "integer", "minimum": 100, "maximum": 999}, example=404),
                       CURSOR, LIMIT),
-                  gives={200: ("PageList", JSON, "A page of records; it may be short or empty "
-                               "while `next` says that there are more")}, fails=(404, 422)),
+                  gives={200: ("PageList", JSON, "Records; few or none while `next` names more")},
+                  fails=(404, 422)),
             Route("GET", "/jobs/{id}/links", "listLinks", "Every URL that was seen", self.links,
                   params=(JOB, Param("state", "Only these states", words_of(STATES),
                                      example="queued,resting"), CURSOR, LIMIT),

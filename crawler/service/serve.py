@@ -1,8 +1,8 @@
 """The service, opened: everything with a file, a socket or a task is entered here, in order.
 
-SIGTERM or SIGINT: nothing new is started, each crawl has its grace time to enter what is in hand, the
-event streams end, the server closes. A second signal drops what is in hand. Either way the jobs go on
-when the service is started again.
+SIGTERM or SIGINT: nothing new is started, each crawl has its grace time to enter what is in hand,
+the event streams end, the server closes. A second signal drops what is in hand. Either way the jobs
+go on when the service is started again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +22,13 @@ from typing import Any, Final
 import uvicorn
 
 from crawler.build import open_crawl
-from crawler.errors import ConfigError, HouseError
+from crawler.errors import ConfigError, FrontierError, HouseError
 from crawler.fetch.guard import AddressGuard
 from crawler.service.access import Access, Token
 from crawler.service.admin_api import AdminApi, job_schema
 from crawler.service.api import Door, application
 from crawler.service.dashboard import pages
-from crawler.service.foreman import Foreman, Opener
+from crawler.service.foreman import RETRY_EVERY, Foreman, Opener
 from crawler.service.jobs_api import JobsApi
 from crawler.service.memory import Memory
 from crawler.service.metrics import Metrics
@@ -73,7 +73,7 @@ class Service:
     async def run(self) -> None:
         """Until `stop`. A bug in any part ends it, loudly."""
         async with asyncio.TaskGroup() as crew:
-            beside = [crew.create_task(work(), name=name) for name, work in self._beside]
+            beside = [crew.create_task(_on(work, name), name=name) for name, work in self._beside]
             serving = crew.create_task(self._server.serve([self._line]), name="server")
             await self.foreman.run()
             self._server.should_exit = True
@@ -90,6 +90,16 @@ class Service:
                 if shift.crawl is not None:
                     shift.crawl.abort()
             self._server.force_exit = True
+
+
+async def _on(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Go on with a part after an error of the register's file: a full disk passes."""
+    while True:
+        try:
+            await work()
+        except* FrontierError as group:
+            log.warning("%s: %s", name, group.exceptions[0])
+        await asyncio.sleep(RETRY_EVERY)
 
 
 class _Server(uvicorn.Server):
@@ -137,7 +147,7 @@ async def open_service(
             limits=config.limits(),
             limits_of=access.limits_of,
             may_start=lambda: caretaker.trouble,
-            ended=lambda tally: metrics.ended(tally),
+            ended=lambda tally: metrics.ended(tally),  # noqa: PLW0108 - made below
         )
         metrics = Metrics(foreman, caretaker, neighbours, courier)
         parts = Parts(

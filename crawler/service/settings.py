@@ -1,4 +1,4 @@
-"""The service's own settings; a crawl's are in `crawler/config.py`. Pure: reading is the door's job.
+"""The service's own settings; a crawl's are in `crawler/config.py`. Pure: the door reads.
 
     defaults < a TOML file < CRAWLER_SERVICE_… variables < flags
 

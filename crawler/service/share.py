@@ -1,4 +1,4 @@
-"""What the crawls of one process share: open connections, the hosts' pace, the guard of addresses."""
+"""What the crawls of one process share: connections, the hosts' pace, the guard of addresses."""
 
 from __future__ import annotations
 

@@ -28,6 +28,9 @@ LOOK_EVERY: Final = 1.0
 MEASURE_EVERY: Final = 30.0
 """Seconds between sums of the folders' sizes."""
 
+ENOUGH: Final = 16 * 1024 * 1024
+"""Free bytes below which no held job goes on by itself, whatever the least free space is set to."""
+
 BACK_ABOVE: Final = 1.5
 """Held jobs go on when free space is this many times the least: not to stop at once again."""
 
@@ -113,7 +116,7 @@ class Caretaker:
         elif self._short:
             for running in list(foreman.shifts):
                 foreman.hold(running, self._short)
-        else:
+        elif self.free >= ENOUGH or self.free >= self._config.min_free > 0:
             for job in await self._register.jobs(states=[State.HELD], limit=1000):
                 if job.reason in {"disk-full", "disk-quota", "memory"}:
                     await self._register.change(

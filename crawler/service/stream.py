@@ -1,4 +1,4 @@
-"""Server-sent events: changes of state, each with an id to come back with, and live figures between.
+"""Server-sent events: changes of state, each with an id to come back with, and live figures.
 
 Nothing is queued for anybody: when a client can take more, it is told what is so at that moment.
 A slow client therefore costs one coroutine and sees fewer figures, but no change of state less.
@@ -7,6 +7,7 @@ A slow client therefore costs one coroutine and sees fewer figures, but no chang
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,10 +15,13 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from crawler.errors import FrontierError
 from crawler.service.parts import Parts
 from crawler.service.problem import Problem
 from crawler.service.routes import JOB, Param, Route
 from crawler.service.views import job_view
+
+log = logging.getLogger(__name__)
 
 EVERY: Final = 1.0
 """Seconds between live figures; also the heartbeat by which proxies see that we live."""
@@ -95,5 +99,7 @@ class StreamApi:
                         await bell.wait()
                 except TimeoutError:
                     pass
+        except FrontierError as error:  # the client comes back, and goes on after its last event
+            log.warning("an event stream ends: %s", error)
         finally:
             self.open -= 1

@@ -9,7 +9,7 @@ PAGES = 400
 class Page(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         number = self.path.strip("/") or "0"
         if not (number.isdigit() and int(number) < PAGES):
             self.send_error(404)
