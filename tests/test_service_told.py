@@ -291,3 +291,28 @@ def test_log_lines_name_their_job() -> None:
         assert "[0123456789ab]" in Lines().format(record)
     finally:
         JOB.reset(token)
+
+
+async def test_requests_and_jobs_are_traced(tmp_path: Path, website: OpenSite) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - the extra
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: PLC0415
+        InMemorySpanExporter,
+    )
+
+    from crawler.service.tracing import Tracing  # noqa: PLC0415 - beside its use
+
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    site = await website({"/": page()})
+    async with (
+        service(tmp_path, tracing=Tracing(provider.get_tracer("test"))) as opened,
+        Client(opened.url) as client,
+    ):
+        job = await client.start(site.url, pace={"fast": True})
+        await client.until(job, "finished")
+    names = {one.name: dict(one.attributes or {}) for one in spans.get_finished_spans()}
+    assert {"createJob", "getJob", "job"} <= names.keys()
+    assert names["job"]["crawler.job.id"] == job

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -156,6 +157,10 @@ class Foreman:
         limits_of: Callable[[str], Limits],
         may_start: Callable[[], str] = lambda: "",
         ended: Callable[[Tally], None] = lambda _: None,
+        make_room: Callable[[], bool] = lambda: False,
+        trace: Callable[[str, str], AbstractContextManager[None]] = lambda _job, _name: (
+            nullcontext()
+        ),
     ) -> None:
         self.shifts: dict[str, Shift] = {}
         self.draining = False
@@ -166,6 +171,8 @@ class Foreman:
         self.limits_of = limits_of
         self._may_start = may_start  # a word for why nothing may, else nothing
         self._ended = ended
+        self._trace = trace  # a span around each run, by id and name
+        self._make_room = make_room  # for the register on a full disk; False: there is none left
 
     def folder_of(self, job: str) -> Path:
         return self._folder / "jobs" / job
@@ -247,7 +254,8 @@ class Foreman:
         log.info("job %s starts: %s", job.id, job.name)
         state, reason = State.FAILED, ""
         try:
-            state, reason = await self._crawl(shift)
+            with self._trace(job.id, job.name):
+                state, reason = await self._crawl(shift)
         except* CrawlerError as group:
             state, reason = _verdict(group)
         except* OSError as group:
@@ -274,7 +282,8 @@ class Foreman:
                 log.warning("job %s: its end cannot be written yet: %s", job, error)
                 if self.draining:  # the next start finds it running, and goes on with it
                     return
-                await asyncio.sleep(RETRY_EVERY)
+                if not self._make_room():
+                    await asyncio.sleep(RETRY_EVERY)
             else:
                 return
 
@@ -343,11 +352,18 @@ def _first(group: BaseException) -> BaseException:
     return group
 
 
+_FULL: Final = (
+    os.strerror(errno.ENOSPC),
+    os.strerror(errno.EDQUOT),
+    "disk is full",  # SQLite
+)
+
+
 def _is_full(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return True
-        if "disk is full" in str(error):  # SQLite's words
+        if any(words in str(error) for words in _FULL):  # our errors keep the system's words
             return True
         error = error.__cause__
     return False

@@ -40,10 +40,10 @@ from crawler.service.results_api import ResultsApi
 from crawler.service.routes import Route
 from crawler.service.settings import ServiceConfig, is_loopback
 from crawler.service.share import Neighbours
-from crawler.service.storage import Caretaker, prepare
+from crawler.service.storage import Caretaker, give_up_reserve, keep_reserve, prepare
 from crawler.service.stream import StreamApi
 from crawler.service.timetable import Timetable
-from crawler.service.tracing import Tracing
+from crawler.service.tracing import OFF, Tracing
 from crawler.service.webhooks import Courier
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ async def open_service(
     help_texts: Mapping[str, str] | None = None,
     opener: Opener | None = None,
     free: Callable[[Path], int] | None = None,
-    tracing: Tracing | None = None,
+    tracing: Tracing = OFF,
 ) -> AsyncIterator[Service]:
     """Raises ConfigError, Occupied, HouseError: in that case nothing was opened for long."""
     if not tokens and not is_loopback(config.host):
@@ -129,6 +129,7 @@ async def open_service(
         )
     folder = Path(config.dir)
     prepare(folder)
+    keep_reserve(folder)
     async with AsyncExitStack() as stack:
         register = await stack.enter_async_context(Register(folder))
         access = Access(register, list(tokens))
@@ -147,6 +148,8 @@ async def open_service(
             limits=config.limits(),
             limits_of=access.limits_of,
             may_start=lambda: caretaker.trouble,
+            trace=tracing.job,
+            make_room=functools.partial(give_up_reserve, folder),
             ended=lambda tally: metrics.ended(tally),  # noqa: PLW0108 - made below
         )
         metrics = Metrics(foreman, caretaker, neighbours, courier)
@@ -164,7 +167,7 @@ async def open_service(
             *AdminApi(parts, timetable).routes(),
         ]
         described.update(document(routes, job_schema(parts)))
-        door = Door(parts, metrics, tracing or Tracing())
+        door = Door(parts, metrics, tracing)
         app = application(routes, door, pages(), config.cors)
         line = _listen(config)
         stack.callback(line.close)

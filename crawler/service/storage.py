@@ -34,6 +34,10 @@ ENOUGH: Final = 16 * 1024 * 1024
 BACK_ABOVE: Final = 1.5
 """Held jobs go on when free space is this many times the least: not to stop at once again."""
 
+RESERVE: Final = 1024 * 1024
+"""Bytes kept in a file of their own, given up when the disk is full: so that the register can still
+write down that the jobs are held."""
+
 _OURS: Final = re.compile(r"[0-9a-f]{12}")
 
 
@@ -50,6 +54,25 @@ def prepare(folder: Path) -> None:
             f"{folder}: {error.strerror}. The service runs as user {os.getuid()}, group "
             f"{os.getgid()}; the folder or volume must be writable by them"
         ) from error
+
+
+def keep_reserve(folder: Path) -> None:
+    """Fill the reserve, unless it is or the disk is full. Blocking: a megabyte is written."""
+    path = folder / ".reserve"
+    try:
+        if not path.exists() or path.stat().st_size < RESERVE:
+            path.write_bytes(b"\0" * RESERVE)
+    except OSError:
+        path.unlink(missing_ok=True)
+
+
+def give_up_reserve(folder: Path) -> bool:
+    """Whether there was one to give up."""
+    try:
+        (folder / ".reserve").unlink()
+    except OSError:
+        return False
+    return True
 
 
 def put_away(folder: Path) -> Path | None:
@@ -96,6 +119,8 @@ class Caretaker:
         measured = 0.0
         while True:
             if time.monotonic() - measured > MEASURE_EVERY:
+                if self.free > max(ENOUGH, self._config.min_free):
+                    await asyncio.to_thread(keep_reserve, self._folder)
                 await self._measure()
                 await self._sweep()
                 measured = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 
@@ -45,10 +45,13 @@ class Tracing:
             yield
 
 
+OFF: Final = Tracing()
+
+
 def start_tracing(environ: Mapping[str, str]) -> Tracing:
     """On when an OTLP endpoint is named. Raises ConfigError when the extra is missing then."""
     if not any(name.startswith("OTEL_EXPORTER_OTLP") and value for name, value in environ.items()):
-        return Tracing()
+        return OFF
     if importlib.util.find_spec("opentelemetry.sdk") is None:
         raise ConfigError("OTEL_EXPORTER_OTLP_…: install crawler[otel] for traces")
     from opentelemetry import trace  # noqa: PLC0415 - the extra
