@@ -33,7 +33,11 @@ from crawler.errors import ConfigError
     help="TOML: [service] for the service, the rest is what every job starts from.",
 )
 @click.option("--log", type=click.Choice(["text", "json"]), help="Form of the log lines.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="How much is logged.  [info]",
+)
 def serve(file: str | None, **flags: Any) -> None:
     """Serve jobs, their results and a dashboard until a signal comes.
 
