@@ -38,7 +38,7 @@ test-kill: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_kill.py $(ARGS)
 
 test-sites: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_sites.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)
 
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)

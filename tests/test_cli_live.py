@@ -163,6 +163,9 @@ async def test_nobody_there(tmp_path: Path, unused_tcp_port: int) -> None:
     assert ended.code == 4, ended.err
     robots = await crawler("crawl", url, "-O", str(tmp_path / "b"), *QUICK, "--robots")
     assert robots.code == 4, robots.err
+    silent = await crawler("crawl", url, "-O", str(tmp_path / "c"), *QUICK, "-q")
+    assert silent.code == 4
+    assert silent.err == f"crawler: error: http://{url}/ failed: connection:connrefused\n"
     fetched = await crawler("fetch", url)
     assert fetched.code == 4
     assert fetched.err.startswith("crawler: error: connection")

@@ -16,7 +16,7 @@ from crawler.cli.display import Display
 from crawler.cli.exits import Exit, exit_code
 from crawler.cli.screen import Screen, out
 from crawler.cli.seeds import Seeds
-from crawler.cli.summary import Ending, summary, summary_json
+from crawler.cli.summary import Ending, summary, summary_json, told
 from crawler.config import Config
 from crawler.errors import HouseError
 from crawler.model import Counts
@@ -86,7 +86,11 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
     elif not screen.silent:
         for line in summary(ending):
             screen.say(line)
-    return exit_code(running.finish_reason, shot, list(seeds.fates), shot.robots)
+    code = exit_code(running.finish_reason, shot, list(seeds.fates), shot.robots)
+    if screen.silent and code is not Exit.OK:
+        for trouble in ending.troubles:
+            screen.say(f"crawler: error: {told(*trouble)}")
+    return code
 
 
 class Signals:

@@ -76,7 +76,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("reasons", _list(shot.reasons)))
     if shot.robots:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
-    rows += [("seed", _trouble(*trouble)) for trouble in ending.troubles]
+    rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     urls = (
         f"{amount(counts.seen)} seen on {_hosts(counts.hosts)}: "
         f"{amount(counts.done)} done, {amount(counts.pending)} still queued, "
@@ -103,7 +103,8 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     return rows
 
 
-def _trouble(url: str, reason: str, target: str) -> str:
+def told(url: str, reason: str, target: str) -> str:
+    """A seed's failure in one line."""
     said = f"{plain(url, 300)} failed: {plain(reason, 200) or 'no answer'}"
     if target:
         said += f"; it leads to {plain(target, 300)}: start there, or widen --scope"

@@ -48,6 +48,10 @@ CREATE TABLE link (
     modified   TEXT
 );
 
-CREATE UNIQUE INDEX link_key ON link (key);
+CREATE TABLE seen (                     -- the links' keys, folded in from time to time (keys.py)
+    key  BLOB PRIMARY KEY,
+    link INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE INDEX link_queue ON link (host, rank, id) WHERE state = 0;
 CREATE INDEX link_due ON link (due) WHERE state = 1;

@@ -17,9 +17,10 @@ from typing import Final
 import msgspec
 
 from crawler.errors import FrontierError
+from crawler.frontier.keys import Keys
 from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED = range(8)
 """States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn."""
@@ -89,6 +90,7 @@ class Store:
         self._skipped = Recent()
         self._host_ids: dict[str, int] = {}
         self._db: sqlite3.Connection
+        self._keys: Keys
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -107,13 +109,15 @@ class Store:
             self._db.execute(f"PRAGMA synchronous = {level}")
             self._db.execute("PRAGMA cache_size = -65536")
             self._db.execute("PRAGMA temp_store = MEMORY")
-            self._db.execute("PRAGMA wal_autocheckpoint = 4000")
+            self._db.execute("PRAGMA wal_autocheckpoint = 16000")
             self._db.execute("PRAGMA journal_size_limit = 67108864")
             if version == 0:
                 schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
                 self._db.executescript(
                     f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
                 )
+            self._keys = Keys(self._db)
+            self._keys.recall()
         except sqlite3.Error as error:
             raise FrontierError(f"{self._path}: {error}") from error
 
@@ -182,30 +186,45 @@ class Store:
     def _enter(
         self, found: Iterable[Found], via: int | None, depth: int, hops: int, news: dict[str, News]
     ) -> None:
-        execute = self._db.execute
+        """Queue what is new; what was only skipped until now is queued too."""
         rank = depth if self._by_depth else 0
-        for url, host, key, kind, reason in found:
-            if key in self._admitted or (reason and key in self._skipped):
-                continue
+        rows: list[tuple[object, ...]] = []
+        unsure = [
+            one
+            for one in found
+            if one[2] not in self._admitted and not (one[4] and one[2] in self._skipped)
+        ]
+        known = self._keys.find(one[2] for one in unsure)
+        for url, host, key, kind, reason in unsure:
             number = self._host_ids.get(host) or self._host_id(host)
-            new = execute(
-                _ENTER,
-                (
-                    key, number, url, via, _KIND_NUMBER[kind], depth, hops, rank,
-                    SKIPPED if reason else QUEUED, reason or None,
-                ),
-            ).rowcount  # fmt: skip
-            if reason:
-                self._skipped.add(key)
-                continue
-            self._admitted.add(key)
-            if new > 0:
+            link = known.get(key)
+            is_new = link is None
+            if link is None:
+                state = SKIPPED if reason else QUEUED
+                link = known[key] = self._keys.add(key)
+                rows.append(
+                    (
+                        link, key, number, url, via, _KIND_NUMBER[kind], depth, hops, rank,
+                        state, reason or None,
+                    )
+                )  # fmt: skip
+            elif not reason:
+                self._write(rows)
+                story = (via, _KIND_NUMBER[kind], depth, hops, rank, link)
+                is_new = self._db.execute(_ADMIT, story).rowcount > 0
+            (self._skipped if reason else self._admitted).add(key)
+            if is_new and not reason:
                 entry = news.get(host)
                 if entry is None:
                     entry = news[host] = News(number)
                 entry.links += 1
                 if self._by_depth:
                     entry.depths[depth] += 1
+        self._write(rows)
+
+    def _write(self, rows: list[tuple[object, ...]]) -> None:
+        self._db.executemany(_ENTER, rows)
+        rows.clear()
 
     def _host_id(self, name: str) -> int:
         number = self._host_ids.get(name)
@@ -227,7 +246,7 @@ class Store:
         )  # fmt: skip
 
     def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._admitted, self._skipped, self._host_ids)
+        return _Transaction(self._db, self._keys, self._admitted, self._skipped, self._host_ids)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────
 
@@ -311,10 +330,13 @@ class Store:
 
 
 class _Transaction:
-    """BEGIN … COMMIT, or ROLLBACK; the caches forget what was rolled back."""
+    """BEGIN … COMMIT, or ROLLBACK; what is remembered forgets what was rolled back."""
 
-    def __init__(self, db: sqlite3.Connection, *caches: Recent | dict[str, int]) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, keys: Keys, *caches: Recent | dict[str, int]
+    ) -> None:
         self._db = db
+        self._keys = keys
         self._caches = caches
 
     def __enter__(self) -> None:
@@ -324,6 +346,7 @@ class _Transaction:
         done = False
         try:
             if kind is None:
+                self._keys.fold()
                 self._db.execute("COMMIT")
                 done = True
         finally:
@@ -332,6 +355,7 @@ class _Transaction:
                     cache.clear()
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                self._keys.recall()
 
 
 def _row(visit: Visit, now: float) -> tuple[object, ...]:
@@ -357,14 +381,16 @@ _CROSS_OFF: Final = (
     "reason = ?, digest = ?, etag = ?, modified = ? WHERE id = ?"
 )
 
+_ENTER: Final = (
+    "INSERT INTO link (id, key, host, url, via, kind, depth, hops, rank, state, reason) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
 # A link that was skipped where it was first found may be admitted from elsewhere (an image's
 # address that is also a page's); any other link keeps its first story.
-_ENTER: Final = (
-    "INSERT INTO link (key, host, url, via, kind, depth, hops, rank, state, reason) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (key) DO UPDATE SET via = excluded.via, kind = excluded.kind, "
-    "depth = excluded.depth, hops = excluded.hops, rank = excluded.rank, state = 0, reason = NULL "
-    "WHERE state = 7 AND excluded.state = 0"
+_ADMIT: Final = (
+    "UPDATE link SET via = ?, kind = ?, depth = ?, hops = ?, rank = ?, state = 0, reason = NULL "
+    "WHERE id = ? AND state = 7"
 )
 
 _HEAD: Final = (
