@@ -149,6 +149,7 @@ async def test_errors_are_problems_and_every_answer_is_armoured(tmp_path: Path) 
         for method, path, status in (
             ("GET", "/nowhere", 404),
             ("PATCH", "/jobs", 405),
+            ("POST", "/events", 405),
             ("GET", "/jobs/0123456789ab", 404),
             ("GET", "/jobs?limit=0", 422),
             ("GET", "/jobs?cursor=x", 422),
@@ -166,6 +167,11 @@ async def test_errors_are_problems_and_every_answer_is_armoured(tmp_path: Path) 
             assert "frame-ancestors 'none'" in policy
             text = await answer.text()
             assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+        async with client.session.head("/jobs") as answer:
+            assert answer.status == 200
+        async with client.session.head("/events") as answer:
+            assert answer.status == 405
+        assert (await client.get("/audit"))["audit"] == []
         assert "server" not in {name.lower() for name in answer.headers}
 
 

@@ -127,3 +127,14 @@ def test_a_service_in_use_and_a_port_in_use_are_one_line_each(tmp_path: Path) ->
             assert second.stderr.startswith("crawler: error: ")
             assert second.stderr.count("\n") == 1
         assert first.end() == 0
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = subprocess.run(
+        [sys.executable, "-m", "crawler", "serve", "--dir", str(tmp_path / "file" / "x")],
+        check=False, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert result.returncode == 3
+    assert "must be writable by" in result.stderr
+    assert result.stderr.count("\n") == 1

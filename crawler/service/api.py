@@ -42,6 +42,9 @@ audit = logging.getLogger("crawler.audit")
 SLOW_BODY: Final = 10.0
 """Seconds for a body to arrive: a megabyte at 100 kB/s."""
 
+LOOKING: Final = frozenset({"GET", "HEAD"})
+"""Methods that change nothing (RFC 9110 §9.2.1)."""
+
 SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -85,7 +88,7 @@ class Door:
             if route.body:
                 request.state.body = await self._body(request)
             response = await route.answer(request)
-            if request.method != "GET":
+            if request.method not in LOOKING:
                 await self._note(route, request, response)
         except Problem as problem:
             return problem.response()
@@ -128,7 +131,11 @@ class Door:
         if route.role is Role.ADMIN and token.role is not Role.ADMIN:
             raise Problem(403, f"{token.name} may only read")
         origin = request.headers.get("origin")
-        if request.method != "GET" and origin is not None and not self._is_ours(origin, request):
+        if (
+            request.method not in LOOKING
+            and origin is not None
+            and not self._is_ours(origin, request)
+        ):
             raise Problem(403, "this page may not ask that: another origin")
         request.state.token = token
 
@@ -213,6 +220,9 @@ def application(
         for path, methods in by_path.items()
         for route in methods.values()
     ]
+    for path in paths:
+        if path.path.endswith("/events") and path.methods:
+            path.methods.discard("HEAD")  # a stream has no length to tell, and no end
     middleware = [Middleware(Armour)]
     if cors:
         middleware.append(

@@ -25,7 +25,7 @@ from crawler.errors import ConfigError, CrawlerError, FrontierError
 from crawler.folder import FRONTIER
 from crawler.frontier.peek import peek
 from crawler.model import Counts, Visit
-from crawler.service.job import Job, Limits, State, Totals, after, choose
+from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
 from crawler.service.logs import JOB
 from crawler.service.register import Register
 from crawler.tally import Snapshot, Tally
@@ -237,12 +237,9 @@ class Foreman:
             each={owner: self.limits_of(owner).running for owner in owners},
         )
         for job in chosen:
-            job = await self._register.change(  # noqa: PLW2901 - the same job, a moment later
-                job.id,
-                lambda state: State.RUNNING if state is State.QUEUED else state,
-                opened=True,
-            )
-            if job.state is not State.RUNNING:  # changed under our hands
+            try:
+                job = await self._register.change(job.id, _begin, opened=True)  # noqa: PLW2901 - a moment later
+            except (Conflict, KeyError):  # paused, cancelled or deleted under our hands
                 continue
             shift = self.shifts[job.id] = Shift(job)
             crew.create_task(self._work(shift), name=f"job {job.id}")
@@ -322,6 +319,12 @@ class Foreman:
 
     def __repr__(self) -> str:
         return f"<Foreman {len(self.shifts)} running{', draining' if self.draining else ''}>"
+
+
+def _begin(state: State) -> State:
+    if state is not State.QUEUED:
+        raise Conflict(f"the job is {state}")
+    return State.RUNNING
 
 
 def _reached(path: Path) -> Totals:

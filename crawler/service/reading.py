@@ -19,6 +19,7 @@ import msgspec
 from crawler.config import UrlsConfig
 from crawler.errors import ConfigError, FrontierError
 from crawler.folder import FRONTIER
+from crawler.frontier.keys import look_up
 from crawler.frontier.store import SCHEMA_VERSION, STATES
 from crawler.model import Kind
 from crawler.urls import Urls, fingerprint, host_key, origin
@@ -118,9 +119,10 @@ def why(folder: Path, url: str, rules: UrlsConfig) -> Story | None:
         return None
     key = fingerprint(canonical, host_key(canonical))
     with _open(folder) as db:
-        row = db.execute(f"{_ROW} WHERE link.key = ?", (key,)).fetchone()
-        if row is None:
+        number = look_up(db, key)
+        if number is None:
             return None
+        row = db.execute(f"{_ROW} WHERE link.id = ?", (number,)).fetchone()
         path = db.execute(
             "WITH RECURSIVE way (id, url, via, step) AS ("
             "SELECT id, url, via, 0 FROM link WHERE id = ? UNION ALL "
