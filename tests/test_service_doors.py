@@ -251,7 +251,7 @@ async def test_credentials_are_not_told_back(tmp_path: Path) -> None:
             "secret": "whsec_c2VjcmV0LXNlY3JldA==",
         }
         job = await client.start(
-            "https://example.com/",
+            "https://me:open-sesame@example.com/a@b",
             fetch={
                 "headers": {"Authorization": "Basic c2VjcmV0"},
                 "proxy": "http://u:hunter2@p.example",
@@ -259,7 +259,7 @@ async def test_credentials_are_not_told_back(tmp_path: Path) -> None:
             job={"webhooks": [hook]},
         )
         told = json.dumps(await client.get(f"/jobs/{job}"))
-        for secret in ("c2VjcmV0", "hunter2", "pass-word", "whsec"):
+        for secret in ("c2VjcmV0", "hunter2", "pass-word", "whsec", "open-sesame"):
             assert secret not in told
         assert "Authorization" in told
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from crawler.config import Config
 from crawler.service.access import NAME, Role, Token
-from crawler.service.intake import UNITS, Invalid, is_open, public
+from crawler.service.intake import UNITS, Invalid, is_open, public, without_login
 from crawler.service.job import Limits, State
 from crawler.service.parts import Parts, caller
 from crawler.service.problem import Problem, missing
@@ -251,7 +251,10 @@ def _schedule(schedule: Schedule) -> ScheduleView:
     extras = body.pop("job", None)
     shown = public(body)
     if isinstance(extras, dict):
-        hooks = [{**hook, "secret": None} for hook in extras.get("webhooks", ())]
+        hooks = [
+            {**hook, "secret": None, "url": without_login(hook["url"])}
+            for hook in extras.get("webhooks", ())
+        ]
         shown["job"] = {**extras, "webhooks": hooks} if hooks else extras
     return ScheduleView(
         schedule.name,

@@ -128,15 +128,35 @@ def is_open(key: str, allow: Iterable[str] = ()) -> bool:
 
 
 def public(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration tree as it may be shown: what could be a credential is not told back."""
-    shown = {name: dict(part) if isinstance(part, Mapping) else part for name, part in tree.items()}
-    fetch = shown.get("fetch", {})
-    if fetch.get("headers"):
-        fetch["headers"] = dict.fromkeys(fetch["headers"], HIDDEN)
-    if fetch.get("proxy"):
-        fetch["proxy"] = HIDDEN
-    shown.get("output", {}).pop("dir", None)
+    """A configuration tree as it may be shown: what could be a credential is not told back.
+
+    That is every text of a closed key, too, as an operator's defaults may hold logins and paths.
+    """
+    shown: dict[str, Any] = {}
+    for name, part in tree.items():
+        if name == "seeds" and isinstance(part, list | tuple):
+            shown[name] = [without_login(str(seed)) for seed in part]
+        elif isinstance(part, Mapping):
+            section = shown[name] = {}
+            for key, value in part.items():
+                dotted = f"{name}.{key}"
+                if dotted == "fetch.headers" and value:
+                    section[key] = dict.fromkeys(value, HIDDEN)
+                elif is_open(dotted) or not value or isinstance(value, int | float):
+                    section[key] = value
+                elif dotted not in NEVER:
+                    section[key] = HIDDEN
     return shown
+
+
+def without_login(url: str) -> str:
+    """A URL with its user and password hidden (RFC 3986 §3.2.1)."""
+    scheme, slashes, rest = url.partition("://")
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    if not slashes or "@" not in authority:
+        return url
+    host = authority.rpartition("@")[2]
+    return f"{scheme}://{HIDDEN}@{host}{rest[len(authority) :]}"
 
 
 def stored(config: Config) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
+from typing import cast
 
 from crawler.config import PaceConfig
 from crawler.fetch.guard import AddressGuard
@@ -106,7 +107,7 @@ class Neighbours:
             return
         shared = SharedFrontier(own, self.turns, pace)
         try:
-            yield shared
+            yield cast("Frontier", shared)  # what it does not do itself, the inner one does
         finally:
             shared.close()
 

@@ -12,12 +12,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from crawler.config import PaceConfig
-from crawler.model import Counts, Found, Kind, Link, Rules, Visit
+from crawler.model import Kind, Link, Visit
 from crawler.protocols import Frontier
 from crawler.urls import origin
 
@@ -108,7 +108,7 @@ class Turns:
 
 
 class SharedFrontier:
-    """Implements `protocols.Frontier` over another one: every lease also waits for its turn."""
+    """A `protocols.Frontier` over another one: every lease also waits for its turn."""
 
     def __init__(self, inner: Frontier, turns: Turns, pace: PaceConfig) -> None:
         self._inner = inner
@@ -118,9 +118,6 @@ class SharedFrontier:
         self._origins: set[str] = set()  # whose rules of an earlier run were looked up
         self._out: dict[tuple[str, int | None], str] = {}  # on the way, with their hosts
         self._waiting: set[asyncio.Future[bool]] = set()
-
-    async def add(self, found: Sequence[Found], *, depth: int = 0) -> int:
-        return await self._inner.add(found, depth=depth)
 
     async def lease(self) -> Link | None:
         while (link := await self._inner.lease()) is not None:
@@ -170,9 +167,9 @@ class SharedFrontier:
         self._delays[host] = max(known, min(delay, self._pace.max_crawl_delay))
         return self._delays[host]
 
-    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
+    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0, **lesson: Any) -> None:
         self._leave(link, asked=asked, rest=rest)
-        self._inner.release(link, asked=asked, rest=rest)
+        self._inner.release(link, asked=asked, rest=rest, **lesson)
 
     def _leave(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
         if self._out.pop((link.url, link.id), None) is None:
@@ -205,12 +202,6 @@ class SharedFrontier:
             _, host = self._out.popitem()
             self._turns.leave(host, pause=self._delays.get(host, self._pace.delay))
 
-    @property
-    def exhausted(self) -> bool:
-        return self._inner.exhausted
-
-    async def rules(self, origin: str) -> Rules | None:
-        return await self._inner.rules(origin)
-
-    async def counts(self) -> Counts:
-        return await self._inner.counts()
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a frontier can do is the inner one's business."""
+        return getattr(self._inner, name)

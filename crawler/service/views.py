@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from crawler.service.foreman import Seen, Shift
-from crawler.service.intake import HIDDEN, public
+from crawler.service.intake import public, without_login
 from crawler.service.job import Job, Totals
 from crawler.service.reading import FileRow, HostRow, LinkRow, Story
 from crawler.service.register import Event
@@ -227,16 +227,9 @@ def job_view(job: Job, shift: Shift | None, *, whole: bool = False) -> JobView:
         schedule=job.schedule,
         totals=job.totals if shift is None or shift.crawl is None else shift.totals(),
         webhooks=tuple(
-            HookView(_without_credentials(hook.url), hook.secret is not None, hook.events)
+            HookView(without_login(hook.url), hook.secret is not None, hook.events)
             for hook in job.webhooks
         ),
         live=live_view(shift) if whole else None,
         config=public(job.config) if whole else None,
     )
-
-
-def _without_credentials(url: str) -> str:
-    head, at, tail = url.partition("@")
-    if not at or "/" in head.partition("://")[2]:
-        return url
-    return f"{head.partition('://')[0]}://{HIDDEN}@{tail}"
