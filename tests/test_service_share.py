@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -171,22 +172,30 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 async def test_a_really_full_disk_loses_nothing(small: Path, website: OpenSite) -> None:
     """Not the watch for free space but the errors themselves: ENOSPC in the crawl's own files."""
+
+    def words(n: int) -> str:
+        return " ".join(hashlib.sha256(b"%d %d" % (n, i)).hexdigest() for i in range(300))
+
+    names = {n: f"/{hashlib.sha256(b'%d' % n).hexdigest()[:8]}" for n in range(100)}
     tree = {
-        f"/{n}": page(str(n), links=[f"/{min(n + 1, 99)}"], text="word " * 4000) for n in range(100)
+        names[n]: page(
+            str(n), links=[names[m] for m in (2 * n + 1, 2 * n + 2) if m < 100], text=words(n)
+        )
+        for n in range(100)
     }
-    site = await website({"/": tree["/0"], **tree})
+    site = await website({"/": page("Start", links=[names[0]]), **tree})
     ballast = small / "ballast"
     ballast.write_bytes(b"x" * 3_700_000)
     async with service(small) as opened, Client(opened.url) as client:
         job = await client.start(site.url, pace={"fast": True}, output={"save": "html"})
         held = await client.until(job, "held")
         assert held["reason"] == "disk-full"
-        assert held["totals"]["pages"] < 100
+        assert held["totals"]["pages"] < 101
         ballast.unlink()
         await client.post(f"/jobs/{job}/resume")
         done = await client.until(job, "finished")
         assert done["runs"] == 2
-    assert len(by_path(small / "jobs" / job)) == 100
+    assert len(by_path(small / "jobs" / job)) == 101
 
 
 def test_what_is_kept_is_kept_by_age_and_by_size() -> None:

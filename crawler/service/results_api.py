@@ -36,6 +36,9 @@ from crawler.service.views import FileList, HostList, LinkList, PageList
 
 OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.RETRY)
 
+REFUSED: Final = tuple(state for state in STATES if state in {"skipped", "refused", "braked"})
+"""States that a rule of ours or of the site's put a link in."""
+
 LONGEST: Final = 4096
 """Characters of a path (PATH_MAX)."""
 
@@ -73,7 +76,7 @@ class ResultsApi:
                                      example="queued,resting"), CURSOR, LIMIT),
                   gives=links, fails=(404, 422)),
             Route("GET", "/jobs/{id}/skipped", "listSkipped", "URLs that a rule refused",
-                  functools.partial(self.links, states=("skipped", "refused")), params=paged,
+                  functools.partial(self.links, states=REFUSED), params=paged,
                   gives=links, fails=(404, 422)),
             Route("GET", "/jobs/{id}/errors", "listErrors",
                   "URLs that failed, with the page that links to them: broken links",
