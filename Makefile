@@ -5,7 +5,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: crawl test check lint types tests format test-kill test-sites test-million test-service compose-check compose-test clean
+.PHONY: crawl test check lint types tests format clean
+.PHONY: test-kill test-sites test-million test-traps test-pace conformance
+.PHONY: test-service compose-check compose-test
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -42,6 +44,18 @@ test-sites: $(VENV)/.dev
 
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+
+test-traps: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
+
+# Rate, fairness and adaptive width, from the server's side.
+test-pace: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
+# RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
+conformance: $(VENV)/.dev
+	$(BIN)/python -m venv --without-pip build/peers
+	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
+	$(BIN)/python tests/conformance.py --peers build/peers --write
 
 # Twenty jobs with kills, requests made from the API's own description, a browser on the dashboard.
 test-service: $(VENV)/.dev

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crawler.asker import Answer, Asker
 from crawler.config import Config, PaceConfig
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
@@ -23,7 +25,7 @@ from crawler.fetch.http import HttpFetcher
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
-from crawler.identity import product_token, user_agent
+from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.pool import ParsePool, usable_cpus
@@ -33,8 +35,10 @@ from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.skipped import Skipped
+from crawler.start import starting_points
 from crawler.tally import Gauges, Tally
-from crawler.urls import Urls, host_key
+from crawler.urls import Urls, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
@@ -74,6 +78,8 @@ async def open_crawl(
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = _seeds(urls, config.seeds)
+    agent = product_token(config)
+    demand_contact(config, seeds)
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
@@ -88,11 +94,13 @@ async def open_crawl(
                 by_depth=config.scope.max_depth is not None,
                 robots=config.robots.obey,
                 durable=config.output.durable,
+                traps=config.scope,
+                refusals=config.output.skipped,
             )
         )
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
-        outputs = _outputs(config, folder)
+        outputs = _outputs(config, folder, frontier)
         for output in outputs:
             await stack.enter_async_context(output)
         marks = await frontier.marks()
@@ -105,6 +113,9 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            agent=agent,
+            robots=config.robots,
+            sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         fetcher = await stack.enter_async_context(
@@ -118,13 +129,16 @@ async def open_crawl(
             paced,
             fetcher,
             parser,
-            agent=product_token(config),
+            agent=agent,
             robots=config.robots,
+            sitemap=config.sitemap,
             pace=config.pace,
             retry=retry,
             urls=urls,
+            verdict=verdict,
         )
-        await frontier.add([verdict.judged(url, 0, Kind.PAGE) for url in seeds])
+        start = starting_points(config, seeds, urls)
+        await frontier.add([verdict.judged(url, 0, kind) for url, kind in start])
         tally = Tally()
         cpus = usable_cpus()
 
@@ -164,6 +178,8 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         parse=config.parse,
         fetch=config.fetch,
         keep_body=False,
+        agent=product_token(config),
+        robots=config.robots,
     )
     async with AsyncExitStack() as stack:
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
@@ -181,6 +197,34 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         yield trip
 
 
+@asynccontextmanager
+async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Awaitable[Answer]]]:
+    """One question for the robots.txt of a URL's origin, without frontier or folder: what
+    `crawler robots` shows.
+    """
+    urls = Urls(config.urls)
+    (seed,) = _seeds(urls, [url])
+    rules = ReaderRules(
+        urls=urls,
+        scope=Scope(config.scope, [seed]),
+        limits=config.scope,
+        parse=config.parse,
+        fetch=config.fetch,
+    )
+    async with AsyncExitStack() as stack:
+        spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
+        parse = msgspec.structs.replace(config.parse, processes=1)
+        parser = await stack.enter_async_context(ParsePool(rules, parse))
+        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+        asker = Asker(fetcher, parser, urls)
+        link = Link(f"{origin(seed)}/robots.txt", host_key(seed), kind=Kind.ROBOTS)
+
+        async def ask() -> Answer:
+            return await asker.ask(link)
+
+        yield ask
+
+
 def _fetcher(
     config: Config, seeds: Sequence[str], spool: Path, neighbours: Neighbours | None = None
 ) -> HttpFetcher:
@@ -192,6 +236,8 @@ def _fetcher(
         user_agent=user_agent(config),
         spool=spool,
         guard=AddressGuard(allow_private_for=named) if neighbours is None else neighbours.guard(),
+        rate=config.pace.limit_rate,
+        robots_timeout=config.robots.timeout,
     )
 
 
@@ -205,11 +251,22 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
-def _outputs(config: Config, folder: Path) -> list[JsonLines | Files]:
-    outputs: list[JsonLines | Files] = []
+def _outputs(
+    config: Config, folder: Path, frontier: SqliteFrontier
+) -> list[JsonLines | Files | Skipped]:
+    outputs: list[JsonLines | Files | Skipped] = []
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
     if config.output.save != "none":
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+    if config.output.skipped:
+        outputs.append(
+            Skipped(
+                folder / Skipped.name,
+                take=frontier.refusals,
+                keep=partial(frontier.settle, []),
+                durable=config.output.durable,
+            )
+        )
     return outputs

@@ -36,6 +36,9 @@ class ScopeConfig(Section, frozen=True):
     max_url: Annotated[int, Meta(ge=16, le=65_536)] = 2083
     max_segments: Annotated[int, Meta(ge=1)] = 25
     max_repeats: Annotated[int, Meta(ge=1)] = 3
+    trap: Literal["off", "warn", "brake"] = "brake"
+    trap_patience: Annotated[int, Meta(ge=8, le=62)] = 40  # pages of a template without news
+    trap_combinations: Annotated[int, Meta(ge=2)] = 32  # of parameters, on one path
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
 
 
@@ -63,14 +66,20 @@ class LimitsConfig(Section, frozen=True):
 class PaceConfig(Section, frozen=True):
     """How one host is treated. Enforced in the frontier: no code path goes around it."""
 
-    per_host: Width = 2
+    per_host: Width = 2  # requests at a time, at most, whatever a host has taught
     delay: Seconds = 0.25
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.0  # ± share of the delay
     fast: bool = False  # one's own servers: no pacing at all
-    adaptive: bool = True
-    max_crawl_delay: Seconds = 60.0
+    adaptive: bool = True  # begin with 2, go up to per_host while answers stay quick, and down
+    max_crawl_delay: Seconds = 60.0  # more is clamped to this, and reported
     max_retry_after: Seconds = 3600.0
-    group: Literal["host", "domain", "ip"] = "host"
+    group: Literal["host", "domain", "ip"] = "host"  # who shares width, delay and rests
+    limit_rate: Annotated[int, Meta(ge=1, extra={"unit": "B"})] | None = None  # a second, in all
+    host_rate: Annotated[int, Meta(ge=1, extra={"unit": "B"})] | None = None  # a second, per host
+    park_after: Count = 5  # failures in a row; 0: hosts are never parked
+    park: Seconds = 60.0  # the first time; then twice as long each time
+    park_most: Seconds = 900.0
+    max_parks: Count = 6  # in a row; the crawl then ends without the host, its links still queued
 
 
 class FetchConfig(Section, frozen=True):
@@ -102,11 +111,24 @@ class RetryConfig(Section, frozen=True):
 
 
 class RobotsConfig(Section, frozen=True):
-    """RFC 9309."""
+    """RFC 9309, and what pages say to robots."""
 
     obey: bool = True
     max_age: Seconds = 86_400.0
-    recheck: Seconds = 300.0
+    timeout: Seconds = 20.0  # one exchange
+    patience: Seconds = 30.0  # how long a host's links wait for a robots.txt that is unavailable
+    recheck: Seconds = 300.0  # … until it is asked for again; doubled with each failure
+    max_recheck: Seconds = 3600.0
+    rel: bool = True  # obey rel=nofollow, ugc and sponsored on a link
+    noindex: Literal["keep", "drop"] = "keep"  # what becomes of the body of a page that says so
+
+
+class SitemapConfig(Section, frozen=True):
+    """Lists of addresses that sites publish. See `crawler/parse/sitemap.py`."""
+
+    follow: bool = True  # those that a robots.txt names
+    urls: tuple[str, ...] = ()  # these too; `guess`: the usual places, where robots.txt names none
+    only: bool = False  # visit what sitemaps list, and no links of pages
 
 
 class ParseConfig(Section, frozen=True):
@@ -118,6 +140,7 @@ class ParseConfig(Section, frozen=True):
     batch_pages: Width = 32
     batch_bytes: Bytes = 1024 * 1024
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never
+    simhash: bool = True  # fingerprint the text; without it, traps are seen by equal bytes alone
     plugins: tuple[str, ...] = ()  # dotted path or file path, `module:function`
 
 
@@ -126,6 +149,7 @@ class OutputConfig(Section, frozen=True):
 
     dir: str = "crawl"
     jsonl: bool = True
+    skipped: bool = False  # skipped.jsonl: every refusal with its reason
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
 
@@ -141,5 +165,6 @@ class Config(Section, frozen=True):
     fetch: FetchConfig = FetchConfig()
     retry: RetryConfig = RetryConfig()
     robots: RobotsConfig = RobotsConfig()
+    sitemap: SitemapConfig = SitemapConfig()
     parse: ParseConfig = ParseConfig()
     output: OutputConfig = OutputConfig()

@@ -20,6 +20,7 @@ from crawler.errors import FetchError, HouseError, ParseError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Outcome, Visit
+from crawler.pace import lesson_of
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.tally import Tally
 from crawler.verdict import Verdict
@@ -30,8 +31,8 @@ log = logging.getLogger(__name__)
 class Crawl:
     """Lease a link, visit it, enter the visit in the ledger; until the frontier has no more.
 
-    Made and closed by `build.open_crawl`. `finish_reason` is one of finished, max-pages,
-    time-limit, size-limit, interrupted, aborted; empty while it runs.
+    Made and closed by `build.open_crawl`. `finish_reason` is one of finished, hosts-down,
+    max-pages, time-limit, size-limit, interrupted, aborted; empty while it runs.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class Crawl:
             if clock is not None:
                 clock.cancel()
         if not self.finish_reason:
-            self.finish_reason = "max-pages" if self.frontier.exhausted else "finished"
+            left = "hosts-down" if self.frontier.stranded else "finished"
+            self.finish_reason = "max-pages" if self.frontier.exhausted else left
         return self.tally
 
     def stop(self, reason: str = "interrupted") -> None:
@@ -97,8 +99,7 @@ class Crawl:
             if not self._affordable(visit):
                 self.frontier.forgo(link)
                 return
-            await self._ledger.enter(visit)
-            self.tally.count(visit)
+            self.tally.count(await self._ledger.enter(visit))
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
@@ -111,11 +112,11 @@ class Crawl:
             page = await self._fetcher.fetch(link)
         except FetchError as error:
             visit = self._verdict.on_error(link, error)
-            self.frontier.release(link)
+            self.frontier.release(link, lesson=lesson_of(None, error))
             return visit
         try:
             visit = self._verdict.on_answer(link, page)
-            self.frontier.release(link, rest=visit.rest)
+            self.frontier.release(link, rest=visit.rest, lesson=lesson_of(page))
             if visit.outcome is Outcome.DONE:
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
         except ParseError as error:

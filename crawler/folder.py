@@ -19,7 +19,7 @@ FRONTIER = "frontier.db"
 SAVED = "crawl.toml"
 """The whole effective configuration."""
 
-OURS = (FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", "pages.jsonl", SAVED)
+OURS = (FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", "pages.jsonl", "skipped.jsonl", SAVED)
 """What a crawl writes into its folder; `fresh` removes these and the body folder, nothing else."""
 
 

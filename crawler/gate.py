@@ -2,34 +2,57 @@
 
 The frontier hands out an origin's robots.txt before any other link of it, alone, so one fetch is
 under way per origin, only that host's links wait, and the answer survives a restart. The gate
-turns it into a verdict.
+turns it into a verdict. What it does when there is no clear answer (RFC 9309 §2.3.1.4):
+
+    an earlier answer is known           it holds, and is asked for again in 5 min … 1 h
+    429, 5xx, a timeout                  the host's links wait in the queue, up to `patience`
+    no connection at all                 as many tries as a page gets
+    after that                           its links are refused, `robotsUnreachable`; links found
+                                         later ask again, in 5 min … 1 h
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final
 
-from crawler.config import PaceConfig, RobotsConfig
-from crawler.errors import FetchError, ParseError
-from crawler.model import Link, Outcome, Page, Rules, Visit
+import msgspec
+
+from crawler.asker import Answer, Asker
+from crawler.config import PaceConfig, RobotsConfig, SitemapConfig
+from crawler.errors import TimedOut, Unresolved
+from crawler.model import Found, Kind, Link, Outcome, Page, Rules, Visit
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.retry import Retry, parse_retry_after
-from crawler.robots import Robots, read_robots
-from crawler.urls import Urls, host_key, origin
+from crawler.robots import Explanation, Robots, is_unreachable, read_robots
+from crawler.urls import Urls, origin
+from crawler.verdict import USUAL_PLACES, Verdict
 
-T = TypeVar("T")
+COMPILED: Final = 1000
+COMPILED_RULES: Final = 200_000
+"""Robots files kept compiled, and rules in them all (30 MB); the others are read again from the
+frontier.
+"""
 
-MAX_HOPS = 5
-"""Redirects followed for a robots.txt (RFC 9309 §2.3.1.2); more means "unavailable": allowed."""
+LARGE: Final = 64 * 1024
+"""Bytes of a robots.txt above which a thread compiles it: 100 ms for half a megabyte."""
 
-COMPILED = 1000
-"""Robots files kept compiled; the others are read again from the frontier."""
-
-SHORTEST_AGE = 60.0
+SHORTEST_AGE: Final = 60.0
 """A robots.txt without caching, or with an age of nothing, is still good for a minute."""
+
+MAX_SITEMAPS: Final = 1000
+"""Sitemaps taken from one robots.txt."""
+
+
+class Patience(msgspec.Struct, frozen=True, gc=False):
+    """How often and since when an origin's robots.txt could not be had; `rounds`: given up."""
+
+    since: float
+    tries: int = 0
+    rounds: int = 0
 
 
 class Gate:
@@ -43,89 +66,105 @@ class Gate:
         *,
         agent: str,
         robots: RobotsConfig,
+        sitemap: SitemapConfig | None = None,
         pace: PaceConfig,
         retry: Retry,
         urls: Urls,
+        verdict: Verdict | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._frontier = frontier
-        self._fetcher = fetcher
-        self._parser = parser
+        self._asker = Asker(fetcher, parser, urls)
         self._agent = agent
         self._config = robots
+        self._sitemap = sitemap or SitemapConfig(follow=False)
         self._pace = pace
         self._retry = retry
         self._urls = urls
+        self._verdict = verdict
         self._clock = clock
         self._compiled: OrderedDict[str, Robots] = OrderedDict()
-        self._attempts: OrderedDict[str, int] = OrderedDict()  # failed tries in a row, per origin
+        self._rules = 0  # in all that is compiled
+        self._troubles: OrderedDict[str, Patience] = OrderedDict()
 
     async def refuses(self, link: Link) -> str:
         """The reason not to go, or nothing."""
         if not self._config.obey:
             return ""
-        robots = self._compiled.get(home := origin(link.url))
-        if robots is None:
-            robots = await self._recall(home)
+        robots = await self._robots(origin(link.url))
         if robots.allows(link.url):
             return ""
         return "robotsUnreachable" if robots.unreachable else "robotsTxt"
 
+    async def explain(self, url: str) -> Explanation:
+        """What `refuses` goes by, with the rule and its line."""
+        return (await self._robots(origin(url))).explain(url)
+
     async def ask(self, link: Link) -> Visit:
         """Fetch the robots.txt that `link` names. RETRY when the site gave no clear answer."""
         home = origin(link.url)
-        status, body, page, failure = await self._fetch(link)
-        busy = status is None or status == 429 or status >= 500
-        if busy:
-            attempt = self._attempts.get(home, 0)
-            asked = self._asked_to_wait(page)
-            wait = self._retry.wait(attempt, retry_after=asked)
-            if wait is not None:
-                self._remember(self._attempts, home, attempt + 1)
-                return Visit(link, Outcome.RETRY, page, reason=failure, retry_in=wait, rest=wait)
-            old = await self._frontier.rules(home)
-            if old is not None and old.status is not None and old.status < 400:
-                status, body = old.status, old.body  # the last good copy still holds
-        self._attempts.pop(home, None)
-        robots = read_robots(status, body, self._agent)
-        self._remember(self._compiled, home, robots)
-        age = self._config.recheck if busy else self._age(page)
-        rules = Rules(home, status, body, self._clock() + age, robots.delay)
-        found = ()
-        outcome = Outcome.FAILED if robots.unreachable else Outcome.DONE
-        return Visit(link, outcome, page, found=found, reason=failure, rules=rules)
-
-    async def _fetch(self, link: Link) -> tuple[int | None, bytes, Page | None, str]:
-        """Status (None: unreachable), decoded body, the page if there was one, what went wrong."""
-        hop = link
-        for _ in range(MAX_HOPS + 1):
-            try:
-                page = await self._fetcher.fetch(hop)
-            except FetchError as error:
-                return None, b"", None, f"{error.reason}:{error.detail}"
-            target = self._urls.canonical(page.location) if page.location else None
-            if page.location is None or target is None:
-                break
-            hop = Link(target, host_key(target), kind=link.kind, hops=hop.hops + 1)
+        answer = await self._asker.ask(link, self._frontier)
+        status, body = answer.status, answer.body
+        rest = 0.0
+        if not is_unreachable(status):
+            self._troubles.pop(home, None)
+            age = self._age(answer.page)
         else:
-            return 404, b"", page, "too-many-redirects"  # RFC 9309: may assume unavailable
-        if page.status >= 300:
-            return page.status, b"", page, f"status:{page.status}"
-        try:
-            extract = await self._parser.read(page)
-        except ParseError as error:
-            return None, b"", page, str(error)
-        return page.status, extract.body or b"", page, ""
-
-    async def _recall(self, home: str) -> Robots:
-        rules = await self._frontier.rules(home)
-        robots = (
-            read_robots(rules.status, rules.body, self._agent)
-            if rules is not None
-            else read_robots(404, b"", self._agent)  # not ours to ask (robots are off, or a test)
+            rest = self._asked_to_wait(answer.page) or 0.0
+            old = await self._frontier.rules(home)
+            if old is not None and old.status is not None and old.status < 300:
+                status, body = old.status, old.body  # the last good copy still holds
+            else:
+                wait = self._wait(home, answer, rest)
+                if wait is not None:
+                    return Visit(
+                        link,
+                        Outcome.RETRY,
+                        answer.page,
+                        reason=answer.trouble,
+                        retry_in=wait,
+                        rest=wait,
+                    )
+            age = max(self._recheck(home), rest)
+        robots = await self._compile(home, status, body)
+        rules = Rules(home, status, body, self._clock() + age, robots.delay)
+        outcome = Outcome.DONE
+        if robots.unreachable:
+            # Refusing asks the host nothing, so its links need not wait for what it asked for:
+            # `age` keeps us from asking for the robots.txt earlier.
+            outcome, rest = Outcome.FAILED, 0.0
+        found = self._sitemaps(home, robots)
+        return Visit(
+            link, outcome, answer.page, found=found, reason=answer.trouble, rest=rest, rules=rules
         )
-        self._remember(self._compiled, home, robots)
-        return robots
+
+    # ── no clear answer ──────────────────────────────────────────────────────────────────────
+
+    def _wait(self, home: str, answer: Answer, asked: float) -> float | None:
+        """Seconds until the next try, while the links wait; None: they are refused."""
+        now = self._clock()
+        known = self._troubles.get(home) or Patience(now)
+        if known.rounds and not known.tries:
+            known = msgspec.structs.replace(known, since=now)
+        error = answer.error
+        if error is not None and not isinstance(error, TimedOut):
+            limit = 1 if isinstance(error, Unresolved) else None
+            wait = self._retry.wait(known.tries, limit=limit) if self._retry.worth(error) else None
+        else:
+            left = known.since + self._config.patience - now
+            wait = max(asked, min(self._retry.backoff(known.tries), left)) if left > 0 else None
+            if wait is not None and wait > left:
+                wait = None  # the site asks for more time than there is
+        if wait is not None:
+            known = msgspec.structs.replace(known, tries=known.tries + 1)
+            self._note(home, known)
+        return wait
+
+    def _recheck(self, home: str) -> float:
+        """Seconds until a robots.txt that could not be had is asked for again: ever longer."""
+        known = self._troubles.get(home) or Patience(self._clock())
+        self._note(home, Patience(known.since, tries=0, rounds=known.rounds + 1))
+        return min(self._config.recheck * 2.0 ** min(known.rounds, 32), self._config.max_recheck)
 
     def _asked_to_wait(self, page: Page | None) -> float | None:
         if page is None:
@@ -133,18 +172,68 @@ class Gate:
         seconds = parse_retry_after(page.header("retry-after"), self._clock())
         return None if seconds is None else min(seconds, self._pace.max_retry_after)
 
+    # ── a clear answer ───────────────────────────────────────────────────────────────────────
+
     def _age(self, page: Page | None) -> float:
-        """How long the answer holds: Cache-Control's max-age, a day at most (RFC 9309 §2.4)."""
+        """How long an answer holds: as its Cache-Control says, a day at most (RFC 9309 §2.4)."""
         age = self._config.max_age
-        for part in page.header("cache-control").lower().split(",") if page else ():
+        control = (
+            ",".join(value for name, value in page.headers if name.lower() == "cache-control")
+            if page
+            else ""
+        )
+        for part in control.lower().split(","):
             name, _, value = part.strip().partition("=")
-            if name == "max-age" and value.strip('"').isdigit():
-                age = min(age, float(value.strip('"')))
+            value = value.strip('"')
+            if name == "max-age" and value.isascii() and value.isdigit():
+                age = min(age, float(value[:12]))
+            elif name in {"no-cache", "no-store"}:
+                age = 0.0
         return max(age, SHORTEST_AGE)
 
-    @staticmethod
-    def _remember(memory: OrderedDict[str, T], home: str, value: T) -> None:
-        memory[home] = value
-        memory.move_to_end(home)
-        if len(memory) > COMPILED:
-            memory.popitem(last=False)
+    def _sitemaps(self, home: str, robots: Robots) -> tuple[Found, ...]:
+        """The sitemaps that the file names; where it names none and it was asked for, guesses."""
+        if self._verdict is None or robots.unreachable:
+            return ()
+        urls: list[str] = []
+        if self._sitemap.follow or self._sitemap.only:
+            joined = (self._urls.join(home, url) for url in robots.sitemaps[:MAX_SITEMAPS])
+            urls = [url for url in joined if url is not None]
+        if not urls and ("guess" in self._sitemap.urls or self._sitemap.only):
+            urls = [home + place for place in USUAL_PLACES]
+        return tuple(self._verdict.judged(url, 1, Kind.SITEMAP) for url in urls)
+
+    async def _robots(self, home: str) -> Robots:
+        robots = self._compiled.get(home)
+        if robots is not None:
+            self._compiled.move_to_end(home)
+        else:
+            rules = await self._frontier.rules(home)
+            # None: not ours to ask (robots are off, or a test).
+            status, body = (404, b"") if rules is None else (rules.status, rules.body)
+            robots = await self._compile(home, status, body)
+        return robots
+
+    async def _compile(self, home: str, status: int | None, body: bytes) -> Robots:
+        if len(body) > LARGE:
+            robots = await asyncio.to_thread(read_robots, status, body, self._agent)
+        else:
+            robots = read_robots(status, body, self._agent)
+        self._shelve(home, robots)
+        return robots
+
+    def _shelve(self, home: str, robots: Robots) -> None:
+        """Keep a compiled file, and as many of the others as there is room for."""
+        old = self._compiled.pop(home, None)
+        self._rules += len(robots.rules) - (len(old.rules) if old else 0)
+        self._compiled[home] = robots
+        while len(self._compiled) > COMPILED or (
+            self._rules > COMPILED_RULES and len(self._compiled) > 1
+        ):
+            self._rules -= len(self._compiled.popitem(last=False)[1].rules)
+
+    def _note(self, home: str, trouble: Patience) -> None:
+        self._troubles[home] = trouble
+        self._troubles.move_to_end(home)
+        if len(self._troubles) > COMPILED:
+            self._troubles.popitem(last=False)

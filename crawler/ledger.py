@@ -26,7 +26,7 @@ class Ledger:
     def __init__(self, frontier: Frontier, sinks: Sequence[Sink]) -> None:
         self._frontier = frontier
         self._sinks = sinks
-        self._waiting: list[tuple[Visit, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Visit, asyncio.Future[Visit]]] = []
         self._bell = asyncio.Event()
         self._closing = False
         self._broken: BaseException | None = None
@@ -44,17 +44,17 @@ class Ledger:
         assert self._committer is not None
         await asyncio.wait([self._committer])
 
-    async def enter(self, visit: Visit) -> None:
-        """Return when the visit is kept. Raises HouseError when it cannot be.
+    async def enter(self, visit: Visit) -> Visit:
+        """Return the visit as it was kept, once it is. Raises HouseError when it cannot be.
 
         A cancelled caller does not take its visit back: it is kept with its group.
         """
         if self._broken is not None:
             raise self._broken
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept: asyncio.Future[Visit] = asyncio.get_running_loop().create_future()
         self._waiting.append((visit, kept))
         self._bell.set()
-        await kept
+        return await kept
 
     async def _commit_groups(self) -> None:
         while True:
@@ -63,25 +63,29 @@ class Ledger:
             while self._waiting:
                 group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
                 try:
-                    await self._commit([visit for visit, _ in group])
+                    entered = await self._commit([visit for visit, _ in group])
                 except Exception as error:  # noqa: BLE001 - raised again in every worker that waits
                     self._break(error, group)
                     return
-                for _, kept in group:
+                for visit, (_, kept) in zip(entered, group, strict=True):
                     if not kept.done():
-                        kept.set_result(None)
+                        kept.set_result(visit)
             if self._closing:
                 return
 
-    async def _commit(self, visits: list[Visit]) -> None:
+    async def _commit(self, visits: Sequence[Visit]) -> Sequence[Visit]:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        visits = await self._frontier.recognise(visits)
         records = [visit for visit in visits if is_record(visit)]
         marks = {sink.name: await sink.append(records) for sink in self._sinks} if records else {}
         await self._frontier.settle(visits, marks)
         self.seconds += loop.time() - began
+        return visits
 
-    def _break(self, error: BaseException, group: list[tuple[Visit, asyncio.Future[None]]]) -> None:
+    def _break(
+        self, error: BaseException, group: list[tuple[Visit, asyncio.Future[Visit]]]
+    ) -> None:
         self._broken = error
         waiting, self._waiting = [*group, *self._waiting], []
         for _, kept in waiting:
@@ -90,5 +94,9 @@ class Ledger:
 
 
 def is_record(visit: Visit) -> bool:
-    """Whether a visit is written down: it is final, and not a robots.txt."""
-    return visit.outcome is not Outcome.RETRY and visit.link.kind is not Kind.ROBOTS
+    """Whether a visit is written down: it is final, and neither a robots.txt nor a sitemap that
+    was looked for and is not there.
+    """
+    if visit.outcome is Outcome.RETRY or visit.link.kind is Kind.ROBOTS:
+        return False
+    return visit.reason != "noSitemap"

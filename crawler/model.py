@@ -51,7 +51,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
     `url` is canonical and never re-quoted. `host` is the politeness key. `via` is the URL of the
     page it was found on, None for a seed. `hops` counts the redirects behind it, `attempt` the
-    tries before this one. `id` is the frontier's own handle; None before it was queued.
+    tries before this one. `id` is the frontier's own handle; None before it was queued. `cookie`
+    is sent along: what a redirect to the very same URL set (a cookie wall), nothing else.
     """
 
     url: str
@@ -62,6 +63,7 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     hops: int = 0
     attempt: int = 0
     id: int | None = None
+    cookie: str = ""
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +150,8 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     `found` are the links to enter (a redirect's target, a page's links). `reason` names why a
     visit was not DONE: one machine-readable word, a detail after a colon where there is one.
     `retry_in` is in seconds, set with RETRY only. `rest` asks the host to rest that many seconds
-    (Retry-After, back-off); it holds for the host's other links too.
+    (Retry-After, back-off); it holds for the host's other links too. `duplicate_of` is the URL of
+    the first page with the same bytes, None for that page itself.
     """
 
     link: Link
@@ -160,6 +163,22 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     retry_in: float | None = None
     rest: float = 0.0
     rules: Rules | None = None  # set by a visit to a robots.txt only
+    duplicate_of: str | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """A link that was not followed, and why: a line of skipped.jsonl.
+
+    `at` is Unix time, `via` the page it was found on (None: a seed), `seed` where the way to it
+    began.
+    """
+
+    url: str
+    via: str | None
+    depth: int
+    reason: str
+    at: float
+    seed: str | None = None
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
@@ -174,6 +193,7 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     refused: int = 0
     failed: int = 0
     hosts: int = 0
+    braked: int = 0  # parked: `crawler release` queues them
 
     @property
     def pending(self) -> int:
@@ -183,4 +203,5 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     @property
     def seen(self) -> int:
         """Every distinct URL this crawl knows of."""
-        return self.pending + self.done + self.moved + self.unchanged + self.refused + self.failed
+        final = self.done + self.moved + self.unchanged + self.refused + self.failed
+        return self.pending + final + self.braked

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from crawler.model import Counts, Extract, Found, Link, Page, Rules, Visit
+from crawler.pace import HostPace, Lesson
 
 
 class Frontier(Protocol):
@@ -20,15 +21,32 @@ class Frontier(Protocol):
 
         None: there is no more work and there will be none (or `stop` was called). A link stays
         leased until it is settled; one that never is returns to the queue when the frontier is
-        opened again. Before the first link of an origin comes a link of kind ROBOTS, alone.
+        opened again. Before the first link of an origin comes a link of kind ROBOTS, alone. Of
+        links leased and not yet released there are never more than connections (`concurrency`).
         """
         ...
 
-    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
+    def release(
+        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+    ) -> None:
         """The host's connection is free again; the link stays leased.
 
         With `asked=False` no request was made, so the host is owed no pause for it. `rest` seconds
-        (Retry-After) pass before the host is asked anything again. A second call does nothing.
+        (Retry-After) pass before the host is asked anything again. `lesson` is what the exchange
+        showed of the host; None: nothing. A second call does nothing.
+        """
+        ...
+
+    async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
+        """The visits, `duplicate_of` set where an earlier page had the same bytes.
+
+        Call it with what is settled next, and by the one who settles: nothing may come between.
+        """
+        ...
+
+    async def turn(self, link: Link) -> None:
+        """Wait until the link's host may be asked something that no queue holds (where a robots.txt
+        redirects to), at its pace. `release(link)` ends it; `link.id` is a number below nothing.
         """
         ...
 
@@ -47,6 +65,15 @@ class Frontier(Protocol):
     @property
     def exhausted(self) -> bool:
         """As many pages as were asked for are done."""
+        ...
+
+    @property
+    def stranded(self) -> bool:
+        """The crawl ends though links are queued: their hosts have been down for long."""
+        ...
+
+    def paces(self, most: int = 10) -> list[HostPace]:
+        """How hosts are treated now: those held back first, then those with most to do."""
         ...
 
     async def rules(self, origin: str) -> Rules | None:

@@ -42,6 +42,10 @@ class Retry:
         ceiling = min(self._rules.ceiling, self._rules.base * 2.0 ** min(attempt, 32))
         return max(self._dice() * ceiling, retry_after or 0.0)
 
+    def backoff(self, attempt: int) -> float:
+        """Seconds after `attempt` tries, for one that waits alone: doubling, without dice."""
+        return min(self._rules.ceiling, self._rules.base * 2.0 ** min(attempt, 32))
+
     def worth(self, error: FetchError) -> bool:
         """Whether this failure may be gone the next time."""
         return isinstance(error, WORTH) and not isinstance(error, Insecure)

@@ -1,42 +1,107 @@
-"""robots.txt by RFC 9309. Pure: bytes and a status in, verdicts out."""
+"""robots.txt by RFC 9309. Pure: bytes and a status in, verdicts out, with the line that gave them.
+
+A matcher of our own, because no kept library passes the RFC's own examples
+(docs/decisions/0015).
+"""
 
 from __future__ import annotations
 
 import math
-from functools import cached_property
+import re
+from typing import Final
 
-from protego import Protego
+import msgspec
 
-MAX_BYTES = 512 * 1024
-"""RFC 9309 §2.5 asks for at least 500 KiB; what comes after is not read."""
+from crawler.rulebook import Rule, Rulebook, address_of, shown
 
-_FORBIDDEN_ALL = b"User-agent: *\nDisallow: /\n"
+MAX_BYTES: Final = 512 * 1024
+"""RFC 9309 §2.5 asks for at least 500 KiB; what comes after the last whole line is not read."""
+
+_NAME: Final = re.compile(r"[A-Za-z_-]+")
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_SPACE: Final = " \t\0"
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a URL may be fetched or not. `rule` None: no rule matches, so it may (or, when
+    `unreachable`, nothing may). `group` is the name of the groups that apply, "" for none;
+    `group_lines` are their user-agent lines.
+    """
+
+    allowed: bool
+    rule: Rule | None
+    group: str
+    group_lines: tuple[int, ...]
+    unreachable: bool = False
+
+    def __str__(self) -> str:
+        if self.unreachable:
+            return (
+                "robots.txt could not be had: everything is forbidden for now (RFC 9309 §2.3.1.4)"
+            )
+        verdict = "allowed" if self.allowed else "forbidden"
+        if self.rule is not None:
+            return f"{verdict} by line {self.rule.line}, {self.rule}"
+        if not self.group:
+            return f"{verdict}: no group applies"
+        return f"{verdict}: no rule of group {self.group!r} matches"
+
+
+class Group(msgspec.Struct, frozen=True):
+    """All that a file says to one name, its groups merged (RFC 9309 §2.2.1)."""
+
+    lines: tuple[int, ...]
+    rules: tuple[Rule, ...]
+    delay: float | None
 
 
 class Robots:
-    """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed."""
+    """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed.
+
+    `agent` is our product token; it is matched without regard to case.
+    """
 
     def __init__(self, body: bytes, agent: str, *, unreachable: bool = False) -> None:
-        self._agent = agent
         self.unreachable = unreachable
-        text = body[:MAX_BYTES].decode("utf-8", "replace").lstrip("\ufeff")
-        self._rules = Protego.parse(text.replace("\r\n", "\n").replace("\r", "\n"))
+        name = product_name(agent).lower()
+        groups, self.sitemaps = _parse(_text(body), name)
+        self.group = name if name in groups else "*" if "*" in groups else ""
+        self._group = groups.get(self.group)
+        self._rulebook = Rulebook(self._group.rules if self._group else ())
 
     def allows(self, url: str) -> bool:
-        """Whether the URL may be fetched; a robots.txt itself always (RFC 9309 §2.2.2)."""
-        if url.split("/", 3)[3] == "robots.txt":
-            return True
-        return bool(self._rules.can_fetch(url, self._agent))
+        """Whether a canonical URL may be fetched; a robots.txt itself always (RFC 9309 §2.2.2)."""
+        if self.unreachable:
+            return _is_robots(url)
+        rule = self._rulebook.first(url)
+        return rule is None or rule.allow or _is_robots(url)
 
-    @cached_property
+    def explain(self, url: str) -> Explanation:
+        """`allows` with its reason: the rule and its line number."""
+        lines = self._group.lines if self._group else ()
+        if _is_robots(url):
+            return Explanation(True, None, self.group, lines)
+        if self.unreachable:
+            return Explanation(False, None, "", (), unreachable=True)
+        rule = self._rulebook.first(url)
+        return Explanation(rule is None or rule.allow, rule, self.group, lines)
+
+    @property
+    def group_lines(self) -> tuple[int, ...]:
+        """The user-agent lines that speak to us."""
+        return self._group.lines if self._group else ()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that apply to us, in the file's order."""
+        return self._group.rules if self._group else ()
+
+    @property
     def delay(self) -> float | None:
-        """Crawl-delay in seconds; None where there is none that makes sense."""
-        delay = self._rules.crawl_delay(self._agent)
-        return delay if delay is not None and math.isfinite(delay) and delay >= 0 else None
-
-    @cached_property
-    def sitemaps(self) -> tuple[str, ...]:
-        return tuple(self._rules.sitemaps)
+        """Crawl-delay in seconds; None where there is none that makes sense. Not in the RFC: the
+        largest of a group counts.
+        """
+        return self._group.delay if self._group else None
 
 
 def read_robots(status: int | None, body: bytes, agent: str) -> Robots:
@@ -45,8 +110,102 @@ def read_robots(status: int | None, body: bytes, agent: str) -> Robots:
     2xx is read; 4xx allows everything, but 429 is a server that cannot answer; 5xx and no answer
     forbid everything for now.
     """
-    if status is None or status == 429 or status >= 500:
-        return Robots(_FORBIDDEN_ALL, agent, unreachable=True)
-    if status >= 300:
-        return Robots(b"", agent)
-    return Robots(body, agent)
+    if is_unreachable(status):
+        return Robots(b"", agent, unreachable=True)
+    assert status is not None
+    return Robots(body if 200 <= status < 300 else b"", agent)
+
+
+def is_unreachable(status: int | None) -> bool:
+    """Whether the answer is none: "unreachable" in RFC 9309 §2.3.1.4, and 429."""
+    return status is None or status == 429 or status >= 500
+
+
+def product_name(agent: str) -> str:
+    """The product token at the start of a user agent or of a user-agent line (RFC 9309 §2.2.1)."""
+    match = _NAME.match(agent)
+    return match[0] if match else ""
+
+
+def _is_robots(url: str) -> bool:
+    return address_of(url) == "/robots.txt"
+
+
+# ── the file ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def whole_lines(body: bytes) -> bytes:
+    """What is read of a file: its lines that end within MAX_BYTES."""
+    if len(body) <= MAX_BYTES:
+        return body
+    cut = body[:MAX_BYTES]
+    if body[MAX_BYTES : MAX_BYTES + 1] in {b"\r", b"\n"}:
+        return cut
+    return cut[: max(cut.rfind(b"\n"), cut.rfind(b"\r")) + 1]
+
+
+def _text(body: bytes) -> str:
+    """The octets that count, one a character: what is not UTF-8 must compare as it stands."""
+    return whole_lines(body).removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+
+
+def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
+    """The groups for `name` and for `*`, merged, and the Sitemap lines (anywhere in the file).
+
+    Only what RFC 9309 §2.2 defines shapes groups: a user-agent line after a rule starts a new one,
+    any other line neither starts nor ends anything (§2.2.4). A Crawl-delay speaks to the names
+    that stand before it in its group, which is how files that use it are written.
+    """
+    lines: dict[str, list[int]] = {}
+    rules: dict[str, list[Rule]] = {}
+    delays: dict[str, float] = {}
+    sitemaps: list[str] = []
+    present: set[str] = set()
+    ruled = False  # the group has a rule: the next user-agent line starts another
+    for number, line in enumerate(_LINE_END.split(text), 1):
+        key, colon, value = line.partition("#")[0].partition(":")
+        if not colon:
+            continue
+        key, value = key.strip(_SPACE).lower(), value.strip(_SPACE)
+        if key == "user-agent":
+            if ruled:
+                present, ruled = set(), False
+            named = _group_name(value)
+            if named in {name, "*"} and named:
+                present.add(named)
+                lines.setdefault(named, []).append(number)
+        elif key in {"allow", "disallow"}:
+            ruled = True
+            if value:  # an empty one matches nothing
+                for one in present:
+                    rules.setdefault(one, []).append(Rule(key == "allow", value, number))
+        elif key == "crawl-delay":
+            delay = _seconds(value)
+            for one in present if delay is not None else ():
+                delays[one] = max(delay or 0.0, delays.get(one, 0.0))
+        elif key == "sitemap" and value:
+            sitemaps.append(shown(value))
+    groups = {
+        one: Group(
+            tuple(at),
+            tuple(rules.get(one, ())),
+            delays.get(one),
+        )
+        for one, at in lines.items()
+    }
+    return groups, tuple(dict.fromkeys(sitemaps))
+
+
+def _group_name(value: str) -> str:
+    """Whom a user-agent line names; whatever follows the token (a version) says nothing."""
+    if value[:1] == "*" and (len(value) == 1 or value[1] in _SPACE):
+        return "*"
+    return product_name(value).lower()
+
+
+def _seconds(value: str) -> float | None:
+    try:
+        delay = float(value)
+    except ValueError:
+        return None
+    return delay if math.isfinite(delay) and delay >= 0 else None

@@ -9,19 +9,23 @@
     notIncluded      matches none of `include`
     excluded         matches one of `exclude`
     trap:segments    more than `max_segments` path segments
-    trap:repeats     one path segment more than `max_repeats` times in the path
+    trap:repeats     one path segment more than `max_repeats` times in the path, or the same
+                     segments three times in a row
+
+`tooLong` and `trap:…` are brakes: the frontier parks such a link instead of refusing it, and
+`crawler release` sends it on its way. Traps that only many pages show: `crawler/traps.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from crawler.config import ScopeConfig
 from crawler.errors import ConfigError
+from crawler.traps import shape_trap
 from crawler.urls import host_key, registered_domain
 
 
@@ -33,7 +37,7 @@ class Scope:
         self._seeds = tuple(seeds)
         self._include = [_compile("include", pattern) for pattern in rules.include]
         self._exclude = [_compile("exclude", pattern) for pattern in rules.exclude]
-        self._follow = frozenset(rules.follow)
+        self._follow = frozenset(rules.follow) | {"sitemap"}  # who adds one wants it
         self._pages = frozenset(_without_scheme(seed) for seed in seeds)
         self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
         self._hosts = frozenset(host_key(seed) for seed in seeds)
@@ -58,15 +62,23 @@ class Scope:
             return "kind"
         if len(url) > rules.max_url:
             return "tooLong"
-        if not self._inside(url, host):
+        # A list of addresses may lie anywhere: it is what it lists that is judged.
+        anywhere = kind == "sitemap" and rules.scope != "page"
+        if not anywhere and not self._inside(url, host):
             return "outOfScope"
         if depth > self._depth:
             return "tooDeep"
-        if self._include and not any(pattern.search(url) for pattern in self._include):
+        if (
+            self._include
+            and kind != "sitemap"
+            and not any(pattern.search(url) for pattern in self._include)
+        ):
             return "notIncluded"
         if any(pattern.search(url) for pattern in self._exclude):
             return "excluded"
-        return self._trap(url)
+        if rules.trap != "brake":
+            return ""
+        return shape_trap(url, max_segments=rules.max_segments, max_repeats=rules.max_repeats)
 
     def explain(self, url: str, host: str, depth: int, kind: str) -> str:
         """The verdict in a sentence, with the rule that gave it."""
@@ -75,18 +87,10 @@ class Scope:
         if reason == "excluded":
             pattern = next(p for p in self._exclude if p.search(url))
             return f"excluded by the pattern {pattern.pattern!r}"
+        if not reason and self._include:
+            pattern = next(p for p in self._include if p.search(url))
+            return f"admitted by scope {self._rules.scope!r} and the pattern {pattern.pattern!r}"
         return say(_SENTENCES[reason])
-
-    def _trap(self, url: str) -> str:
-        segments = url.count("/") - 2
-        if segments > self._rules.max_segments:
-            return "trap:segments"
-        if segments > self._rules.max_repeats:
-            path = url.split("/", 3)[3].partition("?")[0]
-            most = Counter(part for part in path.split("/") if part).most_common(1)
-            if most and most[0][1] > self._rules.max_repeats:
-                return "trap:repeats"
-        return ""
 
 
 _SENTENCES = {
@@ -97,7 +101,8 @@ _SENTENCES = {
     "tooDeep": "depth {depth} is beyond scope.max_depth = {rules.max_depth}",
     "notIncluded": "matches none of scope.include = {rules.include}",
     "trap:segments": "more than scope.max_segments = {rules.max_segments} path segments",
-    "trap:repeats": "a path segment stands there more than {rules.max_repeats} times",
+    "trap:repeats": "a path segment stands there more than scope.max_repeats = {rules.max_repeats} "
+    "times, or the same segments stand there three times in a row",
 }
 
 

@@ -109,6 +109,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     bytes_wire: int
     bytes_body: int
     links_found: int
+    duplicates: int  # pages whose bytes an earlier page had
     outcomes: dict[str, int]
     statuses: dict[int, int]
     reasons: dict[str, int]
@@ -142,6 +143,7 @@ class Tally:
         self.bytes_wire = 0
         self.bytes_body = 0
         self.links_found = 0
+        self.duplicates = 0
         self.outcomes: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -191,6 +193,7 @@ class Tally:
             host.max_ms = max(host.max_ms, timings.total)
         if extract is not None:
             self.bytes_body += extract.bytes_body
+            self.duplicates += visit.duplicate_of is not None
             self.links_found += len(extract.found)
             self.parse.add(extract.parse_ms)
 
@@ -218,6 +221,7 @@ class Tally:
             bytes_wire=self.bytes_wire,
             bytes_body=self.bytes_body,
             links_found=self.links_found,
+            duplicates=self.duplicates,
             outcomes=dict(self.outcomes),
             statuses=dict(sorted(self.statuses.items())),
             reasons=dict(self.reasons.most_common()),

@@ -7,13 +7,19 @@ from collections.abc import Callable
 
 from crawler.config import FetchConfig, PaceConfig
 from crawler.errors import FetchError, Unresolved
-from crawler.model import Extract, Found, Link, Outcome, Page, Visit
+from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import Retry, parse_retry_after
 from crawler.scope import Scope
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.urls import Urls, fingerprint, host_key, path_of
 
 SLOW_DOWN = frozenset({429, 503})
-"""Statuses that speak for the whole host: its other links wait too."""
+"""Statuses that speak for the whole host: its other links wait too, Retry-After or not."""
+
+COOKIE_WALL = "redirect:cookie"
+"""A redirect to itself that set a cookie: one more try, with the cookie (httrack#15)."""
+
+USUAL_PLACES = ("/sitemap.xml", "/sitemap_index.xml")
+"""Where a sitemap may lie that no robots.txt names; that none is there is no failure."""
 
 
 class Verdict:
@@ -57,13 +63,16 @@ class Verdict:
         if status < 300:
             return Visit(link, Outcome.DONE, page)
         reason = f"status:{status}"
-        if not self._retry.worth_status(status):
-            return Visit(link, Outcome.FAILED, page, reason=reason)
+        if status in {404, 410} and link.kind is Kind.SITEMAP and _is_usual(link.url):
+            return Visit(link, Outcome.REFUSED, page, reason="noSitemap")
+        # Whatever the status (RFC 9110 §10.2.3 names no list): who asks for patience gets it.
         asked = parse_retry_after(page.header("retry-after"), self._clock())
         if asked is not None:
             asked = min(asked, self._max_retry_after)
+        if not self._retry.worth_status(status):
+            return Visit(link, Outcome.FAILED, page, reason=reason, rest=asked or 0.0)
         wait = self._retry.wait(link.attempt, retry_after=asked)
-        rest = (asked or wait or 0.0) if status in SLOW_DOWN else 0.0
+        rest = asked or ((wait or 0.0) if status in SLOW_DOWN else 0.0)
         if wait is None:
             return Visit(link, Outcome.FAILED, page, reason=reason, rest=rest)
         return Visit(link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest)
@@ -77,6 +86,8 @@ class Verdict:
         target = self._urls.canonical(location)
         if target is None:
             return Visit(link, Outcome.FAILED, page, reason="redirect:not a http address")
+        if target == link.url:
+            return _itself(link, page)
         if link.hops >= self._max_redirects:
             return Visit(link, Outcome.FAILED, page, reason="redirect:too many")
         found = self.judged(target, link.depth, link.kind)
@@ -88,3 +99,25 @@ class Verdict:
         host = host_key(url)
         reason = self._scope.judge(url, host, depth, kind)
         return url, host, fingerprint(url, host), kind, reason
+
+
+def _itself(link: Link, page: Page) -> Visit:
+    """A redirect to the same URL: a loop, unless it sets a cookie that was not sent yet."""
+    if link.cookie or not page.header("set-cookie"):
+        return Visit(link, Outcome.FAILED, page, reason="redirect:loop")
+    return Visit(link, Outcome.RETRY, page, reason=COOKIE_WALL, retry_in=0.0)
+
+
+def cookies(page: Page) -> str:
+    """The cookies an answer sets, as a Cookie header sends them (RFC 6265 §4.2), 4 kB at most."""
+    pairs = [
+        value.partition(";")[0].strip()
+        for name, value in page.headers
+        if name.lower() == "set-cookie"
+    ]
+    fit = (pair for pair in pairs if "=" in pair and pair.isascii() and pair.isprintable())
+    return "; ".join(fit)[:4096]
+
+
+def _is_usual(url: str) -> bool:
+    return path_of(url) in USUAL_PLACES

@@ -19,7 +19,8 @@ PATIENCE = 40.0
 def settings(*seeds: str, **values: Any) -> Config:
     """A quick configuration: no pacing, one parse process."""
     return with_settings(
-        None, **{"seeds": seeds, "fast": True, "processes": 1, "base": 0.01, **values}
+        None,
+        **{"seeds": seeds, "fast": True, "processes": 1, "base": 0.01, "patience": 0.2, **values},
     )
 
 
@@ -33,23 +34,28 @@ async def crawl(
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """The lines of pages.jsonl; every one must be whole."""
-    text = (folder / "pages.jsonl").read_text("utf-8")
+    """The lines of pages.jsonl."""
+    return lines(folder / "pages.jsonl")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON file; every one must be whole."""
+    text = path.read_text("utf-8")
     assert not text or text.endswith("\n")
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
 def by_path(folder: Path) -> dict[str, dict[str, Any]]:
     """Records by path; none may be there twice."""
-    lines = records(folder)
-    paths = ["/" + str(line["url"]).split("/", 3)[3] for line in lines]
+    found = records(folder)
+    paths = ["/" + str(line["url"]).split("/", 3)[3] for line in found]
     assert len(set(paths)) == len(paths), "a page was written twice"
-    return dict(zip(paths, lines, strict=True))
+    return dict(zip(paths, found, strict=True))
 
 
 def outcomes(folder: Path) -> dict[str, str]:
     return {path: line["outcome"] for path, line in by_path(folder).items()}
 
 
-def reasons(lines: Sequence[dict[str, Any]]) -> set[str]:
-    return {str(line["reason"]) for line in lines if line["reason"]}
+def reasons(found: Sequence[dict[str, Any]]) -> set[str]:
+    return {str(line["reason"]) for line in found if line["reason"]}

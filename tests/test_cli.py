@@ -36,6 +36,7 @@ from crawler.errors import (
     Unresolved,
 )
 from crawler.model import Counts, Link, Outcome, Visit
+from crawler.pace import HostPace
 from crawler.settings import Settings, fields
 from crawler.tally import Tally
 
@@ -385,6 +386,9 @@ class FakeCrawl:
 
     async def counts(self) -> Counts:
         return Counts(queued=3, done=7)
+
+    def paces(self, most: int = 10) -> list[HostPace]:
+        return [HostPace("slow.test", 1, 1, 0, 3, 60.0, crawl_delay=300.0)][:most]
 
 
 def tell(number: int = signal.SIGTERM) -> None:

@@ -113,6 +113,8 @@ async def test_signals_and_going_on(website: OpenSite, tmp_path: Path, signals: 
     await site.wait_for("/1")
     child.send_signal(signal.SIGINT)
     assert child.stderr is not None
+    warning = await asyncio.wait_for(child.stderr.readline(), PATIENCE)
+    assert warning.startswith(b"warning: --no-robots")
     line = await asyncio.wait_for(child.stderr.readline(), PATIENCE)
     assert line.startswith(b"stopping: what is in hand has 10 s to finish")
     if signals == 2:

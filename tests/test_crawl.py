@@ -162,7 +162,7 @@ async def test_redirects_are_bounded_and_stay_in_scope(website: Open, tmp_path: 
     found = by_path(tmp_path)
     assert found["/hop5"]["reason"] == "redirect:too many"
     assert "/hop6" not in found
-    assert found["/loop"]["outcome"] == "moved"
+    assert (found["/loop"]["outcome"], found["/loop"]["reason"]) == ("failed", "redirect:loop")
     assert site.hits["/loop"] == 1
     assert found["/away"]["reason"] == "redirectToExcluded:outOfScope"
 

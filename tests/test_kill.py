@@ -44,12 +44,12 @@ from crawler.frontier.store import Store
 settle, left = Store.settle, int(sys.argv.pop(1))
 before = sys.argv.pop(1) == "before"
 
-def dying(self, visits, marks, now):
+def dying(self, visits, marks, now, *more):
     global left
     left -= 1
     if left <= 0 and before:
         os.kill(os.getpid(), signal.SIGKILL)
-    news = settle(self, visits, marks, now)
+    news = settle(self, visits, marks, now, *more)
     if left <= 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return news

@@ -24,6 +24,9 @@ class FakeFrontier:
         self.marks: dict[str, int] = {}
         self.fails = False
 
+    async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
+        return visits
+
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         await asyncio.sleep(0)
         if self.fails:

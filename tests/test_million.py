@@ -28,7 +28,7 @@ def found(number):
 
 async def main():
     costs, number = [], 250
-    async with SqliteFrontier(path, PaceConfig(fast=True), robots=False) as queue:
+    async with SqliteFrontier(path, PaceConfig(fast=True), concurrency=250, robots=False) as queue:
         await queue.add([found(n) for n in range(250)])
         step = max(1, pages // 10)
         cpu = time.process_time()

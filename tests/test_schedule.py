@@ -7,7 +7,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.frontier.schedule import Host, Schedule
+from crawler.frontier.budget import Terms
+from crawler.frontier.host import Host
+from crawler.frontier.schedule import Schedule
 from crawler.model import Kind, Link
 
 
@@ -24,7 +26,10 @@ def filled(schedule: Schedule, name: str, numbers: range, depth: int = 0) -> Hos
 
 
 def fast(**settings: object) -> Schedule:
-    return Schedule(**{"width": 100, "delay": 0.0, "robots": False, **settings})  # type: ignore[arg-type]
+    """Settings are those of Terms where it has them, else the schedule's."""
+    pace = {name: settings.pop(name) for name in Terms.__struct_fields__ if name in settings}
+    terms = Terms(**{"width": 100, "delay": 0.0, **pace})  # type: ignore[arg-type]
+    return Schedule(terms, **{"robots": False, **settings})  # type: ignore[arg-type]
 
 
 def test_links_of_a_host_go_in_order() -> None:
@@ -118,7 +123,7 @@ def test_robots_goes_first_and_alone() -> None:
     assert schedule.take(0.0) is None
     schedule.release(robots, 0.1)
     assert schedule.take(0.1) is None, "its answer is not entered yet"
-    schedule.open(host, "http://h", 100.0, None, 1)
+    schedule.open(host, "http://h", 100.0, None)
     assert schedule.take(0.1) == link(1)
     assert schedule.take(0.1) == link(2)
 
@@ -129,7 +134,7 @@ def test_robots_is_asked_again_when_it_expires_and_waits_for_those_on_the_way() 
     robots = schedule.take(0.0)
     assert robots is not None
     schedule.release(robots, 0.0)
-    schedule.open(host, "http://h", 100.0, None, 1)
+    schedule.open(host, "http://h", 100.0, None)
     first = schedule.take(99.0)
     assert first == link(1)
     assert schedule.take(101.0) is None
@@ -142,10 +147,10 @@ def test_robots_is_asked_again_when_it_expires_and_waits_for_those_on_the_way() 
 def test_a_crawl_delay_narrows_the_host_and_can_only_slow_it() -> None:
     schedule = fast(width=4, delay=2.0)
     host = filled(schedule, "h", range(1, 4))
-    schedule.open(host, "http://h", 1e9, 0.5, 1)
-    assert (host.delay, host.width) == (2.0, 4)
-    schedule.open(host, "http://h", 1e9, 5.0, 1)
-    assert (host.delay, host.width) == (5.0, 1)
+    schedule.open(host, "http://h", 1e9, 0.5)
+    assert (host.budget.delay, host.budget.width) == (2.0, 4)
+    schedule.open(host, "http://h", 1e9, 5.0)
+    assert (host.budget.delay, host.budget.width) == (5.0, 1)
 
 
 def test_no_more_than_max_pages_are_ever_reserved() -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,13 +16,18 @@ from crawler.cli.sources import (
     add_flags,
     config_options,
     merged,
+    saved,
     seeds_in,
     text_of,
     with_scheme,
 )
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER, SAVED
+from crawler.folder import FRONTIER
 from crawler.settings import Settings
+
+if TYPE_CHECKING:
+    from crawler.config import Config
+    from crawler.settings import Origins
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +39,8 @@ def screen_options(command: F) -> F:
         click.option("-v", "--verbose", count=True, help="Log visits; twice: everything."),
         click.option("--no-color", is_flag=True, help="No colours."),
         click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
+        click.option("--dry-run", is_flag=True,
+                     help="Show what would be visited, and why not; fetch and write nothing."),
         click.option("--print-config", is_flag=True,
                      help="Show every setting and where it comes from; crawl nothing."),
     ):  # fmt: skip
@@ -77,7 +84,7 @@ def crawl(
     if not (settings.config().seeds or going_on or values["print_config"]):
         raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
     if going_on:
-        return _go_on(folder, values, seeds)
+        return go_on(folder, values, seeds)
     return _run(settings, folder, "fresh" if fresh else "new", values)
 
 
@@ -94,12 +101,12 @@ def resume(folder: Path, **values: Any) -> Exit:
     """
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl to resume")
-    return _go_on(folder, values)
+    return go_on(folder, values)
 
 
-def _go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
+def go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
     """Resume with the saved settings, what was said now on top, and seeds that are new."""
-    settings = _saved(folder)
+    settings = saved(folder)
     for name in values["files"]:
         settings.toml(text_of(name), name)
     add_flags(settings, values)
@@ -119,6 +126,8 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
 
         out(explain(config, settings.origins))
         return Exit.OK
+    if values["dry_run"]:
+        return _dry_run(config, settings.origins, folder if mode == "resume" else None, values)
     from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
 
     screen = Screen(
@@ -130,13 +139,15 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
     return run(config, folder, mode, screen)
 
 
-def _saved(folder: Path) -> Settings:
-    """The settings a crawl was started with; the defaults when it died before they were written."""
-    settings = Settings()
-    path = folder / SAVED
-    if path.exists():
-        settings.toml(text_of(path), str(path))
-    return settings
+def _dry_run(config: Config, origins: Origins, folder: Path | None, values: dict[str, Any]) -> Exit:
+    from crawler.cli.dry import json_lines, lines, plans  # noqa: PLC0415 - not for `--help`
+
+    frontier = None if folder is None else folder / FRONTIER
+    told = json_lines(config, frontier) if values["as_json"] else lines(config, origins, frontier)
+    for line in told:
+        click.echo(line)
+    wrong = sum(plan.verdict == "invalid" for plan in plans(config))
+    return Exit.USAGE if wrong else Exit.OK
 
 
 def _seeds(urls: tuple[str, ...]) -> list[str]:

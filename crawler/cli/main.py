@@ -23,7 +23,11 @@ from crawler.errors import CrawlerError, FetchError, HouseError
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
+    "retry": ("crawler.cli.retry", "Try a crawl's failed links again."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
+    "why": ("crawler.cli.why", "The whole story of one URL."),
+    "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
+    "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "serve": ("crawler.cli.serve", "Run crawls as jobs over HTTP, with a dashboard."),
     "jobs": ("crawler.cli.jobs", "Ask a running service: start, watch and stop jobs."),

@@ -10,17 +10,23 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from crawler.cli.display import Display
-from crawler.cli.exits import Exit, exit_code
+from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.screen import Screen, out
 from crawler.cli.seeds import Seeds
 from crawler.cli.summary import Ending, summary, summary_json, told
 from crawler.config import Config
 from crawler.errors import HouseError
 from crawler.model import Counts
+from crawler.pace import HostPace
 from crawler.tally import Tally
+
+NO_ROBOTS: Final = (
+    "warning: --no-robots: robots.txt is not asked for, and nofollow and noindex are not obeyed; "
+    "do this to sites of your own only"
+)
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
 
@@ -29,6 +35,7 @@ class Counted(Protocol):
     """What is asked of a frontier here."""
 
     async def counts(self) -> Counts: ...
+    def paces(self, most: int = ...) -> list[HostPace]: ...
 
 
 class Running(Protocol):
@@ -69,6 +76,8 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
     with signals.caught():
         async with opener(config, dir=folder, mode=mode, sinks=[seeds]) as running:
             signals.opened(running)
+            if not (config.robots.obey or screen.silent):
+                screen.say(NO_ROBOTS)
             before = await running.frontier.counts()
             if mode == "resume" and not screen.silent:
                 screen.say(f"resuming: {before.done} done, {before.pending} to visit")
@@ -79,14 +88,26 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
                 screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
                 raise
             counts = await running.frontier.counts()
+            paces = tuple(p for p in running.frontier.paces() if p.parks or p.crawl_delay)
     shot = running.tally.snapshot()
-    ending = Ending(running.finish_reason, folder, shot, counts, tuple(seeds.troubles))
+    ending = Ending(
+        running.finish_reason,
+        folder,
+        shot,
+        counts,
+        tuple(seeds.troubles),
+        paces,
+        robots=config.robots.obey,
+    )
     if screen.as_json:
         out(summary_json(ending))
     elif not screen.silent:
         for line in summary(ending):
             screen.say(line)
-    code = exit_code(running.finish_reason, shot, list(seeds.fates), shot.robots)
+    fates = [*seeds.fates]
+    if config.sitemap.only and "noSitemap" in shot.reasons:
+        fates.append(Fate.ERROR)  # a site that was to be read by its sitemaps has none
+    code = exit_code(running.finish_reason, shot, fates, shot.robots)
     if screen.silent and code is not Exit.OK:
         for trouble in ending.troubles:
             screen.say(f"crawler: error: {told(*trouble)}")

@@ -12,6 +12,7 @@ import click
 
 from crawler.cli.flags import given
 from crawler.errors import ConfigError
+from crawler.folder import SAVED
 from crawler.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,6 +60,15 @@ def add_flags(settings: Settings, values: Mapping[str, Any]) -> None:
     given(settings, values)
     for assignment in values["assignments"]:
         settings.assignment(assignment)
+
+
+def saved(folder: Path) -> Settings:
+    """The settings a crawl was started with; the defaults when it died before they were written."""
+    settings = Settings()
+    path = folder / SAVED
+    if path.exists():
+        settings.toml(text_of(path), str(path))
+    return settings
 
 
 def text_of(name: str | Path) -> str:

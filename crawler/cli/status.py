@@ -39,11 +39,11 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
     counts = view.counts
     state = "running" if view.running else "finished" if not counts.pending else "stopped"
     statuses = ", ".join(f"{amount(n)} × {code}" for code, n in view.statuses.items())
-    reasons = ", ".join(f"{amount(n)} × {plain(why, 60)}" for why, n in view.reasons.items())
     hosts = ", ".join(f"{plain(name, 60)} ({amount(n)})" for name, n in view.hosts.items())
     others = (
         f"{amount(counts.moved)} moved, {amount(counts.unchanged)} unchanged, "
-        f"{amount(counts.refused)} refused, {amount(counts.failed)} failed"
+        f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
+        f"{amount(counts.braked)} braked"
     )
     rows = [
         ("state", state),
@@ -51,10 +51,28 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
         ("queue", f"{amount(counts.queued)} queued, {amount(counts.resting)} waiting to retry"),
         ("others", others),
         ("status", statuses or "none"),
-        ("reasons", reasons or "none"),
+        ("reasons", _by_reason(view.reasons)),
+        ("skipped", _by_reason(view.skipped)),
+        ("braked", _by_reason(view.braked)),
+        ("same", f"{amount(view.duplicates)} pages have the bytes of an earlier one"),
         ("hosts", f"{amount(counts.hosts)}: {hosts}" if hosts else "none"),
+        *_waits("resting", view.resting, "Retry-After, back-off"),
+        *_waits("parked", view.parked, "after failures in a row"),
+        *_waits("delays", view.crawl_delays, "between requests, says its robots.txt"),
         ("last", f"{duration(view.idle)} ago" if view.idle is not None else "nothing visited yet"),
     ]
     if state == "stopped":
         rows.append(("next", f"crawler resume {shlex.quote(str(folder))}"))
+    elif view.braked and not view.running:
+        what = next(iter(view.braked))
+        rows.append(("next", f"crawler release {shlex.quote(str(folder))} {what}"))
     return rows
+
+
+def _by_reason(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{amount(n)} × {plain(why, 60)}" for why, n in numbers.items()) or "none"
+
+
+def _waits(name: str, hosts: dict[str, float], why: str) -> list[tuple[str, str]]:
+    shown = ", ".join(f"{plain(host, 60)} {duration(left)}" for host, left in hosts.items())
+    return [(name, f"{shown} ({why})")] if hosts else []

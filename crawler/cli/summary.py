@@ -11,10 +11,12 @@ import msgspec
 
 from crawler.cli.words import amount, duration, plain, size
 from crawler.model import Counts
+from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
 
 REASONS: Final = {
     "finished": "finished: every link in scope was visited",
+    "hosts-down": "what is left waits for hosts that are down: go on when they are back",
     "max-pages": "reached --max-pages",
     "time-limit": "reached --time-limit",
     "size-limit": "reached --size-limit",
@@ -34,6 +36,8 @@ class Ending(msgspec.Struct, frozen=True):
     shot: Snapshot
     counts: Counts
     troubles: tuple[tuple[str, str, str], ...] = ()  # seeds that failed: url, reason, target
+    paces: tuple[HostPace, ...] = ()  # hosts worth a word
+    robots: bool = True  # robots.txt was obeyed
 
 
 def summary(ending: Ending) -> list[str]:
@@ -48,12 +52,14 @@ def summary_json(ending: Ending) -> str:
     tree = {
         "finish_reason": ending.reason,
         "dir": str(ending.folder),
+        "robots_obeyed": ending.robots,
         "counts": msgspec.to_builtins(ending.counts),
         "bottleneck": bottleneck(ending.shot),
         "seeds_failed": [
             {"url": url, "reason": reason, "leads_to": target or None}
             for url, reason, target in ending.troubles
         ],
+        "hosts_held_back": [msgspec.to_builtins(pace) for pace in ending.paces],
         **msgspec.to_builtins(ending.shot, str_keys=True),
     }
     return msgspec.json.encode(tree).decode()
@@ -74,21 +80,29 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("status", ", ".join(f"{amount(n)} × {s}" for s, n in shot.statuses.items())))
     if shot.reasons:
         rows.append(("reasons", _list(shot.reasons)))
-    if shot.robots:
+    if not ending.robots:
+        rows.append(("robots", "NOT obeyed: --no-robots"))
+    elif shot.robots:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     urls = (
         f"{amount(counts.seen)} seen on {_hosts(counts.hosts)}: "
         f"{amount(counts.done)} done, {amount(counts.pending)} still queued, "
-        f"{amount(counts.refused)} refused, {amount(counts.failed)} failed"
+        f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
+        f"{amount(counts.braked)} braked"
     )
     rows.append(("urls", urls))
+    if counts.braked:
+        rows.append(("braked", _braked(counts.braked, ending.folder)))
+    if shot.duplicates:
+        rows.append(("same", f"{amount(shot.duplicates)} pages have the bytes of an earlier one"))
     if shot.fetch_seconds:
         p50, p95, p99 = shot.fetch_ms
         rows.append(("fetch", f"{p50:.0f} ms median, {p95:.0f} ms p95, {p99:.0f} ms p99"))
     if len(shot.slowest) > 1:
         slow = (f"{plain(host.name, 60)} {host.mean_ms:.0f} ms" for host in shot.slowest)
         rows.append(("slowest", ", ".join(slow)))
+    rows += [("pace", held_back(pace)) for pace in ending.paces]
     loop = (
         f"lag {gauges.lag_mean_ms:.0f} ms mean, {gauges.lag_max_ms:.0f} ms at most, "
         f"{gauges.loop_cpu:.1f} s CPU; parsing {gauges.child_cpu:.1f} s "
@@ -101,6 +115,19 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         ("next", _next(ending)),
     ]
     return rows
+
+
+def held_back(pace: HostPace) -> str:
+    """Why a host was not asked faster."""
+    said = plain(pace.name, 60)
+    if pace.parked:
+        said += f": parked for {duration(pace.parked)} after {amount(pace.failures)} failures"
+    elif pace.failures and pace.parks:
+        said += f": not answering, {amount(pace.failures)} failures in a row"
+    if pace.crawl_delay is not None:
+        asked, kept = duration(pace.crawl_delay), duration(pace.delay)
+        said += f": asks for {asked} between requests, {kept} are kept"
+    return f"{said}; {amount(pace.queued)} queued" if pace.queued else said
 
 
 def told(url: str, reason: str, target: str) -> str:
@@ -119,6 +146,14 @@ def _next(ending: Ending) -> str:
         more = ending.counts.done * 2 or 100
         return f"crawler resume {folder} --max-pages {more}"
     return f"crawler resume {folder}" if ending.counts.pending else f"crawler status {folder}"
+
+
+def _braked(number: int, folder: Path) -> str:
+    where = shlex.quote(str(folder))
+    return (
+        f"{amount(number)} links look like a web without an end and are parked; "
+        f"see them: crawler status {where}; follow them: crawler release {where} 'trap:*'"
+    )
 
 
 def _hosts(number: int) -> str:

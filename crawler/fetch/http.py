@@ -30,9 +30,11 @@ from tenacity import (
 
 from crawler.config import FetchConfig
 from crawler.errors import FetchError, TooLarge, Unreachable, Unwanted
+from crawler.fetch.allowance import Allowance, allowance
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.resolver import TRIP, Resolver, Trip
+from crawler.fetch.throttle import Throttle
 from crawler.model import Link, Page, Timings
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -64,6 +66,7 @@ class HttpFetcher:
 
     Bodies above `rules.spool_above` lie in a file in `spool`, so memory in flight is bounded by
     slots × spool_above. `accept` sees a response's content type; False: the body is not read.
+    `rate`: bodies are read no faster than so many bytes a second, all together.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class HttpFetcher:
         spool: Path,
         guard: AddressGuard | None = None,
         accept: Callable[[str], bool] | None = None,
+        rate: int | None = None,
+        robots_timeout: float = 20.0,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(slots) if isinstance(slots, int) else slots
@@ -82,6 +87,8 @@ class HttpFetcher:
         self._spool = spool
         self._guard = guard
         self._accept = accept
+        self._throttle = Throttle(rate) if rate else None
+        self._robots_timeout = robots_timeout
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
         self._addresses: dict[str, str] = {}
@@ -156,16 +163,18 @@ class HttpFetcher:
         began = time.monotonic()
         phase = "first-byte"
         body = _Body(self._spool, self._rules)
+        granted = allowance(link, self._rules, self._robots_timeout)
         try:
-            async with asyncio.timeout(self._rules.timeout) as total:
+            async with asyncio.timeout(granted.seconds) as total:
                 if self._guard is not None:
                     self._guard.judge_port(trip.port)
-                response = await self._headers(url)
+                response = await self._headers(url, link.cookie)
                 first_byte = time.monotonic()
                 phase = "idle"
                 async with response:
                     location = self._location(link.url, response)
-                    await self._read(response, body, redirect=location is not None)
+                    redirect = location is not None
+                    await self._read(response, body, granted, total, redirect=redirect)
             return Page(
                 link,
                 response.status,
@@ -200,9 +209,12 @@ class HttpFetcher:
         finally:
             TRIP.reset(token)
 
-    async def _headers(self, url: yarl.URL) -> aiohttp.ClientResponse:
+    async def _headers(self, url: yarl.URL, cookie: str) -> aiohttp.ClientResponse:
         assert self._session is not None
-        get = self._session.get(url, allow_redirects=False, proxy=self._rules.proxy)
+        headers = {"Cookie": cookie} if cookie else None
+        get = self._session.get(
+            url, allow_redirects=False, proxy=self._rules.proxy, headers=headers
+        )
         rules = self._rules
         if rules.first_byte_timeout >= self._silence:
             return await get
@@ -225,20 +237,24 @@ class HttpFetcher:
         except ValueError:
             return target
 
-    async def _read(self, response: aiohttp.ClientResponse, body: _Body, *, redirect: bool) -> None:
+    async def _read(
+        self,
+        response: aiohttp.ClientResponse,
+        body: _Body,
+        granted: Allowance,
+        total: asyncio.Timeout,
+        *,
+        redirect: bool,
+    ) -> None:
         length = response.content_length
-        limit = self._rules.max_body
+        limit = granted.size
         if redirect:
             if length is None or length > REDIRECT_BODY:
                 response.close()
                 return
         else:
-            if self._accept is not None and response.status < 300:
-                mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-                if not self._accept(mime):
-                    response.close()
-                    raise Unwanted(mime)
-            if length is not None and length > limit:
+            self._judge_type(response)
+            if length is not None and length > limit and not granted.cut:
                 response.close()
                 raise TooLarge(f"{length} bytes announced, {limit} allowed")
         content = response.content
@@ -253,8 +269,21 @@ class HttpFetcher:
                 return
             if body.size + len(chunk) > limit:
                 response.close()
+                if granted.cut:
+                    await body.add(chunk[: limit - body.size])
+                    return
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
+            if self._throttle is not None:
+                await self._throttle.pay(len(chunk), total)
+
+    def _judge_type(self, response: aiohttp.ClientResponse) -> None:
+        """Raises Unwanted for a type whose bodies are not read."""
+        if self._accept is not None and response.status < 300:
+            mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if not self._accept(mime):
+                response.close()
+                raise Unwanted(mime)
 
     def _address(self, trip: Trip) -> str | None:
         """Where the answer came from; a kept connection leads where the host's last was made."""

@@ -1,87 +1,77 @@
 """Who may be asked now: the order of hosts and the pace of each, in memory and pure.
 
 The schedule holds a short buffer of links per host and decides; the store holds the rest on disk.
-Time is an argument (monotonic seconds), so tests move it by hand. Hosts stand in a heap by the
-moment they may next be asked; a host at its full width, empty or waiting for its robots.txt stands
-nowhere and costs nothing until the event that brings it back.
+Time is an argument (monotonic seconds), so tests move it by hand. Budgets stand in a heap by the
+moment they may next be asked, and the hosts that share one take turns in its ring; a budget at its
+full width, a host that is empty or waits for its robots.txt stand nowhere and cost nothing until
+the event that brings them back.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Iterable
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
 from itertools import count
 
+from crawler.frontier.budget import Budget, Terms, Trip
+from crawler.frontier.groups import Grouping, Groups
+from crawler.frontier.host import Host
 from crawler.model import Kind, Link
+from crawler.pace import Lesson
+from crawler.rate import Meter
 from crawler.urls import origin
-
-LOW_WATER = 16  # links in a host's buffer below which it asks for more
-
-
-class Host:
-    """One politeness key: what waits for it, what is on the way, when it may be asked again."""
-
-    __slots__ = (
-        "asking", "buffer", "delay", "due", "floor", "in_flight", "listed", "name", "number",
-        "open_until", "pending", "width",
-    )  # fmt: skip
-
-    def __init__(self, name: str, number: int, width: int, delay: float) -> None:
-        self.name = name
-        self.number = number  # its id in the store
-        self.width = width
-        self.floor = delay  # our own delay; a Crawl-delay can only raise it
-        self.delay = delay
-        self.due = 0.0
-        self.in_flight = 0
-        self.pending = 0  # queued links, those in the buffer included, leased ones not
-        self.buffer: deque[Link] = deque()
-        self.open_until: dict[str, float] = {}  # origin → when its robots.txt expires
-        self.asking = False  # a robots.txt is on its way: nothing else goes
-        self.listed = False  # stands in the heap
-
-    def __repr__(self) -> str:
-        return f"<Host {self.name} {self.pending} queued, {self.in_flight}/{self.width} in flight>"
 
 
 class Schedule:
-    """Decides which link goes next. Not thread-safe; every method returns at once."""
+    """Decides which link goes next. Not thread-safe; every method returns at once.
+
+    `slots`: links under way at most, so that none waits for a connection after its moment has
+    come. `rate`: bytes a second of all hosts together.
+    """
 
     def __init__(
         self,
+        terms: Terms,
         *,
-        width: int,
-        delay: float,
         robots: bool = True,
         max_pages: int | None = None,
         by_depth: bool = False,
+        slots: int | None = None,
+        rate: int | None = None,
+        grouping: Grouping = "host",
+        dice: Callable[[], float] = random.random,
     ) -> None:
         self.hosts: dict[str, Host] = {}
+        self.groups = Groups(terms, grouping)
         self.pages = 0  # finished pages; with those on lease they count against max_pages
         self.leased: dict[int, Link] = {}  # by link id
         self.queued = 0
         self.resting = 0
-        self._width = width
-        self._delay = delay
         self._robots = robots
         self._max_pages = max_pages
         self._by_depth = by_depth
+        self._slots = slots
+        self._meter = Meter(rate) if rate else None
+        self._dice = dice
         self._open_at: Counter[int] = Counter()  # unfinished links per depth, when by_depth
-        self._deep: list[Host] = []  # hosts whose first link lies deeper than others' unfinished
-        self._heap: list[tuple[float, int, Host]] = []
-        self._turn = count()  # equal due times are served in order of arrival: round robin
+        self._deep: dict[
+            str, Host
+        ] = {}  # hosts whose first link lies deeper than others' unfinished
+        self._heap: list[tuple[float, int, Budget]] = []
+        self._turn = count(1)  # equal due times are served in order of arrival: round robin
         self._thirsty: dict[str, Host] = {}
-        self._abroad: dict[int | str, tuple[float, float]] = {}  # departed: due before, due after
+        self._abroad: dict[int | str, tuple[Trip, float]] = {}  # … and bytes reserved of all
         self._asking = 0
 
     # ── what comes in ────────────────────────────────────────────────────────────────────────
 
-    def host(self, name: str, number: int) -> Host:
-        """The host of that name, made when it is new."""
+    def host(self, name: str, number: int, address: str | None = None) -> Host:
+        """The host of that name, made when it is new. `address`: as an earlier run learnt it."""
         host = self.hosts.get(name)
         if host is None:
-            host = self.hosts[name] = Host(name, number, self._width, self._delay)
+            host = self.hosts[name] = self.groups.admit(name, number, address)
         return host
 
     def queue(self, host: Host, number: int, depths: Iterable[tuple[int, int]] = ()) -> None:
@@ -91,15 +81,19 @@ class Schedule:
         if self._by_depth:
             for depth, links in depths:
                 self._open_at[depth] += links
-        if len(host.buffer) < LOW_WATER:
+        if host.is_low:
             self._thirsty[host.name] = host
 
-    def recall(self, *, pages: int, resting: int, depths: Iterable[tuple[int, int]]) -> None:
+    def recall(self, *, pages: int, depths: Iterable[tuple[int, int]]) -> None:
         """Take up an earlier crawl's sums."""
         self.pages = pages
-        self.resting = resting
         if self._by_depth:
             self._open_at = Counter(dict(depths))
+
+    def recall_resting(self, host: Host, number: int) -> None:
+        """So many links of a host rest in the store from earlier."""
+        host.resting += number
+        self.resting += number
 
     def fill(self, host: Host, links: Iterable[Link]) -> None:
         """Links fetched from the store, in order, none of them in the buffer or on lease."""
@@ -127,29 +121,46 @@ class Schedule:
 
     def take(self, now: float) -> Link | None:
         """Lease the next link. None: no host may be asked at this moment."""
-        while self._heap and self._heap[0][0] <= now:
-            if self._budget_is_out():
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            if self._is_shut() or (self._meter is not None and self._meter.due > now):
                 return None
-            _, _, host = heapq.heappop(self._heap)
-            host.listed = False
-            link = self._first(host, now)
+            _, turn, budget = heapq.heappop(heap)
+            if budget.listed != turn:
+                continue  # it was listed again, for an earlier moment
+            budget.listed = 0
+            link = None
+            if budget.due <= now and budget.in_flight < budget.width:
+                link = self._first(budget, now)
+            self._stand(budget)
             if link is not None:
                 return link
         return None
 
-    def _first(self, host: Host, now: float) -> Link | None:
-        if host.asking or host.in_flight >= host.width:
-            return None  # release() lists it again
-        if host.due > now:
-            self._list(host)
-            return None
+    def _first(self, budget: Budget, now: float) -> Link | None:
+        """The first link of the ring that may go; hosts with none leave it."""
+        ring = budget.ring
+        while ring:
+            host = ring.pop(0)
+            host.ready = False
+            link = self._next(host, now)
+            if link is not None:
+                if host.pending and not host.asking:
+                    host.ready = True
+                    ring.append(host)
+                return link
+        return None
+
+    def _next(self, host: Host, now: float) -> Link | None:
+        if host.asking:
+            return None  # its answer lists it again, as do the other events below
         if not host.buffer:
             if host.pending:
                 self._thirsty[host.name] = host
             return None
         link = host.buffer[0]
         if self._by_depth and link.depth > self._level():
-            self._deep.append(host)
+            self._deep[host.name] = host
             return None
         if self._robots:
             home = origin(link.url)
@@ -161,9 +172,8 @@ class Schedule:
         assert link.id is not None
         self.leased[link.id] = link
         self._depart(host, link, now)
-        if len(host.buffer) < LOW_WATER and host.pending > len(host.buffer):
+        if host.is_low:
             self._thirsty[host.name] = host
-        self._list(host)
         return link
 
     def _ask_robots(self, host: Host, home: str, now: float) -> Link | None:
@@ -176,48 +186,75 @@ class Schedule:
         return link
 
     def _depart(self, host: Host, link: Link, now: float) -> None:
-        before = host.due
         host.in_flight += 1
-        host.due = max(host.due, now + host.delay)
-        self._abroad[link.id or link.url] = (before, host.due)
+        reserved = self._meter.reserve(now) if self._meter is not None else 0.0
+        self._abroad[link.id or link.url] = host.budget.depart(now, self._dice), reserved
+
+    def borrow(self, host: Host, link: Link, now: float) -> bool:
+        """Ask a host for what is not in its queue, when it may be asked; `release` ends it."""
+        budget = host.budget
+        if budget.due > now or budget.in_flight >= budget.width:
+            return False
+        self._depart(host, link, now)
+        return True
 
     # ── what comes back ──────────────────────────────────────────────────────────────────────
 
-    def release(self, link: Link, now: float, *, asked: bool = True, rest: float = 0.0) -> None:
+    def release(
+        self,
+        link: Link,
+        now: float,
+        *,
+        asked: bool = True,
+        rest: float = 0.0,
+        lesson: Lesson | None = None,
+    ) -> None:
         """The connection is back. A pause counts from here when the host is visited alone."""
         departed = self._abroad.pop(link.id or link.url, None)
         if departed is None:
             return
-        before, after = departed
+        trip, reserved = departed
         host = self.hosts[link.host]
         host.in_flight -= 1
-        if not asked:
-            if host.due == after:  # nobody else has been asked, or asked us to rest, since
-                host.due = before
-        elif host.width == 1:
-            # RFC 9309 leaves Crawl-delay open; from the end of the answer is the reading that
-            # no server can call too fast, whatever the connection's set-up cost.
-            host.due = max(host.due, now + host.delay)
-        host.due = max(host.due, now + rest)
+        if self._meter is not None:
+            number = None if not asked else lesson.bytes if lesson is not None else 0
+            self._meter.correct(reserved, number)
+        if asked:
+            budget = self.groups.back(host, trip, now, lesson)
+        else:
+            budget = host.budget
+            budget.refund(trip)
+            budget.listed = 0  # it may go earlier than it stands
+        if rest:
+            budget.rest(now + rest)
         self._list(host)
 
-    def open(self, host: Host, home: str, until: float, delay: float | None, width: int) -> None:
-        """An origin's robots.txt is known: its links may go, at its pace."""
+    def open(
+        self,
+        host: Host,
+        home: str,
+        until: float,
+        delay: float | None,
+        asked: float | None = None,
+    ) -> None:
+        """An origin's robots.txt is known: its links may go, at its pace.
+
+        `delay` is its Crawl-delay as it is honoured, `asked` as it was written; None: none.
+        """
         host.open_until[home] = until
-        if delay is not None and delay > host.delay:
-            host.delay = delay
-            host.width = min(host.width, width)
-        if host.asking:
-            host.asking = False
-            self._asking -= 1
-        self._list(host)
+        if delay is not None:
+            host.budget.slow(delay, asked)
+        self._asked(host)
 
     def reask(self, host: Host, due: float) -> None:
         """The robots.txt could not be had: ask again at `due`, nothing else before."""
+        host.budget.rest(due)
+        self._asked(host)
+
+    def _asked(self, host: Host) -> None:
         if host.asking:
             host.asking = False
             self._asking -= 1
-        host.due = max(host.due, due)
         self._list(host)
 
     def finish(self, link: Link, *, page: bool = False, again: bool = False) -> None:
@@ -225,14 +262,30 @@ class Schedule:
         assert link.id is not None
         self.leased.pop(link.id, None)
         self.pages += page
-        self.resting += again
-        if self._by_depth and not again:
+        if again:
+            self.recall_resting(self.hosts[link.host], 1)
+        elif self._by_depth:
             self._open_at[link.depth] -= 1
             self._level_up(link.depth)
 
+    def park(self, host: Host, depths: Counter[int]) -> None:
+        """Queued links of a host were parked in the store."""
+        number = depths.total()
+        host.pending -= number
+        self.queued -= number
+        if self._by_depth:
+            for depth, links in depths.items():
+                self._open_at[depth] -= links
+                self._level_up(depth)
+
+    def reread(self, host: Host) -> None:
+        """What is buffered may have been judged anew in the store."""
+        host.buffer.clear()
+        self._thirsty[host.name] = host
+
     def wake(self, host: Host, number: int) -> None:
         """Resting links of a host are queued again in the store."""
-        self.resting -= number
+        self.recall_resting(host, -number)
         host.pending += number
         self.queued += number
         # What woke may come before what is buffered: read the head of the queue anew.
@@ -256,8 +309,14 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Nothing is queued, resting or on lease: there will be no more work."""
-        return not (self.queued or self.resting or self.leased or self._asking)
+        """Nothing is queued, resting or on lease: there will be no more work.
+
+        Links of hosts that were parked too often in a row do not count; they stay queued.
+        """
+        if self.leased or self._asking:
+            return False
+        left = self.queued + self.resting
+        return not left or (self.groups.some_are_tired and left == self._stranded())
 
     @property
     def exhausted(self) -> bool:
@@ -266,15 +325,26 @@ class Schedule:
 
     def next_due(self) -> float | None:
         """When the next host may be asked; None: only an event can change anything."""
-        if not self._heap or self._budget_is_out():
+        heap = self._heap
+        while heap and heap[0][2].listed != heap[0][1]:
+            heapq.heappop(heap)
+        if not heap or self._is_shut():
             return None
-        return self._heap[0][0]
+        return heap[0][0] if self._meter is None else max(heap[0][0], self._meter.due)
 
     def rest(self, host: Host, until: float) -> None:
         """The host is not asked anything before `until`."""
-        host.due = max(host.due, until)
+        host.budget.rest(until)
 
-    def _budget_is_out(self) -> bool:
+    def _stranded(self) -> int:
+        """Links of tired hosts, and those that wait for a level which these keep open."""
+        held = (h.pending for h in self._deep.values() if not self.groups.is_tired(h))
+        return self.groups.stranded() + sum(held)
+
+    def _is_shut(self) -> bool:
+        """Nobody may go: all slots are taken, or the pages asked for are on their way."""
+        if self._slots is not None and len(self._abroad) >= self._slots:
+            return True
         return self._max_pages is not None and self.pages + len(self.leased) >= self._max_pages
 
     def _level(self) -> int:
@@ -283,15 +353,23 @@ class Schedule:
     def _level_up(self, depth: int) -> None:
         if self._open_at[depth] <= 0:
             del self._open_at[depth]
-            deep, self._deep = self._deep, []
-            for host in deep:
+            deep, self._deep = self._deep, {}
+            for host in deep.values():
                 self._list(host)
 
     def _list(self, host: Host) -> None:
-        if host.listed or host.asking or not host.pending or host.in_flight >= host.width:
-            return
-        host.listed = True
-        heapq.heappush(self._heap, (host.due, next(self._turn), host))
+        """The host has something to ask for, or its budget is free again."""
+        budget = host.budget
+        if not host.ready and host.pending and not host.asking:
+            host.ready = True
+            budget.ring.append(host)
+        self._stand(budget)
+
+    def _stand(self, budget: Budget) -> None:
+        """See to it that a budget that may be asked stands in the heap, at its moment."""
+        if budget.ring and not budget.listed and budget.in_flight < budget.width:
+            budget.listed = turn = next(self._turn)
+            heapq.heappush(self._heap, (budget.due, turn, budget))
 
     def __repr__(self) -> str:
         return (

@@ -1,5 +1,5 @@
 -- The frontier's tables. `link` grows in the order of discovery; the two partial indexes hold only
--- what is still to do. `state` and `kind` are numbers from crawler/frontier/store.py.
+-- what is still to do. `state` and `kind` are numbers from crawler/frontier/rows.py.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -14,8 +14,17 @@ CREATE TABLE mark (                     -- how long each output was at the last 
 CREATE TABLE host (
     id         INTEGER PRIMARY KEY,
     name       TEXT NOT NULL UNIQUE,    -- politeness key
-    rest_until REAL NOT NULL DEFAULT 0  -- Unix time; Retry-After and back-off survive a restart
+    rest_until REAL NOT NULL DEFAULT 0, -- Unix time; Retry-After and back-off survive a restart
+    address    TEXT                     -- as an answer showed it, where hosts are grouped by it
 );
+
+CREATE TABLE pace (                     -- what hosts taught, by budget: a host, a domain, an address
+    key          TEXT PRIMARY KEY,
+    width        REAL NOT NULL,         -- requests at once
+    failures     INTEGER NOT NULL,      -- in a row
+    parks        INTEGER NOT NULL,      -- in a row
+    parked_until REAL NOT NULL          -- Unix time
+) WITHOUT ROWID;
 
 CREATE TABLE robots (
     origin     TEXT PRIMARY KEY,        -- scheme://host:port
@@ -45,7 +54,35 @@ CREATE TABLE link (
     reason     TEXT,
     digest     TEXT,
     etag       TEXT,
-    modified   TEXT
+    modified   TEXT,
+    twin       INTEGER,                 -- the first link with the same bytes
+    target     INTEGER,                 -- where its redirect leads
+    cookie     TEXT,                    -- what a redirect to itself set, for the next try
+    released   INTEGER NOT NULL DEFAULT 0  -- `crawler release`: no brake stops it any more
+);
+
+CREATE TABLE content (                  -- which link first had these bytes
+    key  INTEGER PRIMARY KEY,           -- 64 bits of the digest
+    link INTEGER NOT NULL
+);
+
+CREATE TABLE trap (                     -- what the pages of a template taught (crawler/traps.py)
+    name   TEXT PRIMARY KEY,
+    reason TEXT NOT NULL,               -- why it is braked; empty: it is not
+    state  BLOB NOT NULL                -- traps.Template as MessagePack
+) WITHOUT ROWID;
+
+CREATE TABLE bare (                     -- URLs met with a session identifier, without it
+    key BLOB PRIMARY KEY
+) WITHOUT ROWID;
+
+CREATE TABLE refusal (                  -- still to be written to skipped.jsonl
+    id     INTEGER PRIMARY KEY,
+    link   INTEGER NOT NULL,
+    via    INTEGER,
+    depth  INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at     REAL NOT NULL
 );
 
 CREATE TABLE seen (                     -- the links' keys, folded in from time to time (keys.py)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -17,14 +18,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
-from crawler.config import PaceConfig
+import msgspec
+
+from crawler.config import PaceConfig, ScopeConfig
 from crawler.errors import FrontierError, Occupied
-from crawler.frontier.schedule import Host, Schedule
+from crawler.frontier.budget import Kept, terms
+from crawler.frontier.host import Host
+from crawler.frontier.schedule import Schedule
 from crawler.frontier.store import News, Store
-from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
+from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
+from crawler.pace import HostPace, Lesson, robots_lesson
+
+AFTER_PARKING = 1.0
+"""Seconds that the retries of a parked host stay behind its other links, when it is tried again."""
 
 BUFFER = 256
 """Links of one host read from disk at a time: 100 µs a read, 0.3 µs a link."""
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,19 +54,28 @@ class SqliteFrontier:
         by_depth: bool = False,
         robots: bool = True,
         durable: str = "process",
+        traps: ScopeConfig | None = None,
+        refusals: bool = False,
     ) -> None:
         self._path = path
         self._pace = pace
-        self._store = Store(path, durable=durable, by_depth=by_depth)
+        self._store = Store(
+            path, durable=durable, by_depth=by_depth, traps=traps, refusals=refusals
+        )
         self._schedule = Schedule(
-            width=concurrency if pace.fast else pace.per_host,
-            delay=0.0 if pace.fast else pace.delay,
+            terms(pace, concurrency),
             robots=robots,
             max_pages=max_pages,
             by_depth=by_depth,
+            slots=concurrency,
+            rate=pace.limit_rate,
+            grouping=pace.group,
         )
+        self._known = 0  # hosts up to this id may have been asked by an earlier run
+        self._opened = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
         self._waiters: deque[asyncio.Future[Link | None]] = deque()
+        self._turns: list[tuple[Link, asyncio.Future[None]]] = []
         self._hungry = asyncio.Event()  # the feeder has something to fetch from the store
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at: float | None = None  # Unix time of the first resting link
@@ -69,7 +89,7 @@ class SqliteFrontier:
         """Raises Occupied when another process has the file, FrontierError when it is unusable."""
         self._loop = asyncio.get_running_loop()
         if str(self._path) != ":memory:":
-            self._lock = _lock(Path(self._path))
+            self._lock = claim(Path(self._path))
         try:
             await self._run(self._store.open)
             await self._recall()
@@ -93,17 +113,16 @@ class SqliteFrontier:
 
     async def _recall(self) -> None:
         """Bring the hosts with queued links back; each may have been asked a moment ago."""
+        self._opened = time.monotonic()
+        self._known = await self._run(self._store.newest_host)
         waiting = await self._run(self._store.waiting)
-        await self._meet({name: News(number, links) for name, number, links in waiting})
-        now = time.monotonic()
-        for name, number, links in waiting:
-            host = self._schedule.host(name, number)
-            self._schedule.rest(host, now + host.delay)
+        await self._meet({name: News(number, links) for name, number, links, _ in waiting})
+        for name, _, links, resting in waiting:
+            host = self._schedule.hosts[name]
             self._schedule.queue(host, links)
+            self._schedule.recall_resting(host, resting)
         self._schedule.recall(
-            pages=await self._run(self._store.pages),
-            resting=(await self._run(self._store.counts)).resting,
-            depths=await self._run(self._store.depths),
+            pages=await self._run(self._store.pages), depths=await self._run(self._store.depths)
         )
         self._retry_at = await self._run(self._store.next_due)
 
@@ -133,16 +152,42 @@ class SqliteFrontier:
                 self.forgo(link)
             raise
 
-    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
-        self._schedule.release(link, time.monotonic(), asked=asked, rest=rest)
+    def release(
+        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+    ) -> None:
+        self._schedule.release(link, time.monotonic(), asked=asked, rest=rest, lesson=lesson)
+        if self._schedule.groups.recovered:
+            self._hungry.set()
         self._serve()
+
+    async def turn(self, link: Link) -> None:
+        if link.host not in self._schedule.hosts:
+            number = await self._run(self._store.meet, link.host)
+            await self._meet({link.host: News(number)})
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._turns.append((link, turn))
+        self._serve()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(link, asked=False)
+            raise
 
     def forgo(self, link: Link) -> None:
         self._schedule.forgo(link, time.monotonic())
         self._serve()
 
+    async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
+        return await self._run(self._store.recognise, visits)
+
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
-        news = await self._run(self._store.settle, visits, marks, time.time())
+        now = time.monotonic()
+        for visit in visits:
+            if visit.link.kind is Kind.ROBOTS:
+                self._schedule.release(visit.link, now, lesson=robots_lesson(visit))
+        visits = [self._patient(visit, now) for visit in visits]
+        news = await self._run(self._store.settle, visits, marks, time.time(), *self._learnt(now))
         await self._meet(news)
         # From here to the end nothing is awaited: children are counted in before their parents
         # are counted out, so "nothing is left" is never true by accident.
@@ -169,11 +214,23 @@ class SqliteFrontier:
             unchanged=counts.unchanged,
             refused=counts.refused,
             failed=counts.failed,
+            braked=counts.braked,
             hosts=counts.hosts,
         )
 
     async def rules(self, origin: str) -> Rules | None:
         return await self._run(self._store.rules, origin)
+
+    async def refusals(self, limit: int) -> list[Refusal]:
+        """The next refusals for skipped.jsonl; they are settled with its mark."""
+        return await self._run(self._store.refusals, limit)
+
+    @property
+    def stranded(self) -> bool:
+        return bool(self.pending) and self._schedule.finished
+
+    def paces(self, most: int = 10) -> list[HostPace]:
+        return self._schedule.groups.shown(time.monotonic(), most)
 
     async def marks(self) -> dict[str, int]:
         """The length each sink's file had at the last commit."""
@@ -202,6 +259,7 @@ class SqliteFrontier:
     def _serve(self) -> None:
         """Give waiting workers what may go now; otherwise see to it that somebody rings later."""
         schedule = self._schedule
+        self._take_turns()
         while self._waiters:
             waiter = self._waiters[0]
             if waiter.done():  # cancelled
@@ -214,12 +272,20 @@ class SqliteFrontier:
             waiter.set_result(link)
         if schedule.has_thirsty:
             self._hungry.set()
-        if not self._waiters:
-            return
-        if schedule.exhausted or schedule.finished:
+        if self._waiters and (schedule.exhausted or schedule.finished):
             self._answer_all(None)
-        else:
+        if self._waiters or self._turns:
             self._arm()
+
+    def _take_turns(self) -> None:
+        """Those who wait for a host's turn go before its queue: a robots.txt depends on them."""
+        now = time.monotonic()
+        for link, turn in list(self._turns):
+            if turn.done():  # cancelled
+                self._turns.remove((link, turn))
+            elif self._schedule.borrow(self._schedule.hosts[link.host], link, now):
+                self._turns.remove((link, turn))
+                turn.set_result(None)
 
     def _arm(self) -> None:
         """Ring when the next host or the next resting link is due."""
@@ -231,6 +297,10 @@ class SqliteFrontier:
             waits.append(due - time.monotonic())
         if self._retry_at is not None:
             waits.append(self._retry_at - time.time())
+        for link, _ in self._turns:
+            budget = self._schedule.hosts[link.host].budget
+            if budget.in_flight < budget.width:  # else a release rings
+                waits.append(budget.due - time.monotonic())
         if waits:
             self._timer = self._loop.call_later(max(0.0, min(waits)), self._ring)
 
@@ -252,11 +322,19 @@ class SqliteFrontier:
             while True:
                 await self._hungry.wait()
                 self._hungry.clear()
+                if recovered := self._schedule.groups.recovered:
+                    self._schedule.groups.recovered = set()
+                    await self._run(self._store.hasten, recovered, time.time() + AFTER_PARKING)
+                    self._retry_at = await self._run(self._store.next_due)
                 if self._retry_at is not None and self._retry_at <= time.time():
                     await self._wake()
                 for host in self._schedule.thirsty():
                     out = self._schedule.out(host)
-                    links = await self._run(self._store.head, host.number, BUFFER, out)
+                    links, parked = await self._run(self._store.head, host.number, BUFFER, out)
+                    if parked:
+                        self._schedule.park(host, parked)
+                        if not links:
+                            self._schedule.reread(host)
                     self._schedule.fill(host, links)
                 self._serve()
         except FrontierError as error:
@@ -279,18 +357,30 @@ class SqliteFrontier:
         if not strangers:
             return
         manners = await self._run(self._store.manners, list(strangers))
-        now, wall = time.monotonic(), time.time()
+        old = set(self._schedule.groups.budgets)
         for number, known in manners.items():
-            host = self._schedule.host(strangers[number], number)
+            self._schedule.host(strangers[number], number, known.address)
+        new = [key for key in self._schedule.groups.budgets if key not in old]
+        paces = await self._run(self._store.paces, new)
+        now, wall = time.monotonic(), time.time()
+        for kept in paces:
+            until = now + kept.parked_until - wall
+            self._schedule.groups.budgets[kept.key].recall(kept._replace(parked_until=until))
+        for number, known in manners.items():
+            host = self._schedule.hosts[strangers[number]]
             if known.rest_until > wall:
                 self._schedule.rest(host, now + known.rest_until - wall)
             for origin, expires_at, delay in known.robots:
                 self._open(host, origin, now + expires_at - wall, delay)
+            if number <= self._known:  # it may have been asked a moment before this run
+                self._schedule.rest(host, self._opened + host.budget.delay)
 
     def _queue(self, news: Mapping[str, News]) -> None:
         for name, entry in news.items():
             host = self._schedule.hosts[name]
             self._schedule.queue(host, entry.links, entry.depths.items())
+            if entry.stale:
+                self._schedule.reread(host)
 
     def _close(self, visit: Visit, now: float) -> None:
         link = visit.link
@@ -313,10 +403,34 @@ class SqliteFrontier:
             due = time.time() + (visit.retry_in or 0.0)
             self._retry_at = due if self._retry_at is None else min(due, self._retry_at)
 
-    def _open(self, host: Host, origin: str, until: float, delay: float | None) -> None:
-        if delay is not None:
-            delay = None if self._pace.fast else min(delay, self._pace.max_crawl_delay)
-        self._schedule.open(host, origin, until, delay, width=1)
+    def _open(self, host: Host, origin: str, until: float, asked: float | None) -> None:
+        if asked is None or self._pace.fast:
+            self._schedule.open(host, origin, until, None)
+            return
+        delay = min(asked, self._pace.max_crawl_delay)
+        if delay < asked and host.budget.asked is None:
+            log.warning("%s asks for %g s between requests; %g s are kept", host.name, asked, delay)
+        self._schedule.open(host, origin, until, delay, asked)
+
+    def _learnt(self, now: float) -> tuple[list[Kept], dict[int, str]]:
+        """What hosts taught since the last commit, ready for the store."""
+        ahead = time.time() - now
+        taught = [
+            kept._replace(parked_until=kept.parked_until + ahead if kept.parks else 0.0)
+            for kept in self._schedule.groups.taught()
+        ]
+        met, self._schedule.groups.met = self._schedule.groups.met, {}
+        return taught, met
+
+    def _patient(self, visit: Visit, now: float) -> Visit:
+        """A retry on a parked host waits until others have shown whether it is back."""
+        if visit.outcome is not Outcome.RETRY:
+            return visit
+        parked = self._schedule.hosts[visit.link.host].budget.parked_until
+        if parked <= now:
+            return visit
+        wait = max(visit.retry_in or 0.0, parked - now + AFTER_PARKING)
+        return msgspec.structs.replace(visit, retry_in=wait)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run on the frontier's thread; SQLite's errors become ours."""
@@ -334,8 +448,11 @@ class SqliteFrontier:
         return f"<SqliteFrontier {self._path}: {self._schedule!r}, {len(self._waiters)} waiting>"
 
 
-def _lock(path: Path) -> int:
-    """Claim the crawl for this process; the claim dies with the process, however it dies."""
+def claim(path: Path) -> int:
+    """Claim the crawl for this process, until the descriptor is closed or the process dies.
+
+    Raises Occupied when another has it, FrontierError when the folder cannot be written.
+    """
     try:
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

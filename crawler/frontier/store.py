@@ -8,38 +8,41 @@ to do keeps inserts cheap: a table keyed by a random hash alone is ten times slo
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from crawler.config import ScopeConfig
 from crawler.errors import FrontierError
+from crawler.frontier import twins
+from crawler.frontier.brakes import Brakes
+from crawler.frontier.budget import Kept
 from crawler.frontier.keys import Keys
-from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
+from crawler.frontier.recent import Recent, Transaction
+from crawler.frontier.refusals import MARK, Outbox
+from crawler.frontier.rows import (
+    ADMIT,
+    CROSS_OFF,
+    DONE,
+    ENTER,
+    FAILED,
+    HEAD,
+    KIND_NUMBER,
+    KINDS,
+    counted,
+    state_of,
+    values_of,
+)
+from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
+from crawler.traps import is_brake
+from crawler.urls import registered_domain
 
 SCHEMA_VERSION: Final = 2
-
-QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED = range(8)
-"""States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn."""
-
-STATES: Final = ("queued", "resting", "done", "moved", "unchanged", "refused", "failed", "skipped")
-
-_STATE_OF: Final = {
-    Outcome.DONE: DONE,
-    Outcome.MOVED: MOVED,
-    Outcome.UNCHANGED: UNCHANGED,
-    Outcome.REFUSED: REFUSED,
-    Outcome.RETRY: RESTING,
-    Outcome.FAILED: FAILED,
-}
-_KINDS: Final = tuple(Kind)
-_KIND_NUMBER: Final[Mapping[str, int]] = {kind.value: n for n, kind in enumerate(_KINDS)}
-
-RECENT_KEYS: Final = 1 << 17
-"""Fingerprints remembered in memory, twice: about 25 MB at most. Most links on a page are old."""
 
 
 class News(msgspec.Struct):
@@ -48,40 +51,28 @@ class News(msgspec.Struct):
     number: int  # the host's id
     links: int = 0
     depths: Counter[int] = msgspec.field(default_factory=Counter)
+    stale: bool = False  # some of its queued links may have to be parked: read them anew
 
 
 class Manners(msgspec.Struct):
     """How a host wants to be treated, from earlier: Unix times, seconds."""
 
     rest_until: float
+    address: str | None
     robots: list[tuple[str, float, float | None]]  # origin, expiry, Crawl-delay
-
-
-class Recent:
-    """A bounded set of fingerprints, in two generations; forgets, but never invents."""
-
-    def __init__(self, size: int = RECENT_KEYS) -> None:
-        self._size = size
-        self._young: set[bytes] = set()
-        self._old: set[bytes] = set()
-
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._young or key in self._old
-
-    def clear(self) -> None:
-        self._young, self._old = set(), set()
-
-    def add(self, key: bytes) -> None:
-        self._young.add(key)
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, set()
 
 
 class Store:
     """Opens, migrates and owns the connection. Every method is blocking and atomic."""
 
     def __init__(
-        self, path: Path | str, *, durable: str = "process", by_depth: bool = False
+        self,
+        path: Path | str,
+        *,
+        durable: str = "process",
+        by_depth: bool = False,
+        traps: ScopeConfig | None = None,
+        refusals: bool = False,
     ) -> None:
         self._path = str(path)
         self._durable = durable
@@ -89,6 +80,8 @@ class Store:
         self._admitted = Recent()
         self._skipped = Recent()
         self._host_ids: dict[str, int] = {}
+        self._brakes = Brakes(traps or ScopeConfig(trap="off"))
+        self._outbox = Outbox(wanted=refusals)
         self._db: sqlite3.Connection
         self._keys: Keys
 
@@ -118,6 +111,8 @@ class Store:
                 )
             self._keys = Keys(self._db)
             self._keys.recall()
+            self._brakes.open(self._db, self._keys)
+            self._outbox.open(self._db)
         except sqlite3.Error as error:
             raise FrontierError(f"{self._path}: {error}") from error
 
@@ -132,16 +127,25 @@ class Store:
     # ── writing ──────────────────────────────────────────────────────────────────────────────
 
     def add(self, found: Sequence[Found], depth: int) -> dict[str, News]:
-        """Queue seeds and links from outside."""
+        """Queue seeds and links from outside; no brake holds what a person asked for."""
+        found = [(*one[:4], "" if is_brake(one[4]) else one[4]) for one in found]
         news: dict[str, News] = {}
         with self._transaction():
             self._enter(found, None, depth, 0, news)
         return news
 
     def settle(
-        self, visits: Sequence[Visit], marks: Mapping[str, int], now: float
+        self,
+        visits: Sequence[Visit],
+        marks: Mapping[str, int],
+        now: float,
+        taught: Sequence[Kept] = (),
+        met: Mapping[int, str] | None = None,
     ) -> dict[str, News]:
-        """Visits crossed off, their links queued, marks kept: one transaction, all or nothing."""
+        """Visits crossed off, their links queued, marks kept: one transaction, all or nothing.
+
+        `taught` are hosts' paces (Unix times), `met` addresses by host id, that came with them.
+        """
         news: dict[str, News] = {}
         with self._transaction():
             for visit in visits:
@@ -149,21 +153,51 @@ class Store:
                 if visit.rules is not None:
                     self._learn(link.host, visit.rules)
                 if link.id is not None:
-                    self._db.execute(_CROSS_OFF, _row(visit, now))
+                    self._db.execute(CROSS_OFF, values_of(visit, now))
                 if visit.rest:
                     self._db.execute(
                         "UPDATE host SET rest_until = max(rest_until, ?) WHERE id = ?",
                         (now + visit.rest, self._host_id(link.host)),
                     )
+                if visit.outcome is Outcome.REFUSED and link.id is not None:
+                    self._outbox.note(link.id, now)
+                fruitful = False
                 if visit.found:
                     moved = visit.outcome is Outcome.MOVED
-                    depth = link.depth + (not moved)
-                    self._enter(visit.found, link.id, depth, link.hops + 1 if moved else 0, news)
+                    listed = link.kind in {Kind.SITEMAP, Kind.FEED}  # a list is no click
+                    nested = listed and visit.found[0][3] != Kind.PAGE
+                    depth = link.depth + (not (moved or listed))
+                    hops = link.hops + 1 if moved or nested else 0
+                    fruitful = self._enter(visit.found, link.id, depth, hops, news, link.url)
+                    if moved and link.id is not None:
+                        (target,) = self._keys.find([visit.found[0][2]]).values()
+                        twins.lead(self._db, link.id, target)
+                twins.enter(self._db, visit)
+                if self._brakes.learn(visit, fruitful=fruitful):
+                    self._news_of(link.host, news).stale = True
+            self._brakes.save()
+            if MARK in marks:
+                self._outbox.written()
             self._db.executemany(
                 "INSERT OR REPLACE INTO mark VALUES (?, ?)",
                 marks.items(),
             )
+            if taught:
+                self._db.executemany("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", taught)
+            if met:
+                self._db.executemany(
+                    "UPDATE host SET address = ? WHERE id = ?",
+                    [(address, number) for number, address in met.items()],
+                )
         return news
+
+    def hasten(self, hosts: Iterable[int], due: float) -> None:
+        """Resting links of these hosts are tried again at `due`, Unix time, if not before."""
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE link SET due = min(due, ?) WHERE state = 1 AND host = ?",
+                [(due, number) for number in hosts],
+            )
 
     def wake(self, now: float) -> dict[str, News]:
         """Resting links whose time has come are queued again."""
@@ -178,15 +212,58 @@ class Store:
             news[name] = News(number, links)
         return news
 
+    def retry(self, reason: str, statuses: Sequence[range]) -> int:
+        """Queue failed links again as if never tried, and lift their hosts' parking; how many.
+
+        `reason` is a glob (SQLite's GLOB: `*`, `?`, `[…]`). No `statuses`: whatever there was.
+        """
+        bounds: list[tuple[int | None, int | None]]
+        bounds = [(span.start, span.stop - 1) for span in statuses] or [(None, None)]
+        rows: list[tuple[int]] = []
+        with self._transaction():
+            for least, most in bounds:
+                rows += self._db.execute(
+                    "UPDATE link SET state = 0, attempt = 0, status = NULL, reason = NULL "
+                    "WHERE state = ?1 AND reason GLOB ?2 "
+                    "AND (?3 IS NULL OR status BETWEEN ?3 AND ?4) RETURNING host",
+                    (FAILED, reason, least, most),
+                ).fetchall()
+            for (number,) in set(rows):
+                name, address = self._db.execute(
+                    "SELECT name, address FROM host WHERE id = ?", (number,)
+                ).fetchone()
+                self._db.executemany(
+                    "UPDATE pace SET failures = 0, parks = 0, parked_until = 0 WHERE key = ?",
+                    [(key,) for key in {name, address, registered_domain(name)}],
+                )
+        return len(rows)
+
+    def meet(self, name: str) -> int:
+        """The id of a host, made when it is new."""
+        with self._transaction():
+            return self._host_id(name)
+
     def note(self, **values: str | float) -> None:
         """Keep facts about the crawl as a whole (`meta`)."""
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
     def _enter(
-        self, found: Iterable[Found], via: int | None, depth: int, hops: int, news: dict[str, News]
-    ) -> None:
-        """Queue what is new; what was only skipped until now is queued too."""
+        self,
+        found: Iterable[Found],
+        via: int | None,
+        depth: int,
+        hops: int,
+        news: dict[str, News],
+        parent: str | None = None,
+    ) -> bool:
+        """Queue what is new; what was only skipped or parked until now is queued too.
+
+        `via` and `parent` are the id and the URL of the page. True when it was worth its visit.
+        """
+        fruitful = False
+        brakes = self._brakes
+        refused: list[int] = []
         rank = depth if self._by_depth else 0
         rows: list[tuple[object, ...]] = []
         unsure = [
@@ -199,31 +276,47 @@ class Store:
             number = self._host_ids.get(host) or self._host_id(host)
             link = known.get(key)
             is_new = link is None
+            if not reason and (reason := brakes.judge(url, host, parent)) and key in self._skipped:
+                continue
             if link is None:
-                state = SKIPPED if reason else QUEUED
+                state = state_of(reason)
                 link = known[key] = self._keys.add(key)
                 rows.append(
                     (
-                        link, key, number, url, via, _KIND_NUMBER[kind], depth, hops, rank,
+                        link, key, number, url, via, KIND_NUMBER[kind], depth, hops, rank,
                         state, reason or None,
                     )
                 )  # fmt: skip
             elif not reason:
                 self._write(rows)
-                story = (via, _KIND_NUMBER[kind], depth, hops, rank, link)
-                is_new = self._db.execute(_ADMIT, story).rowcount > 0
+                story = (via, KIND_NUMBER[kind], depth, hops, rank, link)
+                is_new = self._db.execute(ADMIT, story).rowcount > 0
             (self._skipped if reason else self._admitted).add(key)
-            if is_new and not reason:
-                entry = news.get(host)
-                if entry is None:
-                    entry = news[host] = News(number)
-                entry.links += 1
-                if self._by_depth:
-                    entry.depths[depth] += 1
+            if not is_new:
+                continue
+            if reason:
+                refused.append(link)
+                fruitful = fruitful or reason == "kind"  # an image that no other page had
+                continue
+            fruitful = fruitful or brakes.promises(url, parent)
+            entry = self._news_of(host, news)
+            entry.links += 1
+            entry.stale |= brakes.found(url, host)
+            if self._by_depth:
+                entry.depths[depth] += 1
         self._write(rows)
+        for link in refused:
+            self._outbox.note(link, time.time())
+        return fruitful
+
+    def _news_of(self, host: str, news: dict[str, News]) -> News:
+        entry = news.get(host)
+        if entry is None:
+            entry = news[host] = News(self._host_id(host))
+        return entry
 
     def _write(self, rows: list[tuple[object, ...]]) -> None:
-        self._db.executemany(_ENTER, rows)
+        self._db.executemany(ENTER, rows)
         rows.clear()
 
     def _host_id(self, name: str) -> int:
@@ -245,26 +338,62 @@ class Store:
             ),
         )  # fmt: skip
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._keys, self._admitted, self._skipped, self._host_ids)
+    def _transaction(self) -> Transaction:
+        memories = (self._admitted, self._skipped, self._host_ids, self._brakes)
+        return Transaction(self._db, self._keys, *memories)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────
 
-    def head(self, host: int, limit: int, out: set[int]) -> list[Link]:
-        """The first `limit` queued links of a host, those in `out` left aside."""
-        rows = self._db.execute(_HEAD, (host, limit + len(out))).fetchall()
-        return [
-            Link(url, name, depth, via, _KINDS[kind], hops, attempt, number)
-            for number, url, name, depth, via, kind, hops, attempt in rows
-            if number not in out
-        ][:limit]
+    def head(self, host: int, limit: int, out: set[int]) -> tuple[list[Link], Counter[int]]:
+        """The first `limit` queued links of a host, those in `out` left aside.
 
-    def waiting(self) -> list[tuple[str, int, int]]:
-        """Hosts with queued links: name, id, number of them."""
+        Links of a template that has been braked since they were queued are parked instead; how many
+        of each depth comes back beside the rest.
+        """
+        rows = self._db.execute(HEAD, (host, limit + len(out))).fetchall()
+        rows = [row for row in rows if row[0] not in out][:limit]
+        parked: Counter[int] = Counter()
+        if self._brakes.engaged:
+            rows, parked = self._park(rows)
+        return [
+            Link(url, name, depth, via, KINDS[kind], hops, attempt, number, cookie or "")
+            for number, url, name, depth, via, kind, hops, attempt, cookie, _ in rows
+        ], parked
+
+    def _park(self, rows: list[Any]) -> tuple[list[Any], Counter[int]]:
+        kept: list[Any] = []
+        parked: list[tuple[str, int]] = []
+        depths: Counter[int] = Counter()
+        for row in rows:
+            number, url, _, depth, via, *_, released = row
+            reason = "" if released else self._brakes.judge_again(url, via)
+            if reason:
+                parked.append((reason, number))
+                depths[depth] += 1
+            else:
+                kept.append(row)
+        if parked:
+            with self._transaction():
+                self._db.executemany("UPDATE link SET state = 8, reason = ? WHERE id = ?", parked)
+                for _, number in parked:
+                    self._outbox.note(number, time.time())
+        return kept, depths
+
+    def recognise(self, visits: Sequence[Visit]) -> list[Visit]:
+        """See `protocols.Frontier.recognise`."""
+        return twins.recognise(self._db, visits)
+
+    def refusals(self, limit: int) -> list[Refusal]:
+        """What was refused and is not in skipped.jsonl, `limit` at a time; it is once settled."""
+        return self._outbox.take(limit)
+
+    def waiting(self) -> list[tuple[str, int, int, int]]:
+        """Hosts with something to do: name, id, number of links queued, and resting."""
         return self._db.execute(
-            "SELECT name, host.id, links FROM host JOIN "
-            "(SELECT host, count(*) AS links FROM link WHERE state = 0 GROUP BY host) AS queue "
-            "ON queue.host = host.id ORDER BY host.id"
+            "SELECT name, host.id, sum(queued), sum(resting) FROM host JOIN ("
+            "SELECT host, count(*) AS queued, 0 AS resting FROM link WHERE state = 0 GROUP BY host "
+            "UNION ALL SELECT host, 0, count(*) FROM link WHERE state = 1 GROUP BY host"
+            ") AS queue ON queue.host = host.id GROUP BY host.id ORDER BY host.id"
         ).fetchall()
 
     def depths(self) -> list[tuple[int, int]]:
@@ -277,14 +406,25 @@ class Store:
         """What is known of how these hosts want to be treated, by id."""
         known = {}
         for number in hosts:
-            rest = self._db.execute(
-                "SELECT rest_until FROM host WHERE id = ?", (number,)
+            rest_until, address = self._db.execute(
+                "SELECT rest_until, address FROM host WHERE id = ?", (number,)
             ).fetchone()
             rows = self._db.execute(
                 "SELECT origin, expires_at, delay FROM robots WHERE host = ?", (number,)
             ).fetchall()
-            known[number] = Manners(rest[0], rows)
+            known[number] = Manners(rest_until, address, rows)
         return known
+
+    def paces(self, keys: Iterable[str]) -> list[Kept]:
+        """What these budgets were taught by earlier runs."""
+        rows = (
+            self._db.execute("SELECT * FROM pace WHERE key = ?", (key,)).fetchone() for key in keys
+        )
+        return [Kept(*row) for row in rows if row is not None]
+
+    def newest_host(self) -> int:
+        """The largest id of a host; 0 when there is none."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM host").fetchone()[0])
 
     def rules(self, home: str) -> Rules | None:
         row = self._db.execute(
@@ -305,97 +445,12 @@ class Store:
 
     def counts(self) -> Counts:
         """Read afresh from the table: 0.1 s a million links."""
-        states = dict(
-            self._db.execute("SELECT state, count(*) FROM link GROUP BY state").fetchall()
-        )
-        hosts = self._db.execute("SELECT count(*) FROM host").fetchone()[0]
-        return Counts(
-            queued=states.get(QUEUED, 0),
-            resting=states.get(RESTING, 0),
-            done=states.get(DONE, 0),
-            moved=states.get(MOVED, 0),
-            unchanged=states.get(UNCHANGED, 0),
-            refused=states.get(REFUSED, 0) + states.get(SKIPPED, 0),
-            failed=states.get(FAILED, 0),
-            hosts=hosts,
-        )
+        return counted(self._db)
 
     def pages(self) -> int:
         """Finished pages, the number `max_pages` limits."""
         row = self._db.execute(
             "SELECT count(*) FROM link WHERE state = ? AND kind = ?",
-            (DONE, _KIND_NUMBER[Kind.PAGE]),
+            (DONE, KIND_NUMBER[Kind.PAGE]),
         ).fetchone()
         return int(row[0])
-
-
-class _Transaction:
-    """BEGIN … COMMIT, or ROLLBACK; what is remembered forgets what was rolled back."""
-
-    def __init__(
-        self, db: sqlite3.Connection, keys: Keys, *caches: Recent | dict[str, int]
-    ) -> None:
-        self._db = db
-        self._keys = keys
-        self._caches = caches
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        done = False
-        try:
-            if kind is None:
-                self._keys.fold()
-                self._db.execute("COMMIT")
-                done = True
-        finally:
-            if not done:
-                for cache in self._caches:
-                    cache.clear()
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                self._keys.recall()
-
-
-def _row(visit: Visit, now: float) -> tuple[object, ...]:
-    page, extract = visit.page, visit.extract
-    again = visit.outcome is Outcome.RETRY
-    return (
-        _STATE_OF[visit.outcome],
-        visit.link.attempt + again,
-        now + (visit.retry_in or 0.0) if again else None,
-        page.fetched_at if page else now,
-        page.status if page else None,
-        page.bytes_wire if page else None,
-        visit.reason or None,
-        extract.digest or None if extract else None,
-        (page.header("etag") or None) if page else None,
-        (page.header("last-modified") or None) if page else None,
-        visit.link.id,
-    )
-
-
-_CROSS_OFF: Final = (
-    "UPDATE link SET state = ?, attempt = ?, due = ?, visited_at = ?, status = ?, bytes = ?, "
-    "reason = ?, digest = ?, etag = ?, modified = ? WHERE id = ?"
-)
-
-_ENTER: Final = (
-    "INSERT INTO link (id, key, host, url, via, kind, depth, hops, rank, state, reason) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-
-# A link that was skipped where it was first found may be admitted from elsewhere (an image's
-# address that is also a page's); any other link keeps its first story.
-_ADMIT: Final = (
-    "UPDATE link SET via = ?, kind = ?, depth = ?, hops = ?, rank = ?, state = 0, reason = NULL "
-    "WHERE id = ? AND state = 7"
-)
-
-_HEAD: Final = (
-    "SELECT link.id, link.url, host.name, link.depth, "
-    "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
-    "link.kind, link.hops, link.attempt FROM link JOIN host ON host.id = link.host "
-    "WHERE link.host = ? AND link.state = 0 ORDER BY link.rank, link.id LIMIT ?"
-)

@@ -61,6 +61,29 @@ def decompress(
     return b"".join(stream), problems
 
 
+def stream(body: bytes | Path, encodings: str, problems: list[str]) -> Iterator[bytes]:
+    """The body piece by piece, for who stops by himself: no limit of size or ratio here.
+
+    Raises ParseError("encoding") as `decompress` does.
+    """
+    return unpack(_chunks(body), encodings, problems)
+
+
+def unpack(pieces: Iterable[bytes], encodings: str, problems: list[str]) -> Iterator[bytes]:
+    """Pieces of at most 64 KiB, their Content-Encodings undone."""
+    names = [name.strip().lower() for name in encodings.split(",")]
+    layers = [name for name in reversed(names) if name not in {"", "identity", "none"}]
+    if len(layers) > MAX_LAYERS:
+        raise ParseError("encoding", f"{len(layers)} layers")
+    unknown = next((name for name in layers if name not in _LAYERS), None)
+    if unknown is not None:
+        problems.append(f"unknown Content-Encoding {unknown[:40]!r}")
+        layers = []
+    for layer in layers:
+        pieces = _LAYERS[layer](pieces, problems)
+    yield from pieces
+
+
 def _chunks(body: bytes | Path) -> Iterator[bytes]:
     if isinstance(body, bytes):
         yield from (body[start : start + STEP] for start in range(0, len(body), STEP))

@@ -14,6 +14,7 @@ import msgspec
 import turbohtml
 
 from crawler.model import Kind
+from crawler.parse.directives import REL, directives
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
@@ -56,17 +57,21 @@ class Raw(msgspec.Struct):
 
     base: str = ""  # the first <base href>, as written
     links: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)  # (href, kind)
+    disowned: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)  # rel=nofollow …
     title: str = ""
     description: str = ""
     canonical: str = ""
     lang: str = ""
     hreflang: list[tuple[str, str]] = msgspec.field(default_factory=list)
-    robots: list[str] = msgspec.field(default_factory=list)
+    robots: list[str] = msgspec.field(default_factory=list)  # what holds for us
     text: str = ""
 
 
-def read_html(text: str, *, forms: bool) -> Raw:
-    """Links with their kind, in order and without repeats, and what the head says."""
+def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
+    """Links with their kind, in order and without repeats, and what the head says.
+
+    `agent` is our product token in lower case, for `<meta>` elements of that name.
+    """
     tree = turbohtml.parse(text)
     raw = Raw()
     links = raw.links
@@ -76,11 +81,12 @@ def read_html(text: str, *, forms: bool) -> Raw:
         if tag in {"a", "area"}:
             href = _text(attributes, "href")
             if href and href[0] != "#":
-                links[href, PAGE] = None
+                plain = attributes.get("rel") is None  # most have none
+                (links if plain else _shelf(attributes, raw))[href, PAGE] = None
         elif tag == "link":
-            _link(attributes, raw)
+            add_link(attributes, raw)
         elif tag == "meta":
-            _meta(attributes, raw)
+            _meta(attributes, raw, agent)
         elif tag == "form":
             if forms and (_text(attributes, "method") or "get").lower() == "get":
                 links[_text(attributes, "action"), PAGE] = None
@@ -112,7 +118,14 @@ def _text(attributes: Attributes, name: str) -> str:
     return (value if isinstance(value, str) else " ".join(value)).strip(_SPACE)
 
 
-def _link(attributes: Attributes, raw: Raw) -> None:
+def _shelf(attributes: Attributes, raw: Raw) -> dict[tuple[str, str], None]:
+    """Where a link with a `rel` belongs."""
+    disowned = not REL.isdisjoint(_text(attributes, "rel").lower().split())
+    return raw.disowned if disowned else raw.links
+
+
+def add_link(attributes: Attributes, raw: Raw) -> None:
+    """A `<link>` element's target, or a Link header's, if it is one that is followed."""
     href = _text(attributes, "href")
     rels = frozenset(_text(attributes, "rel").lower().split())
     if not href or not rels:
@@ -137,7 +150,7 @@ def _link(attributes: Attributes, raw: Raw) -> None:
         raw.links[href, PAGE] = None
 
 
-def _meta(attributes: Attributes, raw: Raw) -> None:
+def _meta(attributes: Attributes, raw: Raw, agent: str) -> None:
     content = _text(attributes, "content")
     if _text(attributes, "http-equiv").lower() == "refresh":
         match = _REFRESH.match(content)
@@ -149,8 +162,8 @@ def _meta(attributes: Attributes, raw: Raw) -> None:
     name = _text(attributes, "name").lower()
     if name == "description" and not raw.description:
         raw.description = " ".join(content.split())[:MAX_META]
-    elif name == "robots":
-        raw.robots += [token for token in content.lower().replace(",", " ").split() if token]
+    elif name and name in {"robots", agent}:
+        raw.robots += directives((), [(name, content)], agent)
 
 
 def _media(tag: str, attributes: Attributes, links: dict[tuple[str, str], None]) -> None:

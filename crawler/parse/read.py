@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from crawler.config import FetchConfig, ParseConfig, ScopeConfig
+from crawler.config import FetchConfig, ParseConfig, RobotsConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.decode import decompress, to_text
-from crawler.parse.html import Raw, read_html
+from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
+from crawler.parse.html import Raw, add_link, read_html
+from crawler.parse.linkheader import read_link_header
+from crawler.parse.lists import read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
+from crawler.parse.simhash import simhash
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key
 
@@ -25,7 +30,7 @@ _HTML_STARTS: Final = (
     b"<table", b"<a", b"<style", b"<title", b"<b", b"<body", b"<br", b"<p", b"<!--",
 )  # fmt: skip
 
-ROBOTS_BYTES: Final = 512 * 1024
+_ASSET: Final = Kind.ASSET.value
 JOINED: Final = 1 << 14
 """Links whose canonical form and verdict a process remembers: a site's pages share their menus."""
 
@@ -40,6 +45,9 @@ class ReaderRules:
     parse: ParseConfig
     fetch: FetchConfig
     keep_body: bool = False
+    agent: str = ""  # our product token, for what pages say to it
+    robots: RobotsConfig = field(default_factory=RobotsConfig)
+    sitemap_only: bool = False
 
 
 class Reader:
@@ -49,28 +57,34 @@ class Reader:
         self._rules = rules
         self._plugins: tuple[Plugin, ...] = load_plugins(rules.parse.plugins)
         self._found = lru_cache(JOINED)(self._judged)
+        self._agent = rules.agent.lower()
 
     def read(self, link: Link, headers: Sequence[tuple[str, str]], body: bytes | Path) -> Extract:
         """Raises ParseError when the body is beyond its limits."""
         began = time.perf_counter()
         fetch = self._rules.fetch
         values = _values(headers)
+        encodings = values.get("content-encoding", "")
+        if link.kind is Kind.ROBOTS:
+            return read_robots_file(body, encodings)
+        if link.kind in {Kind.SITEMAP, Kind.FEED}:
+            return read_list(link, self._rules, values.get("content-type", ""), body, encodings)
         plain, problems = decompress(
             body,
-            values.get("content-encoding", ""),
+            encodings,
             limit=fetch.max_body,
             ratio=fetch.max_ratio,
         )
         mime, charset = _content_type(values.get("content-type", ""), plain)
-        robots = _robots_tokens(values.get("x-robots-tag", ""))
         digest = f"sha256:{hashlib.sha256(plain).hexdigest()}"
-        if link.kind is Kind.ROBOTS:
-            return Extract(
-                mime=mime, bytes_body=len(plain), digest=digest, body=plain[:ROBOTS_BYTES]
-            )
-        kept = plain if self._rules.keep_body else None
+        said = [value for name, value in headers if name.lower() == "x-robots-tag"]
         if mime not in HTML:
+            raw = Raw()
+            self._add_link_headers(raw, values)
+            robots = directives(said, (), self._agent)
             return Extract(
+                found=self._links(link.url, raw, link.depth + 1, problems, robots),
+                canonical=self._join(link.url, raw.canonical) if raw.canonical else None,
                 mime=mime,
                 charset=charset,
                 charset_source="http" if charset else "",
@@ -79,12 +93,15 @@ class Reader:
                 robots=robots,
                 problems=tuple(problems),
                 parse_ms=(time.perf_counter() - began) * 1000,
-                body=kept,
+                body=self._kept(plain, robots),
             )
         text, charset, source = to_text(plain, charset)
-        raw = read_html(text, forms=self._rules.limits.forms)
+        raw = read_html(text, forms=self._rules.limits.forms, agent=self._agent)
+        self._add_link_headers(raw, values)
+        in_headers = directives(said, (), self._agent)
+        robots = tuple(dict.fromkeys((*in_headers, *raw.robots)))[:MAX_DIRECTIVES]
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
-        found = self._links(base, raw, link.depth + 1, problems)
+        found = self._links(base, raw, link.depth + 1, problems, robots)
         records: tuple[dict[str, Any], ...] = ()
         if self._plugins:
             parsed = Parsed(link.url, text, raw.title, raw.text, tuple(one[0] for one in found))
@@ -108,26 +125,53 @@ class Reader:
                 if (url := self._join(base, href)) is not None
             ),
             text_length=len(raw.text),
-            robots=robots + tuple(raw.robots[:20]),
+            simhash=simhash(raw.text) if self._rules.parse.simhash else None,
+            robots=robots,
             records=records,
             problems=tuple(problems[:20]),
             parse_ms=(time.perf_counter() - began) * 1000,
-            body=kept,
+            body=self._kept(plain, robots),
         )
 
-    def _links(self, base: str, raw: Raw, depth: int, problems: list[str]) -> tuple[Found, ...]:
+    def _kept(self, plain: bytes, robots: tuple[str, ...]) -> bytes | None:
+        """The body for the sinks, where they want it and the page does not mind."""
+        rules = self._rules.robots
+        dropped = rules.obey and rules.noindex == "drop" and not NO_INDEX.isdisjoint(robots)
+        return plain if self._rules.keep_body and not dropped else None
+
+    @staticmethod
+    def _add_link_headers(raw: Raw, values: dict[str, str]) -> None:
+        if value := values.get("link"):
+            for attributes in read_link_header(value):
+                add_link(attributes, raw)
+
+    def _links(
+        self, base: str, raw: Raw, depth: int, problems: list[str], robots: tuple[str, ...]
+    ) -> tuple[Found, ...]:
         """The page's links, canonical, judged, each once; the first kind that is admitted wins."""
+        rules = self._rules.robots
+        links: Iterable[tuple[str, str]] = raw.links
+        forbidden_from = len(raw.links)  # the number of the first link with reason nofollow
+        if raw.disowned:
+            links = chain(raw.links, raw.disowned)
+        if rules.obey and not NO_FOLLOW.isdisjoint(robots):
+            forbidden_from = 0
+        elif not (rules.obey and rules.rel):
+            forbidden_from += len(raw.disowned)
         folder = base[: base.rindex("/") + 1] if "?" not in base else base
         by_url: dict[str, Found] = {}
         limit = self._rules.limits.max_links
-        for number, (href, kind) in enumerate(raw.links):
+        for number, (href, kind) in enumerate(links):
             if number >= limit:
-                problems.append(f"{len(raw.links)} links, the first {limit} taken")
+                every = len(raw.links) + len(raw.disowned)
+                problems.append(f"{every} links, the first {limit} taken")
                 break
             # Most hrefs mean the same on every page of a folder: worth remembering.
             same_in_folder = href[:1] not in {"", "?", "#"}
             found = self._found(folder if same_in_folder else base, href, kind, depth)
             if found is not None:
+                if number >= forbidden_from and not found[4] and kind != _ASSET:
+                    found = (*found[:4], "nofollow")
                 known = by_url.get(found[0])
                 if known is None or (known[4] and not found[4]):
                     by_url[found[0]] = found
@@ -139,6 +183,8 @@ class Reader:
             return None
         host = host_key(url)
         reason = self._rules.scope.judge(url, host, depth, kind)
+        if not reason and self._rules.sitemap_only and kind != _ASSET:
+            reason = "notInSitemap"
         return url, host, fingerprint(url, host), kind, reason
 
     @property
@@ -170,8 +216,3 @@ def _content_type(value: str, body: bytes) -> tuple[str, str]:
         if head.startswith(_HTML_STARTS):
             return "text/html", charset
     return mime, charset
-
-
-def _robots_tokens(value: str) -> tuple[str, ...]:
-    """The directives of X-Robots-Tag, lower-case."""
-    return tuple(token for token in value.lower().replace(",", " ").split() if token)[:20]

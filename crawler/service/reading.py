@@ -20,7 +20,8 @@ from crawler.config import UrlsConfig
 from crawler.errors import ConfigError, FrontierError
 from crawler.folder import FRONTIER
 from crawler.frontier.keys import look_up
-from crawler.frontier.store import SCHEMA_VERSION, STATES
+from crawler.frontier.rows import STATES
+from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Kind
 from crawler.urls import Urls, fingerprint, host_key, origin
 

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response
 
 from crawler.config import UrlsConfig
 from crawler.errors import ConfigError
-from crawler.frontier.store import STATES
+from crawler.frontier.rows import STATES
 from crawler.model import Outcome
 from crawler.service import reading
 from crawler.service.job import Job

@@ -41,7 +41,11 @@ class JsonLines:
         await self._file.close()
 
     async def append(self, visits: Sequence[Visit]) -> int:
-        lines = self._encoder.encode_lines([record(visit) for visit in visits])
+        return await self.write([record(visit) for visit in visits])
+
+    async def write(self, rows: Sequence[object]) -> int:
+        """One line a row; the file's new length. Raises SinkError."""
+        lines = self._encoder.encode_lines(rows)
         try:
             await self._write(lines)
             if self._fsync:

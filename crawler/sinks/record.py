@@ -40,6 +40,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     fetch_ms: float | None
     parse_ms: float | None
     digest: str | None
+    duplicate_of: str | None
     etag: str | None
     last_modified: str | None
     title: str | None
@@ -74,7 +75,7 @@ def record(visit: Visit) -> Record:
         via=link.via,
         hops=link.hops,
         attempts=link.attempt + (page is not None or visit.reason != ""),
-        fetched_at=_rfc3339(page.fetched_at) if page else None,
+        fetched_at=rfc3339(page.fetched_at) if page else None,
         mime=extract.mime or (_mime(page) if page else None),
         charset=extract.charset or None,
         charset_source=extract.charset_source or None,
@@ -84,6 +85,7 @@ def record(visit: Visit) -> Record:
         fetch_ms=_ms(timings.total) if page else None,
         parse_ms=_ms(extract.parse_ms) if read else None,
         digest=extract.digest or None,
+        duplicate_of=visit.duplicate_of,
         etag=(page.header("etag") or None) if page else None,
         last_modified=(page.header("last-modified") or None) if page else None,
         title=extract.title or None,
@@ -116,5 +118,6 @@ def _ms(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def _rfc3339(moment: float) -> str:
+def rfc3339(moment: float) -> str:
+    """Unix time as 2026-11-24T10:00:00.123Z."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

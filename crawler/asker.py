@@ -1,0 +1,80 @@
+"""Asking a site for its robots.txt, wherever that leads."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from crawler.errors import FetchError, ParseError
+from crawler.model import Link, Page
+from crawler.protocols import Fetcher, Frontier, Parser
+from crawler.urls import Urls, host_key
+
+MAX_HOPS: Final = 5
+"""Redirects followed for a robots.txt (RFC 9309 §2.3.1.2); more means "unavailable": allowed."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came of asking for a robots.txt, redirects followed.
+
+    `status` None: unreachable, `error` says why. `hops` are the URLs asked, the answer's last.
+    `trouble` names in a word why the answer is not a file to read, nothing when it is.
+    """
+
+    status: int | None
+    body: bytes
+    hops: tuple[str, ...]
+    page: Page | None = None
+    trouble: str = ""
+    error: FetchError | None = None
+
+
+class Asker:
+    """Fetches a robots.txt: at most five redirects, also to other hosts, each in its host's turn.
+
+    `turn` waits until a host may be asked; `done` is called after each exchange.
+    """
+
+    def __init__(self, fetcher: Fetcher, parser: Parser, urls: Urls) -> None:
+        self._fetcher = fetcher
+        self._parser = parser
+        self._urls = urls
+        self._number = count(1)
+
+    async def ask(self, link: Link, frontier: Frontier | None = None) -> Answer:
+        """With a `frontier`, `link` is on lease there: it is released after the first exchange, and
+        a redirect waits for its own host's turn.
+        """
+        hop, hops = link, [link.url]
+        while True:
+            try:
+                page = await self._fetcher.fetch(hop)
+            except FetchError as error:
+                trouble = f"{error.reason}:{error.detail}"
+                return Answer(None, b"", tuple(hops), trouble=trouble, error=error)
+            finally:
+                if frontier is not None:
+                    frontier.release(hop)
+            target = self._urls.canonical(page.location) if page.location else None
+            if target is None:
+                break
+            if len(hops) > MAX_HOPS:
+                return Answer(404, b"", tuple(hops), page, "too-many-redirects")
+            hops.append(target)
+            # A number below nothing: a lease of ours that no link of the queue has.
+            hop = Link(target, host_key(target), kind=link.kind, id=-next(self._number))
+            if frontier is not None:
+                await frontier.turn(hop)
+        if page.status >= 300:
+            return Answer(page.status, b"", tuple(hops), page, f"status:{page.status}")
+        try:
+            extract = await self._parser.read(page)
+        except ParseError as error:
+            return Answer(None, b"", tuple(hops), page, f"parse:{error}")
+        finally:
+            if isinstance(page.body, Path):
+                page.body.unlink(missing_ok=True)
+        return Answer(page.status, extract.body or b"", tuple(hops), page)

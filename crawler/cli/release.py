@@ -1,0 +1,45 @@
+"""`crawler release`: links that were parked as a trap's are sent on their way."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from fnmatch import translate
+from pathlib import Path
+
+import click
+
+from crawler.cli.words import amount, plain
+from crawler.errors import ConfigError
+from crawler.folder import FRONTIER
+
+
+@click.command(short_help="Queue links that were parked as a trap's.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("pattern")
+@click.option("--regex", is_flag=True, help="PATTERN is a regular expression, found anywhere.")
+def release(folder: Path, pattern: str, regex: bool) -> None:
+    """Queue the parked links of the crawl in DIR whose URL or reason matches PATTERN.
+
+    PATTERN is the whole URL or reason with * and ? as in a shell: 'trap:calendar', '*/shop*'.
+    Released links are visited whatever the brakes say; what they lead to is judged anew. The crawl
+    must not run; go on with it by `crawler resume DIR`. `crawler status DIR` shows what is parked.
+    """
+    from crawler.frontier.release import release as let_go  # noqa: PLC0415 - not for `--help`
+
+    number = let_go(folder / FRONTIER, matcher(pattern, regex=regex))
+    if not number:
+        raise ConfigError(f"{folder}: nothing that is parked matches {pattern!r}")
+    for reason, links in number.items():
+        click.echo(f"{amount(links)} × {plain(reason, 60)} queued")
+    click.echo(f"go on with: crawler resume {shlex.quote(str(folder))}")
+
+
+def matcher(pattern: str, *, regex: bool) -> Callable[[str], bool]:
+    """Whether a text matches. Raises ConfigError."""
+    try:
+        compiled = re.compile(pattern if regex else translate(pattern))
+    except re.error as error:
+        raise ConfigError(f"{pattern!r} is not a regular expression: {error}") from error
+    return lambda text: text == pattern or compiled.search(text) is not None

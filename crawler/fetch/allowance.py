@@ -1,0 +1,35 @@
+"""How long an exchange may take and how much it may bring, by what is fetched. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from crawler.config import FetchConfig
+from crawler.model import Kind, Link
+
+ROBOTS_BYTES: Final = 512 * 1024 + 1
+"""RFC 9309 §2.5: at least 500 KiB; one byte more shows that there was more."""
+
+SITEMAP_BYTES: Final = 50 * 1024 * 1024
+"""sitemaps.org: no sitemap is larger."""
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """`seconds` for the whole exchange, `size` in bytes on the wire. `cut`: what is larger is used
+    as far as it came; else it is TooLarge.
+    """
+
+    seconds: float
+    size: int
+    cut: bool = False
+
+
+def allowance(link: Link, rules: FetchConfig, robots_timeout: float) -> Allowance:
+    """What this link's exchange is granted."""
+    if link.kind is Kind.ROBOTS:
+        return Allowance(min(rules.timeout, robots_timeout), ROBOTS_BYTES, cut=True)
+    if link.kind is Kind.SITEMAP:
+        return Allowance(rules.timeout, max(rules.max_body, SITEMAP_BYTES))
+    return Allowance(rules.timeout, rules.max_body)

@@ -1,0 +1,29 @@
+"""Bodies are read no faster than so many bytes a second, all of them together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from crawler.rate import Meter
+
+
+class Throttle:
+    """Who reads pays for each piece; what is not read backs up to the sender (TCP's own brake).
+
+    The frontier leases no more links than the rate can carry, so few connections wait here: for
+    one large body this is what slows it.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._meter = Meter(rate)
+
+    async def pay(self, number: int, deadline: asyncio.Timeout) -> None:
+        """Wait until `number` bytes are paid for. The wait is ours: the deadline moves with it."""
+        wait = self._meter.take(number, time.monotonic())
+        if wait <= 0:
+            return
+        until = deadline.when()
+        if until is not None:
+            deadline.reschedule(until + wait)
+        await asyncio.sleep(wait)

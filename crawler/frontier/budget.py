@@ -1,0 +1,242 @@
+"""What one host, or a group of hosts that share it, may be asked: width, delay, rests, parking.
+
+Pure; time is an argument (monotonic seconds). The schedule asks `free` and `due`, tells `depart`
+and `back`, and nothing else decides how fast anybody is asked.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from crawler.config import PaceConfig
+from crawler.pace import START, HostPace, Lesson, Pace
+from crawler.rate import Meter
+
+if TYPE_CHECKING:
+    from crawler.frontier.host import Host
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """How every host is treated before it says anything of itself. Seconds, bytes a second."""
+
+    width: int = 2  # requests at once, at most
+    delay: float = 0.25
+    jitter: float = 0.0  # ± share of the delay
+    adaptive: bool = False
+    park_after: int = 0  # failures in a row; 0: never
+    park: float = 60.0
+    park_most: float = 900.0
+    max_parks: int = 6  # in a row; then the crawl's end no longer waits for the host
+    rate: int | None = None
+
+
+def terms(pace: PaceConfig, concurrency: int) -> Terms:
+    """The pace that was asked for; `fast` lifts width, delay and parking, but no byte rate."""
+    return Terms(
+        width=concurrency if pace.fast else pace.per_host,
+        delay=0.0 if pace.fast else pace.delay,
+        jitter=pace.jitter,
+        adaptive=pace.adaptive and not pace.fast,
+        park_after=0 if pace.fast else pace.park_after,
+        park=pace.park,
+        park_most=pace.park_most,
+        max_parks=pace.max_parks,
+        rate=pace.host_rate,
+    )
+
+
+class Kept(NamedTuple):
+    """What must survive a restart; `parked_until` is Unix time in the store, monotonic here."""
+
+    key: str
+    width: float
+    failures: int
+    parks: int
+    parked_until: float
+
+
+class Trip(msgspec.Struct, frozen=True, gc=False):
+    """One departure, as it was."""
+
+    began: float
+    pause: float  # seconds owed after it
+    before: float  # `due` before it
+    after: float  # … and after it
+    full: bool  # with it, the whole width was in use
+    reserved: float  # bytes
+
+
+class Budget:
+    """One politeness key. `members` share it; those in `ring` have something to ask for."""
+
+    __slots__ = (
+        "_terms", "asked", "crawl_delay", "delay", "due", "ended", "failures", "in_flight", "key",
+        "limit", "listed", "members", "meter", "pace", "parked_until", "parks", "ring", "stranger",
+        "width",
+    )  # fmt: skip
+
+    def __init__(self, key: str, terms: Terms, *, stranger: bool = False) -> None:
+        self.key = key
+        self.members: list[Host] = []
+        self.ring: list[Host] = []
+        self.listed = 0  # turn of its entry in the schedule's heap; 0: none
+        self.in_flight = 0
+        self.due = 0.0  # nobody is asked anything before
+        self.ended = float("-inf")  # when the last answer came
+        self.stranger = stranger  # its address, and so its group, is not known yet: one at a time
+        self.limit = terms.width
+        self.delay = terms.delay  # seconds between two requests, jitter aside
+        self.crawl_delay = 0.0
+        self.asked: float | None = None  # a Crawl-delay beyond what is honoured
+        self.failures = 0  # in a row
+        self.parks = 0  # in a row
+        self.parked_until = 0.0
+        self.pace = Pace(min(START, terms.width), terms.width) if terms.adaptive else None
+        self.meter = Meter(terms.rate) if terms.rate else None
+        self._terms = terms
+        self._fit()
+
+    @property
+    def is_down(self) -> bool:
+        """It failed so often in a row that it is asked one thing at a time, if at all."""
+        return 0 < self._terms.park_after <= self.failures
+
+    @property
+    def tired(self) -> bool:
+        """Parked so often in a row that the end of the crawl does not wait for it."""
+        return self.parks > self._terms.max_parks
+
+    # ── a trip ───────────────────────────────────────────────────────────────────────────────
+
+    def depart(self, now: float, dice: Callable[[], float] = random.random) -> Trip:
+        before, pause = self.due, self.delay
+        if self._terms.jitter:
+            pause = self._varied(dice)
+        self.in_flight += 1
+        self.due = due = max(before, now + pause)
+        reserved = 0.0
+        if self.meter is not None:
+            reserved = self.meter.reserve(now)
+            self.due = due = max(due, self.meter.due)
+        return Trip(now, pause, before, due, self.in_flight >= self.width, reserved)
+
+    def back(self, trip: Trip, now: float, lesson: Lesson | None) -> bool:
+        """A request was made and has ended. True: what must survive a restart has changed."""
+        self.in_flight -= 1
+        self.ended = now
+        if self.width == 1:
+            # RFC 9309 leaves Crawl-delay open; from the end of the answer is the reading that
+            # no server can call too fast, whatever the connection's set-up cost.
+            self.due = max(self.due, now + trip.pause)
+        if self.meter is not None:
+            self.meter.correct(trip.reserved, lesson.bytes if lesson else 0)
+            self.due = max(self.due, self.meter.due)
+        return self._learn(lesson, trip, now) if lesson is not None else False
+
+    def refund(self, trip: Trip) -> None:
+        """No request was made after all: no pause is owed for it."""
+        self.in_flight -= 1
+        if self.due == trip.after:  # nobody else has been asked, or asked us to rest, since
+            self.due = trip.before
+        if self.meter is not None:
+            self.meter.correct(trip.reserved, None)
+
+    def rest(self, until: float) -> None:
+        self.due = max(self.due, until)
+
+    def slow(self, delay: float, asked: float | None = None) -> None:
+        """A robots.txt names a Crawl-delay: it can only slow. `asked`: before it was clamped."""
+        if asked is not None and asked > delay:
+            self.asked = max(asked, self.asked or 0.0)
+        if delay > self.delay:
+            self.delay = self.crawl_delay = delay
+            self.limit = 1
+            self.due = max(self.due, self.ended + delay)  # the robots.txt was a request too
+            self._fit()
+
+    # ── what is learnt ───────────────────────────────────────────────────────────────────────
+
+    def _learn(self, lesson: Lesson, trip: Trip, now: float) -> bool:
+        width, failures, parks = self.width, self.failures, self.parks
+        if self.pace is not None:
+            self.pace = self.pace.learn(lesson, now, began=trip.began, full=trip.full)
+        if lesson.failed is False:
+            self.failures = self.parks = 0
+            self.parked_until = 0.0
+        elif lesson.failed and trip.began >= self.parked_until:  # else it left before the parking
+            self.failures += 1
+            if self.is_down:
+                seconds = self._terms.park * 2.0 ** min(self.parks, 32)
+                self.parks += 1
+                self.parked_until = now + min(self._terms.park_most, seconds)
+                self.due = max(self.due, self.parked_until)
+        self._fit()
+        return (width, failures, parks) != (self.width, self.failures, self.parks)
+
+    def _fit(self) -> None:
+        if self.stranger or self.is_down:
+            self.width = 1  # one at a time until it has answered
+        else:
+            wide = self.limit if self.pace is None else int(self.pace.width)
+            self.width = min(self.limit, wide)
+
+    def _varied(self, dice: Callable[[], float]) -> float:
+        jitter = self._terms.jitter
+        own = self._terms.delay * (1 + jitter * (2 * dice() - 1))
+        return max(own, self.crawl_delay * (1 + jitter * dice()))  # a site's wish: only upwards
+
+    # ── across a restart ─────────────────────────────────────────────────────────────────────
+
+    def kept(self) -> Kept:
+        width = self.pace.width if self.pace is not None else float(self.limit)
+        return Kept(self.key, width, self.failures, self.parks, self.parked_until)
+
+    def recall(self, kept: Kept) -> None:
+        """Take up what an earlier run learnt. A host that was given up gets one try at once."""
+        if self.pace is not None:
+            width = min(max(1.0, kept.width), self.pace.limit)
+            self.pace = msgspec.structs.replace(self.pace, width=width, eager=False)
+        self.failures, self.parks = kept.failures, kept.parks
+        if self.tired:
+            self.parks = self._terms.max_parks
+        else:
+            self.parked_until = kept.parked_until
+            self.due = max(self.due, kept.parked_until)
+        self._fit()
+
+    def introduce(self) -> None:
+        """Its address is known: it is no stranger any more."""
+        self.stranger = False
+        self._fit()
+
+    def absorb(self, other: Budget) -> None:
+        """Take over what a host has under way, and was owed, under its former key."""
+        self.in_flight += other.in_flight
+        self.due = max(self.due, other.due)
+        self.ended = max(self.ended, other.ended)
+        if other.crawl_delay:
+            self.slow(other.crawl_delay, other.asked)
+
+    # ── what is shown ────────────────────────────────────────────────────────────────────────
+
+    def shown(self, now: float) -> HostPace:
+        return HostPace(
+            name=self.key,
+            width=self.width,
+            limit=self.limit,
+            in_flight=self.in_flight,
+            queued=sum(host.pending + host.resting for host in self.members),
+            delay=self.delay,
+            rest=max(0.0, self.due - now),
+            parked=max(0.0, self.parked_until - now),
+            failures=self.failures,
+            parks=self.parks,
+            crawl_delay=self.asked,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.key} {self.in_flight}/{self.width} in flight, due {self.due:.3f}>"

@@ -1,0 +1,111 @@
+"""Which hosts share a budget: each its own, those of a registered domain, or of an address.
+
+docs/decisions/0011 says how a host's address is learnt, and what holds until it is.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Literal
+
+from crawler.frontier.budget import Budget, Kept, Terms, Trip
+from crawler.frontier.host import Host
+from crawler.pace import HostPace, Lesson
+from crawler.urls import registered_domain
+
+Grouping = Literal["host", "domain", "ip"]
+
+_KEYS: dict[Grouping, Callable[[str], str]] = {"host": str, "domain": registered_domain, "ip": str}
+
+
+class Groups:
+    """Owns the budgets and what they were taught."""
+
+    def __init__(self, terms: Terms, grouping: Grouping = "host") -> None:
+        self.budgets: dict[str, Budget] = {}
+        self.met: dict[int, str] = {}  # host ids whose address was learnt since it was last stored
+        self.recovered: set[int] = set()  # ids of hosts that answer again and have links resting
+        self._terms = terms
+        self._key = _KEYS[grouping]
+        self._by_address = grouping == "ip"
+        self._taught: set[Budget] = set()  # what they learnt is not in the store yet
+        self._tired: set[Budget] = set()
+
+    def admit(self, name: str, number: int, address: str | None = None) -> Host:
+        """A new host, in its group. `address`: as an earlier run learnt it."""
+        known = self._by_address and address is not None
+        key = address if known and address is not None else self._key(name)
+        budget = self.budgets.get(key)
+        if budget is None:
+            budget = self._found(key, stranger=self._by_address and not known)
+        elif known:
+            budget.introduce()
+        host = Host(name, number, budget)
+        budget.members.append(host)
+        return host
+
+    def back(self, host: Host, trip: Trip, now: float, lesson: Lesson | None) -> Budget:
+        """A request to a host has ended: what it showed goes to the host's budget."""
+        budget = host.budget
+        if budget.stranger and lesson is not None and lesson.address is not None:
+            budget = self._join(host, lesson.address)
+        was_parked = budget.is_down
+        if budget.back(trip, now, lesson):
+            if was_parked and not budget.is_down:
+                self.recovered.update(member.number for member in budget.members if member.resting)
+            self._taught.add(budget)
+            (self._tired.add if budget.tired else self._tired.discard)(budget)
+        return budget
+
+    def _join(self, host: Host, address: str) -> Budget:
+        """A host's address is known: from here on it shares the budget of all who have it."""
+        self.met[host.number] = address
+        former = host.budget
+        if former.key != address:
+            budget = self.budgets.get(address) or self._found(address)
+            budget.absorb(former)
+            for member in former.members:
+                member.budget, member.ready = budget, False
+            budget.members += former.members
+            former.members, former.ring = [], []
+            self.budgets.pop(former.key, None)
+            self._tired.discard(former)
+            self._taught.discard(former)
+        host.budget.introduce()
+        return host.budget
+
+    def _found(self, key: str, *, stranger: bool = False) -> Budget:
+        budget = self.budgets[key] = Budget(key, self._terms, stranger=stranger)
+        return budget
+
+    # ── what they know ───────────────────────────────────────────────────────────────────────
+
+    def taught(self) -> list[Kept]:
+        """What hosts taught since it was last asked for, to be stored."""
+        kept = [budget.kept() for budget in self._taught]
+        self._taught.clear()
+        return kept
+
+    @property
+    def some_are_tired(self) -> bool:
+        return bool(self._tired)
+
+    def is_tired(self, host: Host) -> bool:
+        """The end of the crawl does not wait for it."""
+        return host.budget in self._tired
+
+    def stranded(self) -> int:
+        """Links of the tired: no host will be asked for them in this run, as things are."""
+        hosts = (host for budget in self._tired for host in budget.members)
+        return sum(host.pending + host.resting for host in hosts)
+
+    def shown(self, now: float, most: int) -> list[HostPace]:
+        """How hosts are treated: those held back first, then those with most to do."""
+        paces = (budget.shown(now) for budget in self.budgets.values())
+        return heapq.nlargest(most, paces, key=_notable)
+
+
+def _notable(pace: HostPace) -> tuple[float, bool, float, int, int]:
+    clamped = pace.crawl_delay is not None
+    return pace.parked, clamped, round(pace.rest), pace.limit - pace.width, pace.queued

@@ -1,0 +1,92 @@
+"""A link's row: its states, and the statements that write and read it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Final
+
+from crawler.model import Counts, Kind, Outcome, Visit
+from crawler.traps import is_brake
+from crawler.verdict import COOKIE_WALL, cookies
+
+QUEUED, RESTING, DONE, MOVED, UNCHANGED, REFUSED, FAILED, SKIPPED, BRAKED = range(9)
+"""States of a link. SKIPPED was refused where it was found, REFUSED when it was its turn; BRAKED
+looks like a trap and is parked until somebody releases it."""
+
+STATES: Final = (
+    "queued", "resting", "done", "moved", "unchanged", "refused", "failed", "skipped", "braked",
+)  # fmt: skip
+
+STATE_OF: Final = {
+    Outcome.DONE: DONE,
+    Outcome.MOVED: MOVED,
+    Outcome.UNCHANGED: UNCHANGED,
+    Outcome.REFUSED: REFUSED,
+    Outcome.RETRY: RESTING,
+    Outcome.FAILED: FAILED,
+}
+KINDS: Final = tuple(Kind)
+KIND_NUMBER: Final[Mapping[str, int]] = {kind.value: n for n, kind in enumerate(KINDS)}
+
+
+def state_of(reason: str) -> int:
+    """Of a link just found: what looks like a trap is parked, not refused."""
+    if not reason:
+        return QUEUED
+    return BRAKED if is_brake(reason) else SKIPPED
+
+
+def counted(db: sqlite3.Connection) -> Counts:
+    """How many links are in which state; those refused at either time are one number."""
+    states = dict.fromkeys(STATES, 0)
+    for state, number in db.execute("SELECT state, count(*) FROM link GROUP BY state"):
+        states[STATES[state]] = number
+    states["refused"] += states.pop("skipped")
+    return Counts(**states, hosts=db.execute("SELECT count(*) FROM host").fetchone()[0])
+
+
+def values_of(visit: Visit, now: float) -> tuple[object, ...]:
+    """What CROSS_OFF writes."""
+    page, extract = visit.page, visit.extract
+    again = visit.outcome is Outcome.RETRY
+    return (
+        STATE_OF[visit.outcome],
+        visit.link.attempt + again,
+        now + (visit.retry_in or 0.0) if again else None,
+        page.fetched_at if page else now,
+        page.status if page else None,
+        page.bytes_wire if page else None,
+        visit.reason or None,
+        extract.digest or None if extract else None,
+        (page.header("etag") or None) if page else None,
+        (page.header("last-modified") or None) if page else None,
+        cookies(page) if page and visit.reason == COOKIE_WALL else None,
+        visit.link.id,
+    )
+
+
+CROSS_OFF: Final = (
+    "UPDATE link SET state = ?, attempt = ?, due = ?, visited_at = ?, status = ?, bytes = ?, "
+    "reason = ?, digest = ?, etag = ?, modified = ?, cookie = ifnull(?, cookie) WHERE id = ?"
+)
+
+ENTER: Final = (
+    "INSERT INTO link (id, key, host, url, via, kind, depth, hops, rank, state, reason) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+# A link that was skipped or parked where it was first found may be admitted from elsewhere (an
+# image's address that is also a page's); any other link keeps its first story.
+ADMIT: Final = (
+    "UPDATE link SET via = ?, kind = ?, depth = ?, hops = ?, rank = ?, state = 0, reason = NULL "
+    "WHERE id = ? AND state IN (7, 8)"
+)
+
+HEAD: Final = (
+    "SELECT link.id, link.url, host.name, link.depth, "
+    "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
+    "link.kind, link.hops, link.attempt, link.cookie, link.released "
+    "FROM link JOIN host ON host.id = link.host "
+    "WHERE link.host = ? AND link.state = 0 ORDER BY link.rank, link.id LIMIT ?"
+)

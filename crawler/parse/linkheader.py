@@ -1,0 +1,41 @@
+"""The Link header (RFC 8288), read as its appendix B.2 does: what is odd spoils only itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+MAX_LINKS: Final = 200
+
+_TARGET: Final = re.compile(r"[\s,]*<([^>]*)>")
+_PARAMETER: Final = re.compile(
+    r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*)))?"
+)
+_ESCAPE: Final = re.compile(r"\\(.)")
+
+
+def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
+    """Each link as the attributes that a `<link>` element would have; the first of a name counts.
+
+    A link with an `anchor` speaks of another page (§3.2) and is left out.
+    """
+    at = 0
+    for _ in range(MAX_LINKS):
+        target = _TARGET.match(value, at)
+        if target is None:
+            return
+        at = target.end()
+        attributes: dict[str, str | None] = {"href": target[1].strip()}
+        while parameter := _PARAMETER.match(value, at):
+            at = parameter.end()
+            name, quoted, plain = parameter[1].lower(), parameter[2], parameter[3]
+            said = _ESCAPE.sub(r"\1", quoted) if quoted is not None else plain or ""
+            if name and name != "href":
+                attributes.setdefault(name, said)
+        if "anchor" not in attributes:
+            yield attributes
+        comma = value.find(",", at)  # whatever else stands there
+        if comma < 0:
+            return
+        at = comma

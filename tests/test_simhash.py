@@ -1,0 +1,65 @@
+"""The fingerprint in which near texts are near."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.parse.simhash import KEPT, simhash
+from crawler.traps import NEAR
+
+
+def words(seed: int, number: int) -> list[str]:
+    dice = random.Random(seed)
+    return ["".join(dice.choices("abcdefghijklmnop", k=6)) for _ in range(number)]
+
+
+def bits(one: str, other: str) -> int:
+    left, right = simhash(one), simhash(other)
+    assert left is not None
+    assert right is not None
+    return (left ^ right).bit_count()
+
+
+@given(st.text())
+def test_any_text_has_64_bits_or_none(text: str) -> None:
+    text = " ".join(text.split())  # as the reader has it
+    value = simhash(text)
+    assert (value is None) == (not text)
+    assert value is None or 0 <= value < 1 << 64
+    assert value == simhash(text)
+
+
+@given(st.text(alphabet="ab 0", min_size=1), st.integers(2, 5))
+def test_spaces_and_digits_do_not_count(text: str, spaces: int) -> None:
+    assert simhash(text) == simhash(text.replace("0", "7").replace(" ", " " * spaces))
+
+
+def test_a_page_of_a_calendar_is_like_the_next() -> None:
+    page = "Calendar {0} previous month next month {0}-01 {0}-02 {0}-03 no events"
+    assert simhash(page.format("2024-01")) == simhash(page.format("1999-12"))
+
+
+def test_different_texts_are_far_and_a_changed_word_is_near() -> None:
+    far = [bits(" ".join(words(a, 400)), " ".join(words(a + 1, 400))) for a in range(0, 60, 2)]
+    assert min(far) > 4 * NEAR
+    near = []
+    for seed in range(30):
+        text = words(seed, 1500)
+        changed = [*text[:700], "elsewhere", *text[701:]]
+        near.append(bits(" ".join(text), " ".join(changed)))
+    assert sum(distance <= NEAR for distance in near) >= 24
+
+
+def test_repetition_does_not_drown_the_rest() -> None:
+    table = "| " * 3000
+    assert bits(table + " ".join(words(1, 300)), table + " ".join(words(2, 300))) > NEAR
+
+
+def test_the_sample_is_the_same_by_either_way() -> None:
+    """A long text is thinned before it is sorted; that must not change what is chosen."""
+    text = words(3, 5 * KEPT)
+    few = " ".join(text)
+    assert bits(few, few + " " + " ".join(words(4, 8))) <= 8
