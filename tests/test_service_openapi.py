@@ -14,6 +14,7 @@ import pytest
 from serving import Client, service
 
 from crawler.model import Counts
+from crawler.pace import HostPace
 from crawler.service.access import Role, Token, digest_of
 from crawler.tally import Tally
 
@@ -31,6 +32,9 @@ class Idle:
 
     async def counts(self) -> Counts:
         return Counts()
+
+    def paces(self, most: int = 10) -> list[HostPace]:  # noqa: ARG002 - as a frontier has it
+        return []
 
     async def run(self) -> Tally:
         await self._end.wait()

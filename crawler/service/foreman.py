@@ -25,6 +25,7 @@ from crawler.errors import ConfigError, CrawlerError, FrontierError
 from crawler.folder import FRONTIER
 from crawler.frontier.peek import peek
 from crawler.model import Counts, Visit
+from crawler.pace import HostPace
 from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
 from crawler.service.logs import JOB
 from crawler.service.register import Register
@@ -58,6 +59,7 @@ class Counted(Protocol):
     """What is asked of a frontier here."""
 
     async def counts(self) -> Counts: ...
+    def paces(self, most: int = ...) -> list[HostPace]: ...
 
 
 class Running(Protocol):
@@ -129,6 +131,10 @@ class Shift:
 
     def snapshot(self, hosts: int = 5) -> Snapshot | None:
         return None if self.crawl is None else self.crawl.tally.snapshot(hosts=hosts)
+
+    def paces(self, most: int = 10) -> tuple[HostPace, ...]:
+        """How hosts are treated now; see `protocols.Frontier.paces`."""
+        return () if self.crawl is None else tuple(self.crawl.frontier.paces(most))
 
     def totals(self) -> Totals:
         """All runs together, as the tally of this one knows."""

@@ -16,6 +16,7 @@ import msgspec
 
 from crawler.config import Config
 from crawler.errors import ConfigError, CrawlerError
+from crawler.identity import demand_contact
 from crawler.scope import Scope
 from crawler.service.job import Limits, Webhook
 from crawler.settings import Settings, as_tree, fields
@@ -24,11 +25,13 @@ from crawler.urls import Urls
 OPEN: Final = (
     "seeds", "scope.*", "urls.*", "limits.*", "retry.*", "robots.*",
     "pace.per_host", "pace.delay", "pace.jitter", "pace.adaptive", "pace.max_crawl_delay",
-    "pace.max_retry_after", "pace.group",
+    "pace.max_retry_after", "pace.group", "pace.limit_rate", "pace.host_rate", "pace.park_after",
+    "pace.park", "pace.park_most", "pace.max_parks", "sitemap.*",
     "fetch.user_agent", "fetch.contact", "fetch.headers", "fetch.dns_timeout",
     "fetch.connect_timeout", "fetch.first_byte_timeout", "fetch.idle_timeout", "fetch.timeout",
     "fetch.max_body", "fetch.max_ratio", "fetch.max_redirects",
-    "parse.deadline", "output.jsonl", "output.save", "output.durable",
+    "parse.deadline", "parse.simhash",
+    "output.skipped", "output.jsonl", "output.save", "output.durable",
 )  # fmt: skip
 """Keys that any job may set. A section with `.*` is open as a whole: it rules the crawl's own
 appetite, which has ceilings (`Limits`), and names no path, program or address.
@@ -107,11 +110,15 @@ def order(
         settings.tree(tree, "body")
         settings.set("parse.processes", processes, "service")
         config = _bounded(settings.config(), limits)
-        scope = Scope(config.scope, seeds := _seeds(config))
-        del scope
+        seeds = _seeds(config)
+        Scope(config.scope, seeds)  # its regular expressions are ones
     except (ConfigError, TypeError) as error:
         place, _, message = str(error).partition(": ")
         raise Invalid(message or place, _pointer_in(message)) from error
+    try:
+        demand_contact(config, seeds)
+    except ConfigError as error:
+        raise Invalid(str(error), "/fetch/contact") from error
     _check_headers(config)
     if not seeds:
         raise Invalid("name at least one seed", "/seeds")

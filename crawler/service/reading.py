@@ -22,7 +22,9 @@ from crawler.folder import FRONTIER
 from crawler.frontier.keys import look_up
 from crawler.frontier.rows import STATES
 from crawler.frontier.store import SCHEMA_VERSION
+from crawler.frontier.story import story
 from crawler.model import Kind
+from crawler.traps import template_names
 from crawler.urls import Urls, fingerprint, host_key, origin
 
 WINDOW: Final = 8 * 1024 * 1024
@@ -83,6 +85,10 @@ class Story(msgspec.Struct, frozen=True):
     path: tuple[str, ...]  # from a seed to it
     robots_status: int | None
     robots_delay: float | None
+    ahead: int | None = None  # queued links of its host that come before it
+    duplicate_of: str | None = None  # the page that had the same bytes before
+    target: str | None = None  # where its redirect leads
+    brake: str = ""  # why what looks like it is parked as a trap
 
 
 class FileRow(msgspec.Struct, frozen=True):
@@ -135,7 +141,24 @@ def why(folder: Path, url: str, rules: UrlsConfig) -> Story | None:
             "SELECT status, delay FROM robots WHERE origin = ?", (origin(canonical),)
         ).fetchone()
     status, delay = robots or (None, None)
-    return Story(_link(row), tuple(url for (url,) in path), status, delay)
+    told = story(
+        folder / FRONTIER,
+        key=key,
+        host=host_key(canonical),
+        origin=origin(canonical),
+        templates=template_names(canonical),
+    )
+    seen = told.seen
+    return Story(
+        _link(row),
+        tuple(url for (url,) in path),
+        status,
+        delay,
+        seen.ahead if seen else None,
+        seen.duplicate_of if seen else None,
+        seen.target if seen else None,
+        told.host.brake,
+    )
 
 
 def hosts(folder: Path, limit: int = 100) -> list[HostRow]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from crawler.pace import HostPace
 from crawler.service.foreman import Seen, Shift
 from crawler.service.intake import public, without_login
 from crawler.service.job import Job, Totals
@@ -47,6 +48,7 @@ class Live(msgspec.Struct, frozen=True):
     reasons: dict[str, int]
     ttfb_ms: tuple[float, float, float]
     hosts: tuple[HostView, ...]
+    paces: tuple[HostPace, ...]  # those held back or parked first, then those with most to do
     recent: tuple[Seen, ...]
     bottleneck: str
 
@@ -206,6 +208,7 @@ def live_view(shift: Shift | None, *, hosts: int = 5, recent: int = 10) -> Live 
             HostView(host.name, host.visits, host.failed, round(host.mean_ms, 1), host.max_ms)
             for host in shot.slowest
         ),
+        paces=shift.paces(),
         recent=tuple(shift.recent)[-recent:][::-1],
         bottleneck=bottleneck(shot),
     )

@@ -226,6 +226,9 @@ function overview(place) {
     parts.push(chart(values, `Pages a second, the last two minutes; now ${live.recent_per_second}`));
     parts.push(el("h3", { text: "Answers" }), table("Answers by status", [["Status", ""], ["Number", "n"]],
       Object.entries(live.statuses).map(([code, number]) => [code, amount(number)])));
+    parts.push(el("h3", { text: "Hosts now" }), table("Hosts now", [["Host", ""], ["At once", "n"], ["Queued", "n"], ["Apart", "n"], ["Held back", ""]],
+      live.paces.map((host) => [host.name, `${host.in_flight} of ${host.width}`, amount(host.queued), `${host.delay.toFixed(2)} s`,
+        host.parked ? `parked for ${host.parked.toFixed(0)} s after ${host.failures} failures` : host.rest > 1 ? `rests for ${host.rest.toFixed(0)} s` : "–"])));
     parts.push(el("h3", { text: "Slowest hosts" }), table("Slowest hosts", [["Host", ""], ["Visits", "n"], ["Failed", "n"], ["Mean ms", "n"]],
       live.hosts.map((host) => [host.host, amount(host.visits), amount(host.failed), host.mean_ms])));
     parts.push(el("h3", { text: "Last pages" }), table("Last pages", [["URL", ""], ["Outcome", ""], ["Status", "n"], ["ms", "n"]],
@@ -269,6 +272,9 @@ function why(place) {
       const one = story.link;
       answer.replaceChildren(
         el("p", {}, el("strong", { text: one.state }), ` ${one.reason ?? ""} ${one.status ?? ""} – depth ${one.depth}, ${one.attempts} tries`),
+        one.state === "queued" && story.ahead !== null ? el("p", { text: `${story.ahead} links of its host come before it.` }) : "",
+        story.duplicate_of ? el("p", {}, "The same bytes as ", link(story.duplicate_of)) : "",
+        story.target ? el("p", {}, "It redirects to ", link(story.target)) : "",
         el("p", { text: "How it was found:" }), el("ol", { class: "way" }, story.path.map((url) => el("li", {}, link(url)))),
         el("p", { text: story.robots_status === null ? "Its robots.txt was not asked for." : `Its robots.txt answered ${story.robots_status}.` }));
     } catch (error) { answer.replaceChildren(el("p", { text: error.message })); }
