@@ -118,7 +118,8 @@ def order(
     try:
         demand_contact(config, seeds)
     except ConfigError as error:
-        raise Invalid(str(error), "/fetch/contact") from error
+        words = str(error).partition(";")[0].replace("--contact", "fetch.contact")
+        raise Invalid(words, "/fetch/contact") from error
     _check_headers(config)
     if not seeds:
         raise Invalid("name at least one seed", "/seeds")

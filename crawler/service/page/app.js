@@ -200,7 +200,11 @@ function arrow(event) {
   $(`tab-${tab.replace(" ", "")}`).focus();
 }
 
+// What is in the panel, as a number: an answer that comes when something else is there is dropped.
+let view = 0;
+
 function drawTab() {
+  view += 1;
   for (const button of document.querySelectorAll("[role=tab]")) {
     const chosen = button.textContent === tab;
     button.setAttribute("aria-selected", String(chosen));
@@ -241,9 +245,10 @@ function overview(place) {
 
 async function browse(place, path, key, columns, cells, cursor = null, trail = []) {
   const id = open;
+  const mine = ++view;
   const query = new URLSearchParams({ limit: "50", ...(cursor && { cursor }) });
   const found = await attempt(() => api("GET", `/jobs/${id}/${path}?${query}`));
-  if (!found || open !== id) return;
+  if (!found || mine !== view) return;
   const rows = found[key].map(cells);
   place.replaceChildren(
     rows.length ? table(tab, columns, rows) : el("p", { text: "Nothing here (yet)." }),
@@ -255,8 +260,9 @@ async function browse(place, path, key, columns, cells, cursor = null, trail = [
 
 async function hosts(place) {
   const id = open;
+  const mine = ++view;
   const found = await attempt(() => api("GET", `/jobs/${id}/hosts`));
-  if (!found || open !== id) return;
+  if (!found || mine !== view) return;
   place.replaceChildren(table("Hosts", [["Host", ""], ["Queued", "n"], ["Done", "n"], ["Failed", "n"], ["Pace", ""], ["robots.txt", "n"]],
     found.hosts.map((one) => [one.host, amount(one.queued), amount(one.done), amount(one.failed),
       one.resting ? `parked for ${one.resting} s` : one.crawl_delay ? `${one.crawl_delay} s apart` : "free", one.robots_status ?? "–"])));
@@ -285,8 +291,9 @@ function why(place) {
 
 async function files(place) {
   const id = open;
+  const mine = ++view;
   const found = await attempt(() => api("GET", `/jobs/${id}/files`));
-  if (!found || open !== id) return;
+  if (!found || mine !== view) return;
   place.replaceChildren(table("Files", [["File", ""], ["Bytes", "n"], ["", ""]], found.files.map((one) => [one.path, size(one.bytes),
     el("button", { type: "button", "aria-label": `Download ${one.path}`, text: "Download",
       onclick: () => attempt(() => save(`/jobs/${id}/files/${one.path.split("/").map(encodeURIComponent).join("/")}`, one.path.split("/").pop())) })])));
