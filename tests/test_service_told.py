@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from crawler.service.intake import Invalid
 from crawler.service.logs import JOB, JsonLines, Lines
 from crawler.service.register import Delivery
 from crawler.service.timetable import next_time
+
+CONFIG = Path(__file__).parent.parent / "config"
 
 SECRET = "whsec_" + base64.b64encode(b"thirty-two bytes of a good secret").decode()
 
@@ -207,6 +210,11 @@ async def test_metrics_are_well_formed_bounded_and_never_go_back(
     assert buckets[-1] == 6
     assert site.origins[0] not in text
     assert len(text.splitlines()) < 300
+    exposed = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line[0] != "#"}
+    exposed |= {"crawler_fetch_errors_total", "crawler_skipped_total"}  # appear with their first
+    for name in ("alerts.yml", "grafana/crawler.json"):
+        asked = set(re.findall(r"\bcrawler_[a-z_]+", (CONFIG / name).read_text("utf-8")))
+        assert asked - exposed == set(), f"{name} asks for what there is not"
 
 
 def value(families: dict[str, Any], family: str, name: str, **labels: str) -> float:
