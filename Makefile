@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-kill test-sites test-million test-traps test-pace conformance
+.PHONY: test-kill test-sites test-million test-traps test-pace conformance fuzz
 .PHONY: test-service compose-check compose-test
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
@@ -56,6 +56,13 @@ conformance: $(VENV)/.dev
 	$(BIN)/python -m venv --without-pip build/peers
 	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
 	$(BIN)/python tests/conformance.py --peers build/peers --write
+# Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left in .fuzz/crash-….
+FUZZ ?= 60
+READERS ?= url file html page encoding charset header screen address
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	@mkdir -p .fuzz && for reader in $(READERS); do mkdir -p .fuzz/$$reader; \
+	  echo "== $$reader"; $(BIN)/python tests/fuzz.py $$reader $(FUZZ) .fuzz/$$reader || exit 1; done
 
 # Twenty jobs with kills, requests made from the API's own description, a browser on the dashboard.
 test-service: $(VENV)/.dev
@@ -93,4 +100,4 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz

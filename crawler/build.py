@@ -20,7 +20,8 @@ from crawler.asker import Answer, Asker
 from crawler.config import Config, PaceConfig
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
-from crawler.fetch.guard import AddressGuard
+from crawler.fetch.credentials import Credentials
+from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
 from crawler.frontier.sqlite import SqliteFrontier
@@ -33,9 +34,11 @@ from crawler.parse.read import ReaderRules
 from crawler.protocols import Frontier, Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
+from crawler.secrets import split_login
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
 from crawler.sinks.skipped import Skipped
+from crawler.stages import Stages
 from crawler.start import starting_points
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key, origin
@@ -118,9 +121,7 @@ async def open_crawl(
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(
-            _fetcher(config, seeds, folder / "spool", neighbours)
-        )
+        fetcher = await stack.enter_async_context(_fetcher(config, folder / "spool", neighbours))
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
@@ -152,6 +153,7 @@ async def open_crawl(
             gauges.cpus = cpus
 
         await stack.enter_async_context(Watch(tally, look))
+        stages = await stack.enter_async_context(Stages(config.limits.stall))
         yield Crawl(
             paced,
             gate,
@@ -161,6 +163,7 @@ async def open_crawl(
             verdict=verdict,
             limits=config.limits,
             tally=tally,
+            stages=stages,
         )
 
 
@@ -169,6 +172,7 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     """One trip to one URL, without frontier or folder: what `crawler fetch` shows."""
     urls = Urls(config.urls)
     (seed,) = _seeds(urls, [url])
+    alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
     rules = ReaderRules(
@@ -185,7 +189,7 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         parse = msgspec.structs.replace(config.parse, processes=1)
         parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+        fetcher = await stack.enter_async_context(_fetcher(alone, spool))
 
         async def trip() -> Visit:
             link = Link(seed, host_key(seed))
@@ -215,7 +219,9 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         parse = msgspec.structs.replace(config.parse, processes=1)
         parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+        fetcher = await stack.enter_async_context(
+            _fetcher(msgspec.structs.replace(config, seeds=(url,)), spool)
+        )
         asker = Asker(fetcher, parser, urls)
         link = Link(f"{origin(seed)}/robots.txt", host_key(seed), kind=Kind.ROBOTS)
 
@@ -225,19 +231,22 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         yield ask
 
 
-def _fetcher(
-    config: Config, seeds: Sequence[str], spool: Path, neighbours: Neighbours | None = None
-) -> HttpFetcher:
+def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) -> HttpFetcher:
+    """Raises ConfigError for secrets, networks and proxies that cannot be used."""
+    fetch = config.fetch
+    seeds = _seeds(Urls(config.urls), config.seeds)
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
+    own = AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks))
     most = config.limits.concurrency
     return HttpFetcher(
-        config.fetch,
+        fetch,
         slots=most if neighbours is None else neighbours.connections(most),
         user_agent=user_agent(config),
         spool=spool,
-        guard=AddressGuard(allow_private_for=named) if neighbours is None else neighbours.guard(),
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
+        guard=neighbours.guard() if neighbours is not None else own,
+        credentials=Credentials(fetch, config.seeds),
     )
 
 
@@ -246,7 +255,8 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     for url in given:
         canonical = urls.canonical(url)
         if canonical is None:
-            raise ConfigError(f"seed {url!r}: not a http or https URL")
+            shown, _ = split_login(url)
+            raise ConfigError(f"seed {shown!r}: not a http or https URL")
         seeds.append(canonical)
     return list(dict.fromkeys(seeds))
 

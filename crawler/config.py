@@ -60,6 +60,7 @@ class LimitsConfig(Section, frozen=True):
     max_pages: Annotated[int, Meta(ge=1)] | None = None
     time_limit: Seconds | None = None
     size_limit: Bytes | None = None  # sum of bytes on the wire
+    stall: Seconds = 300.0  # a link longer than this in one stage is named in the log; 0: never
     grace: Seconds = 10.0  # for what is in hand when the crawl is asked to stop
 
 
@@ -87,18 +88,33 @@ class FetchConfig(Section, frozen=True):
 
     user_agent: str = "crawler/{version} (+{contact})"
     contact: str = ""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = {}  # to the seeds' origins; what is no secret, to everyone
+    host_headers: dict[str, dict[str, str]] = {}  # by host or origin
+    auth: dict[str, str] = {}  # host or origin → user:password
+    bearer: dict[str, str] = {}  # host or origin → token
+    netrc: bool = False  # logins from ~/.netrc, over TLS only
+    cookies: bool = False  # keep what sites set, and send it back
+    load_cookies: str | None = None  # a cookies.txt to begin with
+    save_cookies: str | None = None  # … and to write at the end
     dns_timeout: Seconds = 5.0
     connect_timeout: Seconds = 10.0
     first_byte_timeout: Seconds = 20.0
     idle_timeout: Seconds = 20.0
     timeout: Seconds = 60.0  # the whole exchange
+    min_rate: Bytes = 100  # a second, of a body; slower is given up. 0: no such limit
+    min_rate_after: Seconds = 10.0  # … once this much time was given to it
     max_body: Bytes = 10 * 1024 * 1024  # on the wire, and again decoded
     max_ratio: Annotated[float, Meta(ge=1)] = 100.0  # decoded / wire, once past a megabyte
     spool_above: Bytes = 1024 * 1024  # larger bodies lie in a file, not in memory
+    in_flight: Bytes = 32 * 1024 * 1024  # bodies in memory, of all pages in hand together
     max_redirects: Count = 10
     insecure: bool = False  # do not verify TLS certificates
-    proxy: str | None = None
+    private: Literal["seeds", "never", "any"] = "seeds"  # which hosts may have private addresses
+    allow_networks: tuple[str, ...] = ()  # private networks anyone may lead to: 10.1.0.0/16
+    ca_certificate: str | None = None  # PEM of further authorities to trust
+    certificate: str | None = None  # our own, PEM, shown to the seeds' origins only
+    private_key: str | None = None  # where it is not in the same file
+    proxy: str | None = None  # http, https, socks5 or socks5h
 
 
 class RetryConfig(Section, frozen=True):
@@ -136,7 +152,7 @@ class ParseConfig(Section, frozen=True):
 
     processes: Width | None = None  # None: as many as this process may use CPUs
     deadline: Seconds = 10.0  # a page
-    memory: Bytes = 2 * 1024 * 1024 * 1024  # address space of a child
+    memory: Bytes = 1024 * 1024 * 1024  # address space of a child
     batch_pages: Width = 32
     batch_bytes: Bytes = 1024 * 1024
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never

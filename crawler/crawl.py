@@ -16,16 +16,21 @@ import logging
 from pathlib import Path
 
 from crawler.config import LimitsConfig
-from crawler.errors import FetchError, HouseError, ParseError
+from crawler.errors import FetchError, Forbidden, HouseError, ParseError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Outcome, Visit
 from crawler.pace import lesson_of
 from crawler.protocols import Fetcher, Frontier, Parser
+from crawler.stages import Stages
 from crawler.tally import Tally
+from crawler.urls import origin
 from crawler.verdict import Verdict
 
 log = logging.getLogger(__name__)
+
+FORBIDDEN = 10_000
+"""Origins of which it is remembered why nobody goes there."""
 
 
 class Crawl:
@@ -46,6 +51,7 @@ class Crawl:
         verdict: Verdict,
         limits: LimitsConfig,
         tally: Tally,
+        stages: Stages | None = None,
     ) -> None:
         self.frontier = frontier
         self.tally = tally
@@ -56,7 +62,9 @@ class Crawl:
         self._ledger = ledger
         self._verdict = verdict
         self._limits = limits
+        self._stages = stages or Stages(0)
         self._bytes = 0
+        self._forbidden: dict[str, str] = {}  # origin → why
         self._deadline: asyncio.Timeout | None = None
 
     async def run(self) -> Tally:
@@ -99,15 +107,22 @@ class Crawl:
             if not self._affordable(visit):
                 self.frontier.forgo(link)
                 return
-            self.tally.count(await self._ledger.enter(visit))
+            self._stages.enter(link.url, "ledger")
+            visit = await self._ledger.enter(visit)
+            self._stages.leave(link.url)
+            self.tally.count(visit)
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
+        self._stages.enter(link.url, "gate")
         if link.kind is Kind.ROBOTS:
-            return await self._gate.ask(link)
+            return self._noted(await self._gate.ask(link))
         if reason := await self._gate.refuses(link):
+            if reason == "robotsUnreachable":  # because we do not go there? Then that is the reason
+                reason = self._forbidden.get(origin(link.url), reason)
             self.frontier.release(link, asked=False)
             return Visit(link, Outcome.REFUSED, reason=reason)
+        self._stages.enter(link.url, "fetch")
         try:
             page = await self._fetcher.fetch(link)
         except FetchError as error:
@@ -118,12 +133,21 @@ class Crawl:
             visit = self._verdict.on_answer(link, page)
             self.frontier.release(link, rest=visit.rest, lesson=lesson_of(page))
             if visit.outcome is Outcome.DONE:
+                self._stages.enter(link.url, "read")
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
         except ParseError as error:
             visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")
         finally:
             if isinstance(page.body, Path):
                 page.body.unlink(missing_ok=True)
+        return visit
+
+    def _noted(self, visit: Visit) -> Visit:
+        """A visit to a robots.txt; that its origin is forbidden ground is remembered."""
+        if visit.reason.startswith(f"{Forbidden.reason}:"):
+            if len(self._forbidden) >= FORBIDDEN:
+                self._forbidden.clear()
+            self._forbidden[origin(visit.link.url)] = visit.reason
         return visit
 
     def _affordable(self, visit: Visit) -> bool:

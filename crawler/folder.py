@@ -9,6 +9,7 @@ from typing import Literal
 
 from crawler.config import Config
 from crawler.errors import ConfigError, HouseError, Occupied
+from crawler.secrets import without_secrets
 from crawler.settings import dump_toml
 
 Mode = Literal["new", "fresh", "resume"]
@@ -48,8 +49,9 @@ def prepare(folder: Path, mode: Mode) -> None:
 
 
 def write_config(config: Config, folder: Path) -> None:
+    """The settings as they took effect, without passwords, tokens and headers of one's own."""
     path = folder / SAVED
     try:
-        path.write_text(dump_toml(config), encoding="utf-8")
+        path.write_text(dump_toml(without_secrets(config)), encoding="utf-8")
     except OSError as error:
         raise HouseError(f"{path}: {error.strerror}") from error

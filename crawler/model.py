@@ -76,7 +76,7 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
     waited: float | None = None  # for a fetch slot
 
 
-class Page(msgspec.Struct, frozen=True, gc=False):
+class Page(msgspec.Struct, frozen=True, weakref=True):  # its end frees its body's room
     """What came over the wire, as sent.
 
     `body` still carries its Content-Encoding; a large one lies in a file (`Path`) that the owner

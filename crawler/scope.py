@@ -18,13 +18,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from crawler.config import ScopeConfig
-from crawler.errors import ConfigError
+from crawler.patterns import compile_pattern
 from crawler.traps import shape_trap
 from crawler.urls import host_key, registered_domain
 
@@ -35,9 +34,9 @@ class Scope:
     def __init__(self, rules: ScopeConfig, seeds: Sequence[str]) -> None:
         self._rules = rules
         self._seeds = tuple(seeds)
-        self._include = [_compile("include", pattern) for pattern in rules.include]
-        self._exclude = [_compile("exclude", pattern) for pattern in rules.exclude]
         self._follow = frozenset(rules.follow) | {"sitemap"}  # who adds one wants it
+        self._include = [compile_pattern("scope.include", pattern) for pattern in rules.include]
+        self._exclude = [compile_pattern("scope.exclude", pattern) for pattern in rules.exclude]
         self._pages = frozenset(_without_scheme(seed) for seed in seeds)
         self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
         self._hosts = frozenset(host_key(seed) for seed in seeds)
@@ -108,13 +107,3 @@ _SENTENCES = {
 
 def _without_scheme(url: str) -> str:
     return url.split("://", 1)[1]
-
-
-def _compile(key: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(
-            f"scope.{key}: {pattern!r} is not a regular expression: {error.msg} "
-            f"at position {error.pos}"
-        ) from error

@@ -23,6 +23,7 @@ from crawler.cli.sources import (
 )
 from crawler.errors import ConfigError
 from crawler.folder import FRONTIER
+from crawler.secrets import without_secrets
 from crawler.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
     if values["print_config"]:
         from crawler.cli.explain import explain  # noqa: PLC0415
 
-        out(explain(config, settings.origins))
+        out(explain(without_secrets(config), settings.origins))
         return Exit.OK
     if values["dry_run"]:
         return _dry_run(config, settings.origins, folder if mode == "resume" else None, values)

@@ -18,6 +18,8 @@ from crawler.parse.directives import REL, directives
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
+HUGE: Final = 100_000
+"""Characters of text beyond which memory matters more than speed."""
 
 PAGE, ASSET, FEED = Kind.PAGE.value, Kind.ASSET.value, Kind.FEED.value
 
@@ -93,7 +95,7 @@ def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
         elif tag == "base":
             raw.base = raw.base or _text(attributes, "href")
         elif tag == "title":
-            raw.title = raw.title or " ".join(node.text.split())[:MAX_TITLE]
+            raw.title = raw.title or " ".join(node.text[:HUGE].split())[:MAX_TITLE]
         elif tag == "html":
             raw.lang = _text(attributes, "lang")[:35]
         else:
@@ -109,7 +111,21 @@ def _visible(tree: turbohtml.Document) -> str:
         return ""
     for silent in body.select("script,style,noscript,template"):
         silent.decompose()
-    return " ".join(" ".join(body.stripped_strings).split())
+    return one_spaced(" ".join(body.stripped_strings))
+
+
+def one_spaced(text: str) -> str:
+    """Runs of white space as one space; a huge text piecewise, its words are ten times its size."""
+    if len(text) <= HUGE:
+        return " ".join(text.split())
+    pieces = []
+    for start in range(0, len(text), HUGE):
+        piece = text[start : start + HUGE]
+        before, after = (" " if piece[at].isspace() else "" for at in (0, -1))
+        pieces.append(before + " ".join(piece.split()) + after)
+    text = "".join(pieces)
+    pieces.clear()
+    return re.sub(" {2,}", " ", text).strip() if "  " in text else text.strip()
 
 
 def _text(attributes: Attributes, name: str) -> str:
@@ -161,9 +177,9 @@ def _meta(attributes: Attributes, raw: Raw, agent: str) -> None:
         return
     name = _text(attributes, "name").lower()
     if name == "description" and not raw.description:
-        raw.description = " ".join(content.split())[:MAX_META]
+        raw.description = " ".join(content[:HUGE].split())[:MAX_META]
     elif name and name in {"robots", agent}:
-        raw.robots += directives((), [(name, content)], agent)
+        raw.robots += directives((), [(name, content[:HUGE])], agent)
 
 
 def _media(tag: str, attributes: Attributes, links: dict[tuple[str, str], None]) -> None:

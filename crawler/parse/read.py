@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from crawler.config import FetchConfig, ParseConfig, RobotsConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
+from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_html
@@ -95,7 +96,11 @@ class Reader:
                 parse_ms=(time.perf_counter() - began) * 1000,
                 body=self._kept(plain, robots),
             )
+        size = len(plain)
         text, charset, source = to_text(plain, charset)
+        kept = plain if self._rules.keep_body else None
+        del plain  # up to ten megabytes that the parser can use
+        text = within_bounds(text, problems)
         raw = read_html(text, forms=self._rules.limits.forms, agent=self._agent)
         self._add_link_headers(raw, values)
         in_headers = directives(said, (), self._agent)
@@ -113,7 +118,7 @@ class Reader:
             mime=mime,
             charset=charset,
             charset_source=source,
-            bytes_body=len(plain),
+            bytes_body=size,
             digest=digest,
             title=raw.title,
             description=raw.description,
@@ -130,10 +135,10 @@ class Reader:
             records=records,
             problems=tuple(problems[:20]),
             parse_ms=(time.perf_counter() - began) * 1000,
-            body=self._kept(plain, robots),
+            body=self._kept(kept, robots),
         )
 
-    def _kept(self, plain: bytes, robots: tuple[str, ...]) -> bytes | None:
+    def _kept(self, plain: bytes | None, robots: tuple[str, ...]) -> bytes | None:
         """The body for the sinks, where they want it and the page does not mind."""
         rules = self._rules.robots
         dropped = rules.obey and rules.noindex == "drop" and not NO_INDEX.isdisjoint(robots)

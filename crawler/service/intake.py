@@ -29,7 +29,8 @@ OPEN: Final = (
     "pace.park", "pace.park_most", "pace.max_parks", "sitemap.*",
     "fetch.user_agent", "fetch.contact", "fetch.headers", "fetch.dns_timeout",
     "fetch.connect_timeout", "fetch.first_byte_timeout", "fetch.idle_timeout", "fetch.timeout",
-    "fetch.max_body", "fetch.max_ratio", "fetch.max_redirects",
+    "fetch.max_body", "fetch.max_ratio", "fetch.max_redirects", "fetch.cookies", "fetch.min_rate",
+    "fetch.min_rate_after",
     "parse.deadline", "parse.simhash",
     "output.skipped", "output.jsonl", "output.save", "output.durable",
 )  # fmt: skip

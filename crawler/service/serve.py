@@ -134,7 +134,7 @@ async def open_service(
         register = await stack.enter_async_context(Register(folder))
         access = Access(register, list(tokens))
         await access.load()
-        guard = AddressGuard(allow_private_for=None if config.private else ())
+        guard = AddressGuard(private="any" if config.private else "never")
         neighbours = Neighbours(connections=config.connections, guard=guard)
         courier = await stack.enter_async_context(Courier(register, guard))
         caretaker = Caretaker(
