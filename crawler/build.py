@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from crawler import __version__
 from crawler.asker import Answer, Asker
 from crawler.config import Config, PaceConfig
 from crawler.crawl import Crawl
@@ -29,15 +30,19 @@ from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
+from crawler.parse.archive import Archivist
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
 from crawler.protocols import Frontier, Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.secrets import split_login
+from crawler.settings import with_implied
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
 from crawler.sinks.skipped import Skipped
+from crawler.sinks.upload import Upload
+from crawler.sinks.warc import Warc
 from crawler.stages import Stages
 from crawler.start import starting_points
 from crawler.tally import Gauges, Tally
@@ -78,6 +83,7 @@ async def open_crawl(
     several crawls in one process share, None: it is alone. Raises ConfigError for what the person
     gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
+    config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = _seeds(urls, config.seeds)
@@ -88,6 +94,8 @@ async def open_crawl(
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
+        # First in, last out: what it copies at the end is closed.
+        upload = await _upload(stack, config, folder)
         frontier = await stack.enter_async_context(
             SqliteFrontier(
                 folder / FRONTIER,
@@ -103,12 +111,14 @@ async def open_crawl(
         )
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
-        outputs = _outputs(config, folder, frontier)
+        outputs = _outputs(config, folder, frontier, upload)
         for output in outputs:
             await stack.enter_async_context(output)
         marks = await frontier.marks()
         for output in outputs:
             await output.cut(marks.get(output.name, 0))
+        archiving = config.output.warc
+        spool = folder / "spool"
         rules = ReaderRules(
             urls=urls,
             scope=scope,
@@ -116,12 +126,15 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            archivist=Archivist(config.warc.compression, config.warc.digest, spool)
+            if archiving
+            else None,
             agent=agent,
             robots=config.robots,
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, folder / "spool", neighbours))
+        fetcher = await stack.enter_async_context(_fetcher(config, spool, neighbours))
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
@@ -164,6 +177,7 @@ async def open_crawl(
             limits=config.limits,
             tally=tally,
             stages=stages,
+            keep=parser.keep if archiving else None,
         )
 
 
@@ -243,6 +257,7 @@ def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) 
         slots=most if neighbours is None else neighbours.connections(most),
         user_agent=user_agent(config),
         spool=spool,
+        keep_request=config.output.warc,
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
         guard=neighbours.guard() if neighbours is not None else own,
@@ -261,15 +276,34 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
+async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload | None:
+    if not config.output.upload:
+        return None
+    return await stack.enter_async_context(Upload(folder, config.output.upload))
+
+
 def _outputs(
-    config: Config, folder: Path, frontier: SqliteFrontier
-) -> list[JsonLines | Files | Skipped]:
-    outputs: list[JsonLines | Files | Skipped] = []
+    config: Config, folder: Path, frontier: SqliteFrontier, upload: Upload | None
+) -> list[JsonLines | Files | Skipped | Warc]:
+    outputs: list[JsonLines | Files | Skipped | Warc] = []
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
     if config.output.save != "none":
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+    if config.output.warc:
+        outputs.append(
+            Warc(
+                folder / "warc",
+                about=_warcinfo(config),
+                max_file=config.warc.max_file,
+                compression=config.warc.compression,
+                digest=config.warc.digest,
+                revisit=config.warc.revisit,
+                durable=config.output.durable,
+                finished=upload.offer if upload else None,
+            )
+        )
     if config.output.skipped:
         outputs.append(
             Skipped(
@@ -280,3 +314,15 @@ def _outputs(
             )
         )
     return outputs
+
+
+def _warcinfo(config: Config) -> dict[str, str]:
+    """Who made an archive, and how: the fields of its warcinfo records."""
+    return {
+        "software": f"crawler/{__version__}",
+        "format": "WARC File Format 1.1",
+        "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
+        "robots": "obey" if config.robots.obey else "ignore",
+        "http-header-user-agent": user_agent(config),
+        **({"operator": config.fetch.contact} if config.fetch.contact else {}),
+    }

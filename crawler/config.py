@@ -40,6 +40,7 @@ class ScopeConfig(Section, frozen=True):
     trap_patience: Annotated[int, Meta(ge=8, le=62)] = 40  # pages of a template without news
     trap_combinations: Annotated[int, Meta(ge=2)] = 32  # of parameters, on one path
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
+    requisites: bool = False  # what pages are shown with, also where it lies outside the scope
 
 
 class UrlsConfig(Section, frozen=True):
@@ -168,6 +169,18 @@ class OutputConfig(Section, frozen=True):
     skipped: bool = False  # skipped.jsonl: every refusal with its reason
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
+    upload: str = ""  # fsspec URL that finished files are copied to; empty: nowhere
+    warc: bool = False  # every exchange, in DIR/warc
+    mirror: bool = False  # a copy to browse from disk, in DIR/mirror; made from DIR/warc
+
+
+class WarcConfig(Section, frozen=True):
+    """The archive in DIR/warc."""
+
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    digest: Literal["sha256", "sha1"] = "sha256"
+    max_file: Bytes = 1024 * 1024 * 1024  # a new file is begun beyond it
+    revisit: bool = True  # a payload that is in the archive is pointed to, not stored again
 
 
 class Config(Section, frozen=True):
@@ -184,3 +197,4 @@ class Config(Section, frozen=True):
     sitemap: SitemapConfig = SitemapConfig()
     parse: ParseConfig = ParseConfig()
     output: OutputConfig = OutputConfig()
+    warc: WarcConfig = WarcConfig()

@@ -26,6 +26,7 @@ FLOORS = {
         "identity",
         "secrets",
         "patterns",
+        "warc",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "ledger", "watch", "folder", "start", "stages"},

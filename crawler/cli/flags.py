@@ -51,6 +51,8 @@ FLAGS: Final = (
     Flag("scope.trap_combinations", (), "Combinations of parameters on one path; more is a trap",
          "N"),
     Flag("scope.max_links", (), "Links taken from one page; the rest are counted", "N"),
+    Flag("scope.requisites", ("-p", "--page-requisites"),
+         "Also what pages are shown with (styles, images, scripts), wherever it lies"),
     Flag("urls.strip_fragment", (), "Take #fragments off"),
     Flag("urls.strip_query", ("--strip-query",),
          "Parameters that never change a page, as globs; replaces the list", "NAME"),
@@ -154,6 +156,16 @@ FLAGS: Final = (
          choices=("none", "html", "all")),
     Flag("output.durable", ("--durable",), "A commit survives kill -9, or a power cut", "WHAT",
          choices=("process", "power")),
+    Flag("output.upload", ("--upload",), "Copy finished files there: s3://bucket/path, gs://…",
+         "URL"),
+    Flag("output.warc", ("--warc",), "Archive every exchange in DIR/warc (WARC 1.1)"),
+    Flag("output.mirror", ("-m", "--mirror", "-k", "--convert-links"),
+         "Leave a copy to browse from disk in DIR/mirror; archives, and takes page requisites"),
+    Flag("warc.compression", ("--warc-compression",), "How each record is packed", "NAME",
+         choices=("gzip", "zstd", "none")),
+    Flag("warc.digest", (), "Digests in the archive: sha256 or sha1", "NAME"),
+    Flag("warc.max_file", ("--warc-max-size",), "Begin a new archive file beyond this", "SIZE"),
+    Flag("warc.revisit", (), "Point to a payload that is archived already, store it once"),
 )  # fmt: skip
 
 HELP: Final = {flag.key: flag.help for flag in FLAGS}

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
     "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
+    "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
     "serve": ("crawler.cli.serve", "Run crawls as jobs over HTTP, with a dashboard."),
     "jobs": ("crawler.cli.jobs", "Ask a running service: start, watch and stop jobs."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),

@@ -39,6 +39,7 @@ from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.throttle import Throttle
 from crawler.fetch.tls import TlsContexts
 from crawler.model import Link, Page, Timings
+from crawler.secrets import as_told
 from crawler.urls import origin
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -91,6 +92,7 @@ class HttpFetcher:
         guard: AddressGuard | None = None,
         credentials: Credentials | None = None,
         accept: Callable[[str], bool] | None = None,
+        keep_request: bool = False,
         rate: int | None = None,
         robots_timeout: float = 20.0,
     ) -> None:
@@ -101,6 +103,7 @@ class HttpFetcher:
         self._guard = guard
         self._credentials = credentials or Credentials(rules)
         self._accept = accept
+        self._keep_request = keep_request
         self._throttle = Throttle(rate) if rate else None
         self._robots_timeout = robots_timeout
         self._room = Room(rules.in_flight)
@@ -220,6 +223,9 @@ class HttpFetcher:
                 location,
                 self._address(trip),
                 f"{response.version.major}.{response.version.minor}" if response.version else "1.1",
+                response.reason or "",
+                as_told(response.request_info.headers.items()) if self._keep_request else (),
+                body.truncated,
             )
             self._room.follow(page)
             return page  # noqa: TRY300 - what fails above is mapped below
@@ -289,6 +295,7 @@ class HttpFetcher:
         if redirect:
             if length is None or length > REDIRECT_BODY:
                 response.close()
+                body.truncated = "length"
                 return
         else:
             self._judge_type(response)

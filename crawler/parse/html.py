@@ -14,6 +14,7 @@ import msgspec
 import turbohtml
 
 from crawler.model import Kind
+from crawler.parse.css import css_urls
 from crawler.parse.directives import REL, directives
 
 MAX_TITLE: Final = 500
@@ -69,10 +70,11 @@ class Raw(msgspec.Struct):
     text: str = ""
 
 
-def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
+def read_html(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:
     """Links with their kind, in order and without repeats, and what the head says.
 
-    `agent` is our product token in lower case, for `<meta>` elements of that name.
+    `agent` is our product token in lower case, for `<meta>` elements of that name. `styles`: also
+    what the page's own style sheets and attributes name.
     """
     tree = turbohtml.parse(text)
     raw = Raw()
@@ -100,8 +102,24 @@ def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
             raw.lang = _text(attributes, "lang")[:35]
         else:
             _media(tag, attributes, links)
+    if styles:
+        _styles(tree, links)
     raw.text = _visible(tree)
     return raw
+
+
+def _styles(tree: turbohtml.Document, links: dict[tuple[str, str], None]) -> None:
+    """Images, fonts and sheets named in `<style>` and `style=`; SVG's images; old backgrounds."""
+    for node in tree.select("style,[style],[background],image,use"):
+        attributes = node.attrs
+        sheet = node.text if node.tag == "style" else _text(attributes, "style")
+        for href in css_urls(sheet):
+            links[href, ASSET] = None
+        names = ("href", "xlink:href") if node.tag in {"image", "use"} else ("background",)
+        for name in names:
+            href = _text(attributes, name)
+            if href and href[0] != "#":
+                links[href, ASSET] = None
 
 
 def _visible(tree: turbohtml.Document) -> str:
