@@ -32,7 +32,7 @@ OPEN: Final = (
     "fetch.max_body", "fetch.max_ratio", "fetch.max_redirects", "fetch.cookies", "fetch.min_rate",
     "fetch.min_rate_after",
     "parse.deadline", "parse.simhash",
-    "output.skipped", "output.jsonl", "output.save", "output.durable",
+    "output.skipped", "output.jsonl", "output.save", "output.durable", "output.warc", "warc.*",
 )  # fmt: skip
 """Keys that any job may set. A section with `.*` is open as a whole: it rules the crawl's own
 appetite, which has ceilings (`Limits`), and names no path, program or address.
