@@ -47,6 +47,14 @@ class Histogram:
         index = int(math.log2(ms * 100) * _PER_DOUBLING) if ms > 0.01 else 0
         self._buckets[min(index, _BUCKETS - 1)] += 1
 
+    def buckets(self) -> list[tuple[float, int]]:
+        """Those that hold something: the upper bound in milliseconds, how many."""
+        return [
+            (2 ** ((index + 1) / _PER_DOUBLING) / 100, number)
+            for index, number in enumerate(self._buckets)
+            if number
+        ]
+
     def percentile(self, share: float) -> float:
         """The value that `share` of all stay below; 0 when there is none."""
         wanted = share * self.number
