@@ -162,7 +162,7 @@ class Tally:
         if page is not None:
             self.bytes_wire += page.bytes_wire
         if link.kind is Kind.ROBOTS:
-            if visit.reason:
+            if visit.reason and visit.outcome is not Outcome.DONE:  # a 404 says that all is allowed
                 word, _, detail = visit.reason.partition(":")
                 self.robots[f"{word}:{detail}" if word == "status" else word] += 1
             return
