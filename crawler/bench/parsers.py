@@ -56,7 +56,7 @@ def _lexbor() -> Html:
             raw.title = _spaced([title.text()])[:MAX_TITLE]
         tree.strip_tags([*SILENT])
         if tree.body is not None:
-            raw.text = _spaced([tree.body.text(separator=" ")])
+            raw.text = raw.main = _spaced([tree.body.text(separator=" ")])
         return raw
 
     return read
@@ -86,7 +86,7 @@ def _lxml() -> Html:
         body = tree.find("body")
         if body is not None:
             etree.strip_elements(body, *SILENT, etree.Comment, with_tail=False)
-            raw.text = _spaced(body.itertext())
+            raw.text = raw.main = _spaced(body.itertext())
         return raw
 
     return read
@@ -111,7 +111,7 @@ def _soup(features: str) -> Callable[[], Html]:
             if body is not None:
                 for silent in body.find_all(list(SILENT)):
                     silent.decompose()
-                raw.text = _spaced(body.stripped_strings)
+                raw.text = raw.main = _spaced(body.stripped_strings)
             return raw
 
         return read

@@ -82,8 +82,8 @@ def run(
 
         opener = open_crawl
     screen.listen()
-    _raise_file_limit()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_crawl(config, folder, mode, screen, opener, sinks, summed_up))
     if config.output.mirror:
         if code in {Exit.INTERRUPTED, Exit.FORCED}:  # who stops a crawl wants it to stop
@@ -249,7 +249,7 @@ def _resume(folder: Path) -> str:
     return f"crawler resume {shlex.quote(str(folder))}"
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Uvloop where the platform has it: a third more pages a second."""
     try:
         import uvloop  # noqa: PLC0415
@@ -259,7 +259,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Sockets are files: take as many as the hard limit allows."""
     import resource  # noqa: PLC0415 - POSIX only
 
