@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from crawler.config import LimitsConfig
-from crawler.errors import SPOOL, FetchError, Forbidden, HouseError, ParseError, SinkError
+from crawler.errors import SPOOL, FetchError, HouseError, ParseError, SinkError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
@@ -27,13 +27,9 @@ from crawler.pace import lesson_of
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.stages import Stages
 from crawler.tally import Tally
-from crawler.urls import origin
 from crawler.verdict import Verdict
 
 log = logging.getLogger(__name__)
-
-FORBIDDEN = 10_000
-"""Origins of which it is remembered why nobody goes there."""
 
 
 class Crawl:
@@ -70,7 +66,6 @@ class Crawl:
         self._stages = stages or Stages(0)
         self._keep = keep
         self._bytes = 0
-        self._forbidden: dict[str, str] = {}  # origin → why
         self._deadline: asyncio.Timeout | None = None
 
     async def run(self) -> Tally:
@@ -122,10 +117,8 @@ class Crawl:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
         self._stages.enter(link.url, "gate")
         if link.kind is Kind.ROBOTS:
-            return await self._archived(self._noted(await self._gate.ask(link)))
+            return await self._archived(await self._gate.ask(link))
         if reason := await self._gate.refuses(link):
-            if reason == "robotsUnreachable":  # because we do not go there? Then that is the reason
-                reason = self._forbidden.get(origin(link.url), reason)
             self.frontier.release(link, asked=False)
             return Visit(link, Outcome.REFUSED, reason=reason)
         self._stages.enter(link.url, "fetch")
@@ -161,14 +154,6 @@ class Crawl:
             _unless_ours(error)
             log.warning("%s is not in the archive: %s", visit.link.url, error)
             return visit
-
-    def _noted(self, visit: Visit) -> Visit:
-        """A visit to a robots.txt; that its origin is forbidden ground is remembered."""
-        if visit.reason.startswith(f"{Forbidden.reason}:"):
-            if len(self._forbidden) >= FORBIDDEN:
-                self._forbidden.clear()
-            self._forbidden[origin(visit.link.url)] = visit.reason
-        return visit
 
     def _affordable(self, visit: Visit) -> bool:
         """Whether the visit fits what is left of the size limit; if not, the crawl is over."""

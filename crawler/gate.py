@@ -23,7 +23,7 @@ import msgspec
 
 from crawler.asker import Answer, Asker
 from crawler.config import PaceConfig, RobotsConfig, SitemapConfig
-from crawler.errors import TimedOut, Unresolved
+from crawler.errors import Forbidden, TimedOut, Unresolved
 from crawler.model import Found, Kind, Link, Outcome, Page, Rules, Visit
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.retry import Retry, parse_retry_after
@@ -48,11 +48,15 @@ MAX_SITEMAPS: Final = 1000
 
 
 class Patience(msgspec.Struct, frozen=True, gc=False):
-    """How often and since when an origin's robots.txt could not be had; `rounds`: given up."""
+    """How often and since when an origin's robots.txt could not be had; `rounds`: given up.
+
+    `forbidden` says why nobody goes there, when that is what keeps us from it.
+    """
 
     since: float
     tries: int = 0
     rounds: int = 0
+    forbidden: str = ""
 
 
 class Gate:
@@ -91,10 +95,14 @@ class Gate:
         """The reason not to go, or nothing."""
         if not self._config.obey:
             return ""
-        robots = await self._robots(origin(link.url))
+        home = origin(link.url)
+        robots = await self._robots(home)
         if robots.allows(link.url):
             return ""
-        return "robotsUnreachable" if robots.unreachable else "robotsTxt"
+        if not robots.unreachable:
+            return "robotsTxt"
+        trouble = self._troubles.get(home)
+        return (trouble.forbidden if trouble else "") or "robotsUnreachable"
 
     async def explain(self, url: str) -> Explanation:
         """What `refuses` goes by, with the rule and its line."""
@@ -125,7 +133,7 @@ class Gate:
                         retry_in=wait,
                         rest=wait,
                     )
-            age = max(self._recheck(home), rest)
+            age = max(self._recheck(home, answer), rest)
         robots = await self._compile(home, status, body)
         rules = Rules(home, status, body, self._clock() + age, robots.delay)
         outcome = Outcome.DONE
@@ -160,10 +168,11 @@ class Gate:
             self._note(home, known)
         return wait
 
-    def _recheck(self, home: str) -> float:
+    def _recheck(self, home: str, answer: Answer) -> float:
         """Seconds until a robots.txt that could not be had is asked for again: ever longer."""
         known = self._troubles.get(home) or Patience(self._clock())
-        self._note(home, Patience(known.since, tries=0, rounds=known.rounds + 1))
+        forbidden = answer.trouble if isinstance(answer.error, Forbidden) else ""
+        self._note(home, Patience(known.since, 0, known.rounds + 1, forbidden))
         return min(self._config.recheck * 2.0 ** min(known.rounds, 32), self._config.max_recheck)
 
     def _asked_to_wait(self, page: Page | None) -> float | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 import pytest_asyncio
 from website import Answer, Website
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's `&` makes its children deaf to Ctrl-C, and those that the tests start with them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenSite = Callable[..., Awaitable[Website]]
 
