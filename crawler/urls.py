@@ -126,8 +126,8 @@ _PLAIN = re.compile(
 
 
 def _join_plain(base: str, href: str) -> str | None:
-    """What `ada_url.join_url` says of an href in which nothing needs care, for a quarter of its
-    time; None: there is something. Nearly all links are of this kind.
+    """What `ada_url.join_url` says of an href in which nothing needs care, in less than half
+    its time; None: there is something. Most links are of this kind.
     """
     match = _PLAIN.fullmatch(href)
     if match is None:
