@@ -95,7 +95,7 @@ def run(
 
 @contextlib.asynccontextmanager
 async def _calm() -> AsyncIterator[None]:
-    """Fewer, and smaller, searches for reference cycles: a tenth of a crawl's CPU (measured).
+    """Fewer, and smaller, searches for reference cycles: 3 to 11 % of a page's CPU (measured).
 
     What is loaded by now stays, so nobody looks at it again; of what comes and goes hardly
     anything is cyclic. Not for the library: a process is its owner's.
