@@ -61,6 +61,12 @@ CREATE TABLE link (
     released   INTEGER NOT NULL DEFAULT 0  -- `crawler release`: no brake stops it any more
 );
 
+CREATE TABLE file (                     -- downloads; what the blobs say is crawler/transfer/order.py's
+    url      TEXT PRIMARY KEY,
+    ordered  BLOB NOT NULL,             -- what was asked for
+    progress BLOB                       -- what is there of it; NULL: nothing
+) WITHOUT ROWID;
+
 CREATE TABLE content (                  -- which link first had these bytes
     key  INTEGER PRIMARY KEY,           -- 64 bits of the digest
     link INTEGER NOT NULL

@@ -1,0 +1,57 @@
+"""Whether one more connection to a file pays. Pure; time and bytes are arguments.
+
+Climb while it helps: after each new connection the rate is measured anew; when it has not grown by
+a tenth, the line (or the server, or our own CPU) is full, and no more are made for this file.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+WINDOW: Final = 0.5
+"""Seconds over which a rate is measured; the first one covers TCP's slow start."""
+
+GAIN: Final = 1.1
+
+MIN_PIECE: Final = 8 * 1024 * 1024
+"""Bytes: a connection set up for less takes longer than it saves."""
+
+
+class Splitter:
+    """Asked again and again by one file's transfer."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._since: float | None = None
+        self._bytes = 0
+        self._before = 0.0  # bytes a second with one connection fewer
+        self.full = False
+
+    def wants_more(self, now: float, received: int, connections: int) -> bool:
+        """Whether to add a connection, `received` being the file's bytes up to now."""
+        if self.full or connections >= self._most:
+            return False
+        if self._since is None:
+            self._since, self._bytes = now, received
+            return False
+        if now - self._since < WINDOW:
+            return False
+        rate = (received - self._bytes) / (now - self._since)
+        self._since, self._bytes = now, received
+        if self._before and rate < GAIN * self._before:
+            self.full = True
+            return False
+        self._before = rate
+        return rate > 0
+
+
+def halve(start: int, end: int, least: int = MIN_PIECE) -> int | None:
+    """Where to cut what is still to come, from `start` to `end`; None: not worth it.
+
+    On a boundary of a megabyte, so that pages of the disk's cache are written once.
+    """
+    if end - start < 2 * least:
+        return None
+    middle = (start + end) // 2
+    aligned = middle & ~(2**20 - 1)
+    return aligned if aligned > start else middle
