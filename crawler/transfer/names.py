@@ -6,6 +6,7 @@ file or option, never longer than file systems take.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import unicodedata
 from collections.abc import Callable
@@ -58,16 +59,25 @@ def disposed(value: str) -> str | None:
         return None
     if plain.startswith('"'):
         plain = re.sub(r"\\(.)", r"\1", plain[1:-1])
-    try:
+    with contextlib.suppress(UnicodeEncodeError, UnicodeDecodeError):
         plain = plain.encode("latin-1").decode("utf-8")  # what servers really send
-    except (UnicodeEncodeError, UnicodeDecodeError):
-        pass
     return plain or None
 
 
 def from_url(url: str) -> str:
     """The last segment of the path, decoded; a query is part of no name."""
     return unquote(urlsplit(url).path.rpartition("/")[2], errors="replace") or NAMELESS
+
+
+def chosen(ordered: str, answered: str) -> str:
+    """The end of the URL that was asked for, where it looks like a file's; else of the one that its
+    redirects led to: a stranger's choice comes second (wget's CVE-2010-2252).
+    """
+    name = from_url(ordered)
+    if "." in name.strip(".") and name != NAMELESS:
+        return name
+    other = from_url(answered)
+    return other if "." in other.strip(".") and other != NAMELESS else name
 
 
 def tame(name: str) -> str:

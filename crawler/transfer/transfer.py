@@ -164,9 +164,9 @@ class Transfer:
     async def _from(self, source: str) -> Page:
         """All that is missing, from one source. A page of 200 when all is there."""
         if source != self._source:
-            if self._spans.total and not self.order.checksums:
-                await self._start_over()  # nothing would tell two versions apart
             self._source, self._validator = source, ""
+        if self._spans.total and not (self._validator or self.order.checksums):
+            await self._start_over()  # nothing would tell two versions apart
         try:
             while True:
                 gap = self._gap()
@@ -468,7 +468,7 @@ class Transfer:
         name = None
         if self._desk.rules.disposition and self._desk.rules.exists != "skip":
             name = names.disposed(answers.field(fields, "content-disposition"))
-        name = names.tame(name or names.from_url(url))
+        name = names.tame(name or names.chosen(self.order.url, url))
         return self._desk.named(self.order.url, name)
 
     def _claimed(self, name: str) -> str:
