@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-kill test-sites test-million test-traps test-pace conformance fuzz
+.PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
+.PHONY: conformance fuzz bench-guard peers test-peers
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -36,13 +37,45 @@ format: $(VENV)/.dev
 
 # Slow proofs: minutes each. Their small versions run in `make test`.
 test-kill: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_kill.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/test_kill.py tests/test_kill_sinks.py $(ARGS)
 
 test-sites: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)
 
+test-peers: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_bench.py $(ARGS)
+
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+
+test-archive: $(VENV)/.dev $(VENV)-replay/.installed
+	REPLAY_BIN=$(VENV)-replay/bin $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)
+
+# pywb and py-wacz have many dependencies, some of them old: kept apart from ours.
+$(VENV)-replay/.installed: $(VENV)/.python
+	@$(MAKE) --no-print-directory VENV=$(VENV)-replay $(VENV)-replay/.python
+	@$(VENV)-replay/bin/python -m pip install --quiet --disable-pip-version-check 'pywb>=2.8' 'wacz>=0.5'
+	@touch $@
+
+# Every output on, killed again and again; a recrawl of 5,000 pages. Three minutes.
+test-artifacts: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_kill_outputs.py tests/test_recrawl.py $(ARGS)
+
+# Other crawlers, each in an environment of its own, for `crawler bench --peers`.
+peers: .peers/scrapy/.installed .peers/crawlee/.installed
+	@for one in wget wget2 httrack wrk; do command -v $$one >/dev/null || echo "not installed, optional: $$one (apt install $$one)"; done
+
+.peers/scrapy/.installed: WANTED = scrapy==2.19.0
+.peers/crawlee/.installed: WANTED = crawlee[beautifulsoup,parsel]==1.11.0
+.peers/%/.installed: Makefile $(VENV)/.python
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv .peers/$* || PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --quiet .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check '$(WANTED)'
+	@touch $@
+
+# Is the working tree slower than a revision? make bench-guard AGAINST=main
+AGAINST ?= HEAD
+bench-guard: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.guard $(AGAINST) $(ARGS)
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
@@ -50,11 +83,13 @@ test-traps: $(VENV)/.dev
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
+
 # RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
 conformance: $(VENV)/.dev
 	$(BIN)/python -m venv --without-pip build/peers
 	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
 	$(BIN)/python tests/conformance.py --peers build/peers --write
+
 # Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left in .fuzz/crash-….
 FUZZ ?= 60
 READERS ?= url file html page encoding charset header screen address
@@ -80,4 +115,5 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(VENV)-replay build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .hypothesis .fuzz

@@ -11,10 +11,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
+from crawler import __version__
 from crawler.asker import Answer, Asker
 from crawler.config import Config
 from crawler.crawl import Crawl
@@ -28,21 +30,33 @@ from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
+from crawler.parse.archive import Archivist
+from crawler.parse.extract import load_rules
+from crawler.parse.markdown import check_installed
+from crawler.parse.plugins import check_plugins
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.secrets import split_login
+from crawler.settings import with_implied
 from crawler.sinks.files import Files
-from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.graph import Graph
+from crawler.sinks.jsonl import JsonLines, RecordLines
 from crawler.sinks.skipped import Skipped
+from crawler.sinks.texts import Texts
+from crawler.sinks.upload import Upload
+from crawler.sinks.warc import Warc
 from crawler.stages import Stages
 from crawler.start import starting_points
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
+
+Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
+"""A sink of ours: opened, cut to its mark and closed here."""
 
 
 @asynccontextmanager
@@ -59,6 +73,7 @@ async def open_crawl(
     with it. `sinks` are the caller's own, beside those of the configuration. Raises ConfigError
     for what the person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
+    config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = _seeds(urls, config.seeds)
@@ -67,8 +82,14 @@ async def open_crawl(
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
+    if config.output.text:
+        check_installed()
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
+        # First in, last out: what it copies at the end is closed.
+        upload = await _upload(stack, config, folder)
         frontier = await stack.enter_async_context(
             SqliteFrontier(
                 folder / FRONTIER,
@@ -84,12 +105,14 @@ async def open_crawl(
         )
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
-        outputs = _outputs(config, folder, frontier)
+        outputs = _outputs(config, folder, frontier, upload)
         for output in outputs:
             await stack.enter_async_context(output)
         marks = await frontier.marks()
         for output in outputs:
             await output.cut(marks.get(output.name, 0))
+        archiving = config.output.warc
+        spool = folder / "spool"
         rules = ReaderRules(
             urls=urls,
             scope=scope,
@@ -97,12 +120,16 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            archivist=Archivist(config.warc.compression, config.warc.digest, spool)
+            if archiving
+            else None,
+            keep_text=config.output.text,
             agent=agent,
             robots=config.robots,
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, folder / "spool"))
+        fetcher = await stack.enter_async_context(_fetcher(config, spool))
         ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
         gate = Gate(
             frontier,
@@ -142,6 +169,7 @@ async def open_crawl(
             limits=config.limits,
             tally=tally,
             stages=stages,
+            keep=parser.keep if archiving else None,
         )
 
 
@@ -153,6 +181,8 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
     rules = ReaderRules(
         urls=urls,
         scope=scope,
@@ -197,7 +227,9 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         parse = msgspec.structs.replace(config.parse, processes=1)
         parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, spool))
+        fetcher = await stack.enter_async_context(
+            _fetcher(msgspec.structs.replace(config, seeds=(url,)), spool)
+        )
         asker = Asker(fetcher, parser, urls)
         link = Link(f"{origin(seed)}/robots.txt", host_key(seed), kind=Kind.ROBOTS)
 
@@ -217,6 +249,7 @@ def _fetcher(config: Config, spool: Path) -> HttpFetcher:
         slots=config.limits.concurrency,
         user_agent=user_agent(config),
         spool=spool,
+        keep_request=config.output.warc,
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
         guard=AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks)),
@@ -235,22 +268,60 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
+async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload | None:
+    if not config.output.upload:
+        return None
+    return await stack.enter_async_context(Upload(folder, config.output.upload))
+
+
 def _outputs(
-    config: Config, folder: Path, frontier: SqliteFrontier
-) -> list[JsonLines | Files | Skipped]:
-    outputs: list[JsonLines | Files | Skipped] = []
+    config: Config, folder: Path, frontier: SqliteFrontier, upload: Upload | None
+) -> list[Output]:
+    outputs: list[Output] = []
+    durable = config.output.durable
     if config.output.jsonl:
-        outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
+        outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
+    if config.output.graph:
+        outputs.append(Graph(folder / "graph.bin", durable=durable))
+    if config.parse.plugins or config.parse.rules:
+        outputs.append(RecordLines(folder / "records.jsonl", durable=durable))
     if config.output.save != "none":
         every = config.output.save == "all"
-        outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+        outputs.append(Files(folder / "html", every=every, durable=durable))
+    if config.output.text:
+        outputs.append(Texts(folder / "text", durable=durable))
+    if config.output.warc:
+        outputs.append(
+            Warc(
+                folder / "warc",
+                about=_warcinfo(config),
+                max_file=config.warc.max_file,
+                compression=config.warc.compression,
+                digest=config.warc.digest,
+                revisit=config.warc.revisit,
+                durable=durable,
+                finished=upload.offer if upload else None,
+            )
+        )
     if config.output.skipped:
         outputs.append(
             Skipped(
                 folder / Skipped.name,
                 take=frontier.refusals,
                 keep=partial(frontier.settle, []),
-                durable=config.output.durable,
+                durable=durable,
             )
         )
     return outputs
+
+
+def _warcinfo(config: Config) -> dict[str, str]:
+    """Who made an archive, and how: the fields of its warcinfo records."""
+    return {
+        "software": f"crawler/{__version__}",
+        "format": "WARC File Format 1.1",
+        "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
+        "robots": "obey" if config.robots.obey else "ignore",
+        "http-header-user-agent": user_agent(config),
+        **({"operator": config.fetch.contact} if config.fetch.contact else {}),
+    }

@@ -33,6 +33,7 @@ class ScopeConfig(Section, frozen=True):
     follow: tuple[str, ...] = ("page",)  # kinds of links that are fetched
     forms: bool = False  # follow GET forms' actions
     mime: tuple[str, ...] = ()  # read only bodies of these types, e.g. text/html; empty: all
+    probe: bool = False  # links that are not followed are asked for all the same, never read
     max_url: Annotated[int, Meta(ge=16, le=65_536)] = 2083
     max_segments: Annotated[int, Meta(ge=1)] = 25
     max_repeats: Annotated[int, Meta(ge=1)] = 3
@@ -40,6 +41,7 @@ class ScopeConfig(Section, frozen=True):
     trap_patience: Annotated[int, Meta(ge=8, le=62)] = 40  # pages of a template without news
     trap_combinations: Annotated[int, Meta(ge=2)] = 32  # of parameters, on one path
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
+    requisites: bool = False  # what pages are shown with, also where it lies outside the scope
 
 
 class UrlsConfig(Section, frozen=True):
@@ -158,6 +160,8 @@ class ParseConfig(Section, frozen=True):
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never
     simhash: bool = True  # fingerprint the text; without it, traps are seen by equal bytes alone
     plugins: tuple[str, ...] = ()  # dotted path or file path, `module:function`
+    anchors: bool = False  # note ids and #fragments, for `crawler check --anchors`
+    rules: tuple[str, ...] = ()  # TOML files that say what to extract; crawler/parse/extract.py
 
 
 class DownloadConfig(Section, frozen=True):
@@ -177,9 +181,24 @@ class OutputConfig(Section, frozen=True):
 
     dir: str = "crawl"
     jsonl: bool = True
+    graph: bool = True  # graph.bin: which page links to which, 17 bytes a link
+    report: bool = True  # report.html, at the end of each run
+    text: bool = False  # text/: each page's main content as Markdown
     skipped: bool = False  # skipped.jsonl: every refusal with its reason
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
+    upload: str = ""  # fsspec URL that finished files are copied to; empty: nowhere
+    warc: bool = False  # every exchange, in DIR/warc
+    mirror: bool = False  # a copy to browse from disk, in DIR/mirror; made from DIR/warc
+
+
+class WarcConfig(Section, frozen=True):
+    """The archive in DIR/warc."""
+
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    digest: Literal["sha256", "sha1"] = "sha256"
+    max_file: Bytes = 1024 * 1024 * 1024  # a new file is begun beyond it
+    revisit: bool = True  # a payload that is in the archive is pointed to, not stored again
 
 
 class Config(Section, frozen=True):
@@ -197,3 +216,4 @@ class Config(Section, frozen=True):
     parse: ParseConfig = ParseConfig()
     download: DownloadConfig = DownloadConfig()
     output: OutputConfig = OutputConfig()
+    warc: WarcConfig = WarcConfig()

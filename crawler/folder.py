@@ -20,8 +20,14 @@ FRONTIER = "frontier.db"
 SAVED = "crawl.toml"
 """The whole effective configuration."""
 
-OURS = (FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", "pages.jsonl", "skipped.jsonl", SAVED)
-"""What a crawl writes into its folder; `fresh` removes these and the body folder, nothing else."""
+OURS = (
+    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, "pages.jsonl", "skipped.jsonl",
+    "records.jsonl", "graph.bin", "summary.json", "report.html",
+)  # fmt: skip
+"""What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
+
+FOLDERS = ("html", "text", "warc", "mirror")
+"""Where it keeps files of its own, one a page or many a file."""
 
 
 def prepare(folder: Path, mode: Mode) -> None:
@@ -39,7 +45,8 @@ def prepare(folder: Path, mode: Mode) -> None:
         if mode == "fresh":
             for name in OURS:
                 (folder / name).unlink(missing_ok=True)
-            shutil.rmtree(folder / "html", ignore_errors=True)
+            for name in FOLDERS:
+                shutil.rmtree(folder / name, ignore_errors=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HouseError(f"{folder}: not writable by user {os.getuid()}")
         shutil.rmtree(folder / "spool", ignore_errors=True)

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     FEED = "feed"
     ROBOTS = "robots"
     FILE = "file"
+    PROBE = "probe"  # only asked whether it is there: HEAD, never read, not followed
 
 
 class Outcome(StrEnum):
@@ -52,7 +53,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     `url` is canonical and never re-quoted. `host` is the politeness key. `via` is the URL of the
     page it was found on, None for a seed. `hops` counts the redirects behind it, `attempt` the
     tries before this one. `id` is the frontier's own handle; None before it was queued. `cookie`
-    is sent along: what a redirect to the very same URL set (a cookie wall), nothing else.
+    is sent along: what a redirect to the very same URL set (a cookie wall), nothing else. `known`
+    is what a revisit knows of it; None: it was never fetched.
     """
 
     url: str
@@ -64,6 +66,20 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     attempt: int = 0
     id: int | None = None
     cookie: str = ""
+    known: Known | None = None
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """What an earlier run left of a link: what a conditional request and a comparison need.
+
+    `interval` is the present revisit interval in seconds, None: never revisited.
+    """
+
+    etag: str | None
+    modified: str | None
+    digest: str | None
+    text_digest: str | None
+    interval: float | None
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -94,11 +110,31 @@ class Page(msgspec.Struct, frozen=True, weakref=True):  # its end frees its body
     location: str | None = None
     ip: str | None = None
     http_version: str = "1.1"
+    phrase: str = ""  # the reason phrase of the status line, as sent
+    sent: tuple[tuple[str, str], ...] = ()  # our request's headers, only when a sink asked for them
+    truncated: str = ""  # why the body is not whole, in WARC's words: length, time, disconnect
 
     def header(self, name: str, default: str = "") -> str:
         """The first value of a header, whatever the case of its name."""
         name = name.lower()
         return next((value for key, value in self.headers if key.lower() == name), default)
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """An exchange as the archive writes it, made in a parse process: compressed WARC records.
+
+    `response` is a record of its own, large ones in a file that the sink removes; `aside` the
+    request and metadata records that belong to it. `head` and `record` (its id) are for a revisit
+    record in its place, when `digest` (of the payload) was archived before. `bytes_payload` is 0
+    for an answer without body.
+    """
+
+    response: bytes | Path
+    aside: bytes
+    head: bytes  # status line and headers
+    record: str  # WARC-Record-ID
+    digest: str  # as in WARC-Payload-Digest
+    bytes_payload: int
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
@@ -116,6 +152,7 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     charset_source: str = ""
     bytes_body: int = 0
     digest: str = ""
+    text_digest: str = ""  # of the main text alone, whatever surrounds it; empty: not a page
     title: str = ""
     description: str = ""
     canonical: str | None = None
@@ -127,7 +164,21 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     records: tuple[dict[str, Any], ...] = ()
     problems: tuple[str, ...] = ()
     parse_ms: float = 0.0
+    anchors: tuple[str, ...] | None = None  # ids and names on the page, only for a check of them
+    fragments: tuple[tuple[str, str], ...] = ()  # (URL, fragment) that links name, likewise
+    markdown: str | None = None  # the main content, only when a sink asked for it
     body: bytes | None = None  # decoded body, only when a sink asked for it
+    kept: Kept | None = None  # only when the crawl is archived
+
+
+class Follow(msgspec.Struct, frozen=True, gc=False):
+    """A link that a plugin found where the page shows none; judged and entered like any other.
+
+    `url` may be relative to the page. `kind` is a `Kind` value.
+    """
+
+    url: str
+    kind: Kind = Kind.PAGE
 
 
 class Rules(msgspec.Struct, frozen=True, gc=False):
@@ -163,7 +214,13 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     retry_in: float | None = None
     rest: float = 0.0
     rules: Rules | None = None  # set by a visit to a robots.txt only
+    kept: Kept | None = None  # of an answer that was not read: a redirect, a 404, a 304
     duplicate_of: str | None = None
+
+    @property
+    def archived(self) -> Kept | None:
+        """The exchange as the archive writes it, whether it was read or not."""
+        return self.kept or (self.extract.kept if self.extract else None)
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):

@@ -96,6 +96,7 @@ class Receiver(Protocol):
     """Takes one answer's body as it comes. `close` or `discard` ends it."""
 
     size: int  # bytes taken so far
+    truncated: str  # why the rest is missing; empty: it is not
 
     @property
     def full(self) -> bool:

@@ -6,7 +6,7 @@ cookies and headers of one's own are not part of it. A resumed crawl is given th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +25,16 @@ OPEN: Final = frozenset(
     }
 )  # fmt: skip
 """Headers that say what anybody may know; every other one is for the seeds' own origins."""
+
+
+PROTOCOL: Final = frozenset({"host", "connection", "if-modified-since", "if-none-match", "range"})
+"""Headers that aiohttp or the crawl itself sends; what they say is no secret either."""
+
+
+def as_told(sent: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """A request's headers as an archive may keep them: every name, secrets replaced by `***`."""
+    known = OPEN | PROTOCOL
+    return tuple((name, value if name.lower() in known else WITHHELD) for name, value in sent)
 
 
 def without_secrets(config: Config) -> Config:

@@ -330,7 +330,7 @@ WIRE: dict[str, Attack] = {
     "/wire/two-answers": Attack(two_answers, "done"),
     "/wire/late-garbage": Attack(late_garbage, "done|failed", "garbled|"),
     # redirects
-    "/redirect/itself": Attack(moved("/redirect/itself"), "moved"),
+    "/redirect/itself": Attack(moved("/redirect/itself"), "failed", "redirect:loop"),
     "/redirect/endless/0": Attack(hop, "moved"),
     "/redirect/nowhere": Attack(raw(b"HTTP/1.1 302 X\r\nContent-Length: 0\r\n\r\n"), "failed",
                                 "status:302"),

@@ -259,7 +259,7 @@ async def test_a_slow_server_is_asked_for_several_parts(website: OpenSite, tmp_p
     site = await website({"/f": ranged(BIG, pause=0.02)})
     file = await get_one(site.at("/f"), tmp_path, connections=4)
     assert (tmp_path / "f").read_bytes() == BIG
-    assert 2 <= site.peak <= 4
+    assert site.peak >= 2
     assert file.wire < len(BIG) + 4 * 400_000  # what was on its way when a part was cut short
 
 

@@ -26,7 +26,7 @@ from crawler.fetch.cookies import Jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.http import HttpFetcher
 from crawler.model import Link
-from crawler.secrets import WITHHELD, split_login, without_secrets
+from crawler.secrets import WITHHELD, as_told, split_login, without_secrets
 from crawler.settings import with_settings
 from crawler.urls import host_key
 
@@ -472,6 +472,7 @@ async def test_behind_a_proxy_a_private_address_in_a_url_is_refused(tmp_path: Pa
         target = "http://169.254.169.254/"
         config = settings(
             "http://name.example/", proxy=f"http://127.0.0.1:{proxy.port}", scope="any",
+            contact="me@name.example",
             obey=False, retries=0,
         )  # fmt: skip
         proxy.put("http://name.example/", page(links=[target]))
@@ -522,3 +523,12 @@ async def test_no_secret_is_said(command: tuple[str, str], tmp_path: Path) -> No
     assert said
     for secret in (b"s3cret", b"k3y-k3y", base64.b64encode(b"alice:s3cret")):
         assert secret not in said
+
+
+def test_an_archive_keeps_no_secret() -> None:
+    sent = [("Host", "a.test"), ("Authorization", "Basic eA=="), ("Cookie", "sid=1"),
+            ("If-None-Match", '"x"'), ("X-Key", "y")]  # fmt: skip
+    assert as_told(sent) == (
+        ("Host", "a.test"), ("Authorization", "***"), ("Cookie", "***"),
+        ("If-None-Match", '"x"'), ("X-Key", "***"),
+    )  # fmt: skip

@@ -55,6 +55,7 @@ class Body:
 
     def __init__(self, spool: Path, above: int, room: Room) -> None:
         self.size = 0
+        self.truncated = ""  # see Page
         self._spool = spool
         self._above = above
         self._room = room

@@ -37,8 +37,9 @@ from crawler.fetch.proxy import Proxy
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.throttle import Throttle
 from crawler.fetch.tls import TlsContexts
-from crawler.model import Link, Page, Timings
+from crawler.model import Kind, Link, Page, Timings
 from crawler.protocols import Receiver
+from crawler.secrets import as_told
 from crawler.urls import origin
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -96,6 +97,7 @@ class HttpFetcher:
         guard: AddressGuard | None = None,
         credentials: Credentials | None = None,
         accept: Callable[[str], bool] | None = None,
+        keep_request: bool = False,
         rate: int | None = None,
         robots_timeout: float = 20.0,
     ) -> None:
@@ -106,6 +108,7 @@ class HttpFetcher:
         self._guard = guard
         self._credentials = credentials or Credentials(rules)
         self._accept = accept
+        self._keep_request = keep_request
         self._throttle = Throttle(rate) if rate else None
         self._robots_timeout = robots_timeout
         self._room = Room(rules.in_flight)
@@ -233,9 +236,12 @@ class HttpFetcher:
                 async with response:
                     _demand_status(response.status)
                     location = self._location(link.url, response)
-                    redirect = location is not None
-                    await body.head(response.status, _fields(response))
-                    await self._read(response, body, granted, trip, redirect=redirect)
+                    if link.kind is Kind.PROBE:
+                        response.close()  # whatever it says: nobody reads it
+                    else:
+                        redirect = location is not None
+                        await body.head(response.status, _fields(response))
+                        await self._read(response, body, granted, trip, redirect=redirect)
             page = Page(
                 link,
                 response.status,
@@ -247,6 +253,9 @@ class HttpFetcher:
                 location,
                 self._address(trip),
                 f"{response.version.major}.{response.version.minor}" if response.version else "1.1",
+                response.reason or "",
+                as_told(response.request_info.headers.items()) if self._keep_request else (),
+                body.truncated,
             )
             self._room.follow(page)
             return page  # noqa: TRY300 - what fails above is mapped below
@@ -284,12 +293,10 @@ class HttpFetcher:
             self._guard.judge_port(trip.port)
             if self._proxy.url is not None:
                 self._guard.judge_literal(trip.host)
-        headers = dict(self._credentials.headers(home))
-        if link.cookie:
-            headers["Cookie"] = link.cookie
-        headers.update(extra or {})
+        headers = {**self._credentials.headers(home), **_own_headers(link), **(extra or {})}
         tls = self._tls.own if self._tls.own and self._credentials.own(home) else True
-        return await self._session.get(
+        return await self._session.request(
+            "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
             url,
             allow_redirects=False,
             headers=headers or None,
@@ -326,6 +333,7 @@ class HttpFetcher:
         if redirect:
             if length is None or length > REDIRECT_BODY:
                 response.close()
+                body.truncated = "length"
                 return
         else:
             self._judge_type(response)
@@ -410,6 +418,18 @@ def _demand_status(status: int) -> None:
     """Raises Garbled for what is no final answer: 101 to nobody's wish, 000, 099."""
     if status < 200:
         raise Garbled(f"status {status:03}")
+
+
+def _own_headers(link: Link) -> dict[str, str]:
+    """A wall's cookie, and what makes a revisit conditional (RFC 9110 §13.1)."""
+    headers = {"Cookie": link.cookie} if link.cookie else {}
+    known = link.known
+    if known is not None and known.digest:
+        if known.etag:
+            headers["If-None-Match"] = known.etag
+        if known.modified:
+            headers["If-Modified-Since"] = known.modified
+    return headers
 
 
 def _timings(trip: Trip, began: float, first_byte: float, waited: float) -> Timings:

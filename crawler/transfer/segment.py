@@ -44,6 +44,7 @@ class Segment:
 
     def __init__(self, sheet: Sheet, start: int, end: int | None, *, first: bool = False) -> None:
         self.size = 0
+        self.truncated = ""
         self.at = start
         self.end = end
         self.asked = end
