@@ -22,7 +22,9 @@ async def download(
     config: Config | None = None,
     **settings: Any,
 ) -> AsyncIterator[AsyncIterator[File]]:
-    """`async with download(["https://…/a.zip"], "data") as files: async for file in files: …`
+    """Files from URLs or orders into a folder, as an async iterator.
+
+    `async with download(["https://…/a.zip"], "data") as files: async for file in files: …`
 
     Every order comes out once, in the order in which they end: `file.status` is done, here (it was
     there already) or failed, with `file.reason`; a failure raises nothing. `settings` are

@@ -78,8 +78,8 @@ def run(
 
         opener = open_crawl
     screen.listen()
-    _raise_file_limit()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_crawl(config, folder, mode, screen, opener, sinks, summed_up))
     if config.output.mirror:
         if code in {Exit.INTERRUPTED, Exit.FORCED}:  # who stops a crawl wants it to stop
@@ -173,8 +173,11 @@ def _report(ending: Ending, config: Config, screen: Screen) -> list[str]:
 class Signals:
     """First signal: finish what is in hand. Second: at once. Third: leave as if killed."""
 
-    def __init__(self, folder: Path, grace: float, say: Callable[[str], None]) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, grace: float, say: Callable[[str], None], *, again: str = ""
+    ) -> None:
+        """`again`: the command that goes on; empty: a crawl's."""
+        self._again = again or _resume(folder)
         self._grace = grace
         self._say = say
         self._seen = 0
@@ -211,7 +214,7 @@ class Signals:
         if self._seen == 1:
             self._say(
                 f"stopping: what is in hand has {self._grace:g} s to finish (again: at once). "
-                f"Go on later with: {_resume(self._folder)}"
+                f"Go on later with: {self._again}"
             )
             if self._running is not None:
                 self._running.stop("interrupted")
@@ -227,7 +230,7 @@ def _resume(folder: Path) -> str:
     return f"crawler resume {shlex.quote(str(folder))}"
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Uvloop where the platform has it: a third more pages a second."""
     try:
         import uvloop  # noqa: PLC0415
@@ -237,7 +240,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Sockets are files: take as many as the hard limit allows."""
     import resource  # noqa: PLC0415 - POSIX only
 
