@@ -254,7 +254,8 @@ def _dry_run(config: Config, orders: Sequence[Order], folder: Path, *, as_json: 
         if as_json:
             line = {
                 "url": order.url, "valid": url is not None, "name": name, "exists": there,
-                    "size": order.size, "checksums": order.checksums, "mirrors": order.mirrors}  # fmt: skip
+                "size": order.size, "checksums": order.checksums, "mirrors": order.mirrors,
+            }  # fmt: skip
             click.echo(msgspec.json.encode(line).decode())
         else:
             verdict = "not a http or https URL" if url is None else "is there" if there else "fetch"

@@ -24,6 +24,9 @@ AT_ONCE: Final = 500
 """URLs named by one statement."""
 
 
+_AGAIN: Final = "UPDATE link SET state = 0, attempt = 0, due = NULL, status = NULL, reason = NULL"
+
+
 def read(db: sqlite3.Connection) -> list[Row]:
     return db.execute("SELECT url, ordered, progress FROM file").fetchall()
 
@@ -36,11 +39,7 @@ def again(db: sqlite3.Connection, urls: Sequence[str]) -> None:
     for start in range(0, len(urls), AT_ONCE):
         some = urls[start : start + AT_ONCE]
         marks = ", ".join("?" * len(some))
-        db.execute(
-            "UPDATE link SET state = 0, attempt = 0, due = NULL, status = NULL, reason = NULL "
-            f"WHERE url IN ({marks})",  # noqa: S608 - only question marks
-            some,
-        )
+        db.execute(f"{_AGAIN} WHERE url IN ({marks})", some)
 
 
 def states(db: sqlite3.Connection) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What an answer says of the file: its place, length and identity, or that it is not the file. Pure.
+"""What an answer says of the file: place, length and identity, or that it is not the file. Pure.
 
 Fields and rules of RFC 9110: ranges §14, validators §8.8, preconditions §13.
 """

@@ -1,4 +1,4 @@
-"""What all transfers of a run share: the fetcher, the frontier's turns, names, progress, results."""
+"""What all transfers of a run share: fetcher, the frontier's turns, names, progress."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class FileTrips:
 
 
 class Arrivals:
-    """Implements `protocols.Sink`: tells of each file once it is final, before it is crossed off."""
+    """Implements `protocols.Sink`: tells of each file that is final, before it is crossed off."""
 
     name = "arrivals"
 
