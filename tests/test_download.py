@@ -13,7 +13,7 @@ from downloading import get, get_one, lying, names_in, noise, ranged, span_of
 from website import Asked, Reply, busy, packed, redirect, reply, sequence, text
 
 from crawler.delivery import download
-from crawler.transfer import splitter, transfer
+from crawler.transfer import crew, splitter
 from crawler.transfer.order import Order
 
 BIG = noise(3 * 1024 * 1024 + 17)
@@ -90,8 +90,8 @@ async def test_a_stopped_download_goes_on_where_it_was(website: OpenSite, tmp_pa
         waiting = asyncio.create_task(first())
         part = tmp_path / "f.part"
         async with asyncio.timeout(10):
-            while not part.exists() or not any(part.read_bytes()[300_000:400_000]):
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a file on disk rings no bell
+            while not part.exists() or not any(part.read_bytes()[300_000:400_000]):  # noqa: ASYNC110 - a file rings no bell
+                await asyncio.sleep(0.01)
         waiting.cancel()
         await asyncio.wait([waiting])
     assert names_in(tmp_path) == {"f.part"}, "a finished name on an unfinished file"
@@ -252,9 +252,9 @@ async def test_a_mirror_stands_in_for_wrong_bytes_and_for_silence(
 
 @pytest.fixture
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "TICK", 0.02)
+    monkeypatch.setattr(crew, "TICK", 0.02)
     monkeypatch.setattr(splitter, "WINDOW", 0.05)
-    monkeypatch.setattr(transfer, "halve", lambda start, end: splitter.halve(start, end, 200_000))
+    monkeypatch.setattr(crew, "halve", lambda start, end: splitter.halve(start, end, 200_000))
 
 
 @pytest.mark.usefixtures("_small_pieces")

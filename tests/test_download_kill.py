@@ -1,4 +1,4 @@
-"""Kill a download at any instant, as often as you like: every file is whole, and little comes twice.
+"""Kill a download at any instant, as often as you like: every file is whole, little comes twice.
 
 The small version runs always; `make test-download` kills fifty times. The server counts what it
 gives out, so what is fetched again is measured and not believed.
@@ -100,7 +100,7 @@ class Files:
             loop.close()
 
 
-def start(files: Files, listed: Path, folder: Path) -> subprocess.Popen[bytes]:
+def start(listed: Path, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "crawler", "download", "-i", str(listed), "-O", str(folder),
          "--fast", "-q", "-s", "retry.base=0.05", "-x", "3"],
@@ -133,7 +133,7 @@ def kill_and_resume(
         listed.write_text("".join(f"http://127.0.0.1:{files.port}{path}\n" for path in paths))
         step = total / (kills + 1)
         for number in range(kills):
-            process = start(files, listed, folder)
+            process = start(listed, folder)
             files.wait_for(int(step * (number + dice.random())), process)
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
@@ -141,7 +141,7 @@ def kill_and_resume(
             _, errors = process.communicate(timeout=60)
             assert b"Traceback" not in errors, errors.decode()
             check_nothing_unfinished(folder, bodies)
-        process = start(files, listed, folder)
+        process = start(listed, folder)
         _, errors = process.communicate(timeout=120)
         assert process.returncode == Exit.OK, errors.decode()
     assert names_in(folder) == {path[1:] for path in bodies}
@@ -170,5 +170,6 @@ def test_killed_fifty_times(tmp_path: Path) -> None:
         rate=6_000_000,
         seed=int(os.environ.get("SEED", "1")),
     )
-    print(f"\n{hit} kills: {twice:,} bytes again of {4 * large:,}: {twice / hit:,.0f} a kill")
+    told = f"{hit} kills: {twice:,} bytes again of {4 * large:,}: {twice / hit:,.0f} a kill\n"
+    sys.stdout.write(told)
     assert hit >= 40

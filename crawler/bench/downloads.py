@@ -1,9 +1,9 @@
-"""Downloads beside aria2c, wget2 and curl: `python -m crawler.bench.downloads` (or make bench-download).
+"""Downloads beside aria2c, wget2 and curl: `python -m crawler.bench.downloads`.
 
-nginx serves files on loopback: one large file, ten thousand small ones, a file whose connections are
-slow, and two hundred hosts with a rate each. Every tool gets the same list, one after the other, and
-is measured as a process: wall clock, CPU of it and its children, greatest memory. What is not
-installed is left out, and said.
+nginx serves files on loopback: one large file, ten thousand small ones, a file whose connections
+are slow, and two hundred hosts with a rate each. Every tool gets the same list, one after the other,
+and is measured as a process: wall clock, CPU, greatest memory. A tool that is not installed is left
+out.
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ def table(large: int, small: int, rounds: int) -> str:
              "|---|---|---:|---:|---:|---|"]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="downloads-") as scratch:
         root = Path(scratch)
+        root.chmod(0o755)  # nginx's workers may be somebody else
         with served(root, large, small) as cases:
             for case in cases:
                 listed = root / "list.txt"

@@ -29,8 +29,8 @@ class FileTrips:
         transfer = Transfer(link, book.orders[link.url], book.progress[link.url], desk)
         try:
             return await transfer.run()
-        except FetchError as error:
-            transfer.failed(error)
+        except FetchError:
+            transfer.failed()
             raise
 
     async def read(self, page: Page) -> Extract:

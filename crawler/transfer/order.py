@@ -32,8 +32,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is there of a file; written only after the bytes it speaks of.
 
     `name` is the place that was claimed, relative to the folder: the bytes lie in `name.part`
-    until `finished` says that they are all there and right and may take the name. `spans` are the parts
-    that are good, `(start, end)`. `validator` goes into If-Range (an ETag, or a date); without one
+    until `finished` says that they are all there and right and may take the name. `spans` are the
+    parts that are good, `(start, end)`. `validator` goes into If-Range (an ETag, or a date); without one
     nothing can be added to the bytes. `spoilt` are sources that gave wrong bytes.
     """
 
