@@ -1,7 +1,7 @@
 """Downloads beside aria2c, wget2 and curl: `python -m crawler.bench.downloads`.
 
 nginx serves files on loopback: one large file, ten thousand small ones, a file whose connections
-are slow, and two hundred hosts with a rate each. Every tool gets the same list, one after the other,
+are slow, and two hundred hosts with a rate each. Every tool gets the same list, one after another,
 and is measured as a process: wall clock, CPU, greatest memory. A tool that is not installed is left
 out.
 """

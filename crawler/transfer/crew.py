@@ -67,10 +67,10 @@ class Crew:
             await asyncio.sleep(TICK_FSYNC if self._desk.fsync else TICK)
             await transfer.copy.save()
             self._reap()
-            if self._may_split() and self._splitter.wants_more(
-                time.monotonic(), transfer.received, transfer.connections
-            ):
-                self._split()
+            if self._may_split():
+                now, received = time.monotonic(), transfer.received
+                for _ in range(self._splitter.more(now, received, transfer.connections)):
+                    self._split()
 
     def _may_split(self) -> bool:
         """Whether another connection would take nothing from files that have none."""

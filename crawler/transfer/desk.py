@@ -17,6 +17,7 @@ from crawler.rate import Meter
 from crawler.transfer.book import Book
 from crawler.transfer.names import OURS, Claims, template
 from crawler.transfer.order import File
+from crawler.transfer.segment import BUFFER, BUFFERS
 from crawler.urls import Urls, host_key
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Desk:
         self.free = free
         self.max_redirects = max_redirects
         self.fsync = fsync
+        self.buffer = max(64 * 1024, min(BUFFER, BUFFERS // max(1, free())))
         self.claims = Claims(lambda name: (folder / name).exists())
         self.running: dict[str, Transfer] = {}
         self.results: dict[str, File] = {}

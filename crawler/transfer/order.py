@@ -33,7 +33,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `name` is the place that was claimed, relative to the folder: the bytes lie in `name.part`
     until `finished` says that they are all there and right and may take the name. `spans` are the
-    parts that are good, `(start, end)`. `validator` goes into If-Range (an ETag, or a date); without one
+    good parts, `(start, end)`. `validator` goes into If-Range (an ETag, or a date); without one
     nothing can be added to the bytes. `spoilt` are sources that gave wrong bytes.
     """
 

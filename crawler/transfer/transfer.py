@@ -11,7 +11,6 @@ what was in flight.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 import time
@@ -51,6 +50,7 @@ class Transfer:
         self.copy = Copy(order, progress, desk)
         self.connections = 0
         self.most = desk.rules.max_filesize or sys.maxsize
+        self.buffer = desk.buffer
         self.changed = False
         self.wire = 0
         self.segments: list[Segment] = []
