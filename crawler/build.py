@@ -7,18 +7,18 @@ in reverse whatever happens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from crawler import __version__
 from crawler.asker import Answer, Asker
-from crawler.config import Config
+from crawler.config import Config, PaceConfig
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
 from crawler.fetch.credentials import Credentials
@@ -36,7 +36,7 @@ from crawler.parse.markdown import check_installed
 from crawler.parse.plugins import check_plugins
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
-from crawler.protocols import Sink
+from crawler.protocols import Frontier, Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.secrets import split_login
@@ -59,6 +59,22 @@ Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
 """A sink of ours: opened, cut to its mark and closed here."""
 
 
+class Neighbours(Protocol):
+    """What crawls in one process share, so that together they behave like one."""
+
+    def frontier(self, own: Frontier, pace: PaceConfig) -> AbstractAsyncContextManager[Frontier]:
+        """The crawl's frontier, with leases that also wait for the neighbours' pace."""
+        ...
+
+    def connections(self, most: int) -> AbstractAsyncContextManager[None]:
+        """Stands for the semaphore of open connections."""
+        ...
+
+    def guard(self) -> AddressGuard:
+        """Says which addresses nobody here goes to, seeds included."""
+        ...
+
+
 @asynccontextmanager
 async def open_crawl(
     config: Config,
@@ -66,12 +82,14 @@ async def open_crawl(
     dir: Path | str | None = None,  # noqa: A002 - the word that everyone uses for it
     mode: Mode = "new",
     sinks: Sequence[Sink] = (),
+    neighbours: Neighbours | None = None,
 ) -> AsyncIterator[Crawl]:
     """An open crawl into `dir` (None: `config.output.dir`), closed on leaving.
 
     `new` refuses a folder that holds a crawl, `fresh` removes that crawl first, `resume` goes on
-    with it. `sinks` are the caller's own, beside those of the configuration. Raises ConfigError
-    for what the person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
+    with it. `sinks` are the caller's own, beside those of the configuration; `neighbours` is what
+    several crawls in one process share, None: it is alone. Raises ConfigError for what the person
+    gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
     config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
@@ -129,10 +147,13 @@ async def open_crawl(
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, spool))
-        ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
+        fetcher = await stack.enter_async_context(_fetcher(config, spool, neighbours))
+        paced: Frontier = frontier
+        if neighbours is not None:
+            paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
+        ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
         gate = Gate(
-            frontier,
+            paced,
             fetcher,
             parser,
             agent=agent,
@@ -160,7 +181,7 @@ async def open_crawl(
         await stack.enter_async_context(Watch(tally, look))
         stages = await stack.enter_async_context(Stages(config.limits.stall))
         yield Crawl(
-            frontier,
+            paced,
             gate,
             fetcher,
             parser,
@@ -239,20 +260,22 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         yield ask
 
 
-def _fetcher(config: Config, spool: Path) -> HttpFetcher:
+def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) -> HttpFetcher:
     """Raises ConfigError for secrets, networks and proxies that cannot be used."""
     fetch = config.fetch
     seeds = _seeds(Urls(config.urls), config.seeds)
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
+    own = AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks))
+    most = config.limits.concurrency
     return HttpFetcher(
         fetch,
-        slots=config.limits.concurrency,
+        slots=most if neighbours is None else neighbours.connections(most),
         user_agent=user_agent(config),
         spool=spool,
         keep_request=config.output.warc,
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
-        guard=AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks)),
+        guard=neighbours.guard() if neighbours is not None else own,
         credentials=Credentials(fetch, config.seeds),
     )
 

@@ -36,9 +36,11 @@ COMMANDS: Final = {
     "download": ("crawler.cli.download", "Files: many, fast, resumable, verified."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "try": ("crawler.cli.try_rules", "What extraction rules find on one page."),
+    "serve": ("crawler.cli.serve", "Run crawls as jobs over HTTP, with a dashboard."),
+    "jobs": ("crawler.cli.jobs", "Ask a running service: start, watch and stop jobs."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
-    "bench": ("crawler.cli.bench", "Measure asyncio, threads and processes on one crawl."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
+    "bench": ("crawler.cli.bench", "Measure asyncio, threads and processes on one crawl."),
 }
 """Where each command is, and its line in the list: so that the list imports none of them."""
 

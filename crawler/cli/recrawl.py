@@ -36,6 +36,11 @@ def recrawl(folder: Path, due: bool, **values: Any) -> Exit:
     """
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl to visit again")
+    return again(folder, values, due=due)
+
+
+def again(folder: Path, values: dict[str, Any], *, due: bool = False) -> Exit:
+    """One more run over a crawl's pages, with its saved settings and what was said now on top."""
     settings = saved(folder)
     for name in values["files"]:
         settings.toml(text_of(name), name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from socket import socket
 from typing import Any, Final, Self
@@ -92,7 +93,7 @@ class HttpFetcher:
         self,
         rules: FetchConfig,
         *,
-        slots: int,
+        slots: int | AbstractAsyncContextManager[None],
         user_agent: str,
         spool: Path,
         guard: AddressGuard | None = None,
@@ -103,7 +104,7 @@ class HttpFetcher:
         robots_timeout: float = 20.0,
     ) -> None:
         self._rules = rules
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = asyncio.Semaphore(slots) if isinstance(slots, int) else slots
         self._user_agent = user_agent
         self._spool = spool
         self._guard = guard
