@@ -7,9 +7,9 @@ The house, bottom up; a file imports only from lower floors (tests/test_floors.p
     2  protocols tally verdict                  seams, sums, and what an answer means
     3  gate ledger folder watch                 may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first
-       frontier/ fetch/ parse/ sinks/           rooms beside it; none sees another
-    5  build export/ report/                    configuration → an open crawl; what it left behind
-    6  library cli/ bench/                      doors
+       frontier/ fetch/ parse/ sinks/ transfer/ rooms beside it; none sees another
+    5  build depot export/ report/              configuration → an open crawl; what it left behind
+    6  library delivery cli/ bench/             doors
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,14 @@ from crawler.model import Extract, Follow, Link, Outcome, Page, Visit
 if TYPE_CHECKING:
     from crawler.build import open_crawl
     from crawler.config import Config
+    from crawler.delivery import download
+    from crawler.transfer.order import File, Order
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Config", "ConfigError", "CrawlerError", "Extract", "Follow", "HouseError", "Link", "Occupied",
-    "Outcome", "Page", "Visit", "crawl", "open_crawl",
+    "Config", "ConfigError", "CrawlerError", "Extract", "File", "Follow", "HouseError", "Link",
+    "Occupied", "Order", "Outcome", "Page", "Visit", "crawl", "download", "open_crawl",
 ]  # fmt: skip
 
 
@@ -41,4 +43,12 @@ def __getattr__(name: str) -> Any:
         from crawler.config import Config  # noqa: PLC0415
 
         return Config
+    if name == "download":
+        from crawler.delivery import download  # noqa: PLC0415
+
+        return download
+    if name in {"File", "Order"}:
+        from crawler.transfer import order  # noqa: PLC0415
+
+        return getattr(order, name)
     raise AttributeError(f"module 'crawler' has no attribute {name!r}")

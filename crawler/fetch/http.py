@@ -119,7 +119,8 @@ class HttpFetcher:
         self._jar: Jar | None = None
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
-        self._file_buffer = max(PAGE_BUFFER, min(FILE_BUFFER, FILE_BUFFERS // slots))
+        width = slots if isinstance(slots, int) else 1  # else whoever gave them counts memory too
+        self._file_buffer = max(PAGE_BUFFER, min(FILE_BUFFER, FILE_BUFFERS // width))
         self._addresses: dict[str, str] = {}
         self._silence = max(rules.first_byte_timeout, rules.idle_timeout)
 

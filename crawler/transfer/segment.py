@@ -13,6 +13,9 @@ BUFFER: Final = 1024 * 1024
 BUFFERS: Final = 16 * 1024 * 1024
 """Bytes gathered before they are written: of one connection, of all (two of each are filled)."""
 
+HELD: Final = 0.5
+"""Seconds that bytes are gathered at most: what a slow line brings is soon safe from a kill."""
+
 
 class Sheet(Protocol):
     """The file as its segments see it."""
@@ -56,6 +59,7 @@ class Segment:
         self.held: list[bytes] = []
         self._sheet = sheet
         self._held = 0
+        self._since = 0.0  # when the first of what is held came, on the loop's clock
         self._taking = False
         self._writing: asyncio.Task[None] | None = None
 
@@ -80,9 +84,12 @@ class Segment:
         self.at += len(chunk)
         if self.at > self._sheet.most:
             raise TooLarge(f"more than {self._sheet.most} bytes")
+        now = asyncio.get_running_loop().time()
+        if not self.held:
+            self._since = now
         self.held.append(chunk)
         self._held += len(chunk)
-        if self._held >= self._sheet.buffer:
+        if self._held >= self._sheet.buffer or now - self._since > HELD:
             await self._flush()
 
     async def close(self) -> bytes | Path:
