@@ -13,6 +13,9 @@ WINDOW: Final = 0.3
 
 GAIN: Final = 1.1
 
+PATIENCE: Final = 2
+"""Windows without gain after which the line is full: servers that shape send in bursts."""
+
 MIN_PIECE: Final = 8 * 1024 * 1024
 """Bytes: a connection set up for less takes longer than it saves."""
 
@@ -26,6 +29,7 @@ class Splitter:
         self._since: float | None = None
         self._bytes = 0
         self._before = 0.0  # bytes a second with fewer connections
+        self._idle = 0  # windows in a row that brought no gain
 
     def more(self, now: float, received: int, connections: int) -> int:
         """How many connections to add, `received` being the file's bytes up to now."""
@@ -39,9 +43,10 @@ class Splitter:
         rate = (received - self._bytes) / (now - self._since)
         self._since, self._bytes = now, received
         if self._before and rate < GAIN * self._before:
-            self.full = True
+            self._idle += 1
+            self.full = self._idle >= PATIENCE
             return 0
-        self._before = rate
+        self._before, self._idle = rate, 0
         return min(connections, self._most - connections) if rate > 0 else 0
 
 
