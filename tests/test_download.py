@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import OpenSite
@@ -13,6 +16,7 @@ from downloading import get, get_one, lying, names_in, noise, ranged, span_of
 from website import Asked, Reply, busy, packed, redirect, reply, sequence, text
 
 from crawler.delivery import download
+from crawler.errors import SinkError
 from crawler.transfer import crew, splitter
 from crawler.transfer.order import Order
 
@@ -202,6 +206,85 @@ async def test_a_file_beyond_the_limit(website: OpenSite, tmp_path: Path) -> Non
     assert (await get_one(site.at("/f"), tmp_path, max_filesize=1_000_000)).reason.startswith(
         "too-large"
     )
+
+
+async def test_a_part_that_ends_early_by_chunks_is_not_asked_for_for_ever(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    first = ranged(BIG, cut_after=400_000)
+
+    async def answer(asked: Asked) -> Reply:
+        span = span_of(asked, len(BIG))
+        if span is None:
+            return await first(asked)
+        head = f"HTTP/1.1 206 X\r\nContent-Range: bytes {span[0]}-{span[1] - 1}/{len(BIG)}\r\n"
+        chunked = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        return Reply(exact=(head + chunked).encode())
+
+    site = await website({"/f": answer, "/no": reply(b"", 204)})
+    files = {file.url[-1]: file.reason for file in await get(
+        site.at("/f"), site.at("/no"), into=tmp_path)}  # fmt: skip
+    assert files["f"].startswith("truncated:")
+    assert files["o"] == "garbled:status 204 has no file"
+    assert site.hits["/f"] < 10
+
+
+async def test_a_full_disk_ends_it_and_nothing_good_is_lost(
+    website: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await website({"/f": ranged(BIG, pause=0.005)})
+    real, left = os.pwritev, [2]
+
+    def full(*args: Any) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*args)
+
+    monkeypatch.setattr(os, "pwritev", full)
+    with pytest.raises(SinkError, match="No space left"):
+        await get(site.at("/f"), into=tmp_path)
+    assert names_in(tmp_path) == {"f.part"}
+    monkeypatch.undo()
+    file = await get_one(site.at("/f"), tmp_path)
+    assert file.wire < len(BIG)
+    assert (tmp_path / "f").read_bytes() == BIG
+
+
+async def test_safe_against_a_power_cut_everything_is_synced_before_its_name(
+    website: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    real_sync, real_link = os.fsync, os.link
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("sync"), real_sync(fd))[1])
+    monkeypatch.setattr(os, "link", lambda a, b: (done.append("name"), real_link(a, b))[1])
+    site = await website({"/f": ranged(BIG), "/s": text("small")})
+    for path in ("/f", "/s"):
+        done.clear()
+        assert (await get_one(site.at(path), tmp_path, durable="power")).status == "done"
+        assert "sync" in done[: done.index("name")]
+        assert done[-1] == "sync", "the folder's entry, too"
+
+
+async def test_robots_txt_is_asked_for_where_one_wants_it(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    site = await website(
+        {"/robots.txt": text("User-agent: *\nDisallow: /no"), "/no": text("x"), "/yes": text("y")}
+    )
+    files = await get(site.at("/no"), site.at("/yes"), into=tmp_path, obey=True)
+    assert {file.url.rpartition("/")[2]: file.reason for file in files} == {
+        "no": "robotsTxt", "yes": "",
+    }  # fmt: skip
+    assert site.hits["/no"] == 0
+
+
+async def test_a_quota_ends_it(website: OpenSite, tmp_path: Path) -> None:
+    site = await website({f"/{n}": text("x" * 1000) for n in range(5)})
+    urls = [site.at(f"/{n}") for n in range(5)]
+    files = await get(*urls, into=tmp_path, size_limit=2500, concurrency=1)
+    assert [file.status for file in files] == ["done", "done"]
+    assert len(await get(*urls, into=tmp_path)) == 5
 
 
 # ── checksums and mirrors ────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.errors import FetchError, Garbled, Mismatch, TooLarge
+from crawler.errors import FetchError, Garbled, Mismatch, TooLarge, Truncated
 from crawler.model import Link, Page, Timings
 from crawler.pace import lesson_of
 from crawler.transfer import answer as answers
@@ -164,6 +164,8 @@ class Transfer:
             return None
         if page.status >= 300:
             return page
+        if segment.at < (segment.end or 0) and copy.spans.total - before < WORTH:
+            raise Truncated(f"{segment.at} of {segment.end} bytes")  # by chunks that ended early
         if copy.size is None:
             copy.size = segment.at  # it ended by itself: that is all
             self.segments = [segment] if segment.held else []
@@ -263,8 +265,10 @@ class Transfer:
     # ── what the segments ask (segment.Sheet) ────────────────────────────────────────────────
 
     async def greet(self, segment: Segment, status: int, fields: Fields) -> bool:
-        if status not in {200, 206}:
+        if status >= 300:
             return False
+        if status not in {200, 206}:
+            raise Garbled(f"status {status} has no file")
         copy = self.copy
         answers.demand_identity(status, fields, segment.url)
         answer = answers.read(status, fields)
