@@ -256,8 +256,17 @@ async def test_safe_against_a_power_cut_everything_is_synced_before_its_name(
 ) -> None:
     done: list[str] = []
     real_sync, real_link = os.fsync, os.link
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("sync"), real_sync(fd))[1])
-    monkeypatch.setattr(os, "link", lambda a, b: (done.append("name"), real_link(a, b))[1])
+
+    def sync(descriptor: int) -> None:
+        done.append("sync")
+        real_sync(descriptor)
+
+    def link(old: Path, new: Path) -> None:
+        done.append("name")
+        real_link(old, new)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "link", link)
     site = await website({"/f": ranged(BIG), "/s": text("small")})
     for path in ("/f", "/s"):
         done.clear()
