@@ -31,6 +31,7 @@ from crawler.parse.pool import ParsePool
 from crawler.parse.read import ReaderRules
 from crawler.retry import Retry
 from crawler.scope import Scope
+from crawler.secrets import split_login
 from crawler.tally import Gauges, Tally
 from crawler.transfer import book as books
 from crawler.transfer.book import Book
@@ -80,6 +81,7 @@ async def open_depot(
     unfit for use.
     """
     urls = Urls(config.urls)
+    named = [url for one in orders for url in (one.url, *one.mirrors)]  # logins included
     orders = _canonical(urls, orders)
     ours = folder / OURS
     _prepare(ours)
@@ -126,7 +128,7 @@ async def open_depot(
                     private=config.fetch.private,
                     networks=networks(config.fetch.allow_networks),
                 ),
-                credentials=Credentials(config.fetch, [one.url for one in every]),
+                credentials=Credentials(config.fetch, [*named, *(one.url for one in every)]),
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
             )
@@ -203,7 +205,7 @@ def _canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
         for url in (order.url, *order.mirrors):
             canonical = urls.canonical(url)
             if canonical is None:
-                raise ConfigError(f"{url!r}: not a http or https URL")
+                raise ConfigError(f"{split_login(url)[0]!r}: not a http or https URL")
             places.append(canonical)
         url, *mirrors = places
         before = found.get(url)

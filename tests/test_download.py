@@ -433,6 +433,21 @@ async def test_headers_of_an_order_stay_with_its_origin(website: OpenSite, tmp_p
     assert [asked.headers.get("x-token") for asked in site.log] == ["secret", None]
 
 
+async def test_logins_are_sent_and_nowhere_written_down(website: OpenSite, tmp_path: Path) -> None:
+    site = await website({"/f": text("ok")})
+    url = site.at("/f").replace("http://", "http://me:tellnobody@")
+    order = Order(url, headers={"X-Token": "hushhush"})
+    file = await get_one(order, tmp_path)
+    assert (file.status, file.url) == ("done", site.at("/f"))
+    sent = site.log[0].headers
+    assert sent["authorization"] == "Basic " + base64.b64encode(b"me:tellnobody").decode()
+    assert sent["x-token"] == "hushhush"
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"tellnobody" not in path.read_bytes()
+            assert b"hushhush" not in path.read_bytes()
+
+
 async def test_a_busy_server_is_asked_again_and_a_redirect_loop_ends(
     website: OpenSite, tmp_path: Path
 ) -> None:

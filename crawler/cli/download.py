@@ -238,6 +238,7 @@ def _dry_run(config: Config, orders: Sequence[Order], folder: Path, *, as_json: 
     import msgspec  # noqa: PLC0415
 
     from crawler.cli.words import plain  # noqa: PLC0415
+    from crawler.secrets import split_login  # noqa: PLC0415
     from crawler.transfer.names import from_url, tame, template  # noqa: PLC0415
     from crawler.urls import Urls  # noqa: PLC0415
 
@@ -250,16 +251,17 @@ def _dry_run(config: Config, orders: Sequence[Order], folder: Path, *, as_json: 
         if made is not None and order.name is None:
             name = made(order.url, name, number)
         wrong += url is None
+        shown = split_login(order.url)[0]
         there = (folder / name).exists()
         if as_json:
             line = {
-                "url": order.url, "valid": url is not None, "name": name, "exists": there,
+                "url": shown, "valid": url is not None, "name": name, "exists": there,
                 "size": order.size, "checksums": order.checksums, "mirrors": order.mirrors,
             }  # fmt: skip
             click.echo(msgspec.json.encode(line).decode())
         else:
             verdict = "not a http or https URL" if url is None else "is there" if there else "fetch"
-            click.echo(f"{verdict:8} {plain(name, 100)}  {plain(order.url, 2000)}")
+            click.echo(f"{verdict:8} {plain(name, 100)}  {plain(shown, 2000)}")
     return Exit.USAGE if wrong else Exit.OK
 
 

@@ -45,8 +45,12 @@ class Book:
         for order in orders:
             self.orders[order.url] = order
             known = self.progress.setdefault(order.url, Progress())
-            rows.append((order.url, self._encode(order), self._encode(known)))
+            rows.append((order.url, self._kept(order), self._encode(known)))
         await self._shelf.keep_files(rows)
+
+    def _kept(self, order: Order) -> bytes:
+        """As it is written down: without headers, which may be secrets (decision 30)."""
+        return self._encode(msgspec.structs.replace(order, headers={}) if order.headers else order)
 
     async def save(self, url: str, progress: Progress) -> None:
         """Returns once it is committed. Raises FrontierError."""
@@ -65,7 +69,7 @@ class Book:
             turn, self._turn = self._turn, None
             assert turn is not None
             rows = [
-                (url, self._encode(self.orders[url]), self._encode(progress))
+                (url, self._kept(self.orders[url]), self._encode(progress))
                 for url, progress in group.items()
             ]
             try:
