@@ -13,7 +13,7 @@ BUFFER: Final = 1024 * 1024
 BUFFERS: Final = 16 * 1024 * 1024
 """Bytes gathered before they are written: of one connection, of all (two of each are filled)."""
 
-HELD: Final = 0.5
+HELD: Final = 0.1
 """Seconds that bytes are gathered at most: what a slow line brings is soon safe from a kill."""
 
 
