@@ -7,7 +7,7 @@ ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
-.PHONY: conformance fuzz bench-guard peers test-peers
+.PHONY: test-download bench-download conformance fuzz bench-guard peers test-peers
 .PHONY: test-service compose-check compose-test
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
@@ -39,6 +39,14 @@ format: $(VENV)/.dev
 # Slow proofs: minutes each. Their small versions run in `make test`.
 test-kill: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_kill.py tests/test_kill_sinks.py $(ARGS)
+
+# Fifty kills in the middle of a mixed download.
+test-download: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow -s tests/test_download_kill.py $(ARGS)
+
+# Beside aria2c, wget2 and curl, against nginx on loopback.
+bench-download: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.downloads $(ARGS)
 
 test-sites: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)

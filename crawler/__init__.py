@@ -7,11 +7,12 @@ The house, bottom up; a file imports only from lower floors (tests/test_floors.p
     2  protocols tally verdict                  seams, sums, and what an answer means
     3  gate ledger folder watch                 may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first
-       frontier/ fetch/ parse/ sinks/           rooms beside it; none sees another
-    5  build export/ report/                    configuration → an open crawl; what it left behind
-    6  library cli/ bench/                      doors
+       frontier/ fetch/ parse/ sinks/ transfer/ rooms beside it; none sees another
+    5  build depot export/ report/              configuration → an open crawl; what it left behind
+    6  library delivery cli/ bench/             doors
 """
 
+import importlib
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,31 +23,33 @@ from crawler.model import Extract, Follow, Link, Outcome, Page, Visit
 if TYPE_CHECKING:
     from crawler.build import open_crawl
     from crawler.config import Config
+    from crawler.delivery import download
     from crawler.library import crawl
+    from crawler.transfer.order import File, Order
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Config", "ConfigError", "CrawlerError", "Extract", "Follow", "HouseError", "Link", "Occupied",
-    "Outcome", "Page", "Visit", "crawl", "open_crawl",
+    "Config", "ConfigError", "CrawlerError", "Extract", "File", "Follow", "HouseError", "Link",
+    "Occupied", "Order", "Outcome", "Page", "Visit", "crawl", "download", "open_crawl",
 ]  # fmt: skip
 
 
+_LATE = {
+    "Config": "crawler.config",
+    "File": "crawler.transfer.order",
+    "Order": "crawler.transfer.order",
+    "crawl": "crawler.library",
+    "download": "crawler.delivery",
+    "open_crawl": "crawler.build",
+}
+"""What is costly to import (aiohttp's 0.2 s, asyncio) comes when it is asked for, from here."""
+
+
 def __getattr__(name: str) -> Any:
-    """What is costly to import (aiohttp's 0.2 s, asyncio) comes when it is asked for."""
-    if name == "crawl":
-        from crawler.library import crawl  # noqa: PLC0415
-
-        return crawl
-    if name == "open_crawl":
-        from crawler.build import open_crawl  # noqa: PLC0415
-
-        return open_crawl
-    if name == "Config":
-        from crawler.config import Config  # noqa: PLC0415
-
-        return Config
-    raise AttributeError(f"module 'crawler' has no attribute {name!r}")
+    if name not in _LATE:
+        raise AttributeError(f"module 'crawler' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE[name]), name)
 
 
 class _House(ModuleType):

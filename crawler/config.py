@@ -164,6 +164,18 @@ class ParseConfig(Section, frozen=True):
     rules: tuple[str, ...] = ()  # TOML files that say what to extract; crawler/parse/extract.py
 
 
+class DownloadConfig(Section, frozen=True):
+    """Files, as `crawler download` fetches them. The rules themselves: `crawler/transfer/`."""
+
+    name: str = ""  # a template for names: {host}/{name}; empty: the name alone
+    exists: Literal["rename", "skip", "newer", "replace"] = "rename"  # a file of that name is there
+    connections: Width = 4  # to one file, where the server and the line have use for them
+    max_filesize: Bytes | None = None
+    disposition: bool = True  # a Content-Disposition may name the file
+    accept_html: bool = False  # a page where a file of another type was expected is the file
+    keep_wrong: bool = True  # put bytes that fail their checksum aside instead of removing them
+
+
 class OutputConfig(Section, frozen=True):
     """What a crawl leaves behind, and where."""
 
@@ -202,5 +214,6 @@ class Config(Section, frozen=True):
     robots: RobotsConfig = RobotsConfig()
     sitemap: SitemapConfig = SitemapConfig()
     parse: ParseConfig = ParseConfig()
+    download: DownloadConfig = DownloadConfig()
     output: OutputConfig = OutputConfig()
     warc: WarcConfig = WarcConfig()

@@ -10,6 +10,7 @@ CrawlerError
 │  ├─ Truncated                the body ended before its length
 │  ├─ TooLarge                 more bytes than allowed, on the wire or decoded
 │  ├─ Garbled                  not HTTP, or not what the headers claim
+│  ├─ Mismatch                 a file's bytes are not those that were asked for
 │  ├─ ServerBusy               429, 503 …: come back later
 │  └─ Forbidden                an address, port or scheme we do not go to
 ├─ ParseError                  the page: becomes a Visit, never ends a crawl
@@ -81,6 +82,12 @@ class Garbled(FetchError):
     """What came is not HTTP, or its encoding is broken."""
 
     reason = "garbled"
+
+
+class Mismatch(FetchError):
+    """Not the file that was asked for: another length, checksum or type, or one that changed."""
+
+    reason = "mismatch"
 
 
 class ServerBusy(FetchError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from crawler.model import Counts, Extract, Found, Link, Page, Rules, Visit
@@ -89,6 +90,46 @@ class Fetcher(Protocol):
     async def fetch(self, link: Link) -> Page:
         """Raises FetchError. A status of 400 and above is a Page like any other."""
         ...
+
+
+class Receiver(Protocol):
+    """Takes one answer's body as it comes. `close` or `discard` ends it."""
+
+    size: int  # bytes taken so far
+    truncated: str  # why the rest is missing; empty: it is not
+
+    @property
+    def full(self) -> bool:
+        """No more is wanted: the exchange may end here."""
+        ...
+
+    async def head(self, status: int, fields: tuple[tuple[str, str], ...]) -> None:
+        """What comes before the body. Raises FetchError where the body is not wanted."""
+        ...
+
+    async def add(self, chunk: bytes) -> None:
+        """Raises OSError or SinkError when there is no place for it."""
+        ...
+
+    async def close(self) -> bytes | Path:
+        """All came; what stands for the body in the Page."""
+        ...
+
+    async def discard(self) -> None:
+        """The exchange broke."""
+        ...
+
+
+class FileFetcher(Protocol):
+    """A Fetcher that hands bodies on as they come and asks for parts of them."""
+
+    async def fetch(
+        self,
+        link: Link,
+        *,
+        headers: Mapping[str, str] | None = None,
+        into: Receiver | None = None,
+    ) -> Page: ...
 
 
 class Parser(Protocol):

@@ -32,9 +32,9 @@ FLOORS = {
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "ledger", "watch", "folder", "start", "stages"},
-    4: {"crawl", "frontier", "fetch", "parse", "sinks"},
-    5: {"build", "export", "report"},
-    6: {"library", "cli", "service", "bench", "__main__"},
+    4: {"crawl", "frontier", "fetch", "parse", "sinks", "transfer"},
+    5: {"build", "depot", "export", "report"},
+    6: {"library", "delivery", "cli", "service", "bench", "__main__"},
 }
 """Floor 4 is the loop and the rooms beside it: none of them sees another."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum, IntEnum, auto
 from typing import Final
 
-from crawler.errors import ConfigError, CrawlerError, HouseError, Insecure
+from crawler.errors import ConfigError, CrawlerError, HouseError, Insecure, Mismatch
 from crawler.model import Outcome, Visit
 from crawler.tally import Snapshot
 
@@ -26,6 +26,7 @@ class Exit(IntEnum):
     SIZE_LIMIT = 14
     TIME_LIMIT = 15
     RATE_LIMITED = 18
+    MISMATCH = 32
 
 
 MEANINGS: Final = {
@@ -41,6 +42,7 @@ MEANINGS: Final = {
     Exit.SIZE_LIMIT: "reached --size-limit; resumable",
     Exit.TIME_LIMIT: "reached --time-limit; resumable",
     Exit.RATE_LIMITED: "no page: the servers asked for patience (429)",
+    Exit.MISMATCH: "download: not the file that was asked for (checksum, length, type)",
 }
 
 _ENDS: Final = {
@@ -113,6 +115,29 @@ def exit_code(
     if Fate.BUSY in seen:
         return Exit.RATE_LIMITED
     return Exit.TLS if seen == {Fate.TLS} else Exit.NETWORK
+
+
+def download_code(finish_reason: str, reasons: Collection[str]) -> Exit:
+    """The code of a download: how it was ended, else the gravest of its failures' `reasons`.
+
+    Wrong bytes come before the servers' errors, those before patience, TLS and the network.
+    """
+    if finish_reason in _ENDS:
+        return _ENDS[finish_reason]
+    if finish_reason == "hosts-down":
+        return Exit.NETWORK
+    if any(reason.partition(":")[0] == Mismatch.reason for reason in reasons):
+        return Exit.MISMATCH
+    fates = {_of_reason(reason) for reason in reasons}
+    for fate, code in (
+        (Fate.ERROR, Exit.SERVER),
+        (Fate.BUSY, Exit.RATE_LIMITED),
+        (Fate.TLS, Exit.TLS),
+        (Fate.NETWORK, Exit.NETWORK),
+    ):
+        if fate in fates:
+            return code
+    return Exit.OK
 
 
 def error_code(error: BaseException) -> Exit:

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "why": ("crawler.cli.why", "The whole story of one URL."),
     "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
     "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
+    "download": ("crawler.cli.download", "Files: many, fast, resumable, verified."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
     "try": ("crawler.cli.try_rules", "What extraction rules find on one page."),
     "serve": ("crawler.cli.serve", "Run crawls as jobs over HTTP, with a dashboard."),

@@ -195,8 +195,11 @@ def _report(ending: Ending, config: Config, screen: Screen) -> list[str]:
 class Signals:
     """First signal: finish what is in hand. Second: at once. Third: leave as if killed."""
 
-    def __init__(self, folder: Path, grace: float, say: Callable[[str], None]) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, grace: float, say: Callable[[str], None], *, again: str = ""
+    ) -> None:
+        """`again`: the command that goes on; empty: a crawl's."""
+        self._again = again or _resume(folder)
         self._grace = grace
         self._say = say
         self._seen = 0
@@ -233,7 +236,7 @@ class Signals:
         if self._seen == 1:
             self._say(
                 f"stopping: what is in hand has {self._grace:g} s to finish (again: at once). "
-                f"Go on later with: {_resume(self._folder)}"
+                f"Go on later with: {self._again}"
             )
             if self._running is not None:
                 self._running.stop("interrupted")

@@ -49,7 +49,9 @@ class Room:
 
 
 class Body:
-    """Grows piece by piece; `close` or `discard` ends it."""
+    """Implements `protocols.Receiver`: grows piece by piece; `close` or `discard` ends it."""
+
+    full = False  # however much comes
 
     def __init__(self, spool: Path, above: int, room: Room) -> None:
         self.size = 0
@@ -61,6 +63,9 @@ class Body:
         self._chunks: list[bytes] = []
         self._path: Path | None = None
         self._file: Any = None
+
+    async def head(self, status: int, fields: tuple[tuple[str, str], ...]) -> None:
+        """Any answer's body is taken."""
 
     async def add(self, chunk: bytes) -> None:
         """Raises OSError when the disk is full."""

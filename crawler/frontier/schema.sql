@@ -70,6 +70,12 @@ CREATE TABLE run (                      -- each recrawl, and where its part of t
     graph      INTEGER NOT NULL         -- bytes of graph.bin
 );
 
+CREATE TABLE file (                     -- downloads; what the blobs say is crawler/transfer/order.py's
+    url      TEXT PRIMARY KEY,
+    ordered  BLOB NOT NULL,             -- what was asked for
+    progress BLOB                       -- what is there of it; NULL: nothing
+) WITHOUT ROWID;
+
 CREATE TABLE content (                  -- which link first had these bytes
     key  INTEGER PRIMARY KEY,           -- 64 bits of the digest
     link INTEGER NOT NULL

@@ -22,6 +22,7 @@ import msgspec
 
 from crawler.config import PaceConfig, ScopeConfig
 from crawler.errors import FrontierError, Occupied
+from crawler.frontier import downloads
 from crawler.frontier.budget import Kept, terms
 from crawler.frontier.host import Host
 from crawler.frontier.schedule import Schedule
@@ -255,6 +256,19 @@ class SqliteFrontier:
 
     async def note(self, **values: str | float) -> None:
         await self._run(self._store.note, **values)
+
+    async def files(self) -> list[downloads.Row]:
+        """Every download that is known, with what there is of it."""
+        return await self._run(self._store.files)
+
+    async def keep_files(self, rows: Sequence[downloads.Row]) -> None:
+        """Write what there is of downloads: one transaction."""
+        await self._run(self._store.keep_files, rows)
+
+    def waiting(self, host: str) -> int:
+        """Links of a host that wait for their turn."""
+        known = self._schedule.hosts.get(host)
+        return known.pending if known is not None else 0
 
     @property
     def pending(self) -> int:

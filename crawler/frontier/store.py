@@ -19,7 +19,7 @@ import msgspec
 
 from crawler.config import ScopeConfig
 from crawler.errors import FrontierError
-from crawler.frontier import twins
+from crawler.frontier import downloads, twins
 from crawler.frontier.brakes import Brakes
 from crawler.frontier.budget import Kept
 from crawler.frontier.keys import Keys
@@ -353,6 +353,21 @@ class Store:
                 rules.expires_at, rules.delay,
             ),
         )  # fmt: skip
+
+    def files(self) -> list[downloads.Row]:
+        return downloads.read(self._db)
+
+    def keep_files(self, rows: Sequence[downloads.Row]) -> None:
+        with self._transaction():
+            downloads.keep(self._db, rows)
+
+    def file_states(self) -> dict[str, str]:
+        return downloads.states(self._db)
+
+    def again(self, urls: Sequence[str]) -> None:
+        """Queue these links as if never visited; before the frontier is opened."""
+        with self._transaction():
+            downloads.again(self._db, urls)
 
     def _transaction(self) -> Transaction:
         memories = (self._admitted, self._skipped, self._host_ids, self._brakes)

@@ -1,0 +1,254 @@
+"""Orders → an open crawl of files: the same loop, frontier, ledger and fetcher as pages have.
+
+DIR/report.pdf  DIR/big.iso.part …      the files
+DIR/.crawler-download/frontier.db       every order and how far it is
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crawler.config import Config
+from crawler.crawl import Crawl
+from crawler.errors import ConfigError, HouseError
+from crawler.fetch.credentials import Credentials
+from crawler.fetch.guard import AddressGuard, networks
+from crawler.fetch.http import HttpFetcher
+from crawler.folder import FRONTIER
+from crawler.frontier.downloads import Row, revise
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.gate import Gate
+from crawler.identity import product_token, user_agent
+from crawler.ledger import Ledger
+from crawler.model import Found, Kind
+from crawler.parse.pool import ParsePool
+from crawler.parse.rules import ReaderRules
+from crawler.retry import Retry
+from crawler.scope import Scope
+from crawler.secrets import split_login
+from crawler.tally import Gauges, Tally
+from crawler.transfer import book as books
+from crawler.transfer.book import Book
+from crawler.transfer.desk import Desk
+from crawler.transfer.files import Arrivals, FileTrips
+from crawler.transfer.names import OURS
+from crawler.transfer.order import File, Order, Progress
+from crawler.urls import Urls, fingerprint, host_key
+from crawler.verdict import Verdict
+from crawler.watch import Watch
+
+DEFAULTS: Final[dict[str, Any]] = {
+    "robots.obey": False,  # who names a file means it
+    "limits.concurrency": 16,
+    "pace.delay": 0.0,
+    "pace.per_host": 5,
+    "retry.retries": 5,
+    "fetch.timeout": 30 * 86_400.0,  # a large file takes what it takes; min_rate ends what stalls
+    "fetch.max_body": 1 << 62,
+    "urls.strip_query": (),  # the address is the one that was given
+}
+"""Settings that differ from a crawl's: a list of files is asked for, not found."""
+
+
+class Depot:
+    """An open download. `here` are the files of the orders that were complete before it began."""
+
+    def __init__(self, crawl: Crawl, desk: Desk, arrivals: Arrivals, here: list[File]) -> None:
+        self.crawl = crawl
+        self.desk = desk
+        self.here = here
+        self._arrivals = arrivals
+
+
+@asynccontextmanager
+async def open_depot(
+    config: Config,
+    orders: Sequence[Order],
+    folder: Path,
+    *,
+    tell: Callable[[File], Awaitable[None]],
+) -> AsyncIterator[Depot]:
+    """Open for these orders and what an earlier run left in `folder`; closed on leaving.
+
+    `tell` hears of every file as it is final; what it awaits slows the download, not the memory.
+    Raises ConfigError for what the person gave, Occupied for a folder in use, HouseError for one
+    unfit for use.
+    """
+    urls = Urls(config.urls)
+    named = [url for one in orders for url in (one.url, *one.mirrors)]  # logins included
+    orders = _canonical(urls, orders)
+    ours = folder / OURS
+    _prepare(ours)
+    here: list[File] = []
+    renewed: list[str] = []
+
+    def judge(rows: list[Row], states: dict[str, str]) -> list[str]:
+        renewed.extend(_again(rows, states, orders, folder, config, here))
+        return renewed
+
+    revise(ours / FRONTIER, judge)
+    retry = Retry(config.retry)
+    hosts = {urlsplit(url).hostname or "" for one in orders for url in (one.url, *one.mirrors)}
+    limits = msgspec.structs.replace(
+        config.limits, workers=config.limits.workers or config.limits.concurrency
+    )
+    async with AsyncExitStack() as stack:
+        frontier = await stack.enter_async_context(
+            SqliteFrontier(
+                ours / FRONTIER,
+                config.pace,
+                concurrency=limits.concurrency,
+                robots=config.robots.obey,
+                durable=config.output.durable,
+            )
+        )
+        book = await stack.enter_async_context(Book(frontier))
+        for url in renewed:
+            if book.progress[url].finished:  # its name stays its own
+                book.progress[url] = Progress(name=book.progress[url].name)
+        await book.enter(orders)
+        every = list(book.orders.values())
+        hosts |= {urlsplit(url).hostname or "" for one in every for url in (one.url, *one.mirrors)}
+        scope = Scope(config.scope, [one.url for one in every[:1]])
+        verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
+        fetcher = await stack.enter_async_context(
+            HttpFetcher(
+                config.fetch,
+                slots=limits.concurrency,
+                user_agent=user_agent(config),
+                spool=ours,
+                guard=AddressGuard(
+                    hosts,
+                    private=config.fetch.private,
+                    networks=networks(config.fetch.allow_networks),
+                ),
+                credentials=Credentials(config.fetch, [*named, *(one.url for one in every)]),
+                rate=config.pace.limit_rate,
+                robots_timeout=config.robots.timeout,
+            )
+        )
+        desk = Desk(
+            config.download,
+            folder,
+            frontier=frontier,
+            fetcher=fetcher,
+            book=book,
+            urls=urls,
+            waiting=frontier.waiting,
+            free=lambda: limits.concurrency - fetcher.busy,
+            max_redirects=config.fetch.max_redirects,
+            host_rate=config.pace.host_rate,
+            fsync=config.output.durable == "power",
+        )
+        stack.callback(desk.close)
+        trips = FileTrips(desk)
+        arrivals = Arrivals(desk, tell)
+        ledger = await stack.enter_async_context(Ledger(frontier, [arrivals]))
+        agent = product_token(config)
+        parser: Any = trips
+        if config.robots.obey:
+            rules = ReaderRules(
+                urls=urls, scope=scope, limits=config.scope, parse=config.parse,
+                fetch=config.fetch, agent=agent, robots=config.robots,
+            )  # fmt: skip
+            parse = msgspec.structs.replace(config.parse, processes=1)
+            parser = await stack.enter_async_context(ParsePool(rules, parse))
+        gate = Gate(
+            frontier,
+            fetcher,
+            parser,
+            agent=agent,
+            robots=config.robots,
+            pace=config.pace,
+            retry=retry,
+            urls=urls,
+        )
+        await frontier.add([_found(one.url) for one in orders])
+        tally = Tally()
+
+        def look(gauges: Gauges) -> None:
+            gauges.queued = frontier.pending
+            gauges.in_flight = fetcher.busy
+            gauges.ledger_seconds = ledger.seconds
+            gauges.slots = limits.concurrency
+
+        await stack.enter_async_context(Watch(tally, look))
+        crawl = Crawl(
+            frontier, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
+        )
+        yield Depot(crawl, desk, arrivals, here)
+
+
+def _found(url: str) -> Found:
+    host = host_key(url)
+    return url, host, fingerprint(url, host), Kind.FILE.value, ""
+
+
+def _prepare(ours: Path) -> None:
+    try:
+        ours.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HouseError(f"{error.filename or ours}: {error.strerror}") from error
+
+
+def _canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
+    """One order a URL, mirrors of the second added to the first. Raises ConfigError."""
+    found: dict[str, Order] = {}
+    for order in orders:
+        places = []
+        for url in (order.url, *order.mirrors):
+            canonical = urls.canonical(url)
+            if canonical is None:
+                raise ConfigError(f"{split_login(url)[0]!r}: not a http or https URL")
+            places.append(canonical)
+        url, *mirrors = places
+        before = found.get(url)
+        if before is not None:
+            mirrors = [*before.mirrors, *mirrors]
+            order = msgspec.structs.replace(  # noqa: PLW2901 - the same order, made whole
+                order,
+                name=before.name or order.name,
+                checksums=tuple(dict.fromkeys((*before.checksums, *order.checksums))),
+                size=before.size if order.size is None else order.size,
+            )
+        mirrors = [one for one in dict.fromkeys(mirrors) if one != url]
+        found[url] = msgspec.structs.replace(order, url=url, mirrors=tuple(mirrors))
+    return list(found.values())
+
+
+def _again(
+    rows: list[Row],
+    states: dict[str, str],
+    orders: Sequence[Order],
+    folder: Path,
+    config: Config,
+    here: list[File],
+) -> list[str]:
+    """Which of the orders that an earlier run ended are to be had again: those that failed, those
+    whose file is gone, all of them where newer ones are asked for. The others are `here`.
+    """
+    wanted = {order.url: order for order in orders}
+    again = []
+    for url, ordered, blob in rows:
+        state = states.get(url, "queued")
+        if url not in wanted or state in {"queued", "resting"}:
+            continue
+        order, progress = books.read(ordered, blob)
+        path = folder / progress.name
+        complete = state in {"done", "unchanged"} and _is_complete(path, progress)
+        same = wanted[url].checksums == order.checksums and wanted[url].name == order.name
+        if complete and same and config.download.exists not in {"newer", "replace"}:
+            here.append(File(url, "here", path, progress.size, progress.digest, "complete"))
+        else:
+            again.append(url)
+    return again
+
+
+def _is_complete(path: Path, progress: Progress) -> bool:
+    return progress.finished and path.is_file() and path.stat().st_size == progress.size

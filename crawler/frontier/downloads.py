@@ -1,0 +1,88 @@
+"""Downloads in the frontier's file: what was ordered, how far it is, which are to be had again.
+
+The blobs are opaque here: `crawler/transfer/order.py` writes and reads them.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from crawler.errors import FrontierError
+from crawler.frontier.rows import KINDS, STATES
+
+if TYPE_CHECKING:
+    from crawler.frontier.store import Store
+
+Row: TypeAlias = tuple[str, bytes, bytes | None]
+"""URL, order, progress."""
+
+AT_ONCE: Final = 500
+"""URLs named by one statement."""
+
+
+_AGAIN: Final = "UPDATE link SET state = 0, attempt = 0, due = NULL, status = NULL, reason = NULL"
+
+
+def read(db: sqlite3.Connection) -> list[Row]:
+    return db.execute("SELECT url, ordered, progress FROM file").fetchall()
+
+
+def keep(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    db.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", rows)
+
+
+def again(db: sqlite3.Connection, urls: Sequence[str]) -> None:
+    for start in range(0, len(urls), AT_ONCE):
+        some = urls[start : start + AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        db.execute(f"{_AGAIN} WHERE url IN ({marks})", some)
+
+
+def states(db: sqlite3.Connection) -> dict[str, str]:
+    """State by URL of every link that is a download."""
+    rows = db.execute("SELECT link.url, link.state FROM link JOIN file ON file.url = link.url")
+    return {url: STATES[state] for url, state in rows}
+
+
+def revise(path: Path, judge: Callable[[list[Row], dict[str, str]], list[str]]) -> None:
+    """Before a frontier is opened: `judge` sees all downloads and the links' states, and says which
+    URLs are to be had again. Nothing happens without a frontier.
+
+    Raises Occupied while another process has it, FrontierError when the file cannot be used.
+    """
+    from crawler.frontier.sqlite import claim  # noqa: PLC0415 - it imports this module
+    from crawler.frontier.store import Store  # noqa: PLC0415
+
+    if not path.exists():
+        return
+    lock = claim(path)
+    try:
+        store: Store = Store(path)
+        store.open()
+        try:
+            urls = judge(store.files(), store.file_states())
+            if urls:
+                store.again(urls)
+        finally:
+            store.close()
+    except sqlite3.Error as error:
+        raise FrontierError(f"{path}: {error}") from error
+    finally:
+        os.close(lock)
+
+
+def known_urls(path: Path) -> list[tuple[str, str]]:
+    """URL and kind of every link of a crawl, in the order of discovery. Raises FrontierError."""
+    try:
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            rows = db.execute("SELECT url, kind FROM link ORDER BY id").fetchall()
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise FrontierError(f"{path}: {error}") from error
+    return [(url, KINDS[kind].value) for url, kind in rows]

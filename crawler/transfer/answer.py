@@ -1,0 +1,114 @@
+"""What an answer says of the file: place, length and identity, or that it is not the file. Pure.
+
+Fields and rules of RFC 9110: ranges §14, validators §8.8, preconditions §13.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crawler.errors import Garbled, Mismatch
+
+Fields = tuple[tuple[str, str], ...]
+
+_RANGE: Final = re.compile(r"bytes\s+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
+_WHOLE: Final = re.compile(r"bytes\s+\*/([0-9]{1,19})", re.IGNORECASE)
+
+_PACKED: Final = (".gz", ".tgz", ".svgz", ".gzip", ".z", ".br", ".zst", ".bz2", ".xz")
+"""Names of files that are compressed themselves: some servers call that an encoding."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A head. `start` 0 and `size` None for a whole body of unknown length."""
+
+    status: int
+    start: int
+    end: int | None  # as the server will send it
+    size: int | None  # of the whole file
+    etag: str  # strong ones only
+    validator: str  # what If-Range may say; empty: nothing
+    modified: float | None  # Unix time
+    ranges: bool  # the server says that it can be asked for parts
+    mime: str
+
+
+def field(fields: Fields, name: str) -> str:
+    return next((value for key, value in fields if key.lower() == name), "")
+
+
+def read(status: int, fields: Fields) -> Answer:
+    """A 200 or 206. Raises Garbled for a range that cannot be made sense of."""
+    etag = field(fields, "etag").strip()
+    strong = etag if re.fullmatch(r'"[\x21\x23-\x7e\x80-\xff]*"', etag) else ""
+    modified = _seconds(field(fields, "last-modified"))
+    sent = _seconds(field(fields, "date"))
+    date = ""
+    # §8.8.2.2: a date is strong when it is clearly older than the answer.
+    if modified is not None and sent is not None and sent - modified >= 1:
+        date = field(fields, "last-modified").strip()
+    mime = field(fields, "content-type").partition(";")[0].strip().lower()
+    start, end, size = 0, None, _length(fields)
+    if status == 206:
+        if mime == "multipart/byteranges":
+            raise Garbled("several ranges where one was asked for")
+        match = _RANGE.fullmatch(field(fields, "content-range").strip())
+        if match is None:
+            raise Garbled("206 without a usable Content-Range")
+        start, end = int(match[1]), int(match[2]) + 1
+        length, size = size, None if match[3] == "*" else int(match[3])
+        if end <= start or (size is not None and end > size):
+            raise Garbled(f"Content-Range {match[0]!r} is no range")
+        if length is not None and length != end - start:
+            raise Garbled(f"Content-Range of {end - start} bytes, Content-Length {length}")
+    elif size is not None:
+        end = size
+    ranges = status == 206 or "bytes" in field(fields, "accept-ranges").lower()
+    return Answer(status, start, end, size, strong, strong or date, modified, ranges, mime)
+
+
+def whole_size(fields: Fields) -> int | None:
+    """What a 416 says of the file's length; None: nothing."""
+    match = _WHOLE.fullmatch(field(fields, "content-range").strip())
+    return int(match[1]) if match else None
+
+
+def demand_identity(status: int, fields: Fields, url: str) -> None:
+    """Raises Garbled for bytes that are coded though they were asked for as they are."""
+    coding = field(fields, "content-encoding").strip().lower()
+    if coding in {"", "identity"}:
+        return
+    packed = urlsplit(url).path.lower().endswith(_PACKED)
+    if status == 206 or not packed:
+        raise Garbled(f"content-encoding {coding[:40]} where none was asked for")
+
+
+def demand_type(answer: Answer, name: str) -> None:
+    """Raises Mismatch for a page where a file of another type was expected: a login, an error."""
+    if answer.mime not in {"text/html", "application/xhtml+xml"}:
+        return
+    expected, packed = mimetypes.guess_type(f"file://{name}", strict=False)
+    if packed is None and (expected is None or expected.startswith("text/") or "xml" in expected):
+        return
+    raise Mismatch(f"{answer.mime} where {packed or expected} was expected")
+
+
+def _length(fields: Fields) -> int | None:
+    text = field(fields, "content-length").strip()
+    if field(fields, "transfer-encoding"):
+        return None  # RFC 9112 §6.3: it rules
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _seconds(date: str) -> float | None:
+    if not date:
+        return None
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return None

@@ -1,0 +1,89 @@
+"""What there is of each file, on disk: progress written in groups, like the ledger's visits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import msgspec
+
+from crawler.transfer.order import Order, Progress
+
+
+class Shelf(Protocol):
+    """What is asked of the frontier."""
+
+    async def files(self) -> list[tuple[str, bytes, bytes | None]]: ...
+    async def keep_files(self, rows: Sequence[tuple[str, bytes, bytes | None]]) -> None: ...
+
+
+class Book:
+    """Orders and progress by URL. Entered after the frontier, left before it."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.orders: dict[str, Order] = {}
+        self.progress: dict[str, Progress] = {}
+        self._shelf = shelf
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._waiting: dict[str, Progress] = {}
+        self._turn: asyncio.Future[None] | None = None
+        self._busy: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        for url, ordered, progress in await self._shelf.files():
+            self.orders[url], self.progress[url] = read(ordered, progress)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._busy is not None:
+            await asyncio.wait([self._busy])
+
+    async def enter(self, orders: Sequence[Order]) -> None:
+        """New orders, or new wishes for known ones; what is there already stays."""
+        rows = []
+        for order in orders:
+            self.orders[order.url] = order
+            known = self.progress.setdefault(order.url, Progress())
+            rows.append((order.url, self._kept(order), self._encode(known)))
+        await self._shelf.keep_files(rows)
+
+    def _kept(self, order: Order) -> bytes:
+        """As it is written down: without headers, which may be secrets (decision 30)."""
+        return self._encode(msgspec.structs.replace(order, headers={}) if order.headers else order)
+
+    async def save(self, url: str, progress: Progress) -> None:
+        """Returns once it is committed. Raises FrontierError."""
+        self.progress[url] = progress
+        self._waiting[url] = progress
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().create_future()
+        turn = self._turn
+        if self._busy is None or self._busy.done():
+            self._busy = asyncio.create_task(self._write(), name="book")
+        await asyncio.shield(turn)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, {}
+            turn, self._turn = self._turn, None
+            assert turn is not None
+            rows = [
+                (url, self._kept(self.orders[url]), self._encode(progress))
+                for url, progress in group.items()
+            ]
+            try:
+                await self._shelf.keep_files(rows)
+            except Exception as error:  # noqa: BLE001 - raised again in all who wait
+                turn.set_exception(error)
+                turn.exception()  # seen, also where all who waited were cancelled
+            else:
+                turn.set_result(None)
+
+
+def read(ordered: bytes, progress: bytes | None) -> tuple[Order, Progress]:
+    """One row's records."""
+    order = msgspec.msgpack.decode(ordered, type=Order)
+    if progress is None:
+        return order, Progress()
+    return order, msgspec.msgpack.decode(progress, type=Progress)

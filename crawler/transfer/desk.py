@@ -1,0 +1,110 @@
+"""What all transfers of a run share: fetcher, the frontier's turns, names, progress."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from crawler.config import DownloadConfig
+from crawler.model import Link
+from crawler.protocols import FileFetcher, Frontier
+from crawler.rate import Meter
+from crawler.transfer.book import Book
+from crawler.transfer.names import OURS, Claims, template
+from crawler.transfer.order import File
+from crawler.transfer.segment import BUFFER, BUFFERS
+from crawler.urls import Urls, host_key
+
+if TYPE_CHECKING:
+    from crawler.transfer.transfer import Transfer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LENT = 1 << 40
+"""Ids of leases that no queue holds begin below this, apart from those of robots.txt files."""
+
+
+class Desk:
+    """One run's. `waiting` tells how many links of a host wait for their turn; `free` how many
+    connections are open to anybody. `hosts` have rates of their own, in bytes a second.
+    """
+
+    def __init__(
+        self,
+        rules: DownloadConfig,
+        folder: Path,
+        *,
+        frontier: Frontier,
+        fetcher: FileFetcher,
+        book: Book,
+        urls: Urls,
+        waiting: Callable[[str], int],
+        free: Callable[[], int],
+        max_redirects: int = 10,
+        host_rate: int | None = None,
+        fsync: bool = False,
+    ) -> None:
+        self.rules = rules
+        self.folder = folder
+        self.frontier = frontier
+        self.fetcher = fetcher
+        self.book = book
+        self.urls = urls
+        self.waiting = waiting
+        self.free = free
+        self.max_redirects = max_redirects
+        self.fsync = fsync
+        self.buffer = max(64 * 1024, min(BUFFER, BUFFERS // max(1, free())))
+        self.claims = Claims(lambda name: (folder / name).exists())
+        self.running: dict[str, Transfer] = {}
+        self.results: dict[str, File] = {}
+        self.wire = 0  # bytes that came, in all
+        self._named = template(rules.name) if rules.name else None
+        self._numbers = {url: number for number, url in enumerate(book.orders, 1)}
+        self._ids = count(LENT)
+        self._rate = host_rate
+        self._meters: dict[str, Meter] = {}
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="disk")
+        for url, progress in book.progress.items():
+            if progress.name:
+                self.claims.recall(progress.name, url)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    async def on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Blocking work beside the loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def hop(self, url: str, link: Link) -> Link:
+        """A lease for a request that no queue holds."""
+        return Link(url, host_key(url), via=link.url, kind=link.kind, id=-next(self._ids))
+
+    async def came(self, number: int, host: str) -> None:
+        """Count bytes; where a host has a rate, wait until they are paid for."""
+        self.wire += number
+        if self._rate is None:
+            return
+        meter = self._meters.get(host)
+        if meter is None:
+            meter = self._meters[host] = Meter(self._rate)
+        wait = meter.take(number, time.monotonic())
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    def named(self, url: str, name: str) -> str:
+        """A name by the template, where there is one."""
+        if self._named is not None:
+            name = self._named(url, name, self._numbers.get(url, 0))
+        return f"{name}_" if name.casefold() == OURS else name
+
+    def counts(self) -> Mapping[str, int]:
+        """Connections of every running transfer, by URL."""
+        return {url: one.connections for url, one in self.running.items()}

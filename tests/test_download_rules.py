@@ -1,0 +1,248 @@
+"""The rules of downloads without a loop: spans, splitting, names, checksums, lists."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.errors import ConfigError, Garbled
+from crawler.transfer import answer, checks, lists, metalink, names
+from crawler.transfer.part import SUFFIX
+from crawler.transfer.spans import Spans
+from crawler.transfer.splitter import WINDOW, Splitter, halve
+
+SPAN = st.tuples(st.integers(0, 60), st.integers(0, 60))
+
+
+@given(st.lists(SPAN))
+def test_spans_are_the_set_of_their_bytes(pairs: list[tuple[int, int]]) -> None:
+    spans, there = Spans(), set()
+    for start, end in pairs:
+        spans.add(start, end)
+        there |= set(range(start, end))
+    assert spans.total == len(there)
+    assert {at for start, end in spans.tuple() for at in range(start, end)} == there
+    gaps = {at for start, end in spans.gaps(64) for at in range(start, end)}
+    assert gaps == set(range(64)) - there
+    assert Spans(spans.tuple()).tuple() == spans.tuple()
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**12), st.integers(1, 10**8))
+def test_halves_are_both_worth_it(start: int, length: int, least: int) -> None:
+    middle = halve(start, start + length, least)
+    assert (middle is None) == (length < 2 * least)
+    if middle is not None:
+        assert start < middle < start + length
+
+
+def test_connections_double_until_the_line_is_full() -> None:
+    splitter, now, got, connections = Splitter(16), 0.0, 0, 1
+    for _ in range(20):
+        connections += splitter.more(now, got, connections)
+        now += WINDOW
+        got += min(connections, 4) * 1000  # the line takes four
+    assert splitter.full
+    assert connections == 8  # the last step showed that it did not pay
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("attachment; filename=report.pdf", "report.pdf"),
+        ('attachment; filename="a b.pdf"', "a b.pdf"),
+        (r'attachment; filename="a\"b.pdf"', 'a"b.pdf'),
+        ("attachment; filename=\"x.pdf\"; filename*=UTF-8''na%C3%AFve.pdf", "naïve.pdf"),
+        ("attachment; filename*=iso-8859-1'en'%A3.txt", "£.txt"),
+        ('inline;filename="€.txt"'.encode().decode("latin-1"), "€.txt"),
+        ("filename=bare.zip", "bare.zip"),
+        ('attachment; filename="semi;colon.txt"', "semi;colon.txt"),
+        ("attachment; FILENAME=up.txt", "up.txt"),
+        ("attachment", None),
+        ("", None),
+        ("attachment; filename*=klingon''x", None),
+        ('attachment; filename=""', None),
+    ],
+)  # fmt: skip
+def test_content_disposition(header: str, name: str | None) -> None:
+    assert names.disposed(header) == name
+
+
+@given(st.text(max_size=400))
+def test_any_strangers_name_is_one_harmless_segment(text: str) -> None:
+    name = names.tame(text)
+    assert name
+    assert not {"/", "\\", "\0"} & set(name)
+    assert name not in {".", ".."}
+    assert name[0] not in ".-~"
+    assert len(name.encode()) <= names.MAX_BYTES + 1
+    assert not name.endswith((SUFFIX, ".", " "))
+    assert names.tame(name) == name
+
+
+@pytest.mark.parametrize(
+    ("given_", "made"),
+    [("../../etc/passwd", "passwd"), ("C:\\temp\\x.exe", "x.exe"), ("CON.txt", "_CON.txt"),
+     ("a\u202eexe.pdf", "aexe.pdf"), ("x" * 300 + ".tar.gz", "x" * 197 + ".gz"), ("", "file")],
+)  # fmt: skip
+def test_names_of_strangers(given_: str, made: str) -> None:
+    assert names.tame(given_) == made
+
+
+def test_templates() -> None:
+    made = names.template("{host}/{path}/{stem}-{n:03}{ext}")
+    assert (
+        made("http://h.example:8080/a/../b/f.tar", "f.tar", 7)
+        == "h.example_8080/a/file/b/f-007.tar"
+    )
+    for wrong in ("{nope}", "/abs/{name}", "../{name}", "{n:x!}", "{"):
+        with pytest.raises(ConfigError):
+            names.template(wrong)
+
+
+def test_claims_never_meet() -> None:
+    claims = names.Claims({"there.txt"}.__contains__)
+    given_ = [claims.claim("there.txt", f"u{n}") for n in range(5)]
+    given_ += [claims.claim("THERE.TXT", "v"), claims.claim("a.tar.gz", "x")]
+    given_ += [claims.claim("a.tar.gz", "y")]
+    assert len({name.casefold() for name in given_}) == len(given_)
+    assert given_[0] == "there.1.txt"
+    assert given_[-1] == "a.1.tar.gz"
+    assert claims.claim("a.tar.gz", "x") == "a.tar.gz", "its own again"
+
+
+@pytest.mark.parametrize("name", ["sha256", "sha1", "md5", "blake2b", "blake2s", "sha512"])
+def test_checksums_however_they_are_written(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"x" * 3_000_000)
+    digest = hashlib.new(name, b"x" * 3_000_000).hexdigest()
+    assert checks.checksum(f"{name}:{digest.upper()}") == (name, digest)
+    assert checks.digests_of(file, [name]) == {name: digest}
+    assert checks.sums(f"{digest} *f\n# no\n", f"{name.upper()}SUMS") == {"f": [(name, digest)]}
+    assert checks.sums(f"{name.upper()} (d/f) = {digest}", "x") == {"d/f": [(name, digest)]}
+
+
+def test_crc32c(tmp_path: Path) -> None:
+    pytest.importorskip("crc32c", reason="the extra crc32c is not installed")
+    (tmp_path / "f").write_bytes(b"123456789")
+    assert checks.digests_of(tmp_path / "f", ["crc32c"]) == {"crc32c": "e3069283"}  # RFC 3720 B.4
+
+
+@pytest.mark.parametrize("text", ["", "sha256:12", "rot13:00", "zz", "sha256"])
+def test_what_is_no_checksum(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not|digits|none is meant"):
+        checks.checksum(text)
+
+
+def test_digests_that_servers_announce() -> None:
+    digest = hashlib.sha256(b"x").digest()
+    coded = base64.b64encode(digest).decode()
+    fields = [
+        ("Repr-Digest", f"unknown=:AAAA:, sha-256=:{coded}:"),
+        ("Digest", f"SHA-256={coded}"),
+        ("Content-Digest", f"sha-256=:{coded}:"),  # of this message alone: a part's
+        ("Repr-Digest", "sha-256=:!!!:"),
+    ]
+    assert checks.announced(fields) == [("sha256", digest.hex())] * 2
+
+
+@pytest.mark.parametrize(
+    ("url", "all_"),
+    [
+        ("http://h/{a,b}/[1-2]", ["http://h/a/1", "http://h/a/2", "http://h/b/1", "http://h/b/2"]),
+        ("http://h/[08-10]", ["http://h/08", "http://h/09", "http://h/10"]),
+        ("http://h/[1-9:4]", ["http://h/1", "http://h/5", "http://h/9"]),
+        ("http://h/[a-e:2]", ["http://h/a", "http://h/c", "http://h/e"]),
+        ("http://[::1]/[1-1]", ["http://[::1]/1"]),
+        ("http://h/plain", ["http://h/plain"]),
+    ],
+)
+def test_ranges_in_urls(url: str, all_: list[str]) -> None:
+    assert list(lists.spread(url)) == all_
+
+
+@pytest.mark.parametrize("url", ["http://h/[9-1]", "http://h/[1-99999999]", "http://h/[1-5:0]"])
+def test_ranges_that_are_none(url: str) -> None:
+    with pytest.raises(ConfigError):
+        list(lists.spread(url))
+
+
+def test_lists_in_all_forms() -> None:
+    sha = "0" * 64
+    text = (
+        "# a comment\n\nhttp://h/a\n"
+        f"http://h/b\thttp://m/b\n  out=d/b.bin\n  checksum=sha-256={sha}\n  header=X-A: 1\n"
+        f'{{"url": "http://h/c", "name": "c.bin", "checksum": "{sha}", "size": 3, '
+        '"mirrors": ["http://m/c"]}\n'
+    )
+    first, second, third = lists.read(text, "list")
+    assert (first.url, first.name) == ("http://h/a", None)
+    assert (second.name, second.mirrors, second.headers) == (
+        "d/b.bin", ("http://m/b",), {"X-A": "1"},
+    )  # fmt: skip
+    assert second.checksums == third.checksums == (("sha256", sha),)
+    assert (third.name, third.size, third.mirrors) == ("c.bin", 3, ("http://m/c",))
+    (known,) = lists.with_sums([first], {"a": [("md5", "1" * 32)]})
+    assert known.checksums == (("md5", "1" * 32),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["  out=x\n", "http://h/a\n  out=../x\n", "http://h/a\n  max-tries=3\n", '{"url": 1}\n',
+     '{"url": "http://h/", "colour": 1}\n', "http://h/a\n  checksum=md5=1\n",
+     '{"url": "http://h/", "headers": {"A": "b\\r\\nC: d"}}\n'],
+)  # fmt: skip
+def test_lists_that_are_wrong_say_where(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^(list|file name)"):
+        lists.read(text, "list")
+
+
+METALINK = """<?xml version="1.0"?>
+<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="d/f.iso"><size>5</size>
+<hash type="sha-256">{sha}</hash><hash type="whirlpool">00</hash>
+<url priority="2">http://two/f</url><url priority="1">http://one/f</url><url>ftp://no/f</url>
+</file></metalink>"""
+
+
+def test_metalink() -> None:
+    (order,) = metalink.read(METALINK.format(sha="A" * 64), "f.meta4")
+    assert (order.url, order.mirrors) == ("http://one/f", ("http://two/f",))
+    assert (order.name, order.size) == ("d/f.iso", 5)
+    assert order.checksums == (("sha256", "a" * 64),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<a/>", "<metalink", '<!DOCTYPE x [<!ENTITY a "b">]>' + METALINK,
+     METALINK.replace("d/f.iso", "../f.iso"), METALINK.format(sha="xyz")],
+)  # fmt: skip
+def test_metalinks_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError):
+        metalink.read(text, "f.meta4")
+
+
+def test_validators_that_can_be_trusted() -> None:
+    def said(**fields: str) -> str:
+        pairs = tuple((name.replace("_", "-"), value) for name, value in fields.items())
+        return answer.read(200, pairs).validator
+
+    old, now = "Tue, 01 Sep 2026 10:00:00 GMT", "Tue, 01 Sep 2026 10:00:30 GMT"
+    assert said(ETag='"a"', Last_Modified=old) == '"a"'
+    assert said(ETag='W/"a"') == ""
+    assert said(ETag='W/"a"', Last_Modified=old, Date=now) == old
+    assert said(Last_Modified=old, Date=old) == "", "it may change within the same second"
+    assert said(Last_Modified=old) == ""
+
+
+@given(st.text(alphabet="bytes 0123456789-/*", max_size=30))
+def test_a_content_range_is_understood_or_refused(text: str) -> None:
+    try:
+        said = answer.read(206, (("Content-Range", text),))
+    except Garbled:
+        return
+    assert said.end is not None
+    assert 0 <= said.start < said.end <= (said.size or said.end)
