@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ VARYING = {
     "attempts",
     "ip",
     "hops",
+    "duplicate_of",
 }
-"""What may differ between two runs: times, and which of several ways led to a page first."""
+"""What may differ between two runs: times, which of several ways led to a page first, and which of
+several equal pages was first."""
 
 SUICIDE = """
 import os, signal, sys
@@ -82,6 +85,11 @@ def crawl_args(url: str, folder: Path) -> list[str]:
 
 
 def what_matters(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records, but for what varies; of equal bodies exactly one is the first."""
+    lines = list(by_path(folder).values())
+    read = [one for one in lines if one["digest"] and one["bytes_body"]]
+    firsts = Counter(one["digest"] for one in read if one["duplicate_of"] is None)
+    assert firsts == Counter({one["digest"] for one in read})
     return {
         path: {key: value for key, value in record.items() if key not in VARYING}
         for path, record in by_path(folder).items()
