@@ -11,35 +11,47 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
+from crawler import __version__
 from crawler.asker import Answer, Asker
 from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
-from crawler.fetch.guard import AddressGuard
+from crawler.fetch.credentials import Credentials
+from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
-from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
+from crawler.folder import FRONTIER, SAVED, Mode, prepare, worker_id, write_config
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
+from crawler.parse.archive import Archivist
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
 from crawler.protocols import Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
+from crawler.secrets import split_login, without_secrets
+from crawler.settings import dump_toml, with_implied
 from crawler.sinks.files import Files
 from crawler.sinks.jsonl import JsonLines
 from crawler.sinks.skipped import Skipped
+from crawler.sinks.upload import Upload
+from crawler.sinks.warc import Warc
+from crawler.stages import Stages
 from crawler.start import starting_points
 from crawler.tally import Gauges, Tally
 from crawler.urls import Urls, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
+
+if TYPE_CHECKING:
+    from crawler.frontier.redis import RedisFrontier
 
 
 @asynccontextmanager
@@ -49,13 +61,16 @@ async def open_crawl(
     dir: Path | str | None = None,  # noqa: A002 - the word that everyone uses for it
     mode: Mode = "new",
     sinks: Sequence[Sink] = (),
+    join: bool = False,
 ) -> AsyncIterator[Crawl]:
     """An open crawl into `dir` (None: `config.output.dir`), closed on leaving.
 
     `new` refuses a folder that holds a crawl, `fresh` removes that crawl first, `resume` goes on
-    with it. `sinks` are the caller's own, beside those of the configuration. Raises ConfigError
+    with it. `sinks` are the caller's own, beside those of the configuration. `join`: the crawl is
+    there already, on the Redis that `config.frontier` names; here is one more worker. Raises ConfigError
     for what the person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
+    config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = _seeds(urls, config.seeds)
@@ -66,27 +81,19 @@ async def open_crawl(
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
-        frontier = await stack.enter_async_context(
-            SqliteFrontier(
-                folder / FRONTIER,
-                config.pace,
-                concurrency=config.limits.concurrency,
-                max_pages=config.limits.max_pages,
-                by_depth=config.scope.max_depth is not None,
-                robots=config.robots.obey,
-                durable=config.output.durable,
-                traps=config.scope,
-                refusals=config.output.skipped,
-            )
-        )
+        # First in, last out: what it copies at the end is closed.
+        upload = await _upload(stack, config, folder)
+        frontier = await stack.enter_async_context(_frontier(config, folder, mode, join=join))
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
-        outputs = _outputs(config, folder, frontier)
+        outputs = _outputs(config, folder, frontier, upload)
         for output in outputs:
             await stack.enter_async_context(output)
         marks = await frontier.marks()
         for output in outputs:
             await output.cut(marks.get(output.name, 0))
+        archiving = config.output.warc
+        spool = folder / "spool"
         rules = ReaderRules(
             urls=urls,
             scope=scope,
@@ -94,12 +101,15 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            archivist=Archivist(config.warc.compression, config.warc.digest, spool)
+            if archiving
+            else None,
             agent=agent,
             robots=config.robots,
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, seeds, folder / "spool"))
+        fetcher = await stack.enter_async_context(_fetcher(config, spool))
         ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
         gate = Gate(
             frontier,
@@ -128,6 +138,7 @@ async def open_crawl(
             gauges.cpus = cpus
 
         await stack.enter_async_context(Watch(tally, look))
+        stages = await stack.enter_async_context(Stages(config.limits.stall))
         yield Crawl(
             frontier,
             gate,
@@ -137,6 +148,8 @@ async def open_crawl(
             verdict=verdict,
             limits=config.limits,
             tally=tally,
+            stages=stages,
+            keep=parser.keep if archiving else None,
         )
 
 
@@ -145,6 +158,7 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     """One trip to one URL, without frontier or folder: what `crawler fetch` shows."""
     urls = Urls(config.urls)
     (seed,) = _seeds(urls, [url])
+    alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
     rules = ReaderRules(
@@ -161,7 +175,7 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         parse = msgspec.structs.replace(config.parse, processes=1)
         parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+        fetcher = await stack.enter_async_context(_fetcher(alone, spool))
 
         async def trip() -> Visit:
             link = Link(seed, host_key(seed))
@@ -191,7 +205,9 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         parse = msgspec.structs.replace(config.parse, processes=1)
         parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, [seed], spool))
+        fetcher = await stack.enter_async_context(
+            _fetcher(msgspec.structs.replace(config, seeds=(url,)), spool)
+        )
         asker = Asker(fetcher, parser, urls)
         link = Link(f"{origin(seed)}/robots.txt", host_key(seed), kind=Kind.ROBOTS)
 
@@ -201,16 +217,21 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         yield ask
 
 
-def _fetcher(config: Config, seeds: Sequence[str], spool: Path) -> HttpFetcher:
+def _fetcher(config: Config, spool: Path) -> HttpFetcher:
+    """Raises ConfigError for secrets, networks and proxies that cannot be used."""
+    fetch = config.fetch
+    seeds = _seeds(Urls(config.urls), config.seeds)
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
     return HttpFetcher(
-        config.fetch,
+        fetch,
         slots=config.limits.concurrency,
         user_agent=user_agent(config),
         spool=spool,
-        guard=AddressGuard(allow_private_for=named),
+        keep_request=config.output.warc,
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
+        guard=AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks)),
+        credentials=Credentials(fetch, config.seeds),
     )
 
 
@@ -219,20 +240,84 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     for url in given:
         canonical = urls.canonical(url)
         if canonical is None:
-            raise ConfigError(f"seed {url!r}: not a http or https URL")
+            shown, _ = split_login(url)
+            raise ConfigError(f"seed {shown!r}: not a http or https URL")
         seeds.append(canonical)
     return list(dict.fromkeys(seeds))
 
 
+Queue: TypeAlias = "SqliteFrontier | RedisFrontier"
+
+
+@asynccontextmanager
+async def _frontier(
+    config: Config, folder: Path, mode: Mode, *, join: bool
+) -> AsyncIterator[Queue]:
+    """The crawl's queue: in its folder, or where many machines reach it."""
+    if config.frontier.url is None:
+        async with SqliteFrontier(
+            folder / FRONTIER,
+            config.pace,
+            concurrency=config.limits.concurrency,
+            max_pages=config.limits.max_pages,
+            by_depth=config.scope.max_depth is not None,
+            robots=config.robots.obey,
+            durable=config.output.durable,
+            traps=config.scope,
+            refusals=config.output.skipped,
+        ) as frontier:
+            yield frontier
+        return
+    try:
+        from crawler.frontier.redis import RedisFrontier  # noqa: PLC0415 - an extra
+        from crawler.frontier.redis_jobs import enlist  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"frontier.url needs {error.name}: pip install crawler[redis]") from error
+    if config.output.skipped:
+        raise ConfigError("output.skipped needs a crawl on one machine")
+    said = "join" if join or mode == "resume" else mode
+    await enlist(config.frontier, dump_toml(without_secrets(config)), said)
+    async with RedisFrontier(
+        config.frontier,
+        config.pace,
+        concurrency=config.limits.concurrency,
+        max_pages=config.limits.max_pages,
+        by_depth=config.scope.max_depth is not None,
+        robots=config.robots.obey,
+        traps=config.scope,
+        worker=worker_id(folder, config.frontier.job),
+    ) as many:
+        yield many
+
+
+async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload | None:
+    if not config.output.upload:
+        return None
+    return await stack.enter_async_context(Upload(folder, config.output.upload))
+
+
 def _outputs(
-    config: Config, folder: Path, frontier: SqliteFrontier
-) -> list[JsonLines | Files | Skipped]:
-    outputs: list[JsonLines | Files | Skipped] = []
+    config: Config, folder: Path, frontier: Queue, upload: Upload | None
+) -> list[JsonLines | Files | Skipped | Warc]:
+    outputs: list[JsonLines | Files | Skipped | Warc] = []
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
     if config.output.save != "none":
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+    if config.output.warc:
+        outputs.append(
+            Warc(
+                folder / "warc",
+                about=_warcinfo(config),
+                max_file=config.warc.max_file,
+                compression=config.warc.compression,
+                digest=config.warc.digest,
+                revisit=config.warc.revisit,
+                durable=config.output.durable,
+                finished=upload.offer if upload else None,
+            )
+        )
     if config.output.skipped:
         outputs.append(
             Skipped(
@@ -243,3 +328,15 @@ def _outputs(
             )
         )
     return outputs
+
+
+def _warcinfo(config: Config) -> dict[str, str]:
+    """Who made an archive, and how: the fields of its warcinfo records."""
+    return {
+        "software": f"crawler/{__version__}",
+        "format": "WARC File Format 1.1",
+        "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
+        "robots": "obey" if config.robots.obey else "ignore",
+        "http-header-user-agent": user_agent(config),
+        **({"operator": config.fetch.contact} if config.fetch.contact else {}),
+    }

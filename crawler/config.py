@@ -40,6 +40,7 @@ class ScopeConfig(Section, frozen=True):
     trap_patience: Annotated[int, Meta(ge=8, le=62)] = 40  # pages of a template without news
     trap_combinations: Annotated[int, Meta(ge=2)] = 32  # of parameters, on one path
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
+    requisites: bool = False  # what pages are shown with, also where it lies outside the scope
 
 
 class UrlsConfig(Section, frozen=True):
@@ -60,6 +61,7 @@ class LimitsConfig(Section, frozen=True):
     max_pages: Annotated[int, Meta(ge=1)] | None = None
     time_limit: Seconds | None = None
     size_limit: Bytes | None = None  # sum of bytes on the wire
+    stall: Seconds = 300.0  # a link longer than this in one stage is named in the log; 0: never
     grace: Seconds = 10.0  # for what is in hand when the crawl is asked to stop
 
 
@@ -87,18 +89,33 @@ class FetchConfig(Section, frozen=True):
 
     user_agent: str = "crawler/{version} (+{contact})"
     contact: str = ""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = {}  # to the seeds' origins; what is no secret, to everyone
+    host_headers: dict[str, dict[str, str]] = {}  # by host or origin
+    auth: dict[str, str] = {}  # host or origin → user:password
+    bearer: dict[str, str] = {}  # host or origin → token
+    netrc: bool = False  # logins from ~/.netrc, over TLS only
+    cookies: bool = False  # keep what sites set, and send it back
+    load_cookies: str | None = None  # a cookies.txt to begin with
+    save_cookies: str | None = None  # … and to write at the end
     dns_timeout: Seconds = 5.0
     connect_timeout: Seconds = 10.0
     first_byte_timeout: Seconds = 20.0
     idle_timeout: Seconds = 20.0
     timeout: Seconds = 60.0  # the whole exchange
+    min_rate: Bytes = 100  # a second, of a body; slower is given up. 0: no such limit
+    min_rate_after: Seconds = 10.0  # … once this much time was given to it
     max_body: Bytes = 10 * 1024 * 1024  # on the wire, and again decoded
     max_ratio: Annotated[float, Meta(ge=1)] = 100.0  # decoded / wire, once past a megabyte
     spool_above: Bytes = 1024 * 1024  # larger bodies lie in a file, not in memory
+    in_flight: Bytes = 32 * 1024 * 1024  # bodies in memory, of all pages in hand together
     max_redirects: Count = 10
     insecure: bool = False  # do not verify TLS certificates
-    proxy: str | None = None
+    private: Literal["seeds", "never", "any"] = "seeds"  # which hosts may have private addresses
+    allow_networks: tuple[str, ...] = ()  # private networks anyone may lead to: 10.1.0.0/16
+    ca_certificate: str | None = None  # PEM of further authorities to trust
+    certificate: str | None = None  # our own, PEM, shown to the seeds' origins only
+    private_key: str | None = None  # where it is not in the same file
+    proxy: str | None = None  # http, https, socks5 or socks5h
 
 
 class RetryConfig(Section, frozen=True):
@@ -136,7 +153,7 @@ class ParseConfig(Section, frozen=True):
 
     processes: Width | None = None  # None: as many as this process may use CPUs
     deadline: Seconds = 10.0  # a page
-    memory: Bytes = 2 * 1024 * 1024 * 1024  # address space of a child
+    memory: Bytes = 1024 * 1024 * 1024  # address space of a child
     batch_pages: Width = 32
     batch_bytes: Bytes = 1024 * 1024
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never
@@ -165,6 +182,18 @@ class OutputConfig(Section, frozen=True):
     skipped: bool = False  # skipped.jsonl: every refusal with its reason
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit
+    upload: str = ""  # fsspec URL that finished files are copied to; empty: nowhere
+    warc: bool = False  # every exchange, in DIR/warc
+    mirror: bool = False  # a copy to browse from disk, in DIR/mirror; made from DIR/warc
+
+
+class WarcConfig(Section, frozen=True):
+    """The archive in DIR/warc."""
+
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    digest: Literal["sha256", "sha1"] = "sha256"
+    max_file: Bytes = 1024 * 1024 * 1024  # a new file is begun beyond it
+    revisit: bool = True  # a payload that is in the archive is pointed to, not stored again
 
 
 class Config(Section, frozen=True):
@@ -181,4 +210,5 @@ class Config(Section, frozen=True):
     sitemap: SitemapConfig = SitemapConfig()
     parse: ParseConfig = ParseConfig()
     output: OutputConfig = OutputConfig()
+    warc: WarcConfig = WarcConfig()
     frontier: FrontierConfig = FrontierConfig()

@@ -13,19 +13,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
 from crawler.config import LimitsConfig
-from crawler.errors import FetchError, HouseError, ParseError
+from crawler.errors import SPOOL, FetchError, Forbidden, HouseError, ParseError, SinkError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
-from crawler.model import Kind, Link, Outcome, Visit
+from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
 from crawler.pace import lesson_of
 from crawler.protocols import Fetcher, Frontier, Parser
+from crawler.stages import Stages
 from crawler.tally import Tally
+from crawler.urls import origin
 from crawler.verdict import Verdict
 
 log = logging.getLogger(__name__)
+
+FORBIDDEN = 10_000
+"""Origins of which it is remembered why nobody goes there."""
 
 
 class Crawl:
@@ -46,7 +54,10 @@ class Crawl:
         verdict: Verdict,
         limits: LimitsConfig,
         tally: Tally,
+        stages: Stages | None = None,
+        keep: Callable[[Page], Awaitable[Kept | None]] | None = None,
     ) -> None:
+        """`keep` makes an answer that is not read ready for the archive; None: there is none."""
         self.frontier = frontier
         self.tally = tally
         self.finish_reason = ""
@@ -56,7 +67,10 @@ class Crawl:
         self._ledger = ledger
         self._verdict = verdict
         self._limits = limits
+        self._stages = stages or Stages(0)
+        self._keep = keep
         self._bytes = 0
+        self._forbidden: dict[str, str] = {}  # origin → why
         self._deadline: asyncio.Timeout | None = None
 
     async def run(self) -> Tally:
@@ -99,15 +113,22 @@ class Crawl:
             if not self._affordable(visit):
                 self.frontier.forgo(link)
                 return
-            self.tally.count(await self._ledger.enter(visit))
+            self._stages.enter(link.url, "ledger")
+            visit = await self._ledger.enter(visit)
+            self._stages.leave(link.url)
+            self.tally.count(visit)
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
+        self._stages.enter(link.url, "gate")
         if link.kind is Kind.ROBOTS:
-            return await self._gate.ask(link)
+            return await self._archived(self._noted(await self._gate.ask(link)))
         if reason := await self._gate.refuses(link):
+            if reason == "robotsUnreachable":  # because we do not go there? Then that is the reason
+                reason = self._forbidden.get(origin(link.url), reason)
             self.frontier.release(link, asked=False)
             return Visit(link, Outcome.REFUSED, reason=reason)
+        self._stages.enter(link.url, "fetch")
         try:
             page = await self._fetcher.fetch(link)
         except FetchError as error:
@@ -118,12 +139,35 @@ class Crawl:
             visit = self._verdict.on_answer(link, page)
             self.frontier.release(link, rest=visit.rest, lesson=lesson_of(page))
             if visit.outcome is Outcome.DONE:
+                self._stages.enter(link.url, "read")
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
+            return await self._archived(visit)
         except ParseError as error:
+            _unless_ours(error)
             visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")
+            return await self._archived(visit)
         finally:
             if isinstance(page.body, Path):
                 page.body.unlink(missing_ok=True)
+
+    async def _archived(self, visit: Visit) -> Visit:
+        """What was not read goes into the archive too: redirects, refusals, what trips a parser."""
+        final = visit.outcome is not Outcome.RETRY
+        if self._keep is None or visit.page is None or visit.extract is not None or not final:
+            return visit
+        try:
+            return msgspec.structs.replace(visit, kept=await self._keep(visit.page))
+        except ParseError as error:
+            _unless_ours(error)
+            log.warning("%s is not in the archive: %s", visit.link.url, error)
+            return visit
+
+    def _noted(self, visit: Visit) -> Visit:
+        """A visit to a robots.txt; that its origin is forbidden ground is remembered."""
+        if visit.reason.startswith(f"{Forbidden.reason}:"):
+            if len(self._forbidden) >= FORBIDDEN:
+                self._forbidden.clear()
+            self._forbidden[origin(visit.link.url)] = visit.reason
         return visit
 
     def _affordable(self, visit: Visit) -> bool:
@@ -146,6 +190,12 @@ class Crawl:
             now = asyncio.get_running_loop().time()
             until = self._deadline.when()
             self._deadline.reschedule(now + grace if until is None else min(until, now + grace))
+
+
+def _unless_ours(error: ParseError) -> None:
+    """Raise SinkError when no page is at fault: then its link must stay queued."""
+    if error.reason == SPOOL:
+        raise SinkError(f"spool: {error.detail}") from error
 
 
 def _the_one_that_matters(group: ExceptionGroup[Exception]) -> Exception:

@@ -101,6 +101,10 @@ class Forbidden(FetchError):
     reason = "forbidden"
 
 
+SPOOL = "spool"
+"""A ParseError's reason that is no page's fault: the crawl's own disk could not be written."""
+
+
 class ParseError(CrawlerError):
     """The page could not be read. `reason` is one of deadline, memory, crash, plugin, decode …"""
 

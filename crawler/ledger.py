@@ -16,6 +16,9 @@ from typing import Self
 from crawler.model import Kind, Outcome, Visit
 from crawler.protocols import Frontier, Sink
 
+ARCHIVE = "warc"
+"""The sink that gets whatever was made ready for it, robots.txt too, as archives have them."""
+
 GROUP = 512
 """Visits in one commit at most; a larger group saves nothing more and delays its first."""
 
@@ -78,7 +81,11 @@ class Ledger:
         began = loop.time()
         visits = await self._frontier.recognise(visits)
         records = [visit for visit in visits if is_record(visit)]
-        marks = {sink.name: await sink.append(records) for sink in self._sinks} if records else {}
+        marks = {}
+        for sink in self._sinks:
+            its = [visit for visit in visits if visit.archived] if sink.name == ARCHIVE else records
+            if its:
+                marks[sink.name] = await sink.append(its)
         await self._frontier.settle(visits, marks)
         self.seconds += loop.time() - began
         return visits

@@ -76,7 +76,7 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
     waited: float | None = None  # for a fetch slot
 
 
-class Page(msgspec.Struct, frozen=True, gc=False):
+class Page(msgspec.Struct, frozen=True, weakref=True):  # its end frees its body's room
     """What came over the wire, as sent.
 
     `body` still carries its Content-Encoding; a large one lies in a file (`Path`) that the owner
@@ -94,11 +94,31 @@ class Page(msgspec.Struct, frozen=True, gc=False):
     location: str | None = None
     ip: str | None = None
     http_version: str = "1.1"
+    phrase: str = ""  # the reason phrase of the status line, as sent
+    sent: tuple[tuple[str, str], ...] = ()  # our request's headers, only when a sink asked for them
+    truncated: str = ""  # why the body is not whole, in WARC's words: length, time, disconnect
 
     def header(self, name: str, default: str = "") -> str:
         """The first value of a header, whatever the case of its name."""
         name = name.lower()
         return next((value for key, value in self.headers if key.lower() == name), default)
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """An exchange as the archive writes it, made in a parse process: compressed WARC records.
+
+    `response` is a record of its own, large ones in a file that the sink removes; `aside` the
+    request and metadata records that belong to it. `head` and `record` (its id) are for a revisit
+    record in its place, when `digest` (of the payload) was archived before. `bytes_payload` is 0
+    for an answer without body.
+    """
+
+    response: bytes | Path
+    aside: bytes
+    head: bytes  # status line and headers
+    record: str  # WARC-Record-ID
+    digest: str  # as in WARC-Payload-Digest
+    bytes_payload: int
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
@@ -128,6 +148,7 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     problems: tuple[str, ...] = ()
     parse_ms: float = 0.0
     body: bytes | None = None  # decoded body, only when a sink asked for it
+    kept: Kept | None = None  # only when the crawl is archived
 
 
 class Rules(msgspec.Struct, frozen=True, gc=False):
@@ -163,7 +184,13 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     retry_in: float | None = None
     rest: float = 0.0
     rules: Rules | None = None  # set by a visit to a robots.txt only
+    kept: Kept | None = None  # of an answer that was not read: a redirect, a 404, a 304
     duplicate_of: str | None = None
+
+    @property
+    def archived(self) -> Kept | None:
+        """The exchange as the archive writes it, whether it was read or not."""
+        return self.kept or (self.extract.kept if self.extract else None)
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):

@@ -14,19 +14,24 @@
 
 `tooLong` and `trap:…` are brakes: the frontier parks such a link instead of refusing it, and
 `crawler release` sends it on its way. Traps that only many pages show: `crawler/traps.py`.
+
+With `requisites`, what pages are shown with (kind asset) is followed wherever it lies: only its
+length, `exclude` and the traps can refuse it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from crawler.config import ScopeConfig
-from crawler.errors import ConfigError
+from crawler.model import Kind
+from crawler.patterns import compile_pattern
 from crawler.traps import shape_trap
 from crawler.urls import host_key, registered_domain
+
+ASSET = Kind.ASSET.value
 
 
 class Scope:
@@ -35,9 +40,11 @@ class Scope:
     def __init__(self, rules: ScopeConfig, seeds: Sequence[str]) -> None:
         self._rules = rules
         self._seeds = tuple(seeds)
-        self._include = [_compile("include", pattern) for pattern in rules.include]
-        self._exclude = [_compile("exclude", pattern) for pattern in rules.exclude]
-        self._follow = frozenset(rules.follow) | {"sitemap"}  # who adds one wants it
+        self._include = [compile_pattern("scope.include", pattern) for pattern in rules.include]
+        self._exclude = [compile_pattern("scope.exclude", pattern) for pattern in rules.exclude]
+        self._requisites = rules.requisites
+        # Who adds a sitemap wants it.
+        self._follow = frozenset({*rules.follow, "sitemap", *([ASSET] if rules.requisites else [])})
         self._pages = frozenset(_without_scheme(seed) for seed in seeds)
         self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
         self._hosts = frozenset(host_key(seed) for seed in seeds)
@@ -62,6 +69,8 @@ class Scope:
             return "kind"
         if len(url) > rules.max_url:
             return "tooLong"
+        if kind == ASSET and self._requisites:
+            return self._excluded(url) or self._trap(url)
         # A list of addresses may lie anywhere: it is what it lists that is judged.
         anywhere = kind == "sitemap" and rules.scope != "page"
         if not anywhere and not self._inside(url, host):
@@ -74,11 +83,7 @@ class Scope:
             and not any(pattern.search(url) for pattern in self._include)
         ):
             return "notIncluded"
-        if any(pattern.search(url) for pattern in self._exclude):
-            return "excluded"
-        if rules.trap != "brake":
-            return ""
-        return shape_trap(url, max_segments=rules.max_segments, max_repeats=rules.max_repeats)
+        return self._excluded(url) or self._trap(url)
 
     def explain(self, url: str, host: str, depth: int, kind: str) -> str:
         """The verdict in a sentence, with the rule that gave it."""
@@ -87,10 +92,19 @@ class Scope:
         if reason == "excluded":
             pattern = next(p for p in self._exclude if p.search(url))
             return f"excluded by the pattern {pattern.pattern!r}"
-        if not reason and self._include:
+        if not reason and self._include and kind != ASSET:
             pattern = next(p for p in self._include if p.search(url))
             return f"admitted by scope {self._rules.scope!r} and the pattern {pattern.pattern!r}"
         return say(_SENTENCES[reason])
+
+    def _excluded(self, url: str) -> str:
+        return "excluded" if any(pattern.search(url) for pattern in self._exclude) else ""
+
+    def _trap(self, url: str) -> str:
+        rules = self._rules
+        if rules.trap != "brake":
+            return ""
+        return shape_trap(url, max_segments=rules.max_segments, max_repeats=rules.max_repeats)
 
 
 _SENTENCES = {
@@ -108,13 +122,3 @@ _SENTENCES = {
 
 def _without_scheme(url: str) -> str:
     return url.split("://", 1)[1]
-
-
-def _compile(key: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(
-            f"scope.{key}: {pattern!r} is not a regular expression: {error.msg} "
-            f"at position {error.pos}"
-        ) from error

@@ -257,6 +257,21 @@ def with_settings(config: Config | None, **values: Any) -> Config:
     return settings.config()
 
 
+def with_implied(config: Config) -> Config:
+    """What follows from other settings: a mirror is made from the archive and needs all it shows.
+
+    An archive is for readers that do not know every Content-Encoding: zstd is not asked for.
+    """
+    output, scope, fetch = config.output, config.scope, config.fetch
+    if output.mirror:
+        output = msgspec.structs.replace(output, warc=True)
+        scope = msgspec.structs.replace(scope, requisites=True)
+    if output.warc:
+        headers = {"Accept-Encoding": "gzip, deflate, br", **fetch.headers}
+        fetch = msgspec.structs.replace(fetch, headers=headers)
+    return msgspec.structs.replace(config, output=output, scope=scope, fetch=fetch)
+
+
 def as_tree(config: Config) -> dict[str, Any]:
     """A Config as TOML knows it; what is None is left out."""
     tree: dict[str, Any] = _without_none(msgspec.to_builtins(config))

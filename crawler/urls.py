@@ -159,6 +159,11 @@ def registered_domain(host: str) -> str:
     return _suffixes().privatesuffix(name) or name
 
 
+def is_suffix(domain: str) -> bool:
+    """Whether nobody can own this name: `com`, `co.uk`, `github.io` (the Public Suffix List)."""
+    return not _IPV4.fullmatch(domain) and _suffixes().privatesuffix(domain) is None
+
+
 _PORT = re.compile(r":\d+$")
 _IPV4 = re.compile(r"\d+(\.\d+){3}")
 

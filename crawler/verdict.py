@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ COOKIE_WALL = "redirect:cookie"
 
 USUAL_PLACES = ("/sitemap.xml", "/sitemap_index.xml")
 """Where a sitemap may lie that no robots.txt names; that none is there is no failure."""
+
+_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)  # RFC 3986 §3.1
 
 
 class Verdict:
@@ -85,7 +88,7 @@ class Verdict:
         """A redirect is a link: deduplicated and in scope like any other, bounded in number."""
         target = self._urls.canonical(location)
         if target is None:
-            return Visit(link, Outcome.FAILED, page, reason="redirect:not a http address")
+            return Visit(link, Outcome.FAILED, page, reason=f"redirect:{_not_web(location)}")
         if target == link.url:
             return _itself(link, page)
         if link.hops >= self._max_redirects:
@@ -121,3 +124,10 @@ def cookies(page: Page) -> str:
 
 def _is_usual(url: str) -> bool:
     return path_of(url) in USUAL_PLACES
+
+
+def _not_web(location: str) -> str:
+    """Why a redirect's target is none: another scheme, by name, or no URL."""
+    scheme = _SCHEME.match(location)
+    name = scheme[1].lower() if scheme else ""
+    return "not a URL" if name in {"", "http", "https"} else f"scheme {name}"

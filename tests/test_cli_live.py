@@ -179,7 +179,7 @@ async def test_one_trip_in_full(website: OpenSite) -> None:
     shown = await crawler("fetch", site.url, "-H", "X-Mine: yes")
     assert shown.code == 0, shown.err
     for words in (
-        f"GET {site.url}", "> X-Mine: yes", "> User-Agent: crawler/", "HTTP/1.1 200 from 127.0.0.1",
+        f"GET {site.url}", "> X-Mine: ***", "> User-Agent: crawler/", "HTTP/1.1 200 from 127.0.0.1",
         "charset  utf-8 (http)", "title    T [2J", f"page    {site.url}in\n",
         "page    https://other.test/  [outOfScope]", "first byte",
     ):  # fmt: skip

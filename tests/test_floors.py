@@ -24,9 +24,12 @@ FLOORS = {
         "settings",
         "units",
         "identity",
+        "secrets",
+        "patterns",
+        "warc",
     },
     2: {"protocols", "tally", "verdict", "asker"},
-    3: {"gate", "ledger", "watch", "folder", "start"},
+    3: {"gate", "ledger", "watch", "folder", "start", "stages"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks"},
     5: {"build", "export", "report"},
     6: {"library", "cli", "service", "bench", "__main__"},
@@ -34,7 +37,7 @@ FLOORS = {
 """Floor 4 is the loop and the rooms beside it: none of them sees another."""
 
 INSIDE_FLOOR_1 = {
-    "scope": {"urls", "config", "traps"},
+    "scope": {"urls", "config", "traps", "patterns"},
     "traps": {"config"},
     "urls": {"config"},
     "robots": {"rulebook"},
@@ -42,6 +45,7 @@ INSIDE_FLOOR_1 = {
     "retry": {"config"},
     "settings": {"config", "units"},
     "identity": {"config", "urls"},
+    "secrets": {"config"},
 }
 """The rules build on each other in this order only."""
 

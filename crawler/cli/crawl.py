@@ -22,7 +22,8 @@ from crawler.cli.sources import (
     with_scheme,
 )
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
+from crawler.folder import FRONTIER, is_crawl
+from crawler.secrets import without_secrets
 from crawler.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def crawl(
     if seeds:
         settings.set("seeds", seeds, "command line")
     folder = Path(settings.config().output.dir)
-    going_on = resume and (folder / FRONTIER).exists()
+    going_on = resume and is_crawl(folder)
     if not (settings.config().seeds or going_on or values["print_config"]):
         raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
     if going_on:
@@ -99,7 +100,7 @@ def resume(folder: Path, **values: Any) -> Exit:
     Its settings are those in DIR/crawl.toml, whatever the environment says today; --config files,
     flags and -s change them for this run.
     """
-    if not (folder / FRONTIER).exists():
+    if not is_crawl(folder):
         raise ConfigError(f"{folder}: holds no crawl to resume")
     return go_on(folder, values)
 
@@ -124,7 +125,7 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
     if values["print_config"]:
         from crawler.cli.explain import explain  # noqa: PLC0415
 
-        out(explain(config, settings.origins))
+        out(explain(without_secrets(config), settings.origins))
         return Exit.OK
     if values["dry_run"]:
         return _dry_run(config, settings.origins, folder if mode == "resume" else None, values)

@@ -14,6 +14,7 @@ from crawler.cli.flags import FETCHING, options
 from crawler.cli.sources import config_options, merged, with_scheme
 from crawler.cli.words import plain, size
 from crawler.identity import user_agent
+from crawler.secrets import without_secrets
 
 if TYPE_CHECKING:
     from crawler.config import Config
@@ -55,7 +56,8 @@ def _asked(config: Config, url: str) -> Headers:
 
     host = urlsplit(url).netloc.rpartition("@")[2]
     by_name: dict[str, tuple[str, str]] = {}
-    every = {"Host": host, **HEADERS, "User-Agent": user_agent(config), **config.fetch.headers}
+    shown = without_secrets(config).fetch.headers
+    every = {"Host": host, **HEADERS, "User-Agent": user_agent(config), **shown}
     for name, value in every.items():
         by_name[name.lower()] = (name, value)
     return tuple(by_name.values())

@@ -51,6 +51,8 @@ FLAGS: Final = (
     Flag("scope.trap_combinations", (), "Combinations of parameters on one path; more is a trap",
          "N"),
     Flag("scope.max_links", (), "Links taken from one page; the rest are counted", "N"),
+    Flag("scope.requisites", ("-p", "--page-requisites"),
+         "Also what pages are shown with (styles, images, scripts), wherever it lies"),
     Flag("urls.strip_fragment", (), "Take #fragments off"),
     Flag("urls.strip_query", ("--strip-query",),
          "Parameters that never change a page, as globs; replaces the list", "NAME"),
@@ -60,6 +62,7 @@ FLAGS: Final = (
     Flag("limits.max_pages", ("--max-pages", "--limit"), "Stop after N pages, exactly", "N"),
     Flag("limits.time_limit", ("--time-limit",), "Stop after this long: 90, 30m, 1h30m", "TIME"),
     Flag("limits.size_limit", ("--size-limit",), "Stop before more bytes came than this", "SIZE"),
+    Flag("limits.stall", (), "Name links in the log that are stuck this long; 0: never", "TIME"),
     Flag("limits.grace", ("--grace",), "Time for what is in hand when stopped", "TIME"),
     Flag("pace.per_host", ("--per-host",), "Requests at a time to one host", "N"),
     Flag("pace.delay", ("--delay", "-w", "--wait"), "Pause between requests to a host", "TIME"),
@@ -79,18 +82,42 @@ FLAGS: Final = (
     Flag("fetch.user_agent", ("--user-agent",),
          "User-Agent; {version} and {contact} are filled in", "TEXT"),
     Flag("fetch.contact", ("--contact",), "URL or mail address where you can be reached", "TEXT"),
-    Flag("fetch.headers", ("-H", "--header"), "Send a header, `Name: value`; repeatable", "HEADER"),
+    Flag("fetch.headers", ("-H", "--header"),
+         "Send a header to the seeds' servers, `Name: value`; repeatable", "HEADER"),
+    Flag("fetch.host_headers", (), "Headers by host or origin", "TABLE"),
+    Flag("fetch.auth", ("--auth",), "Log in by HTTP Basic, `HOST=USER:PASSWORD`; repeatable",
+         "LOGIN"),
+    Flag("fetch.bearer", ("--bearer",), "Send a bearer token, `HOST=TOKEN`; repeatable", "TOKEN"),
+    Flag("fetch.netrc", ("--netrc",), "Logins from ~/.netrc, over TLS only"),
+    Flag("fetch.cookies", ("--cookies",), "Keep cookies and send them back (RFC 6265)"),
+    Flag("fetch.load_cookies", ("--load-cookies",), "Begin with the cookies of a cookies.txt",
+         "FILE"),
+    Flag("fetch.save_cookies", ("--save-cookies",), "Write the cookies to a cookies.txt at the end",
+         "FILE"),
     Flag("fetch.dns_timeout", (), "For looking a name up", "TIME"),
     Flag("fetch.connect_timeout", ("--connect-timeout",), "For connecting, TLS included", "TIME"),
     Flag("fetch.first_byte_timeout", (), "For the first byte of an answer", "TIME"),
     Flag("fetch.idle_timeout", (), "Between two pieces of an answer", "TIME"),
     Flag("fetch.timeout", ("--timeout",), "For one whole exchange", "TIME"),
+    Flag("fetch.min_rate", (), "Give up bodies that come slower than this a second; 0: never",
+         "SIZE"),
+    Flag("fetch.min_rate_after", (), "Time that a slow body has before", "TIME"),
     Flag("fetch.max_body", ("--max-body",), "Largest body, on the wire and decoded", "SIZE"),
     Flag("fetch.max_ratio", (), "Largest decoded/wire ratio past a megabyte: bombs", "N"),
     Flag("fetch.spool_above", (), "Larger bodies lie in a file, not in memory", "SIZE"),
+    Flag("fetch.in_flight", (), "Memory for all bodies in hand; what is more lies in files",
+         "SIZE"),
     Flag("fetch.max_redirects", (), "Redirects in a row", "N"),
     Flag("fetch.insecure", ("--insecure",), "Do not verify TLS certificates"),
-    Flag("fetch.proxy", ("--proxy",), "Go through this HTTP proxy", "URL"),
+    Flag("fetch.private", ("--private",), "Which hosts may have private addresses", "WHO",
+         choices=("seeds", "never", "any")),
+    Flag("fetch.allow_networks", ("--allow-network",),
+         "A private network that links may lead to, 10.1.0.0/16; repeatable", "CIDR"),
+    Flag("fetch.ca_certificate", ("--ca-certificate",), "Trust these authorities too, PEM", "FILE"),
+    Flag("fetch.certificate", ("--certificate",), "Our certificate for the seeds' servers, PEM",
+         "FILE"),
+    Flag("fetch.private_key", ("--private-key",), "Its key, where it is in another file", "FILE"),
+    Flag("fetch.proxy", ("--proxy",), "Go through a proxy: http, https, socks5", "URL"),
     Flag("retry.retries", ("-t", "--retries"), "Tries after the first", "N"),
     Flag("retry.on_status", ("--retry-on-http-status",),
          "Statuses worth another try, 429,503; replaces the list", "LIST"),
@@ -129,6 +156,16 @@ FLAGS: Final = (
          choices=("none", "html", "all")),
     Flag("output.durable", ("--durable",), "A commit survives kill -9, or a power cut", "WHAT",
          choices=("process", "power")),
+    Flag("output.upload", ("--upload",), "Copy finished files there: s3://bucket/path, gs://…",
+         "URL"),
+    Flag("output.warc", ("--warc",), "Archive every exchange in DIR/warc (WARC 1.1)"),
+    Flag("output.mirror", ("-m", "--mirror", "-k", "--convert-links"),
+         "Leave a copy to browse from disk in DIR/mirror; archives, and takes page requisites"),
+    Flag("warc.compression", ("--warc-compression",), "How each record is packed", "NAME",
+         choices=("gzip", "zstd", "none")),
+    Flag("warc.digest", (), "Digests in the archive: sha256 or sha1", "NAME"),
+    Flag("warc.max_file", ("--warc-max-size",), "Begin a new archive file beyond this", "SIZE"),
+    Flag("warc.revisit", (), "Point to a payload that is archived already, store it once"),
     Flag("frontier.url", ("--frontier",),
          "Queue on a Redis or Valkey that many machines share", "URL"),
     Flag("frontier.job", ("--job",), "Name of the crawl there", "NAME"),
@@ -189,6 +226,8 @@ def given(settings: Settings, values: Mapping[str, Any]) -> None:
             continue
         if flag.key == "fetch.headers":
             value = _headers(value)
+        elif flag.key in {"fetch.auth", "fetch.bearer"}:
+            value = _by_host(value, long_name(flag))
         elif isinstance(value, tuple):
             value = list(value) if flag.verbatim else ",".join(value)
         settings.set(flag.key, value, long_name(flag))
@@ -211,6 +250,17 @@ def _headers(lines: tuple[str, ...]) -> dict[str, str]:
         if not colon or not token or not clean:
             raise ConfigError(f"--header: {line!r} is not `Name: value`")
         pairs[name] = value
+    return pairs
+
+
+def _by_host(given: tuple[str, ...], flag: str) -> dict[str, str]:
+    """`HOST=SECRET`. The message does not repeat what may be a password."""
+    pairs = {}
+    for one in given:
+        host, equals, secret = one.partition("=")
+        if not equals or not host or not secret:
+            raise ConfigError(f"{flag}: expected HOST=…, as in {flag} example.com=…")
+        pairs[host.strip()] = secret
     return pairs
 
 

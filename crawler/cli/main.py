@@ -23,12 +23,16 @@ from crawler.errors import CrawlerError, FetchError, HouseError
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
+    "worker": ("crawler.cli.worker", "Work on a crawl that lies on a Redis."),
+    "merge": ("crawler.cli.merge", "Make one crawl of what several workers wrote."),
+    "frontier": ("crawler.cli.frontier", "Jobs on a Redis: list, move, pause, retry, remove."),
     "retry": ("crawler.cli.retry", "Try a crawl's failed links again."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "why": ("crawler.cli.why", "The whole story of one URL."),
     "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
     "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
+    "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
 }

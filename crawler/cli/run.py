@@ -67,7 +67,27 @@ def run(
     screen.listen()
     _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_crawl(config, folder, mode, screen, opener))
+        code = runner.run(_crawl(config, folder, mode, screen, opener))
+    if config.output.mirror:
+        if code in {Exit.INTERRUPTED, Exit.FORCED}:  # who stops a crawl wants it to stop
+            screen.say(f"no mirror yet; of what is there: crawler export mirror {folder}")
+        else:
+            _mirror(config, folder, screen)
+    return code
+
+
+def _mirror(config: Config, folder: Path, screen: Screen) -> None:
+    """The copy to browse, of what is in the archive by now; made again it only gets newer."""
+    from crawler.export.archive import Archive  # noqa: PLC0415 - only who asked for a mirror
+    from crawler.export.mirror import MIRROR, write_mirror  # noqa: PLC0415
+    from crawler.urls import Urls  # noqa: PLC0415
+
+    with Archive(folder) as archive:
+        result = write_mirror(archive, folder / MIRROR, Urls(config.urls))
+    if not screen.silent:
+        for problem in result.problems:
+            screen.say(f"not in the mirror: {problem}")
+        screen.say(f"{folder / MIRROR}: {result.sentence()}")
 
 
 async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opener: Opener) -> Exit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 from typing import Final
@@ -52,6 +53,9 @@ IMAGES: Final[tuple[tuple[type[BaseException], type[FetchError]], ...]] = (
     (AssertionError, Garbled),
 )
 
+_QUOTE: Final = re.compile(r" (?:b['\"]|bytearray\()")
+"""Where a parser's message begins to quote the server."""
+
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
@@ -81,10 +85,25 @@ def _detail(error: BaseException, image: type[FetchError], phase: str) -> str:
     if image is Insecure:
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
         return _line(getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or inner)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return _cut(error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return _line(_QUOTE.split(" ".join(error.message.split()), maxsplit=1)[0].rstrip(": "))
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "server disconnected"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return errno.errorcode.get(error.errno, str(error.errno)).lower().removeprefix("e")
+    return _line(error)
+
+
+def _cut(error: aiohttp.ClientPayloadError) -> str:
+    """Why a body is not whole; aiohttp has it in the text alone."""
+    for name, detail in (
+        ("ContentLengthError", "shorter than its Content-Length"),
+        ("TransferEncodingError", "chunks break off"),
+    ):
+        if name in str(error):
+            return detail
     return _line(error)
 
 

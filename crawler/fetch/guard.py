@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from crawler.errors import Forbidden
+from crawler.errors import ConfigError, Forbidden
 
 _EMBEDDING = (
     (IPv6Network("64:ff9b::/96"), 0),  # NAT64, RFC 6052: the IPv4 address is in the last 32 bits
@@ -35,26 +35,73 @@ BAD_PORTS = frozenset(
 
 
 class AddressGuard:
-    """Refuses private addresses, except for the hosts that the person's own seeds named.
+    """Refuses private addresses, but for what the person allowed.
 
-    `allow_private_for` are host names without port; None: every host may be private.
+    `named` are the host names, without port, of the person's own seeds. `private` says which hosts
+    may have private addresses: "seeds", "never" or "any". `networks` are allowed to anyone.
+
+    A seed that stands for a name is trusted with the kind of address it had when it was first
+    connected to: a public site that turns up on a loopback address later is not what was named.
     """
 
-    def __init__(self, allow_private_for: Iterable[str] | None = ()) -> None:
-        self._named = None if allow_private_for is None else frozenset(allow_private_for)
+    def __init__(
+        self,
+        named: Iterable[str] = (),
+        *,
+        private: str = "seeds",
+        networks: Iterable[IPv4Network | IPv6Network] = (),
+    ) -> None:
+        self._private = private
+        self._first: dict[str, str | None] = dict.fromkeys(named)  # the kind it had at first
+        self._networks = tuple(networks)
 
     def judge_port(self, port: int) -> None:
         """Raises Forbidden for a port that is some other protocol's."""
         if port in BAD_PORTS:
             raise Forbidden(f"port {port}")
 
+    def judge_literal(self, host: str) -> None:
+        """Raises Forbidden for an address as a URL's host; a name is somebody else's to judge."""
+        try:
+            ip_address(host.partition("%")[0])
+        except ValueError:
+            return
+        self.judge(host, host)
+
     def judge(self, host: str, address: str) -> None:
         """Raises Forbidden when `host`, found at `address`, is not to be connected to."""
-        if self._named is None or host in self._named:
+        if self._private == "any":
             return
         kind = kind_of(address)
-        if kind:
+        if self._private == "seeds" and host in self._first:
+            first = self._first[host]
+            if first is None:
+                first = self._first[host] = kind
+            if kind == first or not kind:
+                return
+            raise Forbidden(f"address {address} is {kind}, the seed's was {first or 'public'}")
+        if kind and not self._allowed(address):
             raise Forbidden(f"address {address} is {kind}")
+
+    def _allowed(self, address: str) -> bool:
+        if not self._networks:
+            return False
+        ip = ip_address(address.partition("%")[0])
+        inner = _embedded(ip) if isinstance(ip, IPv6Address) else None
+        return any(
+            one.version == net.version and one in net
+            for one in (ip, inner)
+            if one is not None
+            for net in self._networks
+        )
+
+
+def networks(given: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Networks as a setting names them. Raises ConfigError."""
+    try:
+        return tuple(ip_network(one) for one in given)
+    except ValueError as error:
+        raise ConfigError(f"fetch.allow_networks: {error}") from error
 
 
 @lru_cache(maxsize=4096)
@@ -65,8 +112,16 @@ def kind_of(address: str) -> str:
         inner = _embedded(ip)
         if inner is not None:
             return kind_of(str(inner))
-    for name in ("unspecified", "loopback", "link_local", "multicast", "private", "reserved"):
-        if getattr(ip, f"is_{name}"):
+    for name in (
+        "unspecified",
+        "loopback",
+        "link_local",
+        "multicast",
+        "private",
+        "site_local",
+        "reserved",
+    ):
+        if getattr(ip, f"is_{name}", False):
             return name.replace("_", "-")
     if not ip.is_global or any(ip in net for net in _NEVER_GLOBAL if ip.version == net.version):
         return "not global"

@@ -7,16 +7,13 @@ bytes as they were sent.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket
-from tempfile import NamedTemporaryFile
 from typing import Any, Final, Self
 
 import ada_url
-import aiofiles
 import aiohttp
 import yarl
 from aiohttp.connector import AddrInfoType
@@ -28,13 +25,21 @@ from tenacity import (
 )
 
 from crawler.config import FetchConfig
-from crawler.errors import FetchError, TooLarge, Unreachable, Unwanted
+from crawler.errors import FetchError, Garbled, TimedOut, TooLarge, Unreachable, Unwanted
 from crawler.fetch.allowance import Allowance, allowance
+from crawler.fetch.body import Body, Room
+from crawler.fetch.connector import Connector
+from crawler.fetch.cookies import Jar
+from crawler.fetch.credentials import Credentials
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
+from crawler.fetch.proxy import Proxy
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.throttle import Throttle
+from crawler.fetch.tls import TlsContexts
 from crawler.model import Link, Page, Timings
+from crawler.secrets import as_told
+from crawler.urls import origin
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -42,10 +47,13 @@ REDIRECT_BODY: Final = 64 * 1024
 """A redirect's body is read up to here, to keep its connection; nobody looks at it."""
 
 QUICK_TRIES: Final = 3
-"""Tries in all when no byte of an answer came: a kept connection may close at any time."""
+"""Tries in all to get a connection that answers: a kept one may close at any time."""
 
 ADDRESSES: Final = 10_000
 """Hosts whose address is remembered for their records."""
+
+AROUND_BODY: Final = 2 * 1024 * 1024
+"""Bytes on the wire beyond the body: head, chunk sizes (a tenth of a body in small chunks)."""
 
 HEADERS: Final = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -53,8 +61,12 @@ HEADERS: Final = {
 }
 
 
-class _NothingCame(Exception):
-    """The connection failed before the first byte of an answer: trying again is harmless."""
+class _NotAsked(Exception):
+    """The server was not asked, or may not have been: trying again is harmless, and no failure.
+
+    No connection could be made, or a kept one had been closed, or what lay in it was no answer to
+    this request.
+    """
 
     def __init__(self, error: FetchError) -> None:
         self.error = error
@@ -63,9 +75,10 @@ class _NothingCame(Exception):
 class HttpFetcher:
     """Implements `protocols.Fetcher`. At most `slots` exchanges are open at a time.
 
-    Bodies above `rules.spool_above` lie in a file in `spool`, so memory in flight is bounded by
-    slots × spool_above. `accept` sees a response's content type; False: the body is not read.
-    `rate`: bodies are read no faster than so many bytes a second, all together.
+    Bodies above `rules.spool_above`, and all that find no room in `rules.in_flight`, lie in a file
+    in `spool`. `credentials` know what is said to which origin. `accept` sees a response's content
+    type; False: the body is not read. `rate`: bodies are read no faster than so many bytes a
+    second, all together. `robots_timeout` is the whole time for a robots.txt.
     """
 
     def __init__(
@@ -76,7 +89,9 @@ class HttpFetcher:
         user_agent: str,
         spool: Path,
         guard: AddressGuard | None = None,
+        credentials: Credentials | None = None,
         accept: Callable[[str], bool] | None = None,
+        keep_request: bool = False,
         rate: int | None = None,
         robots_timeout: float = 20.0,
     ) -> None:
@@ -85,9 +100,15 @@ class HttpFetcher:
         self._user_agent = user_agent
         self._spool = spool
         self._guard = guard
+        self._credentials = credentials or Credentials(rules)
         self._accept = accept
+        self._keep_request = keep_request
         self._throttle = Throttle(rate) if rate else None
         self._robots_timeout = robots_timeout
+        self._room = Room(rules.in_flight)
+        self._proxy = Proxy(rules.proxy)
+        self._tls = TlsContexts(rules)
+        self._jar: Jar | None = None
         self._session: aiohttp.ClientSession | None = None
         self._busy = 0
         self._addresses: dict[str, str] = {}
@@ -95,18 +116,24 @@ class HttpFetcher:
 
     async def __aenter__(self) -> Self:
         rules = self._rules
-        connector = aiohttp.TCPConnector(
-            limit=0,  # the slots are ours
-            resolver=Resolver(rules.dns_timeout),
-            ttl_dns_cache=300,
-            ssl=False if rules.insecure else ssl.create_default_context(),
-            socket_factory=self._socket,
-        )
+        self._tls.open()
+        if rules.cookies or rules.load_cookies or rules.save_cookies:
+            self._jar = Jar()
+            if rules.load_cookies:
+                self._jar.load(rules.load_cookies)
+        settings: dict[str, Any] = {
+            "limit": 0,  # the slots are ours
+            "max_exchange": rules.max_body + AROUND_BODY,
+            "resolver": Resolver(rules.dns_timeout),
+            "ttl_dns_cache": 300,
+            "ssl": self._tls.everyone,
+            "socket_factory": self._socket,
+        }
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._proxy.connector(settings) or Connector(**settings),
             auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={**HEADERS, "User-Agent": self._user_agent, **rules.headers},
+            cookie_jar=aiohttp.DummyCookieJar() if self._jar is None else self._jar,
+            headers={**HEADERS, "User-Agent": self._user_agent, **self._credentials.everywhere},
             max_field_size=32 * 1024,
             max_headers=512,
             requote_redirect_url=False,
@@ -119,8 +146,11 @@ class HttpFetcher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Raises SinkError when the cookies cannot be saved; they are the last thing done."""
         assert self._session is not None
         await self._session.close()
+        if self._jar is not None and self._rules.save_cookies:
+            self._jar.save(self._rules.save_cookies)
 
     @property
     def busy(self) -> int:
@@ -140,41 +170,45 @@ class HttpFetcher:
     async def _try(self, link: Link, waited: float) -> Page:
         try:
             return await self._exchange(link, waited)
-        except _NothingCame as first:
-            if first.error.__class__ is not Unreachable:
+        except _NotAsked as first:
+            if first.error.__class__ not in {Unreachable, Garbled}:
                 raise first.error from first.__cause__
         again = AsyncRetrying(  # costs 30 µs, so only once something failed
-            retry=retry_if_exception_type(_NothingCame),
+            retry=retry_if_exception_type(_NotAsked),
             stop=stop_after_attempt(QUICK_TRIES - 1),
             wait=wait_random_exponential(multiplier=0.1, max=0.5),
             reraise=True,
         )
         try:
-            return await again(self._exchange, link, waited)
-        except _NothingCame as last:
+            return await again(self._exchange, link, waited, fresh=True)
+        except _NotAsked as last:
             raise last.error from last.__cause__
 
-    async def _exchange(self, link: Link, waited: float) -> Page:
-        assert self._session is not None
+    async def _exchange(self, link: Link, waited: float, *, fresh: bool = False) -> Page:
         url = yarl.URL(link.url, encoded=True)
-        trip = Trip(url.host or "", url.port or 0)
+        trip = Trip(url.host or "", url.port or 0, fresh=fresh)
         token = TRIP.set(trip)
+        rules = self._rules
+        loop = asyncio.get_running_loop()
         began = time.monotonic()
-        phase = "first-byte"
-        body = _Body(self._spool, self._rules)
-        granted = allowance(link, self._rules, self._robots_timeout)
+        trip.head = rules.first_byte_timeout
+        granted = allowance(link, rules, self._robots_timeout)
+        trip.until = loop.time() + granted.seconds
+        trip.most = max(granted.size, rules.max_body) + AROUND_BODY
+        first_byte: float | None = None
+        body = Body(self._spool, rules.spool_above, self._room)
         try:
-            async with asyncio.timeout(granted.seconds) as total:
-                if self._guard is not None:
-                    self._guard.judge_port(trip.port)
-                response = await self._headers(url, link.cookie)
+            start = loop.time() + rules.dns_timeout + rules.connect_timeout
+            async with asyncio.timeout_at(min(trip.until, start)) as trip.clock:
+                response = await self._headers(link, url, trip)
                 first_byte = time.monotonic()
-                phase = "idle"
+                trip.clock.reschedule(trip.until)
                 async with response:
+                    _demand_status(response.status)
                     location = self._location(link.url, response)
                     redirect = location is not None
-                    await self._read(response, body, granted, total, redirect=redirect)
-            return Page(
+                    await self._read(response, body, granted, trip, redirect=redirect)
+            page = Page(
                 link,
                 response.status,
                 tuple(
@@ -183,44 +217,54 @@ class HttpFetcher:
                 ),
                 await body.close(),
                 time.time() - (time.monotonic() - began),
-                Timings(
-                    total=(time.monotonic() - began) * 1000,
-                    ttfb=(first_byte - began) * 1000,
-                    dns=None if trip.dns is None else trip.dns * 1000,
-                    connect=None,
-                    waited=waited * 1000,
-                ),
+                _timings(trip, began, first_byte, waited),
                 body.size,
                 location,
                 self._address(trip),
                 f"{response.version.major}.{response.version.minor}" if response.version else "1.1",
+                response.reason or "",
+                as_told(response.request_info.headers.items()) if self._keep_request else (),
+                body.truncated,
             )
+            self._room.follow(page)
+            return page  # noqa: TRY300 - what fails above is mapped below
         except BaseException as error:
             await body.discard()
-            if isinstance(error, TimeoutError) and total.expired():
-                phase = "total"
-            ours = as_fetch_error(error, phase)
+            ours = as_fetch_error(error, self._phase(trip, error, first_byte))
             if ours is None:
                 raise
-            if phase == "first-byte":
-                raise _NothingCame(ours) from error
+            if trip.ready is None or (first_byte is None and trip.connecting is None):
+                raise _NotAsked(ours) from error
             raise ours from error
         finally:
             TRIP.reset(token)
 
-    async def _headers(self, url: yarl.URL, cookie: str) -> aiohttp.ClientResponse:
+    def _phase(self, trip: Trip, error: BaseException, first_byte: float | None) -> str:
+        """What an exchange was at when it failed; a timeout is named after it."""
+        clock = trip.clock
+        ours = clock is not None and isinstance(error, TimeoutError) and clock.expired()
+        if ours and clock is not None and clock.when() == trip.until:
+            return "total"
+        return trip.phase if first_byte is None else "idle"
+
+    async def _headers(self, link: Link, url: yarl.URL, trip: Trip) -> aiohttp.ClientResponse:
         assert self._session is not None
-        headers = {"Cookie": cookie} if cookie else None
-        get = self._session.get(
-            url, allow_redirects=False, proxy=self._rules.proxy, headers=headers
+        home = origin(link.url)
+        if self._guard is not None:
+            self._guard.judge_port(trip.port)
+            if self._proxy.url is not None:
+                self._guard.judge_literal(trip.host)
+        headers = dict(self._credentials.headers(home))
+        if link.cookie:
+            headers["Cookie"] = link.cookie
+        tls = self._tls.own if self._tls.own and self._credentials.own(home) else True
+        return await self._session.get(
+            url,
+            allow_redirects=False,
+            headers=headers or None,
+            ssl=tls,
+            proxy=self._proxy.http,
         )
-        rules = self._rules
-        if rules.first_byte_timeout >= self._silence:
-            return await get
-        async with asyncio.timeout(
-            rules.dns_timeout + rules.connect_timeout + rules.first_byte_timeout
-        ):
-            return await get
 
     def _location(self, base: str, response: aiohttp.ClientResponse) -> str | None:
         """The absolute target of a redirect; as sent when it is no URL at all."""
@@ -239,9 +283,9 @@ class HttpFetcher:
     async def _read(
         self,
         response: aiohttp.ClientResponse,
-        body: _Body,
+        body: Body,
         granted: Allowance,
-        total: asyncio.Timeout,
+        trip: Trip,
         *,
         redirect: bool,
     ) -> None:
@@ -250,6 +294,7 @@ class HttpFetcher:
         if redirect:
             if length is None or length > REDIRECT_BODY:
                 response.close()
+                body.truncated = "length"
                 return
         else:
             self._judge_type(response)
@@ -257,6 +302,7 @@ class HttpFetcher:
                 response.close()
                 raise TooLarge(f"{length} bytes announced, {limit} allowed")
         content = response.content
+        came = time.monotonic()
         idle = self._rules.idle_timeout if self._rules.idle_timeout < self._silence else None
         while True:
             if idle is None:
@@ -273,8 +319,8 @@ class HttpFetcher:
                     return
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
-            if self._throttle is not None:
-                await self._throttle.pay(len(chunk), total)
+            came += await self._pay(len(chunk), trip)
+            self._demand_pace(time.monotonic() - came, body.size)
 
     def _judge_type(self, response: aiohttp.ClientResponse) -> None:
         """Raises Unwanted for a type whose bodies are not read."""
@@ -283,6 +329,20 @@ class HttpFetcher:
             if not self._accept(mime):
                 response.close()
                 raise Unwanted(mime)
+
+    async def _pay(self, number: int, trip: Trip) -> float:
+        """Wait until `number` bytes are paid for; the seconds, which are ours, not the server's."""
+        if self._throttle is None or trip.clock is None:
+            return 0.0
+        waited = await self._throttle.pay(number, trip.clock)
+        trip.until += waited
+        return waited
+
+    def _demand_pace(self, seconds: float, size: int) -> None:
+        """Raises TimedOut for a body that comes in drops: it would hold its slot for ever."""
+        rules = self._rules
+        if seconds > rules.min_rate_after and size < rules.min_rate * seconds:
+            raise TimedOut("rate")
 
     def _address(self, trip: Trip) -> str | None:
         """Where the answer came from; a kept connection leads where the host's last was made."""
@@ -298,48 +358,28 @@ class HttpFetcher:
         trip = TRIP.get()
         if trip is not None:
             trip.connecting = time.monotonic()
-            trip.address = str(address[0])
-            if self._guard is not None and self._rules.proxy is None:
-                self._guard.judge(trip.host, str(address[0]))
+            if self._proxy.url is None:  # else it is the proxy's, which the person named
+                trip.address = str(address[0])
+                if self._guard is not None:
+                    self._guard.judge(trip.host, trip.address)
         return socket(family, kind, protocol)
 
 
-class _Body:
-    """The bytes of one answer: in memory while few, else in a file of the spool."""
+def _demand_status(status: int) -> None:
+    """Raises Garbled for what is no final answer: 101 to nobody's wish, 000, 099."""
+    if status < 200:
+        raise Garbled(f"status {status:03}")
 
-    def __init__(self, spool: Path, rules: FetchConfig) -> None:
-        self.size = 0
-        self._spool = spool
-        self._above = rules.spool_above
-        self._chunks: list[bytes] = []
-        self._path: Path | None = None
-        self._file: Any = None
 
-    async def add(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        if self._file is not None:
-            await self._file.write(chunk)
-            return
-        self._chunks.append(chunk)
-        if self.size > self._above:
-            with NamedTemporaryFile(dir=self._spool, suffix=".body", delete=False) as file:
-                self._path = Path(file.name)
-            self._file = await aiofiles.open(self._path, "wb")
-            await self._file.write(b"".join(self._chunks))
-            self._chunks.clear()
-
-    async def close(self) -> bytes | Path:
-        """The body, whole; a file belongs to the caller from here on."""
-        if self._file is None:
-            return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        await self._file.close()
-        assert self._path is not None
-        return self._path
-
-    async def discard(self) -> None:
-        """Leave nothing behind; also when cancelled in the middle of a write."""
-        self._chunks.clear()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-        if self._file is not None:
-            await asyncio.shield(self._file.close())
+def _timings(trip: Trip, began: float, first_byte: float, waited: float) -> Timings:
+    """A kept connection has neither look-up nor connecting."""
+    connect = None
+    if trip.connecting is not None and trip.ready is not None:
+        connect = (trip.ready - trip.connecting) * 1000  # TLS included
+    return Timings(
+        total=(time.monotonic() - began) * 1000,
+        ttfb=(first_byte - began) * 1000,
+        dns=None if trip.dns is None else trip.dns * 1000,
+        connect=connect,
+        waited=waited * 1000,
+    )

@@ -5,25 +5,56 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 from crawler.errors import TimedOut, Unresolved
+
+LOOKUPS: Final = 32
+"""Look-ups at a time. Their threads are their own: names that hang must not take those that write
+files."""
+
+MOST: Final = 16
+"""Addresses of a name that are looked at."""
 
 
 class Trip:
     """What the connector's callbacks note down about the exchange under way."""
 
-    __slots__ = ("address", "connecting", "dns", "host", "port")
+    __slots__ = (
+        "address", "clock", "connecting", "dns", "fresh", "head", "host", "most", "port", "ready",
+        "until",
+    )  # fmt: skip
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, fresh: bool = False) -> None:
+        self.fresh = fresh  # no kept connection, please
+        self.most = 0  # bytes of the answer, with all that stands around its body
         self.host = host
         self.port = port
         self.dns: float | None = None  # seconds
         self.connecting: float | None = None  # when the socket was made, `time.monotonic()`
-        self.address: str | None = None
+        self.ready: float | None = None  # when the connection could be used
+        self.address: str | None = None  # None on a kept connection
+        self.clock: asyncio.Timeout | None = None  # what ends this exchange
+        self.head = 0.0  # seconds from connection to headers, at most
+        self.until = 0.0  # the exchange's last moment, in the loop's time
+
+    def connected(self, now: float) -> None:
+        """The connection is ready: from here on the server has its time for the headers."""
+        self.ready = now
+        if self.clock is not None and not self.clock.expired():
+            moment = asyncio.get_running_loop().time() + self.head
+            self.clock.reschedule(min(self.until, moment))
+
+    @property
+    def phase(self) -> str:
+        """What was waited for before the headers came."""
+        if self.ready is not None:
+            return "first-byte"
+        return "dns" if self.connecting is None and self.dns is None else "connect"
 
 
 TRIP: ContextVar[Trip | None] = ContextVar("trip", default=None)
@@ -31,11 +62,11 @@ TRIP: ContextVar[Trip | None] = ContextVar("trip", default=None)
 
 
 class Resolver(AbstractResolver):
-    """aiohttp's threaded resolver (getaddrinfo) with a deadline and our errors."""
+    """getaddrinfo in threads of its own, with a deadline and our errors."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._inner = ThreadedResolver()
+        self._threads = ThreadPoolExecutor(LOOKUPS, "dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -44,7 +75,9 @@ class Resolver(AbstractResolver):
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._inner.resolve(host, port, family)
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, _look_up, host, port, family
+                )
         except TimeoutError as error:
             raise TimedOut("dns") from error
         except (OSError, UnicodeError) as error:
@@ -52,6 +85,33 @@ class Resolver(AbstractResolver):
         finally:
             if (trip := TRIP.get()) is not None:
                 trip.dns = time.monotonic() - began
+        if not found:
+            raise Unresolved(host)
+        return found
 
     async def close(self) -> None:
-        await self._inner.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    flags = socket.AI_ADDRCONFIG
+    if host == "localhost" or host.endswith(".localhost"):
+        flags = socket.AddressInfo(0)  # a machine without a network still has itself
+    found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=flags)
+    results: list[ResolveResult] = []
+    for kind, _, protocol, _, address in found[:MOST]:
+        literal = str(address[0])
+        if kind == socket.AF_INET6 and len(address) == 4 and address[3]:
+            # A link-local address means nothing without its interface.
+            literal, _ = socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+        results.append(
+            ResolveResult(
+                hostname=host,
+                host=literal,
+                port=int(address[1]),
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+        )
+    return results

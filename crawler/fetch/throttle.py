@@ -18,12 +18,16 @@ class Throttle:
     def __init__(self, rate: int) -> None:
         self._meter = Meter(rate)
 
-    async def pay(self, number: int, deadline: asyncio.Timeout) -> None:
-        """Wait until `number` bytes are paid for. The wait is ours: the deadline moves with it."""
+    async def pay(self, number: int, deadline: asyncio.Timeout) -> float:
+        """Wait until `number` bytes are paid for, and how long it took, in seconds.
+
+        The wait is ours: the deadline moves with it.
+        """
         wait = self._meter.take(number, time.monotonic())
         if wait <= 0:
-            return
+            return 0.0
         until = deadline.when()
         if until is not None:
             deadline.reschedule(until + wait)
         await asyncio.sleep(wait)
+        return wait

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from crawler.config import FrontierConfig, PaceConfig
+from crawler.config import FrontierConfig, PaceConfig, ScopeConfig
 from crawler.errors import ConfigError, FrontierError
 from crawler.frontier.redis_rows import (
     Stats,
@@ -85,6 +85,7 @@ class RedisFrontier:
         max_pages: int | None = None,
         by_depth: bool = False,
         robots: bool = True,
+        traps: ScopeConfig | None = None,
         worker: str = "",
     ) -> None:
         if settings.url is None:

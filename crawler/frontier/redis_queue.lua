@@ -494,3 +494,18 @@ redis.register_function { function_name = 'crawler1_retry', callback = function(
   count(j, { failed = -queued, queued = queued, ops = queued })
   return queued
 end }
+
+-- forget(job): before its keys are removed, its connections are given back.
+redis.register_function { function_name = 'crawler1_forget', callback = function(keys, args)
+  local p, j, now = keys[1], keys[1] .. args[1] .. ':', clock()
+  redis.call('HDEL', j .. 'st', 'born')
+  for _, id in ipairs(redis.call('ZRANGE', j .. 'lease', 0, -1)) do
+    local flight = flight_of(j, id)
+    take_off(j, id)
+    if flight then
+      local h = land(p, flight, now, true)
+      save(h)
+      wake(p, h)
+    end
+  end
+end, flags = { 'allow-oom' } }

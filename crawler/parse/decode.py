@@ -241,6 +241,14 @@ def to_text(body: bytes, http_charset: str) -> tuple[str, str, str]:
     return body.decode("cp1252", "replace"), "windows-1252", "default"
 
 
+def declares_utf8(body: bytes) -> bool:
+    """Whether a page says itself that it is UTF-8, so that it needs no HTTP header for it."""
+    if body.startswith(_BOMS[0][0]):
+        return True
+    encoding = _declared(body)
+    return encoding is not None and encoding.name == "utf-8"
+
+
 def _decode(body: bytes, encoding: Any) -> str:
     if encoding.name == "utf-8":
         return body.decode("utf-8", "replace")

@@ -14,10 +14,13 @@ import msgspec
 import turbohtml
 
 from crawler.model import Kind
+from crawler.parse.css import css_urls
 from crawler.parse.directives import REL, directives
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
+HUGE: Final = 100_000
+"""Characters of text beyond which memory matters more than speed."""
 
 PAGE, ASSET, FEED = Kind.PAGE.value, Kind.ASSET.value, Kind.FEED.value
 
@@ -67,10 +70,11 @@ class Raw(msgspec.Struct):
     text: str = ""
 
 
-def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
+def read_html(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:
     """Links with their kind, in order and without repeats, and what the head says.
 
-    `agent` is our product token in lower case, for `<meta>` elements of that name.
+    `agent` is our product token in lower case, for `<meta>` elements of that name. `styles`: also
+    what the page's own style sheets and attributes name.
     """
     tree = turbohtml.parse(text)
     raw = Raw()
@@ -93,13 +97,29 @@ def read_html(text: str, *, forms: bool, agent: str = "") -> Raw:
         elif tag == "base":
             raw.base = raw.base or _text(attributes, "href")
         elif tag == "title":
-            raw.title = raw.title or " ".join(node.text.split())[:MAX_TITLE]
+            raw.title = raw.title or " ".join(node.text[:HUGE].split())[:MAX_TITLE]
         elif tag == "html":
             raw.lang = _text(attributes, "lang")[:35]
         else:
             _media(tag, attributes, links)
+    if styles:
+        _styles(tree, links)
     raw.text = _visible(tree)
     return raw
+
+
+def _styles(tree: turbohtml.Document, links: dict[tuple[str, str], None]) -> None:
+    """Images, fonts and sheets named in `<style>` and `style=`; SVG's images; old backgrounds."""
+    for node in tree.select("style,[style],[background],image,use"):
+        attributes = node.attrs
+        sheet = node.text if node.tag == "style" else _text(attributes, "style")
+        for href in css_urls(sheet):
+            links[href, ASSET] = None
+        names = ("href", "xlink:href") if node.tag in {"image", "use"} else ("background",)
+        for name in names:
+            href = _text(attributes, name)
+            if href and href[0] != "#":
+                links[href, ASSET] = None
 
 
 def _visible(tree: turbohtml.Document) -> str:
@@ -109,7 +129,21 @@ def _visible(tree: turbohtml.Document) -> str:
         return ""
     for silent in body.select("script,style,noscript,template"):
         silent.decompose()
-    return " ".join(" ".join(body.stripped_strings).split())
+    return one_spaced(" ".join(body.stripped_strings))
+
+
+def one_spaced(text: str) -> str:
+    """Runs of white space as one space; a huge text piecewise, its words are ten times its size."""
+    if len(text) <= HUGE:
+        return " ".join(text.split())
+    pieces = []
+    for start in range(0, len(text), HUGE):
+        piece = text[start : start + HUGE]
+        before, after = (" " if piece[at].isspace() else "" for at in (0, -1))
+        pieces.append(before + " ".join(piece.split()) + after)
+    text = "".join(pieces)
+    pieces.clear()
+    return re.sub(" {2,}", " ", text).strip() if "  " in text else text.strip()
 
 
 def _text(attributes: Attributes, name: str) -> str:
@@ -161,9 +195,9 @@ def _meta(attributes: Attributes, raw: Raw, agent: str) -> None:
         return
     name = _text(attributes, "name").lower()
     if name == "description" and not raw.description:
-        raw.description = " ".join(content.split())[:MAX_META]
+        raw.description = " ".join(content[:HUGE].split())[:MAX_META]
     elif name and name in {"robots", agent}:
-        raw.robots += directives((), [(name, content)], agent)
+        raw.robots += directives((), [(name, content[:HUGE])], agent)
 
 
 def _media(tag: str, attributes: Attributes, links: dict[tuple[str, str], None]) -> None:

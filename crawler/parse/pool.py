@@ -24,7 +24,7 @@ from typing import Final, Self, TypeAlias
 
 from crawler.config import ParseConfig
 from crawler.errors import ParseError
-from crawler.model import Extract, Page
+from crawler.model import Extract, Kept, Page
 from crawler.parse import child
 from crawler.parse.read import ReaderRules
 
@@ -43,7 +43,8 @@ MALLOC: Final = {
 }
 """glibc gives the heap back after each page otherwise: 50 % of the time on small pages."""
 
-Waiting: TypeAlias = tuple[Page, asyncio.Future[Extract]]
+Waiting: TypeAlias = tuple[Page, bool, asyncio.Future[Extract]]
+"""A page, whether it is to be read, and who waits for the result."""
 
 
 class ParsePool:
@@ -83,12 +84,22 @@ class ParsePool:
         for process in [*self._crew, *self._retired]:
             await process.close()
         for waiting in [*self._waiting, *self._suspects]:
-            waiting[1].cancel()
+            waiting[2].cancel()
 
     async def read(self, page: Page) -> Extract:
         """What stands on the page. Raises ParseError for this page alone."""
+        return await self._result(page, reading=True)
+
+    async def keep(self, page: Page) -> Kept | None:
+        """An answer that is not read, as the archive wants it; None: there is no archive.
+
+        Raises ParseError when it cannot be had.
+        """
+        return (await self._result(page, reading=False)).kept
+
+    async def _result(self, page: Page, *, reading: bool) -> Extract:
         answer: asyncio.Future[Extract] = self._loop.create_future()
-        self._waiting.append((page, answer))
+        self._waiting.append((page, reading, answer))
         self._pump()
         return await answer
 
@@ -117,7 +128,7 @@ class ParsePool:
         batch: list[Waiting] = []
         size = 0
         while self._waiting and len(batch) < most and size < self._config.batch_bytes:
-            page, answer = waiting = self._waiting.popleft()
+            page, _, answer = waiting = self._waiting.popleft()
             if not answer.done():  # else cancelled
                 batch.append(waiting)
                 size += page.bytes_wire
@@ -156,11 +167,11 @@ class ParsePool:
             self._replace(process)
             self._investigate()
         elif error is not None:
-            for _, answer in batch:
+            for _, _, answer in batch:
                 if not answer.done():
                     answer.set_exception(error)
         else:
-            for (_, answer), result in zip(batch, done.result(), strict=True):
+            for (_, _, answer), result in zip(batch, done.result(), strict=True):
                 _give(answer, result)
         if process in self._retired and not process.in_flight:
             self._retired.discard(process)
@@ -188,7 +199,7 @@ class ParsePool:
         self._detective = None
         if not detective.cancelled() and (error := detective.exception()) is not None:
             while self._suspects:  # a bug of ours: whoever waits must hear of it
-                _, answer = self._suspects.popleft()
+                _, _, answer = self._suspects.popleft()
                 if not answer.done():
                     answer.set_exception(error)
         self._investigate()  # others may have come while the last cell was being closed
@@ -199,7 +210,7 @@ class ParsePool:
         deaths = 0  # of processes that read the first suspect alone
         try:
             while self._suspects:
-                page, answer = suspect = self._suspects[0]
+                page, _, answer = suspect = self._suspects[0]
                 cell = cell or _Process(self._rules)
                 began = time.monotonic()
                 clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
@@ -255,7 +266,7 @@ class _Process:
             raise ParseError("start", "a parse process ends as soon as it starts") from error
 
     def submit(self, batch: list[Waiting]) -> Future[list[child.Result]]:
-        tasks: list[child.Task] = [(page.link, page.headers, page.body) for page, _ in batch]
+        tasks: list[child.Task] = [(page, reading) for page, reading, _ in batch]
         future = self._executor.submit(child.read_batch, tasks)
         self.in_flight += 1
         self.pages += len(batch)

@@ -13,6 +13,9 @@ from typing import Any, Final
 
 from crawler.config import FetchConfig, ParseConfig, RobotsConfig, ScopeConfig
 from crawler.model import Extract, Found, Kind, Link
+from crawler.parse.archive import Archivist
+from crawler.parse.bounds import within_bounds
+from crawler.parse.css import css_urls
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_html
@@ -45,6 +48,7 @@ class ReaderRules:
     parse: ParseConfig
     fetch: FetchConfig
     keep_body: bool = False
+    archivist: Archivist | None = None
     agent: str = ""  # our product token, for what pages say to it
     robots: RobotsConfig = field(default_factory=RobotsConfig)
     sitemap_only: bool = False
@@ -80,6 +84,9 @@ class Reader:
         said = [value for name, value in headers if name.lower() == "x-robots-tag"]
         if mime not in HTML:
             raw = Raw()
+            if mime == "text/css" and self._rules.limits.requisites:
+                for href in css_urls(plain.decode("utf-8", "replace")):
+                    raw.links[href, Kind.ASSET.value] = None
             self._add_link_headers(raw, values)
             robots = directives(said, (), self._agent)
             return Extract(
@@ -95,8 +102,15 @@ class Reader:
                 parse_ms=(time.perf_counter() - began) * 1000,
                 body=self._kept(plain, robots),
             )
+        size = len(plain)
         text, charset, source = to_text(plain, charset)
-        raw = read_html(text, forms=self._rules.limits.forms, agent=self._agent)
+        kept = plain if self._rules.keep_body else None
+        del plain  # up to ten megabytes that the parser can use
+        text = within_bounds(text, problems)
+        requisites = self._rules.limits.requisites
+        raw = read_html(text, forms=self._rules.limits.forms, agent=self._agent, styles=requisites)
+        if requisites and link.kind is Kind.ASSET:  # a page where an image should be
+            raw.links = {key: None for key in raw.links if key[1] != Kind.ASSET}
         self._add_link_headers(raw, values)
         in_headers = directives(said, (), self._agent)
         robots = tuple(dict.fromkeys((*in_headers, *raw.robots)))[:MAX_DIRECTIVES]
@@ -113,7 +127,7 @@ class Reader:
             mime=mime,
             charset=charset,
             charset_source=source,
-            bytes_body=len(plain),
+            bytes_body=size,
             digest=digest,
             title=raw.title,
             description=raw.description,
@@ -130,10 +144,10 @@ class Reader:
             records=records,
             problems=tuple(problems[:20]),
             parse_ms=(time.perf_counter() - began) * 1000,
-            body=self._kept(plain, robots),
+            body=self._kept(kept, robots),
         )
 
-    def _kept(self, plain: bytes, robots: tuple[str, ...]) -> bytes | None:
+    def _kept(self, plain: bytes | None, robots: tuple[str, ...]) -> bytes | None:
         """The body for the sinks, where they want it and the page does not mind."""
         rules = self._rules.robots
         dropped = rules.obey and rules.noindex == "drop" and not NO_INDEX.isdisjoint(robots)

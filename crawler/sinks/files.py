@@ -26,6 +26,12 @@ MAX_FOLDERS = 12
 
 HTML = frozenset({"text/html", "application/xhtml+xml"})
 
+DEVICES = frozenset(
+    {"con", "prn", "aux", "nul", "conin$", "conout$"}
+    | {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
+)
+"""Names that are no files on Windows, whatever stands behind their first dot."""
+
 _ODD = re.compile(r"[^a-z0-9_.~+=@,-]")
 
 
@@ -40,14 +46,16 @@ def path_for(url: str, mime: str) -> str:
     parts = urlsplit(url)
     digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:20]
     *folders, leaf = [_tame(part) for part in parts.path.split("/")[1:]] or [""]
-    names = [_tame(parts.netloc), *(f"{name}_" for name in folders[:MAX_FOLDERS] if name)]
+    names = [_tame(parts.netloc) or "_", *(f"{name}_" for name in folders[:MAX_FOLDERS] if name)]
     suffix = ".html" if mime in HTML else Path(leaf).suffix or ".bin"
     return "/".join([*names, f"{leaf or 'index'}.{digest}{suffix}"])
 
 
 def _tame(part: str) -> str:
-    """One path segment as a harmless name; may be empty. Devices (con, nul) get a tail above."""
-    return _ODD.sub("_", part.lower())[:MAX_NAME].strip(".")
+    """One path segment as a harmless name; may be empty."""
+    name = _ODD.sub("_", part.lower())[:MAX_NAME].strip(".")
+    stem, dot, rest = name.partition(".")
+    return f"{stem}_{dot}{rest}" if stem in DEVICES else name
 
 
 class Files:

@@ -1,0 +1,93 @@
+"""What is made of DIR/warc: CDXJ, WACZ, mirror."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from crawler.cli.sources import saved
+from crawler.errors import ConfigError, HouseError
+from crawler.folder import FRONTIER
+
+folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+
+
+@click.command(short_help="The archive's index, sorted (CDXJ).")
+@folder_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path),
+              help="Write here; `-` is stdout.  [default: DIR/warc/index.cdxj]")  # fmt: skip
+def cdxj(folder: Path, output: Path | None) -> None:
+    """Write the index of DIR's archive as CDXJ, as pywb and other replayers read it."""
+    from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
+    from crawler.export.cdxj import cdxj_lines  # noqa: PLC0415
+
+    path = output or folder / "warc" / "index.cdxj"
+    with Archive(folder) as archive:
+        lines = cdxj_lines(archive)
+        if str(path) == "-":
+            for line in lines:
+                sys.stdout.write(f"{line}\n")
+            return
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                count = sum(1 for line in lines if file.write(f"{line}\n"))
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise HouseError(f"{error.filename or path}: {error.strerror}") from error
+    click.echo(f"{path}: {count} captures", err=True)
+
+
+@click.command(short_help="Archive, index and pages in one WACZ file.")
+@folder_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path),
+              help="Write here.  [default: DIR/crawl.wacz]")  # fmt: skip
+@click.option("--title", help="What viewers call it.  [default: the folder's name]")
+def wacz(folder: Path, output: Path | None, title: str | None) -> None:
+    """Pack DIR's archive into one WACZ file, to open on replayweb.page or with pywb."""
+    from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
+    from crawler.export.wacz import write_wacz  # noqa: PLC0415
+
+    path = output or folder / "crawl.wacz"
+    with Archive(folder) as archive:
+        pages = write_wacz(archive, path, title=title or folder.resolve().name)
+    click.echo(f"{path}: {pages} pages", err=True)
+
+
+@click.command(short_help="A copy to browse from disk, out of the archive.")
+@folder_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path),
+              help="Write into this folder.  [default: DIR/mirror]")  # fmt: skip
+def mirror(folder: Path, output: Path | None) -> None:
+    """Write the pages of DIR's archive as files that a browser opens from disk.
+
+    Links are relative where their target is in the mirror and absolute where it is not. What has
+    not changed is not written again; a failed fetch never replaces a good copy.
+    """
+    from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
+    from crawler.export.mirror import MIRROR, write_mirror  # noqa: PLC0415
+    from crawler.urls import Urls  # noqa: PLC0415
+
+    path = output or folder / MIRROR
+    with Archive(folder) as archive:
+        result = write_mirror(archive, path, Urls(saved(folder).config().urls))
+    for problem in result.problems:
+        click.echo(f"crawler: {problem}", err=True)
+    click.echo(f"{path}: {result.sentence()}", err=True)
+
+
+@click.command(short_help="Copies of all its files, wherever fsspec writes.")
+@folder_argument
+@click.argument("target", metavar="URL")
+def upload(folder: Path, target: str) -> None:
+    """Copy what lies in DIR to URL (s3://…, gs://…, sftp://…); what is there is not sent again."""
+    from crawler.sinks.upload import copy_all, open_target  # noqa: PLC0415 - only who uploads pays
+
+    if not (folder / FRONTIER).exists():
+        raise ConfigError(f"{folder}: holds no crawl")
+    system, root = open_target(target)
+    sent = copy_all(folder, system, root, target)
+    click.echo(f"{target}: {sent} files sent", err=True)

@@ -1,0 +1,150 @@
+"""The one rule from URL to file name in a mirror. Pure: no look at what else there is.
+
+    https://example.com/               example.com/index.html
+    https://example.com/docs/a.html    example.com/docs/a.html
+    https://example.com/about          example.com/about~.html           (an HTML page)
+    https://example.com/style.php      example.com/style.php~.css        (a style sheet)
+    http://localhost:8000/a            localhost,http,8000/a~.html
+    https://example.com/p?id=7         example.com/p~id=7~4gkq2vjzx3ma.html
+    https://example.com/README         example.com/README~c2mvx7dq4ysa.html   (upper case)
+
+A name without a hash can be read back in one way only, and whatever cannot gets 60 bits of the
+whole URL's hash into the file's name. So no two URLs meet, also where a file system folds case; a
+folder never is called like a file (`/a.html/b` lies in `a.html_/`); nothing escapes, nothing is a
+device of Windows, no path is longer than 200 characters. `~` marks what we added: an extension
+that says to a browser, which has nothing else to go by, what the server said by Content-Type.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from hashlib import blake2b
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+MAX_PATH: Final = 200
+"""Characters of a whole relative path; Windows gives 260 to all of it."""
+
+MAX_NAME: Final = 80
+
+EXTENSIONS: Final[dict[str, tuple[str, ...]]] = {
+    "text/html": (".html", ".htm"),
+    "application/xhtml+xml": (".xhtml", ".html", ".htm"),
+    "text/css": (".css",),
+    "text/javascript": (".js", ".mjs"),
+    "application/javascript": (".js", ".mjs"),
+    "application/x-javascript": (".js", ".mjs"),
+    "application/json": (".json",),
+    "application/manifest+json": (".webmanifest", ".json"),
+    "application/xml": (".xml", ".rss", ".atom"),
+    "text/xml": (".xml", ".rss", ".atom"),
+    "application/rss+xml": (".rss", ".xml"),
+    "application/atom+xml": (".atom", ".xml"),
+    "text/plain": (".txt", ".md", ".rst", ".log", ".c", ".h", ".py", ".sh", ".csv"),
+    "image/svg+xml": (".svg",),
+    "image/png": (".png",),
+    "image/jpeg": (".jpg", ".jpeg"),
+    "image/gif": (".gif",),
+    "image/webp": (".webp",),
+    "image/avif": (".avif",),
+    "image/x-icon": (".ico",),
+    "image/vnd.microsoft.icon": (".ico",),
+    "font/woff2": (".woff2",),
+    "font/woff": (".woff",),
+    "font/ttf": (".ttf",),
+    "font/otf": (".otf",),
+    "application/pdf": (".pdf",),
+    "video/mp4": (".mp4", ".m4v"),
+    "video/webm": (".webm",),
+    "audio/mpeg": (".mp3",),
+    "application/wasm": (".wasm",),
+}
+"""What a browser makes of a file depends on these; Python's own table varies between machines."""
+
+_PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9._@=,+-]*")
+_ODD: Final = re.compile(r"[^A-Za-z0-9._@=,+-]+")
+_EXTENSION: Final = re.compile(r"\.[a-z][a-z0-9]{0,11}$", re.IGNORECASE)
+_HOST: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
+_DEVICE: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
+
+
+def mirror_path(url: str, mime: str) -> str:
+    """The relative path of a copy of `url` that was served as `mime`; `/` between its parts."""
+    parts = urlsplit(url)
+    *folders, leaf = parts.path.split("/")[1:] or [""]
+    host, plain = _host(parts.scheme, parts.netloc)
+    plain = plain and not parts.query and all(_is_plain(name) for name in folders)
+    stem, extension, added = _split(leaf, mime)
+    if leaf:
+        plain = plain and _is_plain(leaf) and (stem, extension) != ("index", ".html")
+    else:
+        stem, extension, added = "index", _known(mime)[0], False
+        # Only an HTML page is the folder's index; all others are told apart by their hash.
+        plain = plain and extension == ".html"
+    names = [host, *(_folder(name) for name in folders)]
+    tail = ("~" if added else "") + extension
+    path = "/".join([*names, stem + tail])
+    if plain and len(path) <= MAX_PATH and len(stem) <= MAX_NAME:
+        return path
+    query = _tamed(unquote(parts.query))[:40]
+    tail = (f"~{query}" if query else "") + f"~{_hash(url)}{extension}"
+    leaf = (_tamed(unquote(stem)).lstrip(".")[: MAX_NAME - 20] or "index") + tail
+    leaf = f"_{leaf}" if _DEVICE.match(leaf) else leaf
+    path = "/".join([*names, leaf])
+    while len(path) > MAX_PATH and len(names) > 1:
+        names.pop()
+        path = "/".join([*names, leaf])
+    return path
+
+
+def _host(scheme: str, netloc: str) -> tuple[str, bool]:
+    """The top folder, and whether it is plain."""
+    name, _, port = netloc.partition(":") if not netloc.startswith("[") else (netloc, "", "")
+    plain = bool(_HOST.fullmatch(name)) and len(name) <= MAX_NAME and not _DEVICE.match(name)
+    name = _tamed(name)[:MAX_NAME].strip(".") or "host"
+    if name in {"index.html", "mirror.db"} or _DEVICE.match(name):
+        name, plain = f"_{name}", False
+    return ",".join([name, *(["http"] if scheme == "http" else []), *([port] if port else [])]), (
+        plain
+    )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a path segment can be a name as it is."""
+    return (
+        bool(_PLAIN.fullmatch(name))
+        and not name.endswith(".")
+        and len(name) <= MAX_NAME
+        and not _DEVICE.match(name)
+    )
+
+
+def _split(leaf: str, mime: str) -> tuple[str, str, bool]:
+    """A file's stem, its extension, and whether that is one we add."""
+    known = _known(mime)
+    match = _EXTENSION.search(leaf)
+    own = match[0].lower() if match else ""
+    if own and (own in known or mime not in EXTENSIONS):
+        return leaf[: -len(own)], own, False
+    return leaf, known[0], True
+
+
+def _known(mime: str) -> tuple[str, ...]:
+    return EXTENSIONS.get(mime, (".bin",))
+
+
+def _folder(name: str) -> str:
+    """A folder's name: never one that a file could have."""
+    tamed = _tamed(unquote(name))[:MAX_NAME].strip(".") or "_"
+    tamed = f"_{tamed}" if _DEVICE.match(tamed) else tamed
+    return f"{tamed}_" if _EXTENSION.search(tamed) else tamed
+
+
+def _tamed(text: str) -> str:
+    return _ODD.sub("_", text)
+
+
+def _hash(url: str) -> str:
+    digest = blake2b(url.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return base64.b32encode(digest).decode("ascii")[:12].lower()

@@ -1,0 +1,69 @@
+"""The way through a proxy: HTTP(S) by aiohttp, SOCKS5 by aiohttp-socks. Its login stays here.
+
+The proxy looks the names up, so a name's address cannot be judged on this side; an address written
+in a URL is judged as ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from crawler.errors import ConfigError
+from crawler.fetch.connector import Connector
+from crawler.secrets import split_login
+
+HTTP: Final = frozenset({"http", "https"})
+SOCKS: Final = frozenset({"socks5", "socks5h"})
+
+
+class Proxy:
+    """One proxy for everything, or none. Raises ConfigError for a URL that names no proxy."""
+
+    def __init__(self, given: str | None) -> None:
+        self.url: str | None = None  # without its login; None: no proxy
+        self.http: str | None = None  # what aiohttp is told; it takes the login out again
+        if given is None:
+            return
+        self.url, login = split_login(given)
+        try:
+            parts = urlsplit(self.url)
+            self._host, self._port = parts.hostname or "", parts.port or 1080
+        except ValueError as error:
+            raise ConfigError(f"fetch.proxy: {self.url!r}: {error}") from error
+        if parts.scheme not in HTTP | SOCKS or not self._host:
+            raise ConfigError(
+                f"fetch.proxy: {self.url!r}: expected http://, https:// or socks5://HOST:PORT"
+            )
+        user, _, password = login.partition(":")
+        self._socks = parts.scheme in SOCKS
+        self._login = (user, password) if login else None
+        if not self._socks:
+            self.http = given
+
+    def connector(self, settings: dict[str, Any]) -> aiohttp.TCPConnector | None:
+        """What connects through a SOCKS proxy; None where a usual connector will do."""
+        if self.url is None or not self._socks:
+            return None
+        try:
+            from aiohttp_socks import ProxyConnector, ProxyType  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigError("fetch.proxy: socks5 needs: pip install 'crawler[socks]'") from None
+        user, password = self._login or (None, None)
+        kept = {key: value for key, value in settings.items() if key in {"ssl", "max_exchange"}}
+
+        class Socks(Connector, ProxyConnector):
+            """Names are looked up by the proxy; every exchange is judged as on a plain one."""
+
+        return Socks(
+            host=self._host,
+            port=self._port,
+            proxy_type=ProxyType.SOCKS5,
+            username=user,
+            password=password,
+            rdns=True,
+            limit=0,
+            **kept,
+        )
