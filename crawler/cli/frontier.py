@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -22,7 +21,7 @@ T = TypeVar("T")
 PATIENCE: Final = 5.0  # seconds; a person is waiting
 
 
-@click.group(short_help="Jobs on a Redis: list, move, pause, retry, remove.")
+@click.group(short_help="Jobs on a Redis: list, pause, retry, remove.")
 def frontier() -> None:
     """Look after the jobs that lie on a Redis or Valkey (see docs/scale.md)."""
 
@@ -116,47 +115,6 @@ def remove(url: str, job: str) -> None:
         click.echo(f"{plain(job, 60)}: removed")
 
     _run(url, away)
-
-
-@frontier.command("import")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@_job
-def import_(folder: Path, url: str, job: str) -> None:
-    """Move the stopped crawl in DIR there, so that it goes on on many machines.
-
-    Its queue becomes the job; DIR keeps what was fetched so far and is one of the folders that
-    `crawler merge` is given in the end.
-    """
-    from crawler.frontier.redis_moves import moved_in  # noqa: PLC0415
-
-    async def move(wire: Wire) -> None:
-        number = await moved_in(wire, job, folder)
-        click.echo(
-            f"{amount(number.queued)} queued and {amount(number.seen)} known URLs moved; go on "
-            f"with: crawler worker --frontier {wire.name} --job {job}"
-        )
-
-    _run(url, move)
-
-
-@frontier.command("export")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@_job
-def export(folder: Path, url: str, job: str) -> None:
-    """Move the job into DIR, so that it goes on on one machine.
-
-    DIR is what `crawler merge DIR …` made of the workers' folders. No worker may run.
-    """
-    from crawler.frontier.redis_moves import moved_out  # noqa: PLC0415
-
-    async def move(wire: Wire) -> None:
-        number = await moved_out(wire, job, folder)
-        click.echo(
-            f"{amount(number.queued)} queued and {amount(number.seen)} known URLs moved; go on "
-            f"with: crawler resume {folder}"
-        )
-
-    _run(url, move)
 
 
 async def _paused(wire: Wire, job: str, *, on: bool) -> None:

@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
     "worker": ("crawler.cli.worker", "Work on a crawl that lies on a Redis."),
     "merge": ("crawler.cli.merge", "Make one crawl of what several workers wrote."),
-    "frontier": ("crawler.cli.frontier", "Jobs on a Redis: list, move, pause, retry, remove."),
+    "frontier": ("crawler.cli.frontier", "Jobs on a Redis: list, pause, retry, remove."),
     "retry": ("crawler.cli.retry", "Try a crawl's failed links again."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
     "why": ("crawler.cli.why", "The whole story of one URL."),

@@ -283,7 +283,7 @@ class RedisFrontier:
 
     async def rules(self, origin: str) -> Rules | None:
         host = origin.split("/", 3)[2]
-        written = await self._wire.call("robots", self._shard(host), origin)
+        written = await self._wire.call("robots", self._shard(host), self._job, origin)
         return None if written is None else rules_of(written)
 
     async def refusals(self, limit: int) -> list[Refusal]:  # noqa: ARG002 - see below

@@ -246,7 +246,7 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
       else
         local home = (element:byte(10) % 2 == 1 and 'https://' or 'http://') .. name
         local closed = robots
-          and tonumber(redis.call('HGET', p .. 'r:' .. home, 'until') or 0) <= now
+          and tonumber(redis.call('HGET', j .. 'robots:' .. home, 'until') or 0) <= now
         if closed and h.act > 0 then
           await(p, h, job, level) -- the others come home first: robots.txt goes alone
           gone = true
@@ -390,8 +390,8 @@ redis.register_function { function_name = 'crawler1_settle', callback = function
         more(changes, 'asking', -1)
         if robots ~= '' then
           local home, valid, delay = unpack(cmsgpack.unpack(robots))
-          redis.call('HSET', p .. 'r:' .. home, 'until', text(now + valid), 'rules', rules)
-          redis.call('PEXPIRE', p .. 'r:' .. home, text(math.min(valid, 1e12) + 7 * DAY))
+          redis.call('HSET', j .. 'robots:' .. home, 'until', text(now + valid), 'rules', rules)
+          redis.call('PEXPIRE', j .. 'robots:' .. home, text(math.floor(math.min(valid, 1e12)) + 7 * DAY))
           if delay >= 0 then
             h.cd = math.max(h.cd or 0, delay)
             h.due = math.max(h.due, h.ended + delay_of(h, flight.terms))
@@ -449,7 +449,7 @@ redis.register_function { function_name = 'crawler1_stats', callback = function(
 end, flags = { 'no-writes' } }
 
 redis.register_function { function_name = 'crawler1_robots', callback = function(keys, args)
-  return redis.call('HGET', keys[1] .. 'r:' .. args[1], 'rules')
+  return redis.call('HGET', keys[1] .. args[1] .. ':robots:' .. args[2], 'rules')
 end, flags = { 'no-writes' } }
 
 -- twins(job, items…): digest, URL: the URL that had these bytes first, this one if none had.
