@@ -257,13 +257,13 @@ async def test_pace_is_learnt_as_in_python(server: RedisServer, job: str, seed: 
         await queue.add([found(url) for url in urls(60)])
         async with asyncio.timeout(20):
             while (link := await queue.lease()) is not None:
-                trip = budget.depart(loop.time())
+                trip = budget.depart(max(loop.time(), budget.due))
                 seconds = dice.choice([0.01, 0.02, 0.05, 0.2, None])
                 failed = dice.choice([True, False, False, None]) if seconds else True
                 lesson = Lesson(seconds, strained=dice.random() < 0.2, failed=failed)
                 queue.release(link, lesson=lesson)
                 await queue.settle([Visit(link, Outcome.DONE)], {})
-                budget.back(trip, loop.time(), lesson)
+                budget.back(trip, max(loop.time(), trip.began), lesson)
                 (shown,) = queue.paces()
                 seen = (shown.width, shown.failures, shown.parks)
                 assert seen == (budget.width, budget.failures, budget.parks)
