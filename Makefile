@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-kill test-sites test-million test-traps test-pace test-archive conformance fuzz
+.PHONY: test-chaos test-kill test-sites test-million test-traps test-pace test-archive conformance fuzz
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -55,6 +55,10 @@ $(VENV)-replay/.installed: $(VENV)/.python
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
+
+# Workers and Redis killed, stopped and restarted in a crawl of 50,000 pages.
+test-chaos: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow -s tests/test_redis_chaos.py $(ARGS)
 
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev

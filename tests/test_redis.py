@@ -63,7 +63,12 @@ class TestOnRedis(Contract):
         return lambda **settings: frontier(server, job, **settings)
 
     @pytest.fixture(params=[1, 4], ids=["one shard", "four shards"], autouse=True)
-    def shards(self, request: pytest.FixtureRequest, server: RedisServer, job: str) -> None:
+    def shards(
+        self,
+        request: pytest.FixtureRequest,
+        server: RedisServer,
+        job: str,  # noqa: ARG002 - after its flush
+    ) -> None:
         """The number of shards is fixed by the first who comes."""
         if request.param == 4 and "max_pages" in request.node.name:
             pytest.skip("an exact limit of pages needs one shard")

@@ -128,19 +128,18 @@ def chaos(
                 server.kill()
                 server.start()
         crew.finish(120.0 if pages < 10_000 else 3000.0)
-        left = [server.say("HGET", "crawler:{0}:chaos:st", f) for f in ("queued", "leased", "resting")]
+        numbers = ("queued", "leased", "resting")
+        left = [server.say("HGET", "crawler:{0}:chaos:st", name) for name in numbers]
         origins = web.web
     merged = merge(tmp_path / "out", [str(tmp_path)])
-    found = [json.loads(line) for line in (tmp_path / "out" / "pages.jsonl").read_text().splitlines()]
+    lines = (tmp_path / "out" / "pages.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
     times = Counter(one["url"] for one in found)
     assert max(times.values()) == 1, "a URL is there twice"
     got = {one["url"] for one in found if one["kind"] == "page" and one["outcome"] == "done"}
     wanted = {origins.url(number) for number in range(pages)}
     assert wanted <= got, f"{len(wanted - got)} pages were lost\n{crew.logs()}"
-    assert all(one in {b"$1
-0
-", b"$-1
-"} for one in left), f"not finished: {left}"
+    assert set(left) <= {b"$1\r\n0\r\n", b"$-1\r\n"}, f"not finished: {left}"
     polite(log, kills)
     sys.stderr.write(f"{merged.records} records, {merged.repeated} repeated, {len(kills)} kills\n")
 

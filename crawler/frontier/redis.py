@@ -39,6 +39,7 @@ from crawler.frontier.redis_rows import (
     visit_row,
     where_to,
 )
+from crawler.frontier.redis_traps import Traps
 from crawler.frontier.redis_wire import PREFIX, Wire
 from crawler.frontier.twins import digest_of
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
@@ -101,6 +102,7 @@ class RedisFrontier:
         self._by_depth = by_depth
         self._robots = robots
         self._terms = terms_row(pace, concurrency)
+        self._traps = Traps(traps or ScopeConfig(trap="off"))
         self._worker = worker
         self._held: dict[Handle, Held] = {}
         self._number = 0
@@ -128,8 +130,7 @@ class RedisFrontier:
             for health in await self._wire.health():
                 for trouble in health.troubles:
                     log.warning("%s: %s", self._wire.name, trouble)
-            if self._quota >= 0 and self._wire.shards > 1:
-                raise ConfigError("limits.max_pages needs a frontier of one shard")
+            self._check()
             for shard in range(self._wire.shards):
                 key = f"{self._wire.tag(shard)}{self._job}:st"
                 await self._wire.plain("HSETNX", key, "born", int(time.time()))
@@ -142,6 +143,10 @@ class RedisFrontier:
             asyncio.create_task(self._renew(), name="frontier renewal"),
         ]
         return self
+
+    def _check(self) -> None:
+        if self._quota >= 0 and self._wire.shards > 1:
+            raise ConfigError("limits.max_pages needs a frontier of one shard")
 
     async def __aexit__(self, *_: object) -> None:
         """Give back what is on lease; where the server is away, its leases expire."""
@@ -378,6 +383,7 @@ class RedisFrontier:
         now = time.time()
         rows: list[Any] = []
         children: list[Any] = []
+        parents: list[tuple[Visit, list[Found]]] = []
         number = 0
         caps = (self._settings.max_queued, self._settings.host_queued)
         limits = [-1 if cap is None else cap for cap in caps]
@@ -390,21 +396,27 @@ class RedisFrontier:
             depth, hops = where_to(visit)
             where: dict[int, list[Found]] = {}
             for one in visit.found:
-                where.setdefault(self._shard(one[1]), []).append(one)
+                where.setdefault(self._shard(one[1]), []).append(self._traps.judged(one, visit))
             for other, some in where.items():
                 written = items(
                     some, depth=depth, hops=hops, via=visit.link.url, by_depth=self._by_depth
                 )
                 if other == shard:
+                    parents.append((visit, some))
                     children += (number, 2 + len(written), *limits, *written)
                 else:
-                    await self._add(other, written)
+                    new = await self._add(other, written)
+                    self._traps.found(visit, [some[int(n)] for n in new])
         if not rows and not marks:
             return
-        _, _, stats = await self._wire.call(
+        _, fresh, stats = await self._wire.call(
             "settle", shard, self._job, msgspec.msgpack.encode(marks), number, *rows, *children
         )
         self._stats[shard] = stats_of([*stats, self._stats[shard].hosts])
+        for (visit, some), new in zip(parents, fresh, strict=True):
+            self._traps.found(visit, [some[int(n)] for n in new])
+        for visit in visits:
+            self._traps.learn(visit)
 
     def _robots_back(self, visit: Visit) -> tuple[Held, bool, float, Lesson | None] | None:
         held = self._held.get(visit.link.url)
@@ -557,7 +569,7 @@ class RedisFrontier:
         first = dict(self._stats)
         stats = self._sum
         if self._by_depth and self._wire.shards > 1 and stats.open:
-            self._level = stats.least if stats.least >= 0 else 0
+            self._level = max(stats.least, 0)
         if self.exhausted:
             return True
         if stats.open and not (stats.leased + stats.asking == 0 and stats.stranded == stats.open):

@@ -105,7 +105,8 @@ def terms_row(pace: PaceConfig, concurrency: int) -> bytes:
             "width": own.width, "delay": own.delay * 1000, "jitter": own.jitter,
             "adaptive": own.adaptive, "fast": pace.fast, "max_cd": pace.max_crawl_delay * 1000,
             "park_after": own.park_after, "park": own.park * 1000,
-            "park_most": own.park_most * 1000, "max_parks": own.max_parks, "rate": own.rate or False,
+            "park_most": own.park_most * 1000, "max_parks": own.max_parks,
+            "rate": own.rate or False,
         }
     )  # fmt: skip
 

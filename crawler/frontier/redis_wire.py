@@ -8,6 +8,7 @@ cannot be made because the server is away, starting, or full is made again, late
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -23,13 +24,17 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
-    ConnectionError as Away,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TimeoutError as Late,
     TryAgainError,
+)
+from redis.exceptions import (
+    ConnectionError as Away,
+)
+from redis.exceptions import (
+    TimeoutError as Late,
 )
 
 from crawler.errors import ConfigError, FrontierError
@@ -105,10 +110,8 @@ class Wire:
         await self._close()
 
     async def _close(self) -> None:
-        try:
+        with contextlib.suppress(RedisError, OSError):  # nobody to say good-bye to
             await self._client.aclose()
-        except (RedisError, OSError):
-            pass  # there is nobody to say good-bye to
 
     def give_up(self) -> None:
         """From now on a server that is away is not waited for."""
@@ -183,7 +186,7 @@ class Wire:
             except TEMPORARY as error:
                 self._missing(error)
                 if self._stopping.is_set() or loop.time() >= until:
-                    raise FrontierError(f"{self.name}: {error or type(error).__name__}") from error
+                    raise FrontierError(f"{self.name}: {_told(error)}") from error
                 await self._pause(wait)
                 wait = min(LATER, 2 * wait)
             except ResponseError as error:
@@ -208,7 +211,7 @@ class Wire:
     def _missing(self, error: Exception) -> None:
         if not self.away:
             self.away = True
-            log.warning("%s: %s; waiting for it", self.name, error or type(error).__name__)
+            log.warning("%s: %s; waiting for it", self.name, _told(error))
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -240,6 +243,10 @@ def judged(info: dict[str, Any], intset: int | None) -> Health:
         )
     version = str(info.get("valkey_version") or info.get("redis_version", ""))
     return Health(version, int(info.get("used_memory", 0)), most, durable, tuple(troubles))
+
+
+def _told(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _options() -> dict[str, Any]:
