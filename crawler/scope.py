@@ -33,6 +33,9 @@ from crawler.urls import host_key, registered_domain
 
 ASSET = Kind.ASSET.value
 
+PROBED = frozenset({"outOfScope", "kind", "notIncluded"})
+"""Why a link is not followed though it may be asked for; a trap or an exclusion stays one."""
+
 
 class Scope:
     """The rules of one crawl and its seeds, compiled."""
@@ -61,6 +64,13 @@ class Scope:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Scope, (self._rules, self._seeds)
+
+    def admit(self, url: str, host: str, depth: int, kind: str) -> tuple[str, str]:
+        """The kind to enter a link with, and `judge`'s reason; see `ScopeConfig.probe`."""
+        reason = self.judge(url, host, depth, kind)
+        if reason in PROBED and self._rules.probe:
+            return Kind.PROBE.value, ""
+        return kind, reason
 
     def judge(self, url: str, host: str, depth: int, kind: str) -> str:
         """Nothing when the link is admitted, else the reason why not."""

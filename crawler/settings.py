@@ -33,6 +33,9 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """`fast`: with `pace.fast` one host may have every connection (the frontier sees to it)."""
 
+SERVICE: Final = "CRAWLER_SERVICE_"
+"""Variables of `crawler serve` and `crawler jobs`; see `crawler/service/settings.py`."""
+
 _TRUTH: Final = {
     "1": True, "true": True, "yes": True, "on": True,
     "0": False, "false": False, "no": False, "off": False,
@@ -141,7 +144,7 @@ class Settings:
         """`CRAWLER_…` variables; one that names no key is an error, as anywhere else."""
         names = {variable(key): key for key in self._fields}
         for name in sorted(environ):
-            if name.startswith("CRAWLER_"):
+            if name.startswith("CRAWLER_") and not name.startswith(SERVICE):
                 if name not in names:
                     raise ConfigError(f"{name}: no such setting{_hint(name, names)}")
                 self.set(names[name], environ[name], name)

@@ -47,6 +47,14 @@ class Histogram:
         index = int(math.log2(ms * 100) * _PER_DOUBLING) if ms > 0.01 else 0
         self._buckets[min(index, _BUCKETS - 1)] += 1
 
+    def buckets(self) -> list[tuple[float, int]]:
+        """Those that hold something: the upper bound in milliseconds, how many."""
+        return [
+            (2 ** ((index + 1) / _PER_DOUBLING) / 100, number)
+            for index, number in enumerate(self._buckets)
+            if number
+        ]
+
     def percentile(self, share: float) -> float:
         """The value that `share` of all stay below; 0 when there is none."""
         wanted = share * self.number
@@ -154,7 +162,7 @@ class Tally:
         if page is not None:
             self.bytes_wire += page.bytes_wire
         if link.kind is Kind.ROBOTS:
-            if visit.reason:
+            if visit.reason and visit.outcome is not Outcome.DONE:  # a 404 says that all is allowed
                 word, _, detail = visit.reason.partition(":")
                 self.robots[f"{word}:{detail}" if word == "status" else word] += 1
             return

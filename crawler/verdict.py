@@ -59,6 +59,8 @@ class Verdict:
     def on_answer(self, link: Link, page: Page) -> Visit:
         """The server answered. DONE means: to be read."""
         status = page.status
+        if link.kind is Kind.PROBE and (visit := self._probed(link, page)) is not None:
+            return visit
         if page.location is not None:
             return self._moved(link, page, page.location)
         if status == 304:
@@ -80,6 +82,17 @@ class Verdict:
             return Visit(link, Outcome.FAILED, page, reason=reason, rest=rest)
         return Visit(link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest)
 
+    def _probed(self, link: Link, page: Page) -> Visit | None:
+        """A link that is only asked for: a redirect is an answer, and a no to HEAD is not yet one.
+
+        Servers refuse HEAD that answer GET; the second try, in its turn, is a GET (fetch/http.py).
+        """
+        if page.location is not None:
+            return Visit(link, Outcome.DONE, page)
+        if page.status >= 400 and link.attempt == 0 and page.status not in SLOW_DOWN:
+            return Visit(link, Outcome.RETRY, page, reason=f"status:{page.status}", retry_in=0.0)
+        return None
+
     def on_read(self, visit: Visit, extract: Extract) -> Visit:
         """The page was read: its links are entered with it."""
         return Visit(visit.link, Outcome.DONE, visit.page, extract, extract.found)
@@ -100,7 +113,7 @@ class Verdict:
     def judged(self, url: str, depth: int, kind: str) -> Found:
         """A canonical URL as a link to enter, with scope's reason where it refuses."""
         host = host_key(url)
-        reason = self._scope.judge(url, host, depth, kind)
+        kind, reason = self._scope.admit(url, host, depth, kind)
         return url, host, fingerprint(url, host), kind, reason
 
 

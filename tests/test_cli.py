@@ -190,7 +190,7 @@ def test_sources_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["-H", "A: b\r\nEvil: 1", "x.test"], "--header: 'A: b\\r\\nEvil: 1' is not"),
         (["--fast", "--delay", "1", "x.test"], "--fast and --delay: only one of them"),
         (["--fast", "--polite", "x.test"], "--fast and --polite: only one of them"),
-        (["--fresh", "--resume", "x.test"], "--fresh and --resume: only one of them"),
+        (["--fresh", "--resume", "x.test"], "--fresh, --resume and --update: only one of them"),
         (["--config", "none.toml", "x.test"], "none.toml: No such file or directory"),
         (["-i", "none.txt"], "none.txt: No such file or directory"),
     ],

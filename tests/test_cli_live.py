@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from conftest import OpenSite
-from website import Answer, busy, gate, page, redirect, reply, text
+from website import Answer, Asked, Reply, busy, gate, page, redirect, reply, text
 
 PATIENCE = 40.0
 QUICK = ("--fast", "--no-robots", "--processes", "1", "-s", "retry.base=0.01")
@@ -204,3 +204,24 @@ async def test_what_is_wrong_is_said_before_anything_is_opened(tmp_path: Path) -
     ended = await crawler("crawl", "a.test", "-O", str(blocked))
     assert ended.code == 3
     assert ended.err.startswith("crawler: error: ")
+
+
+async def test_an_update_fetches_what_changed(website: OpenSite, tmp_path: Path) -> None:
+    kept = reply(b"<p>kept", headers={"ETag": '"1"'})
+
+    async def as_before(asked: Asked) -> Reply:
+        known = asked.headers.get("if-none-match") == '"1"'
+        return Reply(304, headers=(("ETag", '"1"'),)) if known else await kept(asked)
+
+    site = await website({"/": page(links=["/kept"]), "/kept": as_before})
+    folder = str(tmp_path / "crawl")
+    for _ in range(2):  # the first finds no crawl there, and makes one
+        ended = await crawler("crawl", site.url, "-N", "-O", folder, *QUICK)
+        assert ended.code == 0, ended.err
+    written = (tmp_path / "crawl" / "pages.jsonl").read_text("utf-8")
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert [line["outcome"] for line in lines if line["url"].endswith("/kept")] == [
+        "done",
+        "unchanged",
+    ]
+    assert (await crawler("crawl", site.url, "-N", "--dry-run", "-O", folder)).code == 2

@@ -27,6 +27,8 @@ FLOORS = {
         "secrets",
         "patterns",
         "warc",
+        "revisit",
+        "charts",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "ledger", "watch", "folder", "start", "stages"},

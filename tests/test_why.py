@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from crawler.build import open_crawl
 from crawler.cli.main import crawler, main
 from crawler.cli.release import matcher
 from crawler.cli.why import tell
+from crawler.urls import host_key
 
 Open = Callable[..., Awaitable[Website]]
 GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "traps.md"
@@ -103,6 +105,14 @@ async def test_it_names_rules_ways_and_what_to_do(site: Website, folder: Path) -
     assert told["way"].endswith(f" ← {site.url}")
     assert f"crawler release {folder} {url}" in told["next"]
     assert "--resume" in story(folder, site.at("/i.png"))["next"]
+
+
+async def test_it_names_a_host_that_is_parked(site: Website, folder: Path) -> None:
+    with sqlite3.connect(folder / "frontier.db") as db:
+        row = (host_key(site.url), 1.5, 5, 1, time.time() + 500)
+        db.execute("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", row)
+    db.close()
+    assert "parked after failures in a row, for " in story(folder, site.at("/a"))["host"]
 
 
 async def test_what_is_advised_works(site: Website, folder: Path) -> None:

@@ -21,11 +21,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     manners: Manners = Manners()
     processes: Annotated[int, Meta(ge=1, le=64)] = 1
     log: str | None = None  # path of an access log, JSON lines; appended to
+    tls: str | None = None  # path of a PEM file with key and certificates: https
     until_eof: bool = False  # stop when stdin ends, as it does when the parent dies
 
 
 FLAGS: Mapping[str, str] = {
     "pages": "number of pages (1 to 10 million; none is stored)",
+    "scheme": "what its own links begin with, for a web behind a proxy; --tls makes it https",
     "port": "port on loopback; 0: a free one",
     "hosts": "spread the pages over 127.0.0.1, 127.0.0.2 …",
     "seed": "another seed, another web",
@@ -55,6 +57,7 @@ FLAGS: Mapping[str, str] = {
     "cache": "bytes of rendered answers kept, a process",
     "processes": "so many processes share the port",
     "log": "append an access log to this file, as JSON lines",
+    "tls": "serve https, with the key and the certificates in this PEM file",
     "until-eof": "stop when stdin ends",
 }
 """The flags and what they mean; a value goes to whichever record has a field of its name."""
@@ -72,6 +75,8 @@ def options(flags: Mapping[str, Any]) -> Options:
             given["robots"] = Path(robots[1:]).read_text("utf-8")
         web = {name: given.pop(name) for name in Web.__struct_fields__ if name in given}
         manners = {name: given.pop(name) for name in Manners.__struct_fields__ if name in given}
+        if given.get("tls"):
+            web["scheme"] = "https"
         tree = {**given, "web": web, "manners": manners}
         return msgspec.convert(tree, Options, strict=False)
     except (msgspec.ValidationError, OSError, UnicodeDecodeError) as error:

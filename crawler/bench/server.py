@@ -17,6 +17,7 @@ import gc
 import os
 import signal
 import socket
+import ssl
 import stat
 import sys
 from collections.abc import Callable, Sequence
@@ -53,19 +54,20 @@ def serve(options: Options, *, ready: Callable[[str], None] | None = None) -> in
             log.open("ab").close()
         except OSError as error:
             raise ConfigError(f"demo web: {log}: {error.strerror}") from error
+    secure = None if options.tls is None else _secure(options.tls)
     sockets = bind(options.web, shared=options.processes > 1)
     web = msgspec.structs.replace(options.web, port=sockets[0].getsockname()[1])
     desk = Desk(web, options.manners, log)
     desk.warm()
     gc.freeze()  # the kept answers are never garbage: collections skip them, forks share them
-    crew = [_fork(desk, sockets) for _ in range(options.processes - 1)]
+    crew = [_fork(desk, sockets, secure) for _ in range(options.processes - 1)]
     # A socket that is bound but does not listen gets no connections, so nothing is lost till here.
     started = all(lifeline.recv(1) == READY for _, lifeline in crew)
     watched = [lifeline.fileno() for _, lifeline in crew] + [0] * options.until_eof
     tell = ready or partial(print, flush=True)
     try:
         if started:
-            _run(desk, sockets, watched, lambda: tell(web.origin() + "/"))
+            _run(desk, sockets, watched, lambda: tell(web.origin() + "/"), secure)
     finally:
         for _, lifeline in crew:
             lifeline.close()
@@ -73,7 +75,19 @@ def serve(options: Options, *, ready: Callable[[str], None] | None = None) -> in
     return 1 if any(codes) else 0
 
 
-def _fork(desk: Desk, sockets: Sequence[socket.socket]) -> tuple[int, socket.socket]:
+def _secure(path: str) -> ssl.SSLContext:
+    """Raises ConfigError when the file is not what it should be."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(path)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"demo web: {path}: {error.strerror or error}") from error
+    return context
+
+
+def _fork(
+    desk: Desk, sockets: Sequence[socket.socket], secure: ssl.SSLContext | None
+) -> tuple[int, socket.socket]:
     """One more process on the same port: its id, and a socket that ends when either side does."""
     ours, theirs = socket.socketpair()
     child = os.fork()
@@ -86,7 +100,7 @@ def _fork(desk: Desk, sockets: Sequence[socket.socket]) -> tuple[int, socket.soc
         for taken in sockets:
             taken.close()
         own = bind(desk.web, shared=True, alone_first=False)
-        _run(desk, own, [theirs.fileno()], lambda: theirs.send(READY))
+        _run(desk, own, [theirs.fileno()], lambda: theirs.send(READY), secure)
         code = 0
     finally:
         os._exit(code)  # the caller's stack belongs to the first process
@@ -133,6 +147,7 @@ def _run(
     sockets: Sequence[socket.socket],
     watched: Sequence[int],
     ready: Callable[[], object],
+    secure: ssl.SSLContext | None,
 ) -> None:
     try:
         import uvloop  # noqa: PLC0415  (not on every platform)
@@ -141,7 +156,7 @@ def _run(
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_live(desk, sockets, watched, ready))
+        runner.run(_live(desk, sockets, watched, ready, secure))
 
 
 async def _live(
@@ -149,6 +164,7 @@ async def _live(
     sockets: Sequence[socket.socket],
     watched: Sequence[int],
     ready: Callable[[], object],
+    secure: ssl.SSLContext | None,
 ) -> None:
     """Serve until a signal comes or one of the watched descriptors ends."""
     loop, stop, crowd = asyncio.get_running_loop(), asyncio.Event(), Crowd()
@@ -159,7 +175,9 @@ async def _live(
     desk.open()
     try:
         servers = [
-            await loop.create_server(partial(Connection, desk, crowd), sock=one, backlog=BACKLOG)
+            await loop.create_server(
+                partial(Connection, desk, crowd), sock=one, backlog=BACKLOG, ssl=secure
+            )
             for one in sockets
         ]
         ready()

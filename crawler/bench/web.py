@@ -58,6 +58,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     spread: Annotated[float, Meta(ge=0, le=3)] = 0.8
     links: Annotated[int, Meta(ge=0, le=5000)] = 30  # random ones, beside children and navigation
     hosts: Annotated[int, Meta(ge=1, le=250)] = 1
+    scheme: Literal["http", "https"] = "http"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0
     tracking: bool = False
     broken: Share = 0.0
@@ -75,7 +76,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def origin(self, host: int = 0) -> str:
         """The scheme, address and port of a host."""
-        return f"http://127.0.0.{host + 1}:{self.port}"
+        return f"{self.scheme}://127.0.0.{host + 1}:{self.port}"
 
     def path(self, number: int) -> str:
         """The canonical address of a page on its host; the hosts' first pages are their `/`."""

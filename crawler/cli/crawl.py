@@ -40,13 +40,20 @@ def screen_options(command: F) -> F:
         click.option("-v", "--verbose", count=True, help="Log visits; twice: everything."),
         click.option("--no-color", is_flag=True, help="No colours."),
         click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
-        click.option("--dry-run", is_flag=True,
-                     help="Show what would be visited, and why not; fetch and write nothing."),
         click.option("--print-config", is_flag=True,
                      help="Show every setting and where it comes from; crawl nothing."),
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def dry_option(command: F) -> F:
+    """For commands that can tell what they would do."""
+    return click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Show what would be visited, and why not; fetch and write nothing.",
+    )(command)
 
 
 @click.command(short_help="Crawl a site, or several.")
@@ -55,6 +62,15 @@ def screen_options(command: F) -> F:
 @click.option("-i", "--input-file", metavar="FILE", help="Start at the URLs in FILE; - is stdin.")
 @click.option("--fresh", is_flag=True, help="Remove the crawl that DIR holds, and start over.")
 @click.option("--resume", is_flag=True, help="Go on with the crawl that DIR holds, if it does.")
+@click.option(
+    "-N",
+    "--update",
+    "--timestamping",
+    "update",
+    is_flag=True,
+    help="Visit the crawl that DIR holds again, if it does; fetch what changed.",
+)
+@dry_option
 @screen_options
 @config_options
 @options()
@@ -64,6 +80,7 @@ def crawl(
     input_file: str | None,
     fresh: bool,
     resume: bool,
+    update: bool,
     **values: Any,
 ) -> Exit:
     """Crawl from URL, or several, until there is no more or a limit is reached.
@@ -74,16 +91,22 @@ def crawl(
 
     Settings: defaults < --config files < CRAWLER_SECTION_KEY variables < flags < -s.
     """
-    if fresh and resume:
-        raise ConfigError("--fresh and --resume: only one of them")
+    if fresh + resume + update > 1:
+        raise ConfigError("--fresh, --resume and --update: only one of them")
     settings = merged(values, os.environ)
     seeds = list(dict.fromkeys([*_seeds((*urls, *more)), *_from_file(input_file)]))
     if seeds:
         settings.set("seeds", seeds, "command line")
     folder = Path(settings.config().output.dir)
-    going_on = resume and is_crawl(folder)
+    going_on = is_crawl(folder) if resume else update and (folder / FRONTIER).exists()
     if not (settings.config().seeds or going_on or values["print_config"]):
         raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
+    if going_on and update:
+        from crawler.cli.recrawl import again  # noqa: PLC0415 - it takes the options from here
+
+        if values["dry_run"]:
+            raise ConfigError(f"--update and --dry-run: every page of {folder} would be visited")
+        return again(folder, values)
     if going_on:
         return go_on(folder, values, seeds)
     return _run(settings, folder, "fresh" if fresh else "new", values)
@@ -91,6 +114,7 @@ def crawl(
 
 @click.command(short_help="Go on with a crawl where it stopped.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@dry_option
 @screen_options
 @config_options
 @options(without=("output.dir",))
@@ -127,7 +151,7 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
 
         out(explain(without_secrets(config), settings.origins))
         return Exit.OK
-    if values["dry_run"]:
+    if values.get("dry_run"):
         return _dry_run(config, settings.origins, folder if mode == "resume" else None, values)
     from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
 

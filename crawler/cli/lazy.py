@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ import click
 class LazyGroup(click.Group):
     """`table`: each command's module, and its line in the list, so that the list imports none.
 
-    The function is called like the command, with `_` for `-`.
+    The function is called like the command, with `_` for `-` and after a word of Python's own.
     """
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **more: Any) -> None:
@@ -26,7 +27,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._table:
             return None
         module = importlib.import_module(self._table[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_" if iskeyword(name) else name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -23,18 +23,26 @@ from crawler.errors import CrawlerError, FetchError, HouseError
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
     "resume": ("crawler.cli.crawl", "Go on with a crawl where it stopped."),
+    "recrawl": ("crawler.cli.recrawl", "Visit a crawl's pages again; fetch what changed."),
     "worker": ("crawler.cli.worker", "Work on a crawl that lies on a Redis."),
     "merge": ("crawler.cli.merge", "Make one crawl of what several workers wrote."),
     "frontier": ("crawler.cli.frontier", "Jobs on a Redis: list, pause, retry, remove."),
     "retry": ("crawler.cli.retry", "Try a crawl's failed links again."),
+    "diff": ("crawler.cli.diff", "What changed between two crawls, or two runs of one."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
+    "report": ("crawler.cli.report", "Write DIR/report.html: what happened, broken links, charts."),
+    "check": ("crawler.cli.check", "Check a site's links; exit code 1 when one is broken."),
+    "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
     "why": ("crawler.cli.why", "The whole story of one URL."),
     "release": ("crawler.cli.release", "Queue links that were parked as a trap's."),
     "robots": ("crawler.cli.robots", "What a robots.txt says, and why."),
     "fetch": ("crawler.cli.fetch", "One trip to one URL, in full."),
-    "export": ("crawler.cli.export", "What a crawl left behind, in another form."),
+    "try": ("crawler.cli.try_rules", "What extraction rules find on one page."),
+    "serve": ("crawler.cli.serve", "Run crawls as jobs over HTTP, with a dashboard."),
+    "jobs": ("crawler.cli.jobs", "Ask a running service: start, watch and stop jobs."),
     "demo-web": ("crawler.cli.demo", "Serve the bundled demo web."),
     "demo-crawl": ("crawler.cli.demo", "Start the demo web and crawl it."),
+    "bench": ("crawler.cli.bench", "Measure asyncio, threads and processes on one crawl."),
 }
 """Where each command is, and its line in the list: so that the list imports none of them."""
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
@@ -18,9 +18,11 @@ from crawler.cli.screen import Screen, out
 from crawler.cli.seeds import Seeds
 from crawler.cli.summary import Ending, summary, summary_json, told
 from crawler.config import Config
-from crawler.errors import HouseError
+from crawler.errors import CrawlerError, HouseError
+from crawler.folder import FRONTIER
 from crawler.model import Counts
 from crawler.pace import HostPace
+from crawler.protocols import Sink
 from crawler.tally import Tally
 
 NO_ROBOTS: Final = (
@@ -57,17 +59,28 @@ Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 def run(
-    config: Config, folder: Path, mode: Mode, screen: Screen, *, opener: Opener | None = None
+    config: Config,
+    folder: Path,
+    mode: Mode,
+    screen: Screen,
+    *,
+    opener: Opener | None = None,
+    sinks: Sequence[Sink] = (),
+    summed_up: bool = True,
 ) -> Exit:
-    """Crawl to the end. Raises what the crawl raises; the folder can be resumed then."""
+    """Crawl to the end. Raises what the crawl raises; the folder can be resumed then.
+
+    `sinks` are the caller's own, beside those of the configuration. Not `summed_up`: the caller
+    has something else to say at the end.
+    """
     if opener is None:
         from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
 
         opener = open_crawl
     screen.listen()
-    _raise_file_limit()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(_crawl(config, folder, mode, screen, opener))
+    raise_file_limit()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        code = runner.run(_crawl(config, folder, mode, screen, opener, sinks, summed_up))
     if config.output.mirror:
         if code in {Exit.INTERRUPTED, Exit.FORCED}:  # who stops a crawl wants it to stop
             screen.say(f"no mirror yet; of what is there: crawler export mirror {folder}")
@@ -90,11 +103,19 @@ def _mirror(config: Config, folder: Path, screen: Screen) -> None:
         screen.say(f"{folder / MIRROR}: {result.sentence()}")
 
 
-async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opener: Opener) -> Exit:
+async def _crawl(
+    config: Config,
+    folder: Path,
+    mode: Mode,
+    screen: Screen,
+    opener: Opener,
+    sinks: Sequence[Sink],
+    summed_up: bool,
+) -> Exit:
     seeds = Seeds()
     signals = Signals(folder, config.limits.grace, screen.say)
     with signals.caught():
-        async with opener(config, dir=folder, mode=mode, sinks=[seeds]) as running:
+        async with opener(config, dir=folder, mode=mode, sinks=[seeds, *sinks]) as running:
             signals.opened(running)
             if not (config.robots.obey or screen.silent):
                 screen.say(NO_ROBOTS)
@@ -119,10 +140,11 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
         paces,
         robots=config.robots.obey,
     )
+    written = _report(ending, config, screen)
     if screen.as_json:
         out(summary_json(ending))
-    elif not screen.silent:
-        for line in summary(ending):
+    elif summed_up and not screen.silent:
+        for line in [*summary(ending), *written]:
             screen.say(line)
     fates = [*seeds.fates]
     if config.sitemap.only and "noSitemap" in shot.reasons:
@@ -132,6 +154,20 @@ async def _crawl(config: Config, folder: Path, mode: Mode, screen: Screen, opene
         for trouble in ending.troubles:
             screen.say(f"crawler: error: {told(*trouble)}")
     return code
+
+
+def _report(ending: Ending, config: Config, screen: Screen) -> list[str]:
+    """Leave summary.json and report.html; what cannot be written is told and ends nothing."""
+    if not config.output.report or not (ending.folder / FRONTIER).exists():
+        return []
+    from crawler.report.page import write_report  # noqa: PLC0415 - jinja2: at the end only
+
+    try:
+        (ending.folder / "summary.json").write_text(f"{summary_json(ending)}\n", "utf-8")
+        return [f"    report  {write_report(ending.folder)}"]
+    except (OSError, CrawlerError) as error:
+        screen.say(f"the report could not be written: {error}")
+        return []
 
 
 class Signals:
@@ -191,7 +227,7 @@ def _resume(folder: Path) -> str:
     return f"crawler resume {shlex.quote(str(folder))}"
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Uvloop where the platform has it: a third more pages a second."""
     try:
         import uvloop  # noqa: PLC0415
@@ -201,7 +237,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """Sockets are files: take as many as the hard limit allows."""
     import resource  # noqa: PLC0415 - POSIX only
 

@@ -95,7 +95,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     if counts.braked:
         rows.append(("braked", _braked(counts.braked, ending.folder)))
     if shot.duplicates:
-        rows.append(("same", f"{amount(shot.duplicates)} pages have the bytes of an earlier one"))
+        rows.append(("same", f"{amount(shot.duplicates)} with the bytes of an earlier page"))
     if shot.fetch_seconds:
         p50, p95, p99 = shot.fetch_ms
         rows.append(("fetch", f"{p50:.0f} ms median, {p95:.0f} ms p95, {p99:.0f} ms p99"))

@@ -102,6 +102,8 @@ def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dic
             "known": told.host.known,
             "queued": told.host.queued,
             "rest_until": told.host.rest_until or None,
+            "parked_until": told.host.parked_until or None,
+            "width": told.host.width,
             "brake": told.host.brake or None,
         },
     }
@@ -134,13 +136,7 @@ def _robots(config: Config, told: Story, url: str, now: float) -> str:
     if rules is None:
         return "its robots.txt has not been asked for yet"
     robots = read_robots(rules.status, rules.body, product_token(config))
-    explain = getattr(robots, "explain", None)  # with the rule's line, where the matcher has it
-    if explain is not None:
-        said = str(explain(url))
-    elif robots.unreachable:
-        said = "its robots.txt could not be had: nothing may be fetched for now"
-    else:
-        said = "allowed" if robots.allows(url) else f"forbidden by {rules.origin}/robots.txt"
+    said = str(robots.explain(url))
     status = "no answer" if rules.status is None else f"status {rules.status}"
     until = rules.expires_at - now
     age = f"good for {duration(until)} more" if until > 0 else "due to be asked for again"
@@ -155,6 +151,10 @@ def _host(config: Config, told: Story, now: float) -> str:
     parts = [f"{amount(host.queued)} links queued"]
     if rest > 0:
         parts.append(f"resting for {duration(rest)} more")
+    if host.parked_until > now:
+        parts.append(
+            f"parked after failures in a row, for {duration(host.parked_until - now)} more"
+        )
     if pace.fast:
         parts.append("not paced (pace.fast)")
     else:
@@ -164,7 +164,8 @@ def _host(config: Config, told: Story, now: float) -> str:
             if asked > delay:
                 delay = asked
                 parts.append("its Crawl-delay counts")
-        parts.append(f"at most {pace.per_host} at a time, {duration(delay)} apart")
+        wide = pace.per_host if host.width is None else min(pace.per_host, int(host.width))
+        parts.append(f"at most {wide} at a time, {duration(delay)} apart")
     return ", ".join(parts)
 
 
@@ -205,14 +206,12 @@ def _outcome(told: Story, reason: str, now: float) -> str:
 
 def _advice(folder: Path, url: str, told: Story, reason: str) -> str:
     """What would bring it back; nothing where there is nothing to bring back."""
-    from crawler.cli.main import COMMANDS  # noqa: PLC0415 - it imports this module, by name
-
     where, what, seen = shlex.quote(str(folder)), shlex.quote(url), told.seen
     state = seen.state if seen else ""
     if state == "braked":
         return f"crawler release {where} {what}; then crawler resume {where}"
     if state == "failed":
-        return f"crawler retry {where}" if "retry" in COMMANDS else ""
+        return f"crawler retry {where}"
     if state == "refused":
         return "the site's robots.txt decides; it is read anew when it expires"
     if state in {"queued", "resting"}:

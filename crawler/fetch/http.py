@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from socket import socket
 from typing import Any, Final, Self
@@ -37,7 +38,7 @@ from crawler.fetch.proxy import Proxy
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.throttle import Throttle
 from crawler.fetch.tls import TlsContexts
-from crawler.model import Link, Page, Timings
+from crawler.model import Kind, Link, Page, Timings
 from crawler.secrets import as_told
 from crawler.urls import origin
 
@@ -85,7 +86,7 @@ class HttpFetcher:
         self,
         rules: FetchConfig,
         *,
-        slots: int,
+        slots: int | AbstractAsyncContextManager[None],
         user_agent: str,
         spool: Path,
         guard: AddressGuard | None = None,
@@ -96,7 +97,7 @@ class HttpFetcher:
         robots_timeout: float = 20.0,
     ) -> None:
         self._rules = rules
-        self._slots = asyncio.Semaphore(slots)
+        self._slots = asyncio.Semaphore(slots) if isinstance(slots, int) else slots
         self._user_agent = user_agent
         self._spool = spool
         self._guard = guard
@@ -206,8 +207,11 @@ class HttpFetcher:
                 async with response:
                     _demand_status(response.status)
                     location = self._location(link.url, response)
-                    redirect = location is not None
-                    await self._read(response, body, granted, trip, redirect=redirect)
+                    if link.kind is Kind.PROBE:
+                        response.close()  # whatever it says: nobody reads it
+                    else:
+                        redirect = location is not None
+                        await self._read(response, body, granted, trip, redirect=redirect)
             page = Page(
                 link,
                 response.status,
@@ -254,11 +258,10 @@ class HttpFetcher:
             self._guard.judge_port(trip.port)
             if self._proxy.url is not None:
                 self._guard.judge_literal(trip.host)
-        headers = dict(self._credentials.headers(home))
-        if link.cookie:
-            headers["Cookie"] = link.cookie
+        headers = {**self._credentials.headers(home), **_own_headers(link)}
         tls = self._tls.own if self._tls.own and self._credentials.own(home) else True
-        return await self._session.get(
+        return await self._session.request(
+            "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
             url,
             allow_redirects=False,
             headers=headers or None,
@@ -369,6 +372,18 @@ def _demand_status(status: int) -> None:
     """Raises Garbled for what is no final answer: 101 to nobody's wish, 000, 099."""
     if status < 200:
         raise Garbled(f"status {status:03}")
+
+
+def _own_headers(link: Link) -> dict[str, str]:
+    """A wall's cookie, and what makes a revisit conditional (RFC 9110 §13.1)."""
+    headers = {"Cookie": link.cookie} if link.cookie else {}
+    known = link.known
+    if known is not None and known.digest:
+        if known.etag:
+            headers["If-None-Match"] = known.etag
+        if known.modified:
+            headers["If-Modified-Since"] = known.modified
+    return headers
 
 
 def _timings(trip: Trip, began: float, first_byte: float, waited: float) -> Timings:

@@ -417,7 +417,7 @@ redis.register_function { function_name = 'crawler1_settle', callback = function
           redis.call('HINCRBY', j .. 'n', flight.host, -1)
           closed(j, flight.level)
           more(changes, outcome, 1)
-          if outcome == 'done' and is_page == '1' then more(changes, 'pages', 1) end
+          if is_page == '1' and (outcome == 'done' or outcome == 'unchanged') then more(changes, 'pages', 1) end
           if reason ~= '' then redis.call('HINCRBY', j .. 'why', reason, 1) end
           if outcome == 'failed' then
             redis.call('RPUSH', j .. 'dead', cmsgpack.pack({ flight.host, flight.level,

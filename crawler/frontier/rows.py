@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
-from crawler.model import Counts, Kind, Outcome, Visit
+from crawler.model import Counts, Kind, Known, Outcome, Visit
+from crawler.revisit import next_interval
 from crawler.traps import is_brake
 from crawler.verdict import COOKIE_WALL, cookies
 
@@ -48,7 +49,7 @@ def counted(db: sqlite3.Connection) -> Counts:
 
 def values_of(visit: Visit, now: float) -> tuple[object, ...]:
     """What CROSS_OFF writes."""
-    page, extract = visit.page, visit.extract
+    page = visit.page
     again = visit.outcome is Outcome.RETRY
     return (
         STATE_OF[visit.outcome],
@@ -58,17 +59,55 @@ def values_of(visit: Visit, now: float) -> tuple[object, ...]:
         page.status if page else None,
         page.bytes_wire if page else None,
         visit.reason or None,
-        extract.digest or None if extract else None,
-        (page.header("etag") or None) if page else None,
-        (page.header("last-modified") or None) if page else None,
+        *_lasting(visit),
         cookies(page) if page and visit.reason == COOKIE_WALL else None,
         visit.link.id,
     )
 
 
+def _lasting(visit: Visit) -> tuple[object, ...]:
+    """What the next run needs to know: digest, validators, digest of the text, revisit interval.
+
+    A 304 or a failed try leaves them as they were; only a page that was read has new ones.
+    """
+    page, extract, known = visit.page, visit.extract, visit.link.known
+    if known is not None and visit.outcome in {Outcome.UNCHANGED, Outcome.RETRY}:
+        interval = known.interval
+        if visit.outcome is Outcome.UNCHANGED:
+            interval = next_interval(interval, changed=False)
+        return known.digest, known.etag, known.modified, known.text_digest, interval
+    if visit.outcome is not Outcome.DONE or page is None or extract is None:
+        return None, None, None, None, None
+    interval = None
+    if known is not None:
+        same = known.text_digest == (extract.text_digest or None) and (
+            extract.text_digest != "" or known.digest == extract.digest
+        )
+        interval = next_interval(known.interval, changed=not same)
+    return (
+        extract.digest or None,
+        page.header("etag") or None,
+        page.header("last-modified") or None,
+        extract.text_digest or None,
+        interval,
+    )
+
+
+def known_of(
+    digest: str | None,
+    etag: str | None,
+    modified: str | None,
+    text_digest: str | None,
+    interval: float | None,
+) -> Known | None:
+    """What HEAD read of an earlier visit; None: there was none that is worth anything."""
+    return Known(etag, modified, digest, text_digest, interval) if digest else None
+
+
 CROSS_OFF: Final = (
     "UPDATE link SET state = ?, attempt = ?, due = ?, visited_at = ?, status = ?, bytes = ?, "
-    "reason = ?, digest = ?, etag = ?, modified = ?, cookie = ifnull(?, cookie) WHERE id = ?"
+    "reason = ?, digest = ?, etag = ?, modified = ?, text_digest = ?, interval = ?, "
+    "cookie = ifnull(?, cookie) WHERE id = ?"
 )
 
 ENTER: Final = (
@@ -86,7 +125,8 @@ ADMIT: Final = (
 HEAD: Final = (
     "SELECT link.id, link.url, host.name, link.depth, "
     "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
-    "link.kind, link.hops, link.attempt, link.cookie, link.released "
+    "link.kind, link.hops, link.attempt, link.digest, link.etag, link.modified, "
+    "link.text_digest, link.interval, link.cookie, link.released "
     "FROM link JOIN host ON host.id = link.host "
     "WHERE link.host = ? AND link.state = 0 ORDER BY link.rank, link.id LIMIT ?"
 )

@@ -58,7 +58,16 @@ CREATE TABLE link (
     twin       INTEGER,                 -- the first link with the same bytes
     target     INTEGER,                 -- where its redirect leads
     cookie     TEXT,                    -- what a redirect to itself set, for the next try
-    released   INTEGER NOT NULL DEFAULT 0  -- `crawler release`: no brake stops it any more
+    released   INTEGER NOT NULL DEFAULT 0, -- `crawler release`: no brake stops it any more
+    text_digest TEXT,                   -- of the main text: what `crawler diff` compares
+    interval   REAL                     -- seconds until the next revisit; NULL: never revisited
+);
+
+CREATE TABLE run (                      -- each recrawl, and where its part of the outputs begins
+    number     INTEGER PRIMARY KEY,     -- from 2 on: the first run begins at the files' beginning
+    started_at REAL NOT NULL,
+    pages      INTEGER NOT NULL,        -- bytes of pages.jsonl
+    graph      INTEGER NOT NULL         -- bytes of graph.bin
 );
 
 CREATE TABLE content (                  -- which link first had these bytes

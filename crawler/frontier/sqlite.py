@@ -135,6 +135,19 @@ class SqliteFrontier:
         self._serve()
         return sum(entry.links for entry in news.values())
 
+    async def revisit(self, *, only_due: bool = False) -> int:
+        """Begin a new run over what was visited, before the first lease.
+
+        Its number, 0 when nothing is due. With `only_due` pages visited less than their revisit
+        interval ago are left alone. What was leased and what waits is not touched.
+        """
+        number, news = await self._run(self._store.revisit, time.time(), only_due=only_due)
+        await self._meet(news)
+        self._queue(news)
+        self._schedule.pages = await self._run(self._store.pages)
+        self._serve()
+        return number
+
     async def lease(self) -> Link | None:
         if self._stopped:
             return None
@@ -397,7 +410,7 @@ class SqliteFrontier:
             else:
                 self._schedule.reask(host, now + (visit.retry_in or 0.0))
             return
-        page = visit.outcome is Outcome.DONE and link.kind is Kind.PAGE
+        page = visit.outcome in {Outcome.DONE, Outcome.UNCHANGED} and link.kind is Kind.PAGE
         self._schedule.finish(link, page=page, again=again)
         if again:
             due = time.time() + (visit.retry_in or 0.0)

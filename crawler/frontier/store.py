@@ -25,6 +25,7 @@ from crawler.frontier.budget import Kept
 from crawler.frontier.keys import Keys
 from crawler.frontier.recent import Recent, Transaction
 from crawler.frontier.refusals import MARK, Outbox
+from crawler.frontier.rerun import begin
 from crawler.frontier.rows import (
     ADMIT,
     CROSS_OFF,
@@ -34,7 +35,9 @@ from crawler.frontier.rows import (
     HEAD,
     KIND_NUMBER,
     KINDS,
+    UNCHANGED,
     counted,
+    known_of,
     state_of,
     values_of,
 )
@@ -199,6 +202,19 @@ class Store:
                 [(due, number) for number in hosts],
             )
 
+    def revisit(self, now: float, *, only_due: bool) -> tuple[int, dict[str, News]]:
+        """Queue again what was visited: a new run. Its number and what is new; 0: nothing is."""
+        with self._transaction():
+            number, queued = begin(self._db, now, only_due=only_due)
+        news: dict[str, News] = {}
+        for (host, depth), links in queued.items():
+            name = self._db.execute("SELECT name FROM host WHERE id = ?", (host,)).fetchone()[0]
+            entry = news.setdefault(name, News(host))
+            entry.links += links
+            if self._by_depth:
+                entry.depths[depth] += links
+        return number, news
+
     def wake(self, now: float) -> dict[str, News]:
         """Resting links whose time has come are queued again."""
         news: dict[str, News] = {}
@@ -356,8 +372,19 @@ class Store:
         if self._brakes.engaged:
             rows, parked = self._park(rows)
         return [
-            Link(url, name, depth, via, KINDS[kind], hops, attempt, number, cookie or "")
-            for number, url, name, depth, via, kind, hops, attempt, cookie, _ in rows
+            Link(
+                url,
+                name,
+                depth,
+                via,
+                KINDS[kind],
+                hops,
+                attempt,
+                number,
+                cookie or "",
+                known_of(*known),
+            )
+            for number, url, name, depth, via, kind, hops, attempt, *known, cookie, _ in rows
         ], parked
 
     def _park(self, rows: list[Any]) -> tuple[list[Any], Counter[int]]:
@@ -450,7 +477,7 @@ class Store:
     def pages(self) -> int:
         """Finished pages, the number `max_pages` limits."""
         row = self._db.execute(
-            "SELECT count(*) FROM link WHERE state = ? AND kind = ?",
-            (DONE, KIND_NUMBER[Kind.PAGE]),
+            "SELECT count(*) FROM link WHERE state IN (?, ?) AND kind = ?",
+            (DONE, UNCHANGED, KIND_NUMBER[Kind.PAGE]),
         ).fetchone()
         return int(row[0])

@@ -12,6 +12,7 @@ from crawler.frontier.keys import look_up
 from crawler.frontier.peek import looking
 from crawler.frontier.rows import STATES
 from crawler.model import Kind, Rules
+from crawler.urls import registered_domain
 
 LONGEST: Final = 1000
 """Steps of a way that are followed back; a longer one is a trap's."""
@@ -43,6 +44,8 @@ class Host(msgspec.Struct, frozen=True):
 
     known: bool
     rest_until: float
+    parked_until: float  # after failures in a row
+    width: float | None  # requests at once, as learnt; None: nothing was
     queued: int
     rules: Rules | None
     brake: str  # why the URL's template is braked; nothing: it is not
@@ -99,6 +102,7 @@ def _seen(db: sqlite3.Connection, number: int) -> Seen | None:
 
 def _host(db: sqlite3.Connection, name: str, origin: str, templates: tuple[str, ...]) -> Host:
     row = db.execute("SELECT id, rest_until FROM host WHERE name = ?", (name,)).fetchone()
+    pace = db.execute(_PACE, (name, registered_domain(name), name)).fetchone()
     queued = 0
     if row is not None:
         queued = db.execute(
@@ -113,6 +117,8 @@ def _host(db: sqlite3.Connection, name: str, origin: str, templates: tuple[str, 
     return Host(
         known=row is not None,
         rest_until=row[1] if row else 0.0,
+        parked_until=pace[1] if pace else 0.0,
+        width=pace[0] if pace else None,
         queued=queued,
         rules=Rules(*rules) if rules else None,
         brake=next((brake[0] for brake in brakes if brake and brake[0]), ""),
@@ -124,6 +130,12 @@ _ONE: Final = (
     "(SELECT url FROM link AS other WHERE other.id = link.twin), "
     "(SELECT url FROM link AS other WHERE other.id = link.target), "
     "released, host, rank FROM link WHERE id = ?"
+)
+
+# Its own budget, or the one it shares with its domain or its address, whichever was kept.
+_PACE: Final = (
+    "SELECT width, parked_until FROM pace WHERE key IN "
+    "(?, ?, (SELECT address FROM host WHERE name = ?)) ORDER BY parked_until DESC LIMIT 1"
 )
 
 _AHEAD: Final = (

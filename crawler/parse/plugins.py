@@ -2,14 +2,17 @@
 
     def extract(page):
         yield {"heading": page.soup.h1.get_text()}
+        yield Follow("/page/2")           # from crawler import Follow
 
 named `package.module:extract` or `path/to/file.py:extract`.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from crawler.errors import ConfigError
+from crawler.model import Follow
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -30,14 +34,30 @@ MAX_BYTES: Final = 1024 * 1024
 
 
 class Parsed:
-    """A page as a plugin sees it. What is costly is made when it is asked for."""
+    """A page as a plugin sees it. What is costly is made when it is asked for.
 
-    def __init__(self, url: str, html: str, title: str, text: str, links: tuple[str, ...]) -> None:
+    `base` is what relative addresses are joined to. `problems` may be added to: short sentences
+    that go into the page's record.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        html: str,
+        title: str,
+        text: str,
+        links: tuple[str, ...],
+        *,
+        base: str = "",
+        problems: list[str] | None = None,
+    ) -> None:
         self.url = url
         self.html = html
         self.title = title
         self.text = text
         self.links = links
+        self.base = base or url
+        self.problems: list[str] = [] if problems is None else problems
 
     @cached_property
     def soup(self) -> BeautifulSoup:
@@ -56,6 +76,35 @@ class Parsed:
         """The nodes that a CSS selector matches."""
         return self._tree.css(selector)
 
+    @cached_property
+    def meta(self) -> dict[str, str]:
+        """<meta> by name or property (`description`, `og:title`), the first of each."""
+        found: dict[str, str] = {}
+        for node in self.css("meta[content]"):
+            attributes = node.attributes
+            name = (
+                attributes.get("name") or attributes.get("property") or attributes.get("itemprop")
+            )
+            if name:
+                found.setdefault(name.strip(), (attributes["content"] or "").strip())
+        return found
+
+    @cached_property
+    def json_ld(self) -> list[dict[str, Any]]:
+        """The objects of the page's JSON-LD, `@graph` opened; what is not JSON is left out."""
+        found: list[dict[str, Any]] = []
+        for node in self.css('script[type="application/ld+json"]'):
+            try:
+                tree = json.loads(node.text(strip=True), strict=False)
+            except (ValueError, RecursionError):
+                continue
+            for one in tree if isinstance(tree, list) else [tree]:
+                if isinstance(one, dict):
+                    graph = one.get("@graph")
+                    several = graph if isinstance(graph, list) else [one]
+                    found += [each for each in several if isinstance(each, dict)]
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
@@ -64,36 +113,56 @@ class Plugin:
     name: str
     extract: Callable[[Parsed], Iterable[Any] | None]
 
-    def run(self, page: Parsed, problems: list[str]) -> list[dict[str, Any]]:
-        """Its records for one page; what it does wrong is a problem of that page alone."""
+    def run(self, page: Parsed) -> tuple[list[dict[str, Any]], list[Follow]]:
+        """Its records and links for one page; what it does wrong is a problem of that page alone.
+
+        A pydantic model is taken for the record that it dumps to.
+        """
         records: list[dict[str, Any]] = []
+        follow: list[Follow] = []
         size = 0
         try:
-            for record in self.extract(page) or ():
-                if not isinstance(record, dict):
-                    raise TypeError(f"yielded {type(record).__name__}, not a dict")  # noqa: TRY301
-                size += len(msgspec.json.encode(record))
-                if size > MAX_BYTES or len(records) >= MAX_RECORDS:
-                    problems.append(f"plugin {self.name}: too many records, the rest is dropped")
+            for one in self.extract(page) or ():
+                if isinstance(one, Follow):
+                    follow.append(one)
+                    size += len(one.url)
+                else:
+                    record = one if isinstance(one, dict) else _dumped(one)
+                    size += len(msgspec.json.encode(record))
+                    records.append(record)
+                if size > MAX_BYTES or len(records) + len(follow) > MAX_RECORDS:
+                    (follow if isinstance(one, Follow) else records).pop()
+                    page.problems.append(
+                        f"plugin {self.name}: too many records, the rest is dropped"
+                    )
                     break
-                records.append(record)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - strangers' code may raise anything
             first = (str(error).splitlines() or [""])[0][:200]
-            problems.append(f"plugin {self.name}: {type(error).__name__}: {first}")
-        return records
+            page.problems.append(f"plugin {self.name}: {type(error).__name__}: {first}")
+        return records, follow
+
+
+def _dumped(one: Any) -> dict[str, Any]:
+    dump = getattr(one, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"yielded {type(one).__name__}, not a dict")
+    record: dict[str, Any] = dump(mode="json")
+    return record
 
 
 def load_plugins(names: Sequence[str]) -> tuple[Plugin, ...]:
     """Raises ConfigError, naming the plugin, when one cannot be loaded."""
-    return tuple(_load(name) for name in names)
+    return tuple(Plugin(name, named(name)) for name in names)
 
 
-def _load(name: str) -> Plugin:
-    where, colon, function = name.rpartition(":")
-    if not colon:
-        where, function = name, "extract"
+def named(name: str) -> Any:
+    """What `package.module:name` or `path/to/file.py:name` names; without a name, `extract`.
+
+    Raises ConfigError.
+    """
+    where, function = _parts(name)
     try:
         if where.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(where).stem, where)
@@ -103,6 +172,49 @@ def _load(name: str) -> Plugin:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(where)
-        return Plugin(name, getattr(module, function))
-    except (ImportError, AttributeError, OSError, SyntaxError) as error:
-        raise ConfigError(f"plugin {name}: {error}") from error
+        return getattr(module, function)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0][:200]
+        raise ConfigError(f"plugin {name}: {type(error).__name__}: {first}") from error
+
+
+def check_plugins(names: Sequence[str]) -> None:
+    """See before a crawl starts, without running them, that plugins are there.
+
+    Raises ConfigError: a parse process that cannot load one could not say so as clearly.
+    """
+    for name in names:
+        where, function = _parts(name)
+        if not where.endswith(".py"):
+            try:
+                there = importlib.util.find_spec(where) is not None
+            except (ImportError, ValueError):
+                there = False
+            if not there:
+                raise ConfigError(f"plugin {name}: no module {where!r}")
+            continue
+        try:
+            tree = ast.parse(Path(where).read_bytes())
+        except OSError as error:
+            raise ConfigError(f"plugin {name}: {where}: {error.strerror}") from error
+        except (SyntaxError, ValueError) as error:
+            raise ConfigError(f"plugin {name}: {where}: {error}") from error
+        if not any(function in _names(node) for node in tree.body):
+            raise ConfigError(f"plugin {name}: {where} has no {function!r}")
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """The names that a statement at a module's top may bind; those of blocks are not told apart."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    names |= {one.name for one in ast.walk(node) if isinstance(one, ast.FunctionDef)}
+    for one in ast.walk(node):
+        if isinstance(one, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in one.names}
+    return names
+
+
+def _parts(name: str) -> tuple[str, str]:
+    where, colon, function = name.rpartition(":")
+    return (where, function) if colon else (name, "extract")

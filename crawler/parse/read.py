@@ -18,7 +18,7 @@ from crawler.parse.bounds import within_bounds
 from crawler.parse.css import css_urls
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
-from crawler.parse.html import Raw, add_link, read_html
+from crawler.parse.html import Raw, add_link, read_anchors, read_html
 from crawler.parse.linkheader import read_link_header
 from crawler.parse.lists import read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
@@ -34,6 +34,7 @@ _HTML_STARTS: Final = (
 )  # fmt: skip
 
 _ASSET: Final = Kind.ASSET.value
+PROBE: Final = Kind.PROBE.value
 JOINED: Final = 1 << 14
 """Links whose canonical form and verdict a process remembers: a site's pages share their menus."""
 
@@ -49,6 +50,7 @@ class ReaderRules:
     fetch: FetchConfig
     keep_body: bool = False
     archivist: Archivist | None = None
+    keep_text: bool = False  # the main content as Markdown
     agent: str = ""  # our product token, for what pages say to it
     robots: RobotsConfig = field(default_factory=RobotsConfig)
     sitemap_only: bool = False
@@ -57,9 +59,14 @@ class ReaderRules:
 class Reader:
     """Reads pages, one after another."""
 
-    def __init__(self, rules: ReaderRules) -> None:
+    def __init__(self, rules: ReaderRules, html: Callable[..., Raw] = read_html) -> None:
         self._rules = rules
+        self._html = html  # the benchmark compares other parsers
         self._plugins: tuple[Plugin, ...] = load_plugins(rules.parse.plugins)
+        if rules.parse.rules:
+            from crawler.parse.extract import load_rules  # noqa: PLC0415 - only for who has some
+
+            self._plugins += load_rules(rules.parse.rules)
         self._found = lru_cache(JOINED)(self._judged)
         self._agent = rules.agent.lower()
 
@@ -108,7 +115,8 @@ class Reader:
         del plain  # up to ten megabytes that the parser can use
         text = within_bounds(text, problems)
         requisites = self._rules.limits.requisites
-        raw = read_html(text, forms=self._rules.limits.forms, agent=self._agent, styles=requisites)
+        forms = self._rules.limits.forms
+        raw = self._html(text, forms=forms, agent=self._agent, styles=requisites)
         if requisites and link.kind is Kind.ASSET:  # a page where an image should be
             raw.links = {key: None for key in raw.links if key[1] != Kind.ASSET}
         self._add_link_headers(raw, values)
@@ -116,12 +124,19 @@ class Reader:
         robots = tuple(dict.fromkeys((*in_headers, *raw.robots)))[:MAX_DIRECTIVES]
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
         found = self._links(base, raw, link.depth + 1, problems, robots)
+        anchors, fragments = self._anchors(link.url, base, text)
         records: tuple[dict[str, Any], ...] = ()
         if self._plugins:
-            parsed = Parsed(link.url, text, raw.title, raw.text, tuple(one[0] for one in found))
-            records = tuple(
-                record for plugin in self._plugins for record in plugin.run(parsed, problems)
+            parsed = Parsed(
+                link.url,
+                text,
+                raw.title,
+                raw.text,
+                tuple(one[0] for one in found),
+                base=base,
+                problems=problems,
             )
+            records, found = self._run(parsed, found, link.depth + 1)
         return Extract(
             found=found,
             mime=mime,
@@ -129,6 +144,7 @@ class Reader:
             charset_source=source,
             bytes_body=size,
             digest=digest,
+            text_digest=_text_digest(raw),
             title=raw.title,
             description=raw.description,
             canonical=self._join(base, raw.canonical) if raw.canonical else None,
@@ -144,20 +160,62 @@ class Reader:
             records=records,
             problems=tuple(problems[:20]),
             parse_ms=(time.perf_counter() - began) * 1000,
+            anchors=anchors,
+            fragments=fragments,
+            markdown=self._markdown(link.url, text, raw, robots),
             body=self._kept(kept, robots),
         )
 
     def _kept(self, plain: bytes | None, robots: tuple[str, ...]) -> bytes | None:
         """The body for the sinks, where they want it and the page does not mind."""
+        return plain if self._rules.keep_body and not self._dropped(robots) else None
+
+    def _markdown(self, url: str, text: str, raw: Raw, robots: tuple[str, ...]) -> str | None:
+        if not self._rules.keep_text or self._dropped(robots):
+            return None
+        from crawler.parse.markdown import to_markdown  # noqa: PLC0415 - an extra
+
+        return to_markdown(text, url, title=raw.title, lang=raw.lang, join=self._join)
+
+    def _dropped(self, robots: tuple[str, ...]) -> bool:
+        """Whether the page asks not to be kept, and we obey."""
         rules = self._rules.robots
-        dropped = rules.obey and rules.noindex == "drop" and not NO_INDEX.isdisjoint(robots)
-        return plain if self._rules.keep_body and not dropped else None
+        return rules.obey and rules.noindex == "drop" and not NO_INDEX.isdisjoint(robots)
 
     @staticmethod
     def _add_link_headers(raw: Raw, values: dict[str, str]) -> None:
         if value := values.get("link"):
             for attributes in read_link_header(value):
                 add_link(attributes, raw)
+
+    def _anchors(
+        self, url: str, base: str, text: str
+    ) -> tuple[tuple[str, ...] | None, tuple[tuple[str, str], ...]]:
+        """The page's ids, and the (URL, fragment) pairs of its links."""
+        if not self._rules.parse.anchors:
+            return None, ()
+        ids, hrefs = read_anchors(text)
+        pairs: dict[tuple[str, str], None] = {}
+        for path, fragment in hrefs:
+            target = self._join(base, path) if path else url
+            if target is not None:
+                pairs[target, fragment] = None
+        return tuple(ids), tuple(pairs)
+
+    def _run(
+        self, page: Parsed, found: tuple[Found, ...], depth: int
+    ) -> tuple[tuple[dict[str, Any], ...], tuple[Found, ...]]:
+        """What the rules and plugins take from a page, and its links with those that they add."""
+        records: list[dict[str, Any]] = []
+        by_url = {one[0]: one for one in found}
+        for plugin in self._plugins:
+            taken, follow = plugin.run(page)
+            records += taken
+            for one in follow:
+                link = self._judged(page.base, one.url, Kind(one.kind).value, depth)
+                if link is not None and (link[0] not in by_url or by_url[link[0]][4]):
+                    by_url[link[0]] = link
+        return tuple(records), tuple(by_url.values())
 
     def _links(
         self, base: str, raw: Raw, depth: int, problems: list[str], robots: tuple[str, ...]
@@ -187,7 +245,8 @@ class Reader:
                 if number >= forbidden_from and not found[4] and kind != _ASSET:
                     found = (*found[:4], "nofollow")
                 known = by_url.get(found[0])
-                if known is None or (known[4] and not found[4]):
+                better = known is None or known[4] or known[3] == PROBE != found[3]
+                if known is None or (better and not found[4]):
                     by_url[found[0]] = found
         return tuple(by_url.values())
 
@@ -196,7 +255,7 @@ class Reader:
         if url is None:
             return None
         host = host_key(url)
-        reason = self._rules.scope.judge(url, host, depth, kind)
+        kind, reason = self._rules.scope.admit(url, host, depth, kind)
         if not reason and self._rules.sitemap_only and kind != _ASSET:
             reason = "notInSitemap"
         return url, host, fingerprint(url, host), kind, reason
@@ -204,6 +263,12 @@ class Reader:
     @property
     def _join(self) -> Callable[[str, str], str | None]:
         return self._rules.urls.join
+
+
+def _text_digest(raw: Raw) -> str:
+    """Sixteen bytes are enough to tell a page's texts apart; nobody is to forge one."""
+    text = f"{raw.title}\n{raw.main}".encode("utf-8", "surrogatepass")
+    return f"blake2b:{hashlib.blake2b(text, digest_size=16).hexdigest()}"
 
 
 def _values(headers: Sequence[tuple[str, str]]) -> dict[str, str]:

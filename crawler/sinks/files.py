@@ -84,7 +84,7 @@ class Files:
         ]
         if bodies:
             try:
-                await asyncio.to_thread(self._write, bodies)
+                await asyncio.to_thread(keep, self._folder, bodies, fsync=self._fsync)
             except OSError as error:
                 raise SinkError(f"{error.filename or self._folder}: {error.strerror}") from error
         return 0
@@ -92,18 +92,20 @@ class Files:
     async def cut(self, mark: int) -> None:
         """Nothing to cut: a file that is written again is the same file."""
 
-    def _write(self, bodies: Sequence[tuple[str, bytes]]) -> None:
-        for relative, body in bodies:
-            path = self._folder / relative
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.part")
-            try:
-                with temporary.open("wb") as file:
-                    file.write(body)
-                    if self._fsync:
-                        file.flush()
-                        os.fsync(file.fileno())
-                temporary.replace(path)
-            except OSError:
-                temporary.unlink(missing_ok=True)
-                raise
+
+def keep(folder: Path, bodies: Sequence[tuple[str, bytes]], *, fsync: bool) -> None:
+    """Write files under relative paths, each whole or not at all."""
+    for relative, body in bodies:
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            with temporary.open("wb") as file:
+                file.write(body)
+                if fsync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise

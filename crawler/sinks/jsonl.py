@@ -1,73 +1,61 @@
-"""pages.jsonl: one line a visit, appended through aiofiles in groups."""
+"""JSON lines: pages.jsonl has one a visit, records.jsonl one an extracted record.
+
+A group of visits is one write: one a page costs a third of a crawl.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import aiofiles
 import msgspec
 
-from crawler.errors import SinkError
 from crawler.model import Visit
-from crawler.sinks.record import record
+from crawler.sinks.record import record, rfc3339
+from crawler.sinks.tail import Tail
 
 
 class JsonLines:
-    """Implements `protocols.Sink`. A group is one write: one a page costs a third of a crawl."""
+    """Implements `protocols.Sink`: every final visit."""
 
     name = "pages.jsonl"
 
     def __init__(self, path: Path, *, durable: str = "process") -> None:
-        self._path = path
-        self._fsync = durable == "power"
+        self._tail = Tail(path, durable=durable)
         self._encoder = msgspec.json.Encoder()
-        self._file: Any = None
-        self._length = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            # Unbuffered: a returned write has reached the operating system and outlives us.
-            self._file = await aiofiles.open(self._path, "ab", buffering=0)
-            self._length = await self._file.tell()
-        except OSError as error:
-            raise SinkError(f"{self._path}: {error.strerror}") from error
+        await self._tail.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._file.close()
+        await self._tail.__aexit__()
 
     async def append(self, visits: Sequence[Visit]) -> int:
         return await self.write([record(visit) for visit in visits])
 
     async def write(self, rows: Sequence[object]) -> int:
         """One line a row; the file's new length. Raises SinkError."""
-        lines = self._encoder.encode_lines(rows)
-        try:
-            await self._write(lines)
-            if self._fsync:
-                await asyncio.to_thread(os.fsync, self._file.fileno())
-        except OSError as error:
-            raise SinkError(f"{self._path}: {error.strerror}") from error
-        return self._length
-
-    async def _write(self, lines: bytes) -> None:
-        rest = memoryview(lines)
-        while rest:  # a raw write may be short, as on a disk that is just filling up
-            written = await self._file.write(rest)
-            self._length += written
-            rest = rest[written:]
+        return await self._tail.append(self._encoder.encode_lines(rows))
 
     async def cut(self, mark: int) -> None:
-        if self._length < mark:
-            raise SinkError(
-                f"{self._path}: {self._length} bytes, but {mark} were committed: it was changed"
-            )
-        try:
-            await self._file.truncate(mark)
-        except OSError as error:
-            raise SinkError(f"{self._path}: {error.strerror}") from error
-        self._length = mark
+        await self._tail.cut(mark)
+
+
+class RecordLines(JsonLines):
+    """Implements `protocols.Sink`: what rules and plugins found, flat, a line each.
+
+    `_url` and `_fetched_at` say where it was found; a field of that name in a record wins.
+    """
+
+    name = "records.jsonl"
+
+    async def append(self, visits: Sequence[Visit]) -> int:
+        lines = [
+            {"_url": visit.link.url, "_fetched_at": rfc3339(visit.page.fetched_at), **found}
+            for visit in visits
+            if visit.extract is not None and visit.page is not None
+            for found in visit.extract.records
+        ]
+        return await self._tail.append(self._encoder.encode_lines(lines))

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from crawler.model import Extract, Found, Page, Timings, Visit
+from crawler.model import Extract, Found, Outcome, Page, Timings, Visit
 
 _NOTHING_READ = Extract()
 _NO_TIMINGS = Timings(total=0.0)
@@ -40,6 +40,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     fetch_ms: float | None
     parse_ms: float | None
     digest: str | None
+    text_digest: str | None
     duplicate_of: str | None
     etag: str | None
     last_modified: str | None
@@ -63,6 +64,7 @@ def record(visit: Visit) -> Record:
     link, page = visit.link, visit.page
     extract = visit.extract or _NOTHING_READ
     read = visit.extract is not None
+    known = link.known if visit.outcome is Outcome.UNCHANGED else None
     timings = page.timings if page else _NO_TIMINGS
     return Record(
         url=link.url,
@@ -84,7 +86,8 @@ def record(visit: Visit) -> Record:
         ttfb_ms=_ms(timings.ttfb),
         fetch_ms=_ms(timings.total) if page else None,
         parse_ms=_ms(extract.parse_ms) if read else None,
-        digest=extract.digest or None,
+        digest=extract.digest or (known.digest if known else None),
+        text_digest=extract.text_digest or (known.text_digest if known else None),
         duplicate_of=visit.duplicate_of,
         etag=(page.header("etag") or None) if page else None,
         last_modified=(page.header("last-modified") or None) if page else None,

@@ -1,0 +1,66 @@
+"""One event loop moves the bytes, a process pool reads them: the product's shape, nothing durable.
+
+    todo ──▶ N tasks fetch ──▶ fetched ──▶ one feeder a process: a batch there, its links back
+
+What the product adds (a frontier on disk, retries, limits, politeness, records) is the difference
+between this row and its own: the price of a crawl that can be killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+from crawler.bench.haul import Haul
+from crawler.bench.job import Job
+from crawler.bench.nonblocking import Client, run_loop
+from crawler.bench.reading import Answer, Reading
+from crawler.bench.variants import reader_process
+
+
+def run(job: Job, haul: Haul) -> None:
+    with ProcessPoolExecutor(
+        job.processes,
+        mp_context=multiprocessing.get_context("forkserver"),
+        initializer=reader_process.start,
+        initargs=(job,),
+    ) as pool:
+        for started in [pool.submit(reader_process.ready) for _ in range(job.processes)]:
+            started.result()
+        run_loop(_crawl(job, haul, pool))
+
+
+async def _crawl(job: Job, haul: Haul, pool: ProcessPoolExecutor) -> None:
+    loop = asyncio.get_running_loop()
+    seed = Reading(job).seed
+    todo: asyncio.Queue[str] = asyncio.Queue()
+    # Bounded: when the readers cannot follow, the fetching tasks wait in `put` (back-pressure).
+    fetched: asyncio.Queue[Answer] = asyncio.Queue(4 * reader_process.BATCH * job.processes)
+    seen = {seed}
+
+    async def fetch(client: Client) -> None:
+        while True:
+            await fetched.put(await client.get(await todo.get()))
+
+    async def feed() -> None:
+        while True:
+            batch = [await fetched.get()]
+            fair = min(reader_process.BATCH, fetched.qsize() // job.processes)
+            batch += [fetched.get_nowait() for _ in range(fair)]
+            for leaf in await loop.run_in_executor(pool, reader_process.read, batch):
+                haul.keep(leaf)
+                for url in leaf.found:
+                    if url not in seen:
+                        seen.add(url)
+                        todo.put_nowait(url)
+                todo.task_done()
+
+    async with haul.watch(), Client() as client, asyncio.TaskGroup() as crew:
+        todo.put_nowait(seed)
+        workers = [crew.create_task(fetch(client)) for _ in range(job.concurrency)]
+        # Two a process: while it reads one batch, the next one is on its way.
+        workers += [crew.create_task(feed()) for _ in range(2 * job.processes)]
+        await todo.join()
+        for worker in workers:
+            worker.cancel()

@@ -1,0 +1,30 @@
+"""A bare fetch loop: a fixed list, nothing read or followed. No crawler on aiohttp is faster."""
+
+from __future__ import annotations
+
+from asyncio import TaskGroup
+from collections.abc import Iterator
+from pathlib import Path
+
+from crawler.bench.haul import Haul
+from crawler.bench.job import Job
+from crawler.bench.nonblocking import Client, run_loop
+from crawler.bench.reading import Leaf
+
+
+def run(job: Job, haul: Haul) -> None:
+    run_loop(_fetch(job, haul))
+
+
+async def _fetch(job: Job, haul: Haul) -> None:
+    assert job.urls is not None
+    todo = iter(Path(job.urls).read_text("utf-8").split())
+
+    async def work(client: Client, todo: Iterator[str]) -> None:
+        for url in todo:
+            answer = await client.get(url)
+            haul.keep(Leaf(url, answer.status, "", 0, (), len(answer.body), answer.ms, 0.0))
+
+    async with haul.watch(), Client() as client, TaskGroup() as crew:
+        for _ in range(job.concurrency):
+            crew.create_task(work(client, todo))

@@ -1,0 +1,53 @@
+"""Threads: a ThreadPoolExecutor, a queue.Queue, and a Lock on what has been seen.
+
+The Lock guards a pair of steps: "not seen yet" and "seen from now on". Without it two threads can
+both find a URL new (docs/concurrency.md shows it happen). It guards the haul for the same reason.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
+from threading import Lock
+
+from crawler.bench.blocking import Client
+from crawler.bench.haul import Haul
+from crawler.bench.job import Job
+from crawler.bench.reading import Reading
+
+
+def run(job: Job, haul: Haul) -> None:
+    """`Queue.join` knows the end: as many `task_done` as `put`, and each put precedes its done."""
+    reading = Reading(job)
+    todo: Queue[str | None] = Queue()
+    seen, lock = {reading.seed}, Lock()
+    failures: list[Exception] = []
+
+    def work() -> None:
+        with Client() as client:
+            while (url := todo.get()) is not None:
+                try:
+                    visit(client, url)
+                except Exception as error:  # noqa: BLE001 - told below; here it would only be lost
+                    failures.append(error)
+                finally:
+                    todo.task_done()
+
+    def visit(client: Client, url: str) -> None:
+        leaf = reading.read(client.get(url))
+        with lock:
+            haul.keep(leaf)
+            new = [found for found in leaf.found if found not in seen]
+            seen.update(new)
+        for found in new:
+            todo.put(found)
+
+    with haul.clock(), ThreadPoolExecutor(job.concurrency) as threads:
+        for _ in range(job.concurrency):
+            threads.submit(work)
+        todo.put(reading.seed)
+        todo.join()
+        for _ in range(job.concurrency):
+            todo.put(None)
+    if failures:
+        raise ExceptionGroup("pages failed", failures)

@@ -1,0 +1,153 @@
+"""`crawler check`: are a site's links good? The same loop; what is outside is only asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crawler.cli.exits import Exit
+from crawler.cli.flags import options
+from crawler.cli.sources import config_options, merged, with_scheme
+from crawler.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crawler.folder import Mode
+    from crawler.report.anchors import Anchors
+    from crawler.report.verdicts import Checked
+
+BROKEN = 1
+"""The exit code when a link is broken, as CI expects it."""
+
+
+@click.command(short_help="Check a site's links; exit code 1 when one is broken.")
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit"]),
+    default="text",
+    help="What is written to stdout.  [text]",
+)
+@click.option("--anchors", is_flag=True, help="Check too that #fragments exist on their pages.")
+@click.option("--internal", is_flag=True, help="Do not ask for what is outside the scope.")
+@click.option(
+    "--accept", metavar="LIST", default="", help="Statuses that are no fault, e.g. 403,429."
+)
+@click.option("--fresh", is_flag=True, help="Remove the check or crawl that DIR holds.")
+@click.option("-q", "--silent", is_flag=True, help="No progress, only the result.")
+@click.option("-v", "--verbose", count=True, help="Log visits; twice: everything.")
+@click.option("--no-color", is_flag=True, help="No colours.")
+@config_options
+@options(without=("scope.mime", "output.save", "output.graph", "output.report", "output.text",
+                  "parse.plugins", "parse.rules"))  # fmt: skip
+def check(
+    urls: tuple[str, ...],
+    form: str,
+    anchors: bool,
+    internal: bool,
+    accept: str,
+    fresh: bool,
+    silent: bool,
+    verbose: int,
+    no_color: bool,
+    **values: Any,
+) -> int:
+    """Read every page in scope and ask for every link on them: are they there?
+
+    Links outside the scope, images, styles and scripts are asked for with HEAD (GET where that is
+    refused) and not followed. robots.txt and pace hold as in any crawl. Exit code 1: a link is
+    broken. With -O DIR the crawl is kept there, with its report.
+    """
+    statuses = _statuses(accept)
+    settings = merged(values, os.environ)
+    settings.set("seeds", [with_scheme(url) for url in urls], "command line")
+    settings.set("scope.probe", not internal, "check")
+    settings.set("parse.anchors", anchors, "check")
+    settings.set("output.graph", True, "check")
+    kept = values.get("output__dir") is not None
+    settings.set("output.jsonl", kept, "check")
+    settings.set("output.report", kept, "check")
+    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+    from crawler.cli.screen import Screen  # noqa: PLC0415
+    from crawler.report.anchors import Anchors  # noqa: PLC0415
+
+    screen = Screen(silent=silent or not sys.stderr.isatty(), verbose=verbose, no_color=no_color)
+    with ExitStack() as stack:
+        if kept:
+            folder = Path(settings.config().output.dir)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crawler-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        mode: Mode = "fresh" if fresh else "new"
+        sinks = [stack.enter_context(Anchors(folder / "anchors.db"))] if anchors else []
+        code = run(settings.config(), folder, mode, screen, sinks=sinks, summed_up=False)
+        checked = _result(folder, statuses, code, sinks)
+        _show(checked, folder, form)
+    if not checked.sound:
+        return BROKEN
+    return 0 if checked.complete else int(code)
+
+
+def _statuses(text: str) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",") if one.strip()]
+    except ValueError as error:
+        raise ConfigError(f"--accept: {text!r} is not a list of statuses") from error
+
+
+def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -> Checked:
+    from crawler.folder import FRONTIER  # noqa: PLC0415
+    from crawler.frontier.book import Book  # noqa: PLC0415
+    from crawler.report.broken import broken_links  # noqa: PLC0415
+    from crawler.report.gather import TRIPS  # noqa: PLC0415
+    from crawler.report.verdicts import Checked  # noqa: PLC0415
+
+    with Book(folder / FRONTIER) as book:
+        _, broken = broken_links(folder, book, accept=accept)
+        return Checked(
+            pages=book.one("SELECT count(*) FROM link WHERE digest IS NOT NULL"),
+            links=book.one(f"SELECT count(*) FROM link WHERE {TRIPS}"),  # noqa: S608 - our own words
+            refused=book.one(
+                "SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%'"
+            ),
+            broken=tuple(broken),
+            anchors=tuple(one for sink in sinks for one in sink.missing()),
+            complete=code not in _EARLY,
+        )
+
+
+def _show(checked: Checked, folder: Path, form: str) -> None:
+    from crawler.cli.screen import out  # noqa: PLC0415
+    from crawler.cli.words import harmless  # noqa: PLC0415
+    from crawler.report.verdicts import as_json, as_junit, as_text  # noqa: PLC0415
+
+    if form == "json":
+        out(as_json(checked))
+    elif form == "junit":
+        for line in as_junit(checked, _good(folder)):
+            out(line)
+    else:
+        for line in as_text(checked):
+            out(harmless(line))
+
+
+def _good(folder: Path) -> Iterator[str]:
+    from crawler.folder import FRONTIER  # noqa: PLC0415
+    from crawler.frontier.book import Book  # noqa: PLC0415
+    from crawler.frontier.rows import FAILED  # noqa: PLC0415
+    from crawler.report.gather import TRIPS  # noqa: PLC0415
+
+    with Book(folder / FRONTIER) as book:
+        for (url,) in book.rows(f"SELECT url FROM link WHERE {TRIPS} AND state <> {FAILED}"):  # noqa: S608
+            yield url
+
+
+_EARLY = {Exit.INTERRUPTED, Exit.FORCED, Exit.SIZE_LIMIT, Exit.TIME_LIMIT}
+"""Ends of a crawl that left links unasked."""

@@ -1,0 +1,79 @@
+"""`crawler recrawl`: the pages of a crawl again, by conditional requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crawler.cli.crawl import screen_options
+from crawler.cli.exits import Exit
+from crawler.cli.flags import options
+from crawler.cli.sources import add_flags, config_options, saved, text_of
+from crawler.errors import ConfigError
+from crawler.folder import FRONTIER
+
+
+@click.command(short_help="Visit a crawl's pages again; fetch what changed.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--due",
+    is_flag=True,
+    help="Only pages whose revisit interval is over (1 h to 90 d, by how they change).",
+)
+@screen_options
+@config_options
+@options(without=("output.dir",))
+def recrawl(folder: Path, due: bool, **values: Any) -> Exit:
+    """Visit what the crawl in DIR has visited once more, as a new run, and what is new since.
+
+    Requests are conditional (ETag, Last-Modified): of what has not changed no body is sent. The
+    run's lines follow those of earlier runs in pages.jsonl; `crawler diff DIR` tells what changed.
+    Stopped or killed, the run goes on with `crawler resume DIR`.
+    """
+    if not (folder / FRONTIER).exists():
+        raise ConfigError(f"{folder}: holds no crawl to visit again")
+    return again(folder, values, due=due)
+
+
+def again(folder: Path, values: dict[str, Any], *, due: bool = False) -> Exit:
+    """One more run over a crawl's pages, with its saved settings and what was said now on top."""
+    settings = saved(folder)
+    for name in values["files"]:
+        settings.toml(text_of(name), name)
+    add_flags(settings, values)
+    settings.set("output.dir", str(folder), "DIR")
+    config = settings.config()
+    from crawler.cli.screen import Screen, out  # noqa: PLC0415 - rich: not for `--help`
+
+    if values["print_config"]:
+        from crawler.cli.explain import explain  # noqa: PLC0415
+
+        out(explain(config, settings.origins))
+        return Exit.OK
+    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+
+    screen = Screen(
+        silent=values["silent"],
+        verbose=values["verbose"],
+        no_color=values["no_color"],
+        as_json=values["as_json"],
+    )
+
+    @asynccontextmanager
+    async def opener(*args: Any, **more: Any) -> AsyncIterator[Any]:
+        from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
+        from crawler.frontier.sqlite import SqliteFrontier  # noqa: PLC0415
+
+        async with open_crawl(*args, **more) as running:
+            frontier = running.frontier
+            assert isinstance(frontier, SqliteFrontier)  # the only kind with a folder
+            number = await frontier.revisit(only_due=due)
+            if not screen.silent:
+                screen.say(f"run {number}" if number else "nothing is due yet")
+            yield running
+
+    return run(config, folder, "resume", screen, opener=opener)

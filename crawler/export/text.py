@@ -1,0 +1,93 @@
+"""Markdown of pages whose bodies were kept (`--save html`), made by several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from crawler.config import Config
+from crawler.errors import ConfigError, HouseError
+from crawler.export.columns import lines
+from crawler.parse.decode import to_text
+from crawler.parse.markdown import check_installed, to_markdown
+from crawler.parse.read import HTML
+from crawler.settings import Settings
+from crawler.sinks.files import keep, path_for
+from crawler.sinks.texts import text_path
+from crawler.urls import Urls
+
+BATCH: Final = 32
+"""Pages in a task; as many batches as processes are under way, so memory is bounded."""
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A page whose body lies in a file."""
+
+    url: str
+    path: str
+    charset: str
+    title: str
+    lang: str
+
+
+def write_markdown(folder: Path, target: Path, *, processes: int) -> int:
+    """A file a page under `target`; their number.
+
+    Raises ConfigError when the crawl kept no bodies, HouseError when a file cannot be had.
+    """
+    check_installed()
+    if not (folder / "html").is_dir():
+        raise ConfigError(f"{folder}: keeps no bodies; crawl with --text, or with --save html")
+    config = _saved(folder)
+    context = multiprocessing.get_context("spawn")
+    number = 0
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        bodies = _bodies(folder)
+        while wave := [
+            batch for _ in range(processes * 2) if (batch := list(islice(bodies, BATCH)))
+        ]:
+            for written in pool.map(_convert, wave, [target] * len(wave), [config] * len(wave)):
+                number += written
+    return number
+
+
+def _bodies(folder: Path) -> Iterator[Body]:
+    for _, line in lines(folder, "pages.jsonl", None):
+        if line.get("outcome") == "done" and line.get("mime") in HTML:
+            path = folder / "html" / path_for(line["url"], line["mime"])
+            if path.exists():
+                yield Body(
+                    line["url"],
+                    str(path),
+                    line.get("charset") or "",
+                    line.get("title") or "",
+                    line.get("lang") or "",
+                )
+
+
+def _convert(bodies: list[Body], target: Path, config: Config) -> int:
+    """In a process of its own."""
+    urls = Urls(config.urls)
+    for body in bodies:
+        try:
+            html, _, _ = to_text(Path(body.path).read_bytes(), body.charset)
+            text = to_markdown(html, body.url, title=body.title, lang=body.lang, join=urls.join)
+            keep(target, [(text_path(body.url), text.encode("utf-8", "replace"))], fsync=False)
+        except OSError as error:
+            raise HouseError(f"{error.filename}: {error.strerror}") from error
+    return len(bodies)
+
+
+def _saved(folder: Path) -> Config:
+    settings = Settings()
+    try:
+        settings.toml((folder / "crawl.toml").read_text("utf-8"), str(folder / "crawl.toml"))
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from error
+    return settings.config()

@@ -1,0 +1,92 @@
+"""Fragments that name nothing: `page.html#part` where the page has no such part."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from crawler.errors import SinkError
+from crawler.model import Visit
+
+SOURCES: Final = 25
+
+_TABLES: Final = """
+CREATE TABLE have (url TEXT, name TEXT, PRIMARY KEY (url, name)) WITHOUT ROWID;
+CREATE TABLE want (url TEXT, name TEXT, source TEXT, PRIMARY KEY (url, name, source)) WITHOUT ROWID;
+"""
+
+_MISSING: Final = """
+SELECT url, name, source FROM want WHERE url IN (SELECT url FROM have WHERE name = '')
+AND NOT EXISTS (SELECT 1 FROM have WHERE have.url = want.url AND have.name = want.name)
+ORDER BY url, name, source
+"""
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A fragment that its page does not have, and the pages whose links name it."""
+
+    url: str
+    fragment: str
+    pages: int
+    sources: tuple[str, ...]
+
+
+class Anchors:
+    """Implements `protocols.Sink`: on disk, because pages and links come in any order."""
+
+    name = "anchors"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._db: sqlite3.Connection
+
+    def __enter__(self) -> Self:
+        self._path.unlink(missing_ok=True)
+        self._db = sqlite3.connect(self._path, check_same_thread=False)
+        self._db.execute("PRAGMA synchronous = OFF")  # it is made anew by every check
+        self._db.executescript(_TABLES)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+        self._path.unlink(missing_ok=True)
+
+    async def append(self, visits: Sequence[Visit]) -> int:
+        try:
+            await asyncio.to_thread(self._write, visits)
+        except sqlite3.Error as error:
+            raise SinkError(f"{self._path}: {error}") from error
+        return 0
+
+    async def cut(self, mark: int) -> None:
+        """Nothing to cut: entering twice is the same as once."""
+
+    def _write(self, visits: Sequence[Visit]) -> None:
+        have, want = [], []
+        for visit in visits:
+            extract, url = visit.extract, visit.link.url
+            if extract is None or extract.anchors is None:
+                continue
+            have.append((url, ""))  # this page was read
+            have += [(url, name) for name in extract.anchors]
+            want += [(target, name, url) for target, name in extract.fragments]
+        with self._db:
+            self._db.executemany("INSERT OR IGNORE INTO have VALUES (?, ?)", have)
+            self._db.executemany("INSERT OR IGNORE INTO want VALUES (?, ?, ?)", want)
+
+    def missing(self) -> Iterator[Missing]:
+        """Fragments of pages that were read. Where a redirect is between, nobody can say."""
+        rows = self._db.execute(_MISSING)
+        for (url, name), group in groupby(rows, key=lambda row: (row[0], row[1])):
+            pages, sources = 0, []
+            for _, _, source in group:
+                pages += 1
+                if pages <= SOURCES:
+                    sources.append(source)
+            yield Missing(url, name, pages, tuple(sources))

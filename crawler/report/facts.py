@@ -1,0 +1,103 @@
+"""What a report says, as values: gathered in `gather.py`, shown in `page.py`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crawler.report.broken import Broken
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One row of a distribution. `example`: a URL of it, where one helps."""
+
+    name: str
+    number: int
+    example: str = ""
+
+
+class HostRow(msgspec.Struct, frozen=True):
+    """What one host gave and how it was treated. Milliseconds; None: unknown."""
+
+    name: str
+    visits: int
+    failed: int
+    busy: int  # answers 429 and 503
+    bytes_wire: int
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    crawl_delay: float | None  # asked for in its robots.txt, seconds
+    per_second: float  # visits over the time from its first to its last
+    resting: float  # seconds that the host still asked to be left alone when the crawl ended
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """One step of the time line."""
+
+    at: float  # Unix time of its beginning
+    visits: int
+    failed: int
+    bytes_wire: int
+
+
+class Weight(msgspec.Struct, frozen=True):
+    """A URL and what is remarkable about it."""
+
+    url: str
+    value: float
+
+
+class Twins(msgspec.Struct, frozen=True):
+    """Different URLs with the very same body."""
+
+    number: int
+    urls: tuple[str, ...]
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """Redirects in a row, first URL first."""
+
+    urls: tuple[str, ...]
+    end: str = ""  # why it does not end in a page; empty: it does
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """Everything that the report of one folder shows."""
+
+    seeds: tuple[str, ...]
+    folder: str
+    made_at: float
+    version: str
+    runs: int
+    first: float | None  # Unix time of the first and the last visit
+    last: float | None
+    finish_reason: str
+    bottleneck: str
+    lag_ms: tuple[float, float] | None  # the loop's, mean and most
+    states: dict[str, int]
+    bytes_wire: int
+    bytes_body: int
+    hosts_seen: int
+    statuses: tuple[Bar, ...]
+    mimes: tuple[Bar, ...]
+    depths: tuple[Bar, ...]
+    failures: tuple[Bar, ...]
+    skipped: tuple[Bar, ...]
+    traps: tuple[Bar, ...]
+    slices: tuple[Slice, ...]
+    step: float  # seconds of one slice
+    hosts: tuple[HostRow, ...]
+    latency: tuple[float, float, float] | None  # p50, p95, p99 of whole fetches
+    slowest: tuple[Weight, ...]
+    largest: tuple[Weight, ...]
+    twins: tuple[Twins, ...]
+    twins_groups: int
+    twins_pages: int
+    chains: tuple[Chain, ...]
+    chains_number: int
+    broken: tuple[Broken, ...]
+    broken_number: int
+    records: int
+    problems: tuple[Bar, ...]
+    has_pages: bool  # pages.jsonl was there
+    has_graph: bool

@@ -1,0 +1,174 @@
+"""Facts → one HTML file that needs nothing else: no network, no script; light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from crawler import __version__
+from crawler.errors import HouseError
+from crawler.report.changes import Changes
+from crawler.report.facts import Bar, Facts, Slice
+from crawler.report.gather import gather
+
+NAME: Final = "report.html"
+
+HEIGHT: Final = 120
+"""Units of the time line's picture; its width is one a slice."""
+
+REASONS: Final = {
+    "finished": "finished: every link in scope was visited",
+    "max-pages": "stopped at the page limit",
+    "time-limit": "stopped at the time limit",
+    "size-limit": "stopped at the size limit",
+    "interrupted": "interrupted; it can be resumed",
+    "aborted": "stopped at once; it can be resumed",
+    "": "no word of an end: it is running, or was killed and can be resumed",
+}
+
+WORDS: Final = {
+    "outOfScope": "outside the crawl's scope",
+    "kind": "a kind of link that was not asked for (images, styles, scripts …)",
+    "robotsTxt": "forbidden by robots.txt",
+    "robotsUnreachable": "the site's robots.txt could not be had",
+    "tooDeep": "more clicks from a seed than allowed",
+    "tooLong": "the URL is too long",
+    "excluded": "matches an --exclude pattern",
+    "notIncluded": "matches no --include pattern",
+    "trap:segments": "a trap: too many path segments",
+    "trap:repeats": "a trap: a path that repeats itself",
+    "trap": "a trap: pages without an end",
+    "dns": "the host name has no address",
+    "connection": "no connection, or it broke",
+    "tls": "TLS was refused",
+    "timeout": "the server took too long",
+    "truncated": "the body ended too early",
+    "too-large": "larger than allowed",
+    "garbled": "not HTTP, or a broken encoding",
+    "mime": "a content type that was not asked for",
+    "forbidden": "an address that is never visited",
+    "parse": "the page could not be read",
+    "redirect": "a redirect that leads nowhere",
+}
+"""What the reasons mean, for those who do not know them."""
+
+
+def write_report(folder: Path) -> Path:
+    """Make DIR/report.html anew; the old one stays whole until then. Raises CrawlerError."""
+    path = folder / NAME
+    text = render(gather(folder))
+    temporary = path.with_name(f".{NAME}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+        temporary.replace(path)
+    except OSError as error:
+        raise HouseError(f"{path}: {error.strerror}") from error
+    return path
+
+
+def render(facts: Facts) -> str:
+    """The page. Everything that a stranger wrote is escaped."""
+    return (
+        templates()
+        .get_template("report.html.jinja")
+        .render(
+            facts=facts,
+            ending=REASONS.get(facts.finish_reason, facts.finish_reason),
+            line=timeline(facts.slices),
+            peak=max((one.visits for one in facts.slices), default=0) / facts.step,
+            seconds=(facts.last - facts.first) if facts.first and facts.last else 0.0,
+        )
+    )
+
+
+def render_changes(changes: Changes) -> str:
+    """A comparison as a page of the same kind."""
+    kinds = ("added", "removed", "changed", "moved", "unreachable")
+    template = templates().get_template("diff.html.jinja")
+    return template.render(changes=changes, kinds=kinds, version=__version__)
+
+
+@lru_cache(maxsize=1)
+def templates() -> jinja2.Environment:
+    """The templates beside this file, with the words they use."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("crawler.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        amount=amount, size=size, duration=duration, ms=ms, moment=moment, meaning=meaning,
+        clock=clock, widths=widths,
+    )  # fmt: skip
+    return environment
+
+
+def timeline(slices: Sequence[Slice]) -> list[tuple[int, float, float, Slice]]:
+    """Place, height and height of the failed part of each bar."""
+    most = max((one.visits for one in slices), default=0) or 1
+    return [
+        (place, one.visits / most * HEIGHT, one.failed / most * HEIGHT, one)
+        for place, one in enumerate(slices)
+    ]
+
+
+def widths(bars: Sequence[Bar]) -> list[tuple[Bar, float, float]]:
+    """Each bar with its length and its share of all, in percent."""
+    most = max((bar.number for bar in bars), default=0) or 1
+    total = sum(bar.number for bar in bars) or 1
+    return [(bar, bar.number / most * 100, bar.number / total * 100) for bar in bars]
+
+
+def meaning(reason: str) -> str:
+    """A reason in plain words, where there are any."""
+    word = reason.partition(":")[0]
+    if word == "status":
+        return ""
+    return WORDS.get(reason) or WORDS.get(word, "")
+
+
+def amount(number: float) -> str:
+    """12345 → 12 345, with a narrow space."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def size(number: float) -> str:
+    """Bytes with a decimal prefix."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """3725.2 → 1 h 2 min."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def ms(value: float | None) -> Any:
+    """Milliseconds, or seconds once there are many."""
+    if value is None:
+        return "–"
+    return f"{value:.0f} ms" if value < 10_000 else f"{value / 1000:.1f} s"
+
+
+def moment(at: float | None) -> str:
+    return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")

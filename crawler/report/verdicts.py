@@ -1,0 +1,98 @@
+"""What a link check found, as text, JSON and JUnit XML. Nothing here reads or writes a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+import msgspec
+
+from crawler.report.anchors import Missing
+from crawler.report.broken import Broken
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """The result of a check."""
+
+    pages: int  # read
+    links: int  # asked for in all, pages among them
+    refused: int  # not asked for: robots.txt or the guard of private addresses forbids it
+    broken: tuple[Broken, ...]
+    anchors: tuple[Missing, ...]
+    complete: bool  # False: it was stopped, or reached a limit
+
+    @property
+    def sound(self) -> bool:
+        return not (self.broken or self.anchors)
+
+
+def as_text(checked: Checked) -> Iterator[str]:
+    """For people: a broken link a paragraph, the sums last."""
+    for one in checked.broken:
+        yield f"{one.status or one.reason}  {one.url}"
+        for source in one.sources:
+            way = f" (by way of {source.through})" if source.through else ""
+            yield f"     on {source.url}{way}"
+        if one.pages > len(one.sources):
+            yield f"     … and {one.pages - len(one.sources)} pages more"
+    for missing in checked.anchors:
+        yield f"no #{missing.fragment}  {missing.url}"
+        for page in missing.sources:
+            yield f"     on {page}"
+        if missing.pages > len(missing.sources):
+            yield f"     … and {missing.pages - len(missing.sources)} pages more"
+    anchors = f", {len(checked.anchors)} missing anchors" if checked.anchors else ""
+    refused = (
+        f", {checked.refused} not asked for (robots.txt, private addresses)"
+        if checked.refused
+        else ""
+    )
+    stopped = "" if checked.complete else "; stopped before the end"
+    yield (
+        f"checked {checked.links} links, {checked.pages} of them pages that were read: "
+        f"{len(checked.broken)} broken{anchors}{refused}{stopped}"
+    )
+
+
+def as_json(checked: Checked) -> str:
+    tree: dict[str, Any] = msgspec.to_builtins(checked)
+    return msgspec.json.encode({"sound": checked.sound, **tree}).decode()
+
+
+def as_junit(checked: Checked, good: Iterator[str]) -> Iterator[str]:
+    """The form that CI systems read: a test case a link. `good` are the URLs that are there."""
+    failures = len(checked.broken) + len(checked.anchors)
+    yield '<?xml version="1.0" encoding="UTF-8"?>'
+    tests = checked.links + len(checked.anchors)
+    yield f'<testsuites tests="{tests}" failures="{failures}">'
+    yield f'<testsuite name="crawler check" tests="{tests}" failures="{failures}" errors="0">'
+    for one in checked.broken:
+        pages = "\n".join(
+            f"on {source.url}" + (f" by way of {source.through}" if source.through else "")
+            for source in one.sources
+        )
+        yield _failed(one.url, one.reason, pages)
+    for missing in checked.anchors:
+        pages = "\n".join(f"on {page}" for page in missing.sources)
+        yield _failed(f"{missing.url}#{missing.fragment}", "anchor: the page has no such id", pages)
+    for url in good:
+        yield f'<testcase classname="link" name={_quoted(url)}/>'
+    yield "</testsuite>"
+    yield "</testsuites>"
+
+
+def _failed(name: str, reason: str, pages: str) -> str:
+    return (
+        f'<testcase classname="link" name={_quoted(name)}>'
+        f"<failure message={_quoted(reason)}>{escape(_ODD.sub('�', pages))}</failure></testcase>"
+    )
+
+
+def _quoted(text: str) -> str:
+    return quoteattr(_ODD.sub("�", text))
+
+
+_ODD = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 §2.2 does not allow."""

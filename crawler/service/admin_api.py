@@ -1,0 +1,267 @@
+"""What is not about one job: tokens, schedules, the audit trail, the form's schema."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from crawler.config import Config
+from crawler.service.access import NAME, Role, Token
+from crawler.service.intake import UNITS, Invalid, is_open, public, without_login
+from crawler.service.job import Limits, State
+from crawler.service.parts import Parts, caller
+from crawler.service.problem import Problem, missing
+from crawler.service.routes import CURSOR, JSON, LIMIT, Param, Route, cursor, json, whole
+from crawler.service.timetable import Schedule, Timetable
+from crawler.service.views import (
+    AuditList,
+    AuditRow,
+    ScheduleList,
+    ScheduleView,
+    TokenList,
+    TokenView,
+    moment,
+)
+from crawler.settings import fields
+
+_NAME: Final = Param(
+    "name", "Letters, digits, dots, dashes", {"type": "string", "pattern": f"^{NAME.pattern}$"},
+    "path", "nightly",
+)  # fmt: skip
+
+
+class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A token to be made. Its value is chosen by the service and told once."""
+
+    name: str
+    role: Role = Role.READ
+    limits: Limits = Limits()
+
+
+class NewSchedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job and its times: a cron expression of five fields, in a time zone."""
+
+    cron: str
+    job: dict[str, Any]
+    zone: str = "UTC"
+
+
+class AdminApi:
+    """`routes()` is what the server answers."""
+
+    def __init__(self, parts: Parts, timetable: Timetable) -> None:
+        self._parts = parts
+        self._timetable = timetable
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", "/schedules", "listSchedules", "Schedules by name", self.schedules,
+                  gives={200: ("ScheduleList", JSON, "All of them")}),
+            Route("PUT", "/schedules/{name}", "putSchedule", "Make or replace a schedule",
+                  self.put_schedule, Role.ADMIN, params=(_NAME,), body="NewSchedule",
+                  gives={200: ("ScheduleView", JSON, "As it is now")}, fails=(422,)),
+            Route("DELETE", "/schedules/{name}", "deleteSchedule", "Drop a schedule; its jobs stay",
+                  self.drop_schedule, Role.ADMIN, params=(_NAME,),
+                  gives={204: ("", "", "It is gone")}, fails=(404, 422)),
+            Route("GET", "/tokens", "listTokens", "Tokens, without their values", self.tokens,
+                  Role.ADMIN, gives={200: ("TokenList", JSON, "All of them")}),
+            Route("POST", "/tokens", "createToken", "Make a token", self.make_token, Role.ADMIN,
+                  body="NewToken",
+                  gives={201: ("TokenView", JSON, "With its value, this once")},
+                  fails=(409, 422)),
+            Route("DELETE", "/tokens/{name}", "deleteToken", "Drop a token", self.drop_token,
+                  Role.ADMIN, params=(_NAME,), gives={204: ("", "", "It is gone")},
+                  fails=(404, 409, 422)),
+            Route("GET", "/audit", "listAudit", "Who changed what, the newest first", self.audit,
+                  Role.ADMIN, params=(CURSOR, LIMIT),
+                  gives={200: ("AuditList", JSON, "A page of changes")}, fails=(422,)),
+            Route("GET", "/schema", "getSchema",
+                  "What a job's body may say: a JSON schema with help and defaults", self.schema,
+                  gives={200: ("Schema", JSON, "JSON schema, draft 2020-12")}),
+        ]  # fmt: skip
+
+    # ── schedules ────────────────────────────────────────────────────────────────────────────
+
+    async def schedules(self, request: Request) -> Response:  # noqa: ARG002 - every route has one
+        return json(ScheduleList(tuple(_schedule(one) for one in await self._timetable.all())))
+
+    async def put_schedule(self, request: Request) -> Response:
+        asked = convert(request.state.body, NewSchedule)
+        name = _named(request)
+        made = await self._timetable.put(
+            name, caller(request).name, asked.cron, asked.zone, asked.job
+        )
+        return json(_schedule(made))
+
+    async def drop_schedule(self, request: Request) -> Response:
+        if not await self._timetable.drop(_named(request)):
+            raise missing("schedule")
+        return Response(status_code=204)
+
+    # ── tokens ───────────────────────────────────────────────────────────────────────────────
+
+    async def tokens(self, request: Request) -> Response:  # noqa: ARG002
+        return json(TokenList(tuple(_token(one) for one in self._parts.access.all())))
+
+    async def make_token(self, request: Request) -> Response:
+        asked = convert(request.state.body, NewToken)
+        if not NAME.fullmatch(asked.name):
+            raise Invalid("letters, digits, dots and dashes, 64 at most", "/name")
+        access = self._parts.access
+        if access.open and asked.role is not Role.ADMIN:
+            raise Problem(
+                409, "the first token must be an admin's: without one nobody could change anything"
+            )
+        secret = await access.make(asked.name, asked.role, asked.limits)
+        if secret is None:
+            raise Problem(409, "a token of that name exists")
+        limits = msgspec.structs.asdict(asked.limits)
+        return json(TokenView(asked.name, asked.role, None, limits, secret), 201)
+
+    async def drop_token(self, request: Request) -> Response:
+        name = _named(request)
+        access = self._parts.access
+        if access.is_given(name):
+            raise Problem(409, "it comes from the environment: it ends with the service")
+        if access.is_last_admin(name):
+            raise Problem(409, "it is the last admin's")
+        if not await access.drop(name):
+            raise missing("token")
+        return Response(status_code=204)
+
+    # ── the rest ─────────────────────────────────────────────────────────────────────────────
+
+    async def audit(self, request: Request) -> Response:
+        limit = whole(request, "limit", 100)
+        rows = await self._parts.register.audited(cursor(request), limit + 1)
+        shown = tuple(AuditRow(**{**row, "at": moment(row["at"])}) for row in rows[:limit])
+        return json(AuditList(shown, str(shown[-1].id) if len(rows) > limit else None))
+
+    async def schema(self, request: Request) -> Response:  # noqa: ARG002
+        return json(job_schema(self._parts))
+
+
+def convert(body: object, kind: Any) -> Any:
+    """A body as one of our records. Raises Invalid."""
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at ")
+        raise Invalid(message, where.strip("`").removeprefix("$").replace(".", "/")) from error
+
+
+def job_schema(parts: Parts) -> dict[str, Any]:
+    """The configuration model as this service takes it: closed keys are left out."""
+    known = fields()
+    tree: dict[str, Any] = {}
+    _, components = msgspec.json.schema_components((Config,), ref_template="#/$defs/{name}")
+    root = components["Config"]
+    for key, field in known.items():
+        if not is_open(key, parts.config.allow):
+            continue
+        section, _, name = key.rpartition(".")
+        source = root
+        if section:
+            reference = root["properties"][section]
+            target = (
+                reference.get("$ref")
+                or reference["allOf" if "allOf" in reference else "anyOf"][0]["$ref"]
+            )
+            source = components[target.rpartition("/")[2]]
+        shown = {
+            key_: value for key_, value in source["properties"][name].items() if key_ != "default"
+        }
+        shown["description"] = parts.help.get(key, "")
+        preset: Any = dict(parts.defaults)
+        for part in key.split("."):
+            preset = preset.get(part) if isinstance(preset, dict) else None
+        shown["default"] = preset if preset is not None else _plain(field.default)
+        if field.unit:
+            shown = {
+                "anyOf": [{k: v for k, v in shown.items() if k not in {"description", "default"}},
+                          {"type": "string", "pattern": UNITS[field.unit]}],
+                "description": shown["description"], "default": shown["default"],
+                "x-unit": field.unit,
+            }  # fmt: skip
+        place = tree
+        if section:
+            place = tree.setdefault(
+                section, {"type": "object", "properties": {}, "additionalProperties": False}
+            )["properties"]
+        place[name] = shown
+    tree["seeds"] |= {"minItems": 1, "items": {"type": "string", "pattern": "^https?://"}}
+    tree["job"] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string", "maxLength": 200, "description": "What you call it"},
+            "webhooks": {
+                "type": "array",
+                "maxItems": 8,
+                "description": "Who is told about changes of state",
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["url"],
+                    "properties": {
+                        "url": {"type": "string", "pattern": "^https?://"},
+                        "secret": {"type": ["string", "null"]},
+                        "events": {
+                            "type": "array",
+                            "items": {"enum": [state.value for state in State]},
+                        },
+                    },
+                },
+            },
+        },
+    }
+    return {
+        "type": "object",
+        "properties": tree,
+        "required": ["seeds"],
+        "additionalProperties": False,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _named(request: Request) -> str:
+    name: str = request.path_params["name"]
+    if not NAME.fullmatch(name):
+        raise Problem(422, "name: letters, digits, dots and dashes, 64 at most")
+    return name
+
+
+def _token(token: Token) -> TokenView:
+    return TokenView(
+        token.name,
+        token.role,
+        moment(token.created_at) if token.created_at else None,
+        msgspec.structs.asdict(token.limits),
+    )
+
+
+def _schedule(schedule: Schedule) -> ScheduleView:
+    body = dict(schedule.request)
+    extras = body.pop("job", None)
+    shown = public(body)
+    if isinstance(extras, dict):
+        hooks = [
+            {**hook, "secret": None, "url": without_login(hook["url"])}
+            for hook in extras.get("webhooks", ())
+        ]
+        shown["job"] = {**extras, "webhooks": hooks} if hooks else extras
+    return ScheduleView(
+        schedule.name,
+        schedule.owner,
+        schedule.cron,
+        schedule.zone,
+        moment(schedule.next_at) or "",
+        schedule.last_job,
+        shown,
+    )

@@ -1,0 +1,378 @@
+"""Runs the jobs: many open crawls in one event loop, started, stopped and taken up again.
+
+The register says what is wanted, the foreman sees to it. It owns nothing that must survive: killed
+at any instant, a new one reads the register, opens each job's folder and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
+
+from crawler.config import Config
+from crawler.errors import ConfigError, CrawlerError, FrontierError
+from crawler.folder import FRONTIER
+from crawler.frontier.peek import peek
+from crawler.model import Counts, Visit
+from crawler.pace import HostPace
+from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
+from crawler.service.logs import JOB
+from crawler.service.register import Register
+from crawler.tally import Snapshot, Tally
+
+log = logging.getLogger(__name__)
+
+NOTE_EVERY: Final = 5.0
+"""Seconds between notes of a running job's totals: what a restart shows until it runs again."""
+
+RETRY_EVERY: Final = 2.0
+"""Seconds until the register is tried again when its disk is full."""
+
+RECENT: Final = 50
+"""Visits remembered of each running job, for whoever looks on."""
+
+_STOPS: Final = {
+    "paused": (State.PAUSED, ""),
+    "cancelled": (State.CANCELLED, ""),
+    "aborted": (State.CANCELLED, ""),
+    "shutdown": (State.QUEUED, "shutdown"),
+    "disk-full": (State.HELD, "disk-full"),
+    "disk-quota": (State.HELD, "disk-quota"),
+    "your-disk-quota": (State.HELD, "your-disk-quota"),
+    "memory": (State.HELD, "memory"),
+}
+"""What a job becomes whose crawl was stopped by us, by the crawl's finish_reason."""
+
+
+class Counted(Protocol):
+    """What is asked of a frontier here."""
+
+    async def counts(self) -> Counts: ...
+    def paces(self, most: int = ...) -> list[HostPace]: ...
+
+
+class Running(Protocol):
+    """What is asked of an open crawl here; `crawler.crawl.Crawl` is one."""
+
+    @property
+    def tally(self) -> Tally: ...
+    @property
+    def finish_reason(self) -> str: ...
+    @property
+    def frontier(self) -> Counted: ...
+    async def run(self) -> Tally: ...
+    def stop(self, reason: str = ...) -> None: ...
+    def abort(self) -> None: ...
+
+
+Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
+"""`build.open_crawl` with what the crawls share, or what stands for it in a test."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """One of the last visits, as shown to whoever looks on."""
+
+    url: str
+    outcome: str
+    status: int | None
+    ms: float | None
+    at: float
+
+
+class Shift:
+    """One opened crawl of a job. A sink of it, too: it remembers the last visits."""
+
+    name = "recent"
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.crawl: Running | None = None
+        self.before = Totals()
+        self.recent: deque[Seen] = deque(maxlen=RECENT)
+        self.ends_with = ""  # asked to stop while it was still being opened
+
+    async def append(self, visits: Sequence[Visit]) -> int:
+        for visit in visits[-RECENT:]:
+            page = visit.page
+            self.recent.append(
+                Seen(
+                    visit.link.url,
+                    visit.outcome.value,
+                    page.status if page else None,
+                    round(page.timings.total, 1) if page else None,
+                    time.time(),
+                )
+            )
+        return 0
+
+    async def cut(self, mark: int) -> None:
+        """Nothing to cut: nothing of it survives."""
+
+    def stop(self, reason: str) -> None:
+        """Ask the crawl to end; what is in hand has its grace time, except when cancelled."""
+        self.ends_with = reason if reason == "cancelled" else self.ends_with or reason
+        if self.crawl is None:
+            return
+        if reason == "cancelled":
+            self.crawl.abort()
+        else:
+            self.crawl.stop(reason)
+
+    def snapshot(self, hosts: int = 5) -> Snapshot | None:
+        return None if self.crawl is None else self.crawl.tally.snapshot(hosts=hosts)
+
+    def paces(self, most: int = 10) -> tuple[HostPace, ...]:
+        """How hosts are treated now; see `protocols.Frontier.paces`."""
+        return () if self.crawl is None else tuple(self.crawl.frontier.paces(most))
+
+    def totals(self) -> Totals:
+        """All runs together, as the tally of this one knows."""
+        if self.crawl is None:
+            return self.before
+        tally, before = self.crawl.tally, self.before
+        return Totals(
+            pages=before.pages + tally.pages,
+            visits=before.visits + tally.visits,
+            failed=before.failed + tally.outcomes["failed"],
+            bytes_wire=before.bytes_wire + tally.bytes_wire,
+            queued=tally.gauges.queued,
+        )
+
+
+class Foreman:
+    """Starts what may start, stops what must stop. `run` is the service's main task."""
+
+    def __init__(
+        self,
+        register: Register,
+        folder: Path,
+        opener: Opener,
+        *,
+        limits: Limits,
+        limits_of: Callable[[str], Limits],
+        may_start: Callable[[], str] = lambda: "",
+        ended: Callable[[Tally], None] = lambda _: None,
+        make_room: Callable[[], bool] = lambda: False,
+        trace: Callable[[str, str], AbstractContextManager[None]] = lambda _job, _name: (
+            nullcontext()
+        ),
+    ) -> None:
+        self.shifts: dict[str, Shift] = {}
+        self.draining = False
+        self._register = register
+        self._folder = folder
+        self._opener = opener
+        self._limits = limits
+        self.limits_of = limits_of
+        self._may_start = may_start  # a word for why nothing may, else nothing
+        self._ended = ended
+        self._trace = trace  # a span around each run, by id and name
+        self._make_room = make_room  # for the register on a full disk; False: there is none left
+
+    def folder_of(self, job: str) -> Path:
+        return self._folder / "jobs" / job
+
+    async def run(self) -> None:
+        """Until `drain`; returns when the last crawl has been closed."""
+        for job in await self._register.recover():
+            log.info("job %s goes on: it was interrupted", job.id)
+        async with asyncio.TaskGroup() as crew:
+            notes = crew.create_task(self._note(), name="totals")
+            while not self.draining:
+                bell = self._register.bell
+                wait = None
+                try:
+                    await self._start(crew)
+                except FrontierError as error:
+                    log.warning("no job can be started: %s", error)
+                    wait = RETRY_EVERY
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await bell.wait()
+            for shift in self.shifts.values():
+                shift.stop("shutdown")
+            notes.cancel()
+
+    def drain(self) -> None:
+        """Stop every crawl within its grace time; the jobs stay queued for the next start."""
+        self.draining = True
+        self._register.ring()
+
+    async def ask(self, job: str, verb: str) -> Job:
+        """A person's verb. Raises KeyError, Conflict."""
+        changed = await self._register.change(job, lambda state: after(state, verb))
+        shift = self.shifts.get(job)
+        if shift is not None:
+            shift.job = changed
+            if changed.state is State.PAUSING:
+                shift.stop("paused")
+            elif changed.state is State.CANCELLING:
+                shift.stop("cancelled")
+        return changed
+
+    def hold(self, job: str, reason: str) -> None:
+        """Stop a running job for a reason that passes; see `_STOPS`."""
+        if (shift := self.shifts.get(job)) is not None:
+            shift.stop(reason)
+
+    async def _start(self, crew: asyncio.TaskGroup) -> None:
+        if self._may_start():
+            return
+        queued = [
+            job
+            for job in await self._register.jobs(states=[State.QUEUED], limit=1000)
+            if job.id not in self.shifts
+        ]
+        running = Counter(shift.job.owner for shift in self.shifts.values())
+        owners = {job.owner for job in queued}
+        chosen = choose(
+            queued,
+            running,
+            most=self._limits.running,
+            each={owner: self.limits_of(owner).running for owner in owners},
+        )
+        for job in chosen:
+            try:
+                job = await self._register.change(job.id, _begin, opened=True)  # noqa: PLW2901 - a moment later
+            except (Conflict, KeyError):  # paused, cancelled or deleted under our hands
+                continue
+            shift = self.shifts[job.id] = Shift(job)
+            crew.create_task(self._work(shift), name=f"job {job.id}")
+
+    async def _work(self, shift: Shift) -> None:
+        """One run of a job, from opening its folder to its next state."""
+        job = shift.job
+        JOB.set(job.id)
+        log.info("job %s starts: %s", job.id, job.name)
+        state, reason = State.FAILED, ""
+        try:
+            with self._trace(job.id, job.name):
+                state, reason = await self._crawl(shift)
+        except* CrawlerError as group:
+            state, reason = _verdict(group)
+        except* OSError as group:
+            state, reason = _verdict(group)
+        except* Exception as group:
+            error = _first(group)
+            log.exception("job %s: a bug", job.id, exc_info=error)
+            reason = f"bug: {type(error).__name__}"
+        totals = shift.totals()
+        if shift.crawl is not None:
+            self._ended(shift.crawl.tally)
+        del self.shifts[job.id]
+        log.info("job %s is %s %s", job.id, state, reason)
+        await self._enter(job.id, state, reason, totals)
+
+    async def _enter(self, job: str, state: State, reason: str, totals: Totals) -> None:
+        """Keep how a run ended. A disk that is full for the register, too, is waited for."""
+        while True:
+            try:
+                await self._register.change(job, state, reason=reason, totals=totals)
+            except KeyError:  # deleted meanwhile
+                return
+            except FrontierError as error:
+                log.warning("job %s: its end cannot be written yet: %s", job, error)
+                if self.draining:  # the next start finds it running, and goes on with it
+                    return
+                if not self._make_room():
+                    await asyncio.sleep(RETRY_EVERY)
+            else:
+                return
+
+    async def _crawl(self, shift: Shift) -> tuple[State, str]:
+        folder = self.folder_of(shift.job.id)
+        frontier = folder / FRONTIER
+        config = msgspec.convert(shift.job.config, Config)
+        going_on = frontier.exists()
+        if going_on:
+            shift.before = await asyncio.to_thread(_reached, frontier)
+            if config.limits.size_limit is not None:
+                left = max(0, config.limits.size_limit - shift.before.bytes_wire)
+                limits = msgspec.structs.replace(config.limits, size_limit=left)
+                config = msgspec.structs.replace(config, limits=limits)
+        mode = "resume" if going_on else "new"
+        async with self._opener(config, dir=folder, mode=mode, sinks=[shift]) as crawl:
+            shift.crawl = crawl
+            if shift.ends_with:
+                shift.stop(shift.ends_with)
+            await crawl.run()
+        ending = shift.ends_with or crawl.finish_reason
+        if ending in _STOPS:
+            return _STOPS[ending]
+        totals = shift.totals()
+        if not totals.pages and totals.failed:
+            reasons = crawl.tally.reasons.most_common(1)
+            return State.FAILED, f"no page: {reasons[0][0] if reasons else 'nothing was reached'}"
+        return State.FINISHED, crawl.finish_reason
+
+    async def _note(self) -> None:
+        while True:
+            await asyncio.sleep(NOTE_EVERY)
+            with contextlib.suppress(FrontierError):  # said elsewhere, and only for show
+                for shift in list(self.shifts.values()):
+                    await self._register.note(shift.job.id, shift.totals())
+
+    def __repr__(self) -> str:
+        return f"<Foreman {len(self.shifts)} running{', draining' if self.draining else ''}>"
+
+
+def _begin(state: State) -> State:
+    if state is not State.QUEUED:
+        raise Conflict(f"the job is {state}")
+    return State.RUNNING
+
+
+def _reached(path: Path) -> Totals:
+    """What the job's frontier says it has done. Blocking."""
+    view = peek(path)
+    counts = view.counts
+    return Totals(
+        pages=counts.done,
+        visits=counts.done + counts.moved + counts.unchanged + counts.failed,
+        failed=counts.failed,
+        bytes_wire=view.bytes_wire,
+        queued=counts.pending,
+    )
+
+
+def _verdict(group: BaseExceptionGroup[Any]) -> tuple[State, str]:
+    """What an error of ours makes of the job: a full disk passes, anything else does not."""
+    error = _first(group)
+    if _is_full(error):
+        return State.HELD, "disk-full"
+    kind = "configuration: " if isinstance(error, ConfigError) else ""
+    return State.FAILED, f"{kind}{error}"
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+_FULL: Final = (
+    os.strerror(errno.ENOSPC),
+    os.strerror(errno.EDQUOT),
+    "disk is full",  # SQLite
+)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        if any(words in str(error) for words in _FULL):  # our errors keep the system's words
+            return True
+        error = error.__cause__
+    return False

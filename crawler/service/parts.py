@@ -1,0 +1,57 @@
+"""What the API's routes work with: one record, made in `serve.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from crawler.service.access import Access, Token
+from crawler.service.foreman import Foreman
+from crawler.service.intake import Order, order
+from crawler.service.job import Job, Limits
+from crawler.service.problem import missing
+from crawler.service.register import Register
+from crawler.service.settings import ServiceConfig
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """`defaults` is the tree every job starts from, `help` a line of help by key."""
+
+    config: ServiceConfig
+    defaults: Mapping[str, Any]
+    register: Register
+    foreman: Foreman
+    access: Access
+    help: Mapping[str, str]
+    sizes: Mapping[str, int]  # bytes of each job's folder, as last measured
+    trouble: Callable[[], str]  # one word when nothing may start: disk-full, memory; else nothing
+
+    def limits_of(self, owner: str) -> Limits:
+        """What holds for each job of an owner."""
+        return self.access.limits_of(owner).under(self.config.limits())
+
+    def read(self, body: object, owner: str) -> Order:
+        """A job's body, by the rules of this service. Raises Invalid."""
+        return order(
+            body,
+            defaults=self.defaults,
+            allow=self.config.allow,
+            limits=self.limits_of(owner),
+            processes=self.config.processes,
+        )
+
+    async def job(self, request: Request) -> Job:
+        """The job that the path names. Raises Problem 404."""
+        job = await self.register.get(request.path_params["id"])
+        if job is None:
+            raise missing("job")
+        return job
+
+
+def caller(request: Request) -> Token:
+    """Who asks; set by the door in `api.py`."""
+    token: Token = request.state.token
+    return token

@@ -1,0 +1,196 @@
+"""What a job has found: pages, links, refusals, errors, stories, hosts, files, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from crawler.config import UrlsConfig
+from crawler.errors import ConfigError
+from crawler.frontier.rows import STATES
+from crawler.model import Outcome
+from crawler.service import reading
+from crawler.service.job import Job
+from crawler.service.parts import Parts
+from crawler.service.problem import Problem, missing
+from crawler.service.routes import (
+    CURSOR,
+    JOB,
+    JSON,
+    LIMIT,
+    Param,
+    Route,
+    among,
+    cursor,
+    json,
+    whole,
+    words_of,
+)
+from crawler.service.views import FileList, HostList, LinkList, PageList
+
+OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.RETRY)
+
+REFUSED: Final = tuple(state for state in STATES if state in {"skipped", "refused", "braked"})
+"""States that a rule of ours or of the site's put a link in."""
+
+LONGEST: Final = 4096
+"""Characters of a path (PATH_MAX)."""
+
+SANDBOX: Final = {
+    "content-security-policy": (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    ),
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+}
+"""For what comes from foreign sites, or quotes them: no script of theirs runs in our origin."""
+
+
+class ResultsApi:
+    """`routes()` is what the server answers. Reading is done in threads, a page at a time."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        links = {200: ("LinkList", JSON, "A page of URLs")}
+        paged = (JOB, CURSOR, LIMIT)
+        return [
+            Route("GET", "/jobs/{id}/pages", "listPages", "Records, in the order of writing",
+                  self.pages, params=(
+                      JOB,
+                      Param("outcome", "Only these outcomes", words_of(OUTCOMES), example="done"),
+                      Param("status", "Only this HTTP status",
+                            {"type": "integer", "minimum": 100, "maximum": 999}, example=404),
+                      CURSOR, LIMIT),
+                  gives={200: ("PageList", JSON, "Records; few or none while `next` names more")},
+                  fails=(404, 422)),
+            Route("GET", "/jobs/{id}/links", "listLinks", "Every URL that was seen", self.links,
+                  params=(JOB, Param("state", "Only these states", words_of(STATES),
+                                     example="queued,resting"), CURSOR, LIMIT),
+                  gives=links, fails=(404, 422)),
+            Route("GET", "/jobs/{id}/skipped", "listSkipped", "URLs that a rule refused",
+                  functools.partial(self.links, states=REFUSED), params=paged,
+                  gives=links, fails=(404, 422)),
+            Route("GET", "/jobs/{id}/errors", "listErrors",
+                  "URLs that failed, with the page that links to them: broken links",
+                  functools.partial(self.links, states=("failed",)), params=paged,
+                  gives=links, fails=(404, 422)),
+            Route("GET", "/jobs/{id}/hosts", "listHosts",
+                  "Hosts, those with the most work left first", self.hosts,
+                  params=(JOB, LIMIT), gives={200: ("HostList", JSON, "Hosts")},
+                  fails=(404, 422)),
+            Route("GET", "/jobs/{id}/why", "explainUrl", "The story of one URL", self.why,
+                  params=(JOB, Param("url", "The URL", {"type": "string", "minLength": 1,
+                                                        "maxLength": 8192},
+                                     example="https://example.com/")),
+                  gives={200: ("Story", JSON, "How it was found and what became of it")},
+                  fails=(404, 422)),
+            Route("GET", "/jobs/{id}/files", "listFiles", "Files to download", self.files,
+                  params=(JOB, Param("cursor", "`next` of the page before",
+                                     {"type": "string", "maxLength": LONGEST}), LIMIT),
+                  gives={200: ("FileList", JSON, "Files")}, fails=(404, 422)),
+            Route("GET", "/jobs/{id}/files/{path}", "getFile", "Download a file, or a range of it",
+                  self.file, params=(JOB, Param("path", "As in the list of files",
+                                                {"type": "string", "minLength": 1}, "path",
+                                                "pages.jsonl")),
+                  gives={200: ("", "application/octet-stream", "The file"),
+                         206: ("", "application/octet-stream", "The range asked for")},
+                  fails=(400, 404, 416)),
+            Route("GET", "/jobs/{id}/report", "getReport", "The report, as HTML", self.report,
+                  params=(JOB,), gives={200: ("", "text/html", "The report")}, fails=(404,)),
+        ]  # fmt: skip
+
+    async def pages(self, request: Request) -> Response:
+        job = await self._parts.job(request)
+        statuses = (
+            [whole(request, "status", 0, 100, 999)] if "status" in request.query_params else []
+        )
+        found, place = await self._read(
+            job,
+            reading.pages,
+            after=cursor(request) or 0,
+            limit=whole(request, "limit", 100),
+            outcomes=among(request, "outcome", OUTCOMES),
+            statuses=statuses,
+        ) or ([], None)
+        return json(PageList(tuple(found), None if place is None else str(place)))
+
+    async def links(self, request: Request, *, states: tuple[str, ...] = ()) -> Response:
+        job = await self._parts.job(request)
+        limit = whole(request, "limit", 100)
+        rows = (
+            await self._read(
+                job,
+                reading.links,
+                states=states or among(request, "state", STATES),
+                after=cursor(request) or 0,
+                limit=limit + 1,
+            )
+            or []
+        )
+        shown = rows[:limit]
+        return json(LinkList(tuple(shown), str(shown[-1].id) if len(rows) > limit else None))
+
+    async def hosts(self, request: Request) -> Response:
+        job = await self._parts.job(request)
+        rows = await self._read(job, reading.hosts, limit=whole(request, "limit", 100)) or []
+        return json(HostList(tuple(rows)))
+
+    async def why(self, request: Request) -> Response:
+        job = await self._parts.job(request)
+        url = request.query_params.get("url", "")
+        if not 0 < len(url) <= 8192:
+            raise Problem(422, "url: name one, of at most 8192 characters")
+        rules = msgspec.convert(job.config.get("urls", {}), UrlsConfig)
+        story = await self._read(job, reading.why, url, rules)
+        if story is None:
+            raise Problem(404, "this crawl never saw that URL")
+        return json(story)
+
+    async def files(self, request: Request) -> Response:
+        job = await self._parts.job(request)
+        limit = whole(request, "limit", 100)
+        after = request.query_params.get("cursor", "")
+        if len(after) > LONGEST:
+            raise Problem(422, "cursor: not one of ours")
+        rows = await self._read(job, reading.files, limit + 1, after) or []
+        shown = rows[:limit]
+        return json(FileList(tuple(shown), shown[-1].path if len(rows) > limit else None))
+
+    async def file(self, request: Request) -> Response:
+        job = await self._parts.job(request)
+        folder = self._parts.foreman.folder_of(job.id)
+        path = await asyncio.to_thread(reading.locate, folder, request.path_params["path"])
+        if path is None:
+            raise missing("file")
+        name = quote(path.name)
+        return FileResponse(
+            path,
+            headers={**SANDBOX, "content-disposition": f"attachment; filename*=utf-8''{name}"},
+            media_type="application/octet-stream",
+        )
+
+    async def report(self, request: Request) -> Response:
+        job = await self._parts.job(request)
+        folder = self._parts.foreman.folder_of(job.id)
+        path = await asyncio.to_thread(reading.locate, folder, "report.html")
+        if path is None:
+            raise Problem(404, "there is no report: it is written when a crawl ends")
+        return FileResponse(path, headers=SANDBOX, media_type="text/html")
+
+    async def _read(self, job: Job, work: Any, *args: Any, **kwargs: Any) -> Any:
+        """In a thread. None: the job has no folder yet. Raises Problem 422 for what cannot be."""
+        folder = self._parts.foreman.folder_of(job.id)
+        try:
+            return await asyncio.to_thread(work, folder, *args, **kwargs)
+        except FileNotFoundError:
+            return None
+        except ConfigError as error:
+            raise Problem(422, str(error)) from error

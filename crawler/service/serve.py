@@ -1,0 +1,245 @@
+"""The service, opened: everything with a file, a socket or a task is entered here, in order.
+
+SIGTERM or SIGINT: nothing new is started, each crawl has its grace time to enter what is in hand,
+the event streams end, the server closes. A second signal drops what is in hand. Either way the jobs
+go on when the service is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from crawler.build import open_crawl
+from crawler.errors import ConfigError, FrontierError, HouseError
+from crawler.fetch.guard import AddressGuard
+from crawler.service.access import Access, Token
+from crawler.service.admin_api import AdminApi, job_schema
+from crawler.service.api import Door, application
+from crawler.service.dashboard import pages
+from crawler.service.foreman import RETRY_EVERY, Foreman, Opener
+from crawler.service.jobs_api import JobsApi
+from crawler.service.memory import Memory
+from crawler.service.metrics import Metrics
+from crawler.service.openapi import document
+from crawler.service.parts import Parts
+from crawler.service.probes_api import ProbesApi
+from crawler.service.register import Register
+from crawler.service.results_api import ResultsApi
+from crawler.service.routes import Route
+from crawler.service.settings import ServiceConfig, is_loopback
+from crawler.service.share import Neighbours
+from crawler.service.storage import Caretaker, give_up_reserve, keep_reserve, prepare
+from crawler.service.stream import StreamApi
+from crawler.service.timetable import Timetable
+from crawler.service.tracing import OFF, Tracing
+from crawler.service.webhooks import Courier
+
+log = logging.getLogger(__name__)
+
+LAG_EVERY: Final = 0.5
+"""Seconds between looks at how late the loop wakes."""
+
+
+class Service:
+    """An open service; `url` says where. `stop()` ends `run()`."""
+
+    def __init__(
+        self,
+        server: _Server,
+        line: socket.socket,
+        foreman: Foreman,
+        url: str,
+        beside: Sequence[Any],
+    ) -> None:
+        self.url = url
+        self.foreman = foreman
+        self._server = server
+        self._line = line
+        self._beside = beside
+        self._stops = 0
+
+    async def run(self) -> None:
+        """Until `stop`. A bug in any part ends it, loudly."""
+        async with asyncio.TaskGroup() as crew:
+            beside = [crew.create_task(_on(work, name), name=name) for name, work in self._beside]
+            serving = crew.create_task(self._server.serve([self._line]), name="server")
+            await self.foreman.run()
+            self._server.should_exit = True
+            await serving
+            for task in beside:
+                task.cancel()
+
+    def stop(self) -> None:
+        """First: drain. Second: drop what is in hand."""
+        self._stops += 1
+        self.foreman.drain()
+        if self._stops > 1:
+            for shift in self.foreman.shifts.values():
+                if shift.crawl is not None:
+                    shift.crawl.abort()
+            self._server.force_exit = True
+
+
+async def _on(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Go on with a part after an error of the register's file: a full disk passes."""
+    while True:
+        try:
+            await work()
+        except* FrontierError as group:
+            log.warning("%s: %s", name, group.exceptions[0])
+        await asyncio.sleep(RETRY_EVERY)
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours to see, not uvicorn's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def open_service(
+    config: ServiceConfig,
+    *,
+    tokens: Sequence[Token] = (),
+    defaults: Mapping[str, Any] | None = None,
+    help_texts: Mapping[str, str] | None = None,
+    opener: Opener | None = None,
+    free: Callable[[Path], int] | None = None,
+    tracing: Tracing = OFF,
+) -> AsyncIterator[Service]:
+    """Raises ConfigError, Occupied, HouseError: in that case nothing was opened for long."""
+    if not tokens and not is_loopback(config.host):
+        raise ConfigError(
+            f"--host {config.host}: without a token only loopback is served; set "
+            "CRAWLER_SERVICE_TOKEN (openssl rand -base64 32)"
+        )
+    folder = Path(config.dir)
+    prepare(folder)
+    keep_reserve(folder)
+    async with AsyncExitStack() as stack:
+        register = await stack.enter_async_context(Register(folder))
+        access = Access(register, list(tokens))
+        await access.load()
+        guard = AddressGuard(private="any" if config.private else "never")
+        neighbours = Neighbours(connections=config.connections, guard=guard)
+        courier = await stack.enter_async_context(Courier(register, guard))
+        caretaker = Caretaker(
+            folder, config, register, lambda: foreman, memory=Memory(),
+            **({} if free is None else {"free": free}),
+        )  # fmt: skip
+        foreman = Foreman(
+            register,
+            folder,
+            opener or functools.partial(open_crawl, neighbours=neighbours),
+            limits=config.limits(),
+            limits_of=access.limits_of,
+            may_start=lambda: caretaker.trouble,
+            trace=tracing.job,
+            make_room=functools.partial(give_up_reserve, folder),
+            ended=lambda tally: metrics.ended(tally),  # noqa: PLW0108 - made below
+        )
+        metrics = Metrics(foreman, caretaker, neighbours, courier)
+        parts = Parts(
+            config, defaults or {}, register, foreman, access, help_texts or {}, caretaker.sizes,
+            lambda: caretaker.trouble,
+        )  # fmt: skip
+        timetable = Timetable(register, parts.read)
+        described: dict[str, Any] = {}
+        routes: list[Route] = [
+            *ProbesApi(parts, metrics, lambda: described).routes(),
+            *JobsApi(parts).routes(),
+            *ResultsApi(parts).routes(),
+            *StreamApi(parts).routes(),
+            *AdminApi(parts, timetable).routes(),
+        ]
+        described.update(document(routes, job_schema(parts)))
+        door = Door(parts, metrics, tracing)
+        app = application(routes, door, pages(), config.cors)
+        line = _listen(config)
+        stack.callback(line.close)
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=5,
+                limit_concurrency=1000,
+                h11_max_incomplete_event_size=64 * 1024,
+                http="h11",
+                ws="none",
+            )
+        )
+        await caretaker.look()
+        yield Service(
+            server,
+            line,
+            foreman,
+            _url(config.host, line),
+            [
+                ("caretaker", caretaker.run),
+                ("courier", courier.run),
+                ("timetable", timetable.run),
+                ("lag", functools.partial(_watch_lag, metrics)),
+            ],
+        )
+
+
+def _listen(config: ServiceConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    host = config.host.strip("[]")
+    try:
+        return socket.create_server((host, config.port), family=family, backlog=256)
+    except OSError as error:
+        raise HouseError(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}"
+        ) from error
+
+
+def _url(host: str, line: socket.socket) -> str:
+    name = f"[{host.strip('[]')}]" if ":" in host else host
+    return f"http://{name}:{line.getsockname()[1]}"
+
+
+async def _watch_lag(metrics: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_EVERY
+        await asyncio.sleep(LAG_EVERY)
+        metrics.lag = max(0.0, loop.time() - due)
+
+
+async def serve(config: ServiceConfig, say: Callable[[str], None], **parts: Any) -> None:
+    """The service as a person runs it: with signals, and a word to the service manager."""
+    async with open_service(config, **parts) as service:
+        loop = asyncio.get_running_loop()
+
+        def came() -> None:
+            say("stopping: crawls finish what is in hand (again: at once)")
+            service.stop()
+            loop.call_later(config.grace, service.stop)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, came)
+        say(f"serving {service.url}  (jobs in {config.dir}, pid {os.getpid()})")
+        try:
+            await service.run()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,67 @@
+"""OpenTelemetry, where the extra `otel` is installed and asked for; else nothing at no cost.
+
+Spans: one for each API request, one for each run of a job. Where they go is said by the standard
+variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME …).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from crawler.errors import ConfigError
+
+
+class Tracing:
+    """`tracer` None: tracing is off."""
+
+    def __init__(self, tracer: Any = None) -> None:
+        self._tracer = tracer
+
+    @contextmanager
+    def request(self, name: str, request: Request) -> Iterator[None]:
+        if self._tracer is None:
+            yield
+            return
+        from opentelemetry.propagate import extract  # noqa: PLC0415 - the extra
+
+        attributes = {"http.request.method": request.method, "url.path": request.url.path}
+        with self._tracer.start_as_current_span(
+            name, context=extract(dict(request.headers)), attributes=attributes
+        ):
+            yield
+
+    @contextmanager
+    def job(self, job: str, name: str) -> Iterator[None]:
+        if self._tracer is None:
+            yield
+            return
+        attributes = {"crawler.job.id": job, "crawler.job.name": name}
+        with self._tracer.start_as_current_span("job", attributes=attributes):
+            yield
+
+
+OFF: Final = Tracing()
+
+
+def start_tracing(environ: Mapping[str, str]) -> Tracing:
+    """On when an OTLP endpoint is named. Raises ConfigError when the extra is missing then."""
+    if not any(name.startswith("OTEL_EXPORTER_OTLP") and value for name, value in environ.items()):
+        return OFF
+    if importlib.util.find_spec("opentelemetry.sdk") is None:
+        raise ConfigError("OTEL_EXPORTER_OTLP_…: install crawler[otel] for traces")
+    from opentelemetry import trace  # noqa: PLC0415 - the extra
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return Tracing(trace.get_tracer("crawler"))

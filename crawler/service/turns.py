@@ -1,0 +1,207 @@
+"""Whose turn it is at a host that several crawls of one process visit: the host sees one visitor.
+
+Each crawl's frontier keeps the pace of its own links. Beyond that, a link that a frontier leases
+waits here for its turn at the host, first come, first served, so the pauses between requests and
+the number at a time hold for all crawls together, and a Retry-After that one was given is heeded
+by the others. A crawl that is `fast` (its owner's own servers) takes no turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from crawler.config import PaceConfig
+from crawler.model import Kind, Link, Visit
+from crawler.protocols import Frontier
+from crawler.urls import origin
+
+LONGEST: Final = 120.0
+"""Seconds that a worker waits for a turn. A host that rests longer gives its link back instead, so
+that one resting host holds no worker; twice the longest Crawl-delay keeps its order of arrival.
+"""
+
+IDLE_HOSTS: Final = 10_000
+"""Hosts remembered before those that owe nothing are forgotten."""
+
+
+class Stay(msgspec.Struct):
+    """A host as all crawls together treat it. `due`: monotonic time of the next request."""
+
+    due: float = 0.0
+    visiting: int = 0
+    waiting: deque[tuple[int, float, asyncio.Future[bool]]] = msgspec.field(default_factory=deque)
+    timer: asyncio.TimerHandle | None = None
+
+
+class Turns:
+    """One for the process. Lives in the event loop; every call returns at once or awaits a turn."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, Stay] = {}
+
+    def rest_of(self, host: str) -> float:
+        """Seconds until the host may be asked, as far as is known."""
+        stay = self._hosts.get(host)
+        return 0.0 if stay is None else max(0.0, stay.due - time.monotonic())
+
+    def ask(self, host: str, width: int, delay: float) -> asyncio.Future[bool]:
+        """Our turn, sooner or later: True when it has come; `leave` must follow then.
+
+        Who gives up waiting sets False or cancels.
+        """
+        stay = self._stay(host)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        stay.waiting.append((width, delay, turn))
+        self._call(host, stay)
+        return turn
+
+    def leave(self, host: str, *, asked: bool = True, pause: float = 0.0) -> None:
+        """The request is over. `pause`: seconds, from now, before anybody's next."""
+        stay = self._stay(host)
+        stay.visiting = max(0, stay.visiting - 1)
+        now = time.monotonic()
+        if not asked and not stay.visiting:
+            stay.due = min(stay.due, now)  # nobody called, so no pause is owed
+        stay.due = max(stay.due, now + pause)
+        self._call(host, stay)
+
+    def _stay(self, host: str) -> Stay:
+        stay = self._hosts.get(host)
+        if stay is None:
+            if len(self._hosts) >= IDLE_HOSTS:
+                now = time.monotonic()
+                self._hosts = {
+                    name: one
+                    for name, one in self._hosts.items()
+                    if one.visiting or one.waiting or one.due > now
+                }
+            stay = self._hosts[host] = Stay()
+        return stay
+
+    def _call(self, host: str, stay: Stay) -> None:
+        """Let those go in whose turn it is."""
+        if stay.timer is not None:
+            stay.timer.cancel()
+            stay.timer = None
+        while stay.waiting:
+            width, delay, turn = stay.waiting[0]
+            if turn.done():  # given up
+                stay.waiting.popleft()
+                continue
+            now = time.monotonic()
+            if stay.visiting >= width:
+                return  # leave() calls again
+            if stay.due > now:
+                loop = asyncio.get_running_loop()
+                stay.timer = loop.call_later(stay.due - now, self._call, host, stay)
+                return
+            stay.waiting.popleft()
+            stay.visiting += 1
+            stay.due = now + delay
+            turn.set_result(True)
+
+
+class SharedFrontier:
+    """A `protocols.Frontier` over another one: every lease also waits for its turn."""
+
+    def __init__(self, inner: Frontier, turns: Turns, pace: PaceConfig) -> None:
+        self._inner = inner
+        self._turns = turns
+        self._pace = pace
+        self._delays: dict[str, float] = {}  # by host: ours, or its Crawl-delay where that is more
+        self._origins: set[str] = set()  # whose rules of an earlier run were looked up
+        self._out: dict[tuple[str, int | None], str] = {}  # on the way, with their hosts
+        self._waiting: set[asyncio.Future[bool]] = set()
+
+    async def lease(self) -> Link | None:
+        while (link := await self._inner.lease()) is not None:
+            rest = self._turns.rest_of(link.host)
+            if rest > LONGEST:
+                # Told to rest, the frontier does not offer this host again before its time.
+                self._inner.release(link, asked=False, rest=rest)
+                self._inner.forgo(link)
+                continue
+            if await self._turn(link):
+                return link
+            self._inner.forgo(link)
+            return None
+        return None
+
+    async def _turn(self, link: Link) -> bool:
+        """Wait for the turn; False: we were stopped meanwhile."""
+        delay = await self._delay(link)
+        width = 1 if delay > self._pace.delay else self._pace.per_host
+        turn = self._turns.ask(link.host, width, delay)
+        if not turn.done():
+            self._waiting.add(turn)
+        try:
+            granted = await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self._turns.leave(link.host, asked=False)
+            raise
+        finally:
+            self._waiting.discard(turn)
+        if granted:
+            self._out[link.url, link.id] = link.host
+        return granted
+
+    async def _delay(self, link: Link) -> float:
+        known = self._delays.get(link.host, self._pace.delay)
+        home = origin(link.url)
+        if home not in self._origins and link.kind is not Kind.ROBOTS:
+            self._origins.add(home)
+            rules = await self._inner.rules(home)
+            if rules is not None and rules.delay is not None:
+                known = self._learn(link.host, rules.delay)
+        return known
+
+    def _learn(self, host: str, delay: float) -> float:
+        known = self._delays.get(host, self._pace.delay)
+        self._delays[host] = max(known, min(delay, self._pace.max_crawl_delay))
+        return self._delays[host]
+
+    def release(self, link: Link, *, asked: bool = True, rest: float = 0.0, **lesson: Any) -> None:
+        self._leave(link, asked=asked, rest=rest)
+        self._inner.release(link, asked=asked, rest=rest, **lesson)
+
+    def _leave(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
+        if self._out.pop((link.url, link.id), None) is None:
+            return
+        delay = self._delays.get(link.host, self._pace.delay)
+        alone = self._pace.per_host == 1 or delay > self._pace.delay
+        # Visited alone, a host has its pause from the end of the answer on, as in the schedule.
+        self._turns.leave(link.host, asked=asked, pause=max(rest, delay if alone and asked else 0))
+
+    async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
+        for visit in visits:
+            if visit.rules is not None and visit.rules.delay is not None:
+                self._learn(visit.link.host, visit.rules.delay)
+            self._leave(visit.link, rest=visit.rest)
+        await self._inner.settle(visits, marks)
+
+    def forgo(self, link: Link) -> None:
+        self._leave(link, asked=False)
+        self._inner.forgo(link)
+
+    def stop(self) -> None:
+        self._inner.stop()
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(False)
+
+    def close(self) -> None:
+        """Give back the turns of visits that were dropped."""
+        while self._out:
+            _, host = self._out.popitem()
+            self._turns.leave(host, pause=self._delays.get(host, self._pace.delay))
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else a frontier can do is the inner one's business."""
+        return getattr(self._inner, name)

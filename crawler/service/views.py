@@ -1,0 +1,238 @@
+"""What the API tells of a job: the records that answers are made of. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from crawler.pace import HostPace
+from crawler.service.foreman import Seen, Shift
+from crawler.service.intake import public, without_login
+from crawler.service.job import Job, Totals
+from crawler.service.reading import FileRow, HostRow, LinkRow, Story
+from crawler.service.register import Event
+from crawler.tally import bottleneck
+
+
+class HookView(msgspec.Struct, frozen=True):
+    """A webhook, without its secret."""
+
+    url: str
+    signed: bool
+    events: tuple[str, ...]
+
+
+class HostView(msgspec.Struct, frozen=True):
+    """What one of the slowest hosts cost in this run."""
+
+    host: str
+    visits: int
+    failed: int
+    mean_ms: float
+    max_ms: float
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A running job at this moment."""
+
+    pages_per_second: float
+    recent_per_second: float
+    in_flight: int
+    parsing: int
+    queued: int
+    lag_ms: float
+    statuses: dict[str, int]
+    outcomes: dict[str, int]
+    reasons: dict[str, int]
+    ttfb_ms: tuple[float, float, float]
+    hosts: tuple[HostView, ...]
+    paces: tuple[HostPace, ...]  # those held back or parked first, then those with most to do
+    recent: tuple[Seen, ...]
+    bottleneck: str
+
+
+class JobView(msgspec.Struct, frozen=True):
+    """A job as the API shows it. Times are RFC 3339 in UTC; null: not yet."""
+
+    id: str
+    number: int
+    name: str
+    owner: str
+    state: str
+    reason: str
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    runs: int
+    schedule: str | None
+    totals: Totals
+    webhooks: tuple[HookView, ...]
+    live: Live | None = None
+    config: dict[str, Any] | None = None
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """Jobs, the newest first. `next`: cursor of the following page, null: none follows."""
+
+    jobs: tuple[JobView, ...]
+    next: str | None
+    counts: dict[str, int]
+
+
+class PageList(msgspec.Struct, frozen=True):
+    """Records of pages.jsonl, as they stand there."""
+
+    pages: tuple[dict[str, Any], ...]
+    next: str | None
+
+
+class LinkList(msgspec.Struct, frozen=True):
+    """URLs, in the order of discovery."""
+
+    links: tuple[LinkRow, ...]
+    next: str | None
+
+
+class HostList(msgspec.Struct, frozen=True):
+    hosts: tuple[HostRow, ...]
+
+
+class FileList(msgspec.Struct, frozen=True):
+    files: tuple[FileRow, ...]
+    next: str | None
+
+
+class TokenView(msgspec.Struct, frozen=True):
+    """A token's name and role. `token` itself is told once, to who made it."""
+
+    name: str
+    role: str
+    created_at: str | None
+    limits: dict[str, int | None]
+    token: str | None = None
+
+
+class TokenList(msgspec.Struct, frozen=True):
+    tokens: tuple[TokenView, ...]
+
+
+class ScheduleView(msgspec.Struct, frozen=True):
+    """A job that is made again and again."""
+
+    name: str
+    owner: str
+    cron: str
+    zone: str
+    next_at: str
+    last_job: str | None
+    job: dict[str, Any]
+
+
+class ScheduleList(msgspec.Struct, frozen=True):
+    schedules: tuple[ScheduleView, ...]
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """Who changed what, and when."""
+
+    id: int
+    at: str
+    who: str
+    what: str
+    target: str
+    detail: str
+
+
+class AuditList(msgspec.Struct, frozen=True):
+    audit: tuple[AuditRow, ...]
+    next: str | None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`status` is ok, or one word for what is wrong."""
+
+    status: str
+    running: int
+    version: str
+
+
+__all__ = [
+    "AuditList",
+    "AuditRow",
+    "Event",
+    "FileList",
+    "Health",
+    "HostList",
+    "JobList",
+    "JobView",
+    "LinkList",
+    "Live",
+    "PageList",
+    "ScheduleList",
+    "ScheduleView",
+    "Story",
+    "TokenList",
+    "TokenView",
+    "job_view",
+    "live_view",
+    "moment",
+]
+
+
+def moment(seconds: float | None) -> str | None:
+    """Unix time as RFC 3339."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def live_view(shift: Shift | None, *, hosts: int = 5, recent: int = 10) -> Live | None:
+    """What a running crawl does; None: it is not open (yet)."""
+    if shift is None or (shot := shift.snapshot(hosts=hosts)) is None:
+        return None
+    gauges = shot.gauges
+    return Live(
+        pages_per_second=round(shot.pages_per_second, 2),
+        recent_per_second=round(shot.recent_per_second, 2),
+        in_flight=gauges.in_flight,
+        parsing=gauges.parsing,
+        queued=gauges.queued,
+        lag_ms=round(gauges.lag_ms, 1),
+        statuses={str(code): number for code, number in shot.statuses.items()},
+        outcomes=shot.outcomes,
+        reasons=dict(list(shot.reasons.items())[:20]),
+        ttfb_ms=tuple(round(ms, 1) for ms in shot.ttfb_ms),  # type: ignore[arg-type]  # three
+        hosts=tuple(
+            HostView(host.name, host.visits, host.failed, round(host.mean_ms, 1), host.max_ms)
+            for host in shot.slowest
+        ),
+        paces=shift.paces(),
+        recent=tuple(shift.recent)[-recent:][::-1],
+        bottleneck=bottleneck(shot),
+    )
+
+
+def job_view(job: Job, shift: Shift | None, *, whole: bool = False) -> JobView:
+    """`whole`: with the configuration and what it does at this moment."""
+    return JobView(
+        id=job.id,
+        number=job.number,
+        name=job.name,
+        owner=job.owner,
+        state=job.state.value,
+        reason=job.reason,
+        created_at=moment(job.created_at) or "",
+        started_at=moment(job.started_at),
+        ended_at=moment(job.ended_at),
+        runs=job.runs,
+        schedule=job.schedule,
+        totals=job.totals if shift is None or shift.crawl is None else shift.totals(),
+        webhooks=tuple(
+            HookView(without_login(hook.url), hook.secret is not None, hook.events)
+            for hook in job.webhooks
+        ),
+        live=live_view(shift) if whole else None,
+        config=public(job.config) if whole else None,
+    )
