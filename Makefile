@@ -84,7 +84,7 @@ test-traps: $(VENV)/.dev
 
 # Workers and Redis killed, stopped and restarted in a crawl of 50,000 pages.
 test-chaos: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow -s tests/test_redis_chaos.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/test_redis_cluster.py tests/test_redis_chaos.py $(ARGS)
 
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev

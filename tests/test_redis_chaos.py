@@ -165,3 +165,33 @@ def test_chaos_in_small(tmp_path: Path) -> None:
 @pytest.mark.timeout(3600)
 def test_chaos(tmp_path: Path) -> None:
     chaos(tmp_path, pages=50_000, hosts=250, workers=4, blows=18, lease=3.0)
+
+
+def test_a_crawl_moves_from_its_folder_to_many_machines(tmp_path: Path) -> None:
+    """Begun on SQLite, stopped in the middle, finished by workers: each page once."""
+    if not servers():
+        pytest.skip("no Redis or Valkey on this machine")
+
+    def run(*words: str) -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "crawler", *words, "-q"], check=False
+        ).returncode
+
+    program = list(servers().values())[-1]
+    with DemoWeb(pages=200, hosts=20) as web, RedisServer(program) as server:
+        begun = str(tmp_path / "begun")
+        assert run("crawl", web.url, *SETTINGS, "-O", begun, "--max-pages", "60") == 0
+        config = tmp_path / "begun" / "crawl.toml"
+        config.write_text(config.read_text().replace("max_pages = 60\n", ""))
+        where = ("--frontier", server.url, "--job", "moved")
+        moved = [sys.executable, "-m", "crawler", "frontier", "import", begun, *where]
+        said = subprocess.run(moved, check=True, capture_output=True, text=True).stdout
+        assert "crawler worker" in said
+        assert run("resume", begun) == 2, "it lies elsewhere now"
+        assert run("worker", *where, "-O", str(tmp_path / "next")) == 0
+        wanted = {web.web.url(number) for number in range(200)}
+    merged = merge(tmp_path / "out", [begun, str(tmp_path / "next")])
+    assert merged.repeated == 0
+    lines = [json.loads(x) for x in (tmp_path / "out" / "pages.jsonl").read_text().splitlines()]
+    assert {one["url"] for one in lines if one["kind"] == "page"} >= wanted
+    assert len({one["url"] for one in lines}) == len(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -115,6 +116,33 @@ def remove(url: str, job: str) -> None:
         click.echo(f"{plain(job, 60)}: removed")
 
     _run(url, away)
+
+
+@frontier.command("import")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_job
+def import_(folder: Path, url: str, job: str) -> None:
+    """Move the stopped crawl in DIR there, so that it goes on on many machines.
+
+    Its queue becomes the job, all that it knew of hosts included. DIR keeps what was fetched so
+    far, and is one of the folders that `crawler merge` is given in the end.
+    """
+    from crawler.cli.sources import saved  # noqa: PLC0415 - not for `--help`
+    from crawler.folder import FRONTIER  # noqa: PLC0415
+    from crawler.frontier.redis_moves import moved_in  # noqa: PLC0415
+    from crawler.secrets import without_secrets  # noqa: PLC0415
+    from crawler.settings import dump_toml  # noqa: PLC0415
+
+    config = dump_toml(without_secrets(saved(folder).config()))
+
+    async def move(wire: Wire) -> None:
+        number = await moved_in(wire, job, folder / FRONTIER, config)
+        click.echo(
+            f"{amount(number.seen)} URLs moved, {amount(number.queued)} of them queued; go on "
+            f"with: crawler worker --frontier {wire.name} --job {job}"
+        )
+
+    _run(url, move)
 
 
 async def _paused(wire: Wire, job: str, *, on: bool) -> None:

@@ -509,3 +509,16 @@ redis.register_function { function_name = 'crawler1_forget', callback = function
     end
   end
 end, flags = { 'allow-oom' } }
+
+-- known(job, items…): host, bucket, member, outcome, is a page: links finished elsewhere.
+redis.register_function { function_name = 'crawler1_known', callback = function(keys, args)
+  local j, changes = keys[1] .. args[1] .. ':', {}
+  for i = 2, #args, 5 do
+    if redis.call('SADD', j .. 'seen:' .. args[i + 1], args[i + 2]) == 1 then
+      redis.call('HSETNX', j .. 'n', args[i], 0)
+      more(changes, args[i + 3], 1)
+      if args[i + 4] == '1' then more(changes, 'pages', 1) end
+    end
+  end
+  count(j, changes)
+end }

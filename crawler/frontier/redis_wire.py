@@ -94,7 +94,7 @@ class Wire:
             raise ConfigError(f"frontier.url {self.name}: {error}") from error
         try:
             info = await self._try(self._client.info)
-            if info.get("redis_mode") == "cluster":
+            if int(info.get("cluster_enabled", 0)):
                 await self._client.aclose()
                 self._client = client.RedisCluster.from_url(self._url, **_options())
                 self._cluster = True
