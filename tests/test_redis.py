@@ -99,11 +99,11 @@ async def test_a_lease_runs_out_and_the_late_settle_is_refused(
 
 
 async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> None:
-    async with frontier(server, job, lease=0.2) as queue, frontier(server, job) as other:
+    async with frontier(server, job, lease=1.0) as queue, frontier(server, job) as other:
         await queue.add([found("http://a.test/")])
         link = await lease(queue)
         waiting = asyncio.create_task(other.lease())
-        await asyncio.sleep(0.6)  # three leases long: only time passing can show it
+        await asyncio.sleep(1.5)  # longer than a lease: only time passing can show it
         assert not waiting.done()
         (kept,) = await queue.recognise([Visit(link, Outcome.DONE)])
         await queue.settle([kept], {})

@@ -107,6 +107,7 @@ class RedisFrontier:
         self._held: dict[Handle, Held] = {}
         self._number = 0
         self._abroad = 0
+        self._settled = 0
         self._waiters: deque[asyncio.Future[Link | None]] = deque()
         self._backs: list[tuple[Held, bool, float, Lesson | None]] = []
         self._given_up: list[Held] = []
@@ -119,7 +120,7 @@ class RedisFrontier:
         self._first_shard = 0
         self._paces: OrderedDict[str, HostPace] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
-        self._broken: FrontierError | None = None
+        self._broken: Exception | None = None
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -273,6 +274,7 @@ class RedisFrontier:
             held = self._held.pop(visit.link.id or visit.link.url, None)
             if held is not None:
                 self._abroad -= held.away
+                self._settled += 1
         self._bell.set()
 
     def stop(self) -> None:
@@ -473,14 +475,14 @@ class RedisFrontier:
         """Leases last as long as their worker: each is renewed three times before it ends."""
         try:
             while True:
-                await asyncio.sleep(self._settings.lease / 3)
-                await self._extend(list(self._held.values()))
+                said = {"leased": len(self._held), "done": self._settled, "at": time.time()}
                 await self._wire.plain(
                     "SET", f"{PREFIX}worker:{self._job}:{self._worker}",
-                    msgspec.json.encode({"leased": len(self._held), "at": time.time()}),
-                    "PX", 3 * self._lease_ms,
+                    msgspec.json.encode(said), "PX", 3 * self._lease_ms,
                 )  # fmt: skip
-        except FrontierError as error:
+                await asyncio.sleep(self._settings.lease / 3)
+                await self._extend(list(self._held.values()))
+        except Exception as error:  # noqa: BLE001 - raised again in everybody who waits
             self._break(error)
 
     async def _pump(self) -> None:
@@ -496,7 +498,7 @@ class RedisFrontier:
                 self._bell.clear()
                 await self._flush()
                 wait = await self._serve(wait)
-        except FrontierError as error:
+        except Exception as error:  # noqa: BLE001 - raised again in everybody who waits
             self._break(error)
 
     async def _serve(self, waited: float) -> float:
@@ -586,7 +588,7 @@ class RedisFrontier:
             if not waiter.done():
                 waiter.set_result(answer)
 
-    def _break(self, error: FrontierError) -> None:
+    def _break(self, error: Exception) -> None:
         self._broken = error
         while self._waiters:
             waiter = self._waiters.popleft()

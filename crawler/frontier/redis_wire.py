@@ -130,8 +130,10 @@ class Wire:
         )
 
     async def plain(self, *words: Any) -> Any:
-        """A plain command, its second word a key."""
-        return await self._try(self._client.execute_command, *words)
+        """A plain command, its second word a key. May be cancelled, as `call` may."""
+        return await asyncio.shield(
+            asyncio.ensure_future(self._try(self._client.execute_command, *words))
+        )
 
     async def keys(self, pattern: str) -> list[bytes]:
         """Keys that match, on all nodes: for deleting and moving, not for every day."""
