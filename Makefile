@@ -9,6 +9,7 @@ ARGS   ?=
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard peers test-peers
 .PHONY: test-service compose-check compose-test
+.PHONY: test-chaos
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -88,6 +89,10 @@ bench-guard: $(VENV)/.dev
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
+
+# Workers and Redis killed, stopped and restarted in a crawl of 50,000 pages.
+test-chaos: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow -s tests/test_redis_cluster.py tests/test_redis_chaos.py $(ARGS)
 
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev

@@ -24,7 +24,7 @@ from crawler.errors import ConfigError
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
-from crawler.folder import FRONTIER, SAVED, Mode, prepare, write_config
+from crawler.folder import FRONTIER, SAVED, Mode, prepare, worker_id, write_config
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
@@ -35,8 +35,8 @@ from crawler.parse.rules import ReaderRules
 from crawler.protocols import Frontier, Sink
 from crawler.retry import Retry
 from crawler.scope import Scope
-from crawler.secrets import split_login
-from crawler.settings import with_implied
+from crawler.secrets import split_login, without_secrets
+from crawler.settings import dump_toml, with_implied
 from crawler.sinks.files import Files
 from crawler.sinks.graph import Graph
 from crawler.sinks.jsonl import JsonLines, RecordLines
@@ -52,6 +52,7 @@ from crawler.verdict import Verdict
 from crawler.watch import Watch
 
 if TYPE_CHECKING:
+    from crawler.frontier.redis import RedisFrontier
     from crawler.parse.archive import Archivist
 
 Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
@@ -82,13 +83,15 @@ async def open_crawl(
     mode: Mode = "new",
     sinks: Sequence[Sink] = (),
     neighbours: Neighbours | None = None,
+    join: bool = False,
 ) -> AsyncIterator[Crawl]:
     """An open crawl into `dir` (None: `config.output.dir`), closed on leaving.
 
     `new` refuses a folder that holds a crawl, `fresh` removes that crawl first, `resume` goes on
     with it. `sinks` are the caller's own, beside those of the configuration; `neighbours` is what
-    several crawls in one process share, None: it is alone. Raises ConfigError for what the person
-    gave, Occupied for a folder in use, HouseError for a folder unfit for use.
+    several crawls in one process share, None: it is alone. `join`: the crawl is there already, on
+    the Redis that `config.frontier` names; here is one more worker. Raises ConfigError for what the
+    person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
     config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
@@ -104,19 +107,7 @@ async def open_crawl(
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.
         upload = await _upload(stack, config, folder)
-        frontier = await stack.enter_async_context(
-            SqliteFrontier(
-                folder / FRONTIER,
-                config.pace,
-                concurrency=config.limits.concurrency,
-                max_pages=config.limits.max_pages,
-                by_depth=config.scope.max_depth is not None,
-                robots=config.robots.obey,
-                durable=config.output.durable,
-                traps=config.scope,
-                refusals=config.output.skipped,
-            )
-        )
+        frontier = await stack.enter_async_context(_frontier(config, folder, mode, join=join))
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
         outputs = _outputs(config, folder, frontier, upload)
@@ -308,15 +299,57 @@ def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(seeds))
 
 
+Queue: TypeAlias = "SqliteFrontier | RedisFrontier"
+
+
+@asynccontextmanager
+async def _frontier(
+    config: Config, folder: Path, mode: Mode, *, join: bool
+) -> AsyncIterator[Queue]:
+    """The crawl's queue: in its folder, or where many machines reach it."""
+    if config.frontier.url is None:
+        async with SqliteFrontier(
+            folder / FRONTIER,
+            config.pace,
+            concurrency=config.limits.concurrency,
+            max_pages=config.limits.max_pages,
+            by_depth=config.scope.max_depth is not None,
+            robots=config.robots.obey,
+            durable=config.output.durable,
+            traps=config.scope,
+            refusals=config.output.skipped,
+        ) as frontier:
+            yield frontier
+        return
+    try:
+        from crawler.frontier.redis import RedisFrontier  # noqa: PLC0415 - an extra
+        from crawler.frontier.redis_jobs import enlist  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"frontier.url needs {error.name}: pip install crawler[redis]") from error
+    if config.output.skipped:
+        raise ConfigError("output.skipped needs a crawl on one machine")
+    said = "join" if join or mode == "resume" else mode
+    await enlist(config.frontier, dump_toml(without_secrets(config)), said)
+    async with RedisFrontier(
+        config.frontier,
+        config.pace,
+        concurrency=config.limits.concurrency,
+        max_pages=config.limits.max_pages,
+        by_depth=config.scope.max_depth is not None,
+        robots=config.robots.obey,
+        traps=config.scope,
+        worker=worker_id(folder, config.frontier.job),
+    ) as many:
+        yield many
+
+
 async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload | None:
     if not config.output.upload:
         return None
     return await stack.enter_async_context(Upload(folder, config.output.upload))
 
 
-def _outputs(
-    config: Config, folder: Path, frontier: SqliteFrontier, upload: Upload | None
-) -> list[Output]:
+def _outputs(config: Config, folder: Path, frontier: Queue, upload: Upload | None) -> list[Output]:
     outputs: list[Output] = []
     durable = config.output.durable
     if config.output.jsonl:

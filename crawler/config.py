@@ -176,6 +176,19 @@ class DownloadConfig(Section, frozen=True):
     keep_wrong: bool = True  # put bytes that fail their checksum aside instead of removing them
 
 
+class FrontierConfig(Section, frozen=True):
+    """Where the crawl's queue lies. Without a url: in the crawl's own folder."""
+
+    url: str | None = None  # redis:// or rediss:// of a Redis or Valkey, a cluster's node too
+    job: str = "crawl"  # workers with the same name share one crawl
+    shards: Annotated[int, Meta(ge=1, le=16_384)] | None = None  # fixed with the first crawl
+    lease: Annotated[float, Meta(ge=0.1, extra={"unit": "s"})] = 60.0  # then a link is another's
+    crashes: Count = 5  # leases of one link that may run out before it is given up; 0: any number
+    patience: Seconds = 600.0  # how long a server that is away is waited for
+    max_queued: Count | None = None  # links waiting, of a shard; what is found beyond is refused
+    host_queued: Count | None = None  # … and of one host
+
+
 class OutputConfig(Section, frozen=True):
     """What a crawl leaves behind, and where."""
 
@@ -217,3 +230,4 @@ class Config(Section, frozen=True):
     download: DownloadConfig = DownloadConfig()
     output: OutputConfig = OutputConfig()
     warc: WarcConfig = WarcConfig()
+    frontier: FrontierConfig = FrontierConfig()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import socket
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from crawler.config import Config
 from crawler.errors import ConfigError, HouseError, Occupied
@@ -17,12 +21,15 @@ Mode = Literal["new", "fresh", "resume"]
 FRONTIER = "frontier.db"
 """Its presence says that a folder holds a crawl."""
 
+WORKER = "worker.json"
+"""Its presence says that a folder holds one worker's share of a crawl on many machines."""
+
 SAVED = "crawl.toml"
 """The whole effective configuration."""
 
 OURS = (
-    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, "pages.jsonl", "skipped.jsonl",
-    "records.jsonl", "graph.bin", "summary.json", "report.html",
+    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, WORKER, "pages.jsonl",
+    "skipped.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
 )  # fmt: skip
 """What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
 
@@ -30,9 +37,14 @@ FOLDERS = ("html", "text", "warc", "mirror")
 """Where it keeps files of its own, one a page or many a file."""
 
 
+def is_crawl(folder: Path) -> bool:
+    """Whether there is something to resume."""
+    return any((folder / name).exists() for name in (FRONTIER, WORKER))
+
+
 def prepare(folder: Path, mode: Mode) -> None:
     """Make the folder fit for the mode, or say in one line why it is not."""
-    held = (folder / FRONTIER).exists()
+    held = is_crawl(folder)
     if mode == "resume" and not held:
         raise ConfigError(f"{folder}: holds no crawl to resume")
     if mode == "new" and held:
@@ -62,3 +74,24 @@ def write_config(config: Config, folder: Path) -> None:
         path.write_text(dump_toml(without_secrets(config)), encoding="utf-8")
     except OSError as error:
         raise HouseError(f"{path}: {error.strerror}") from error
+
+
+def worker_id(folder: Path, job: str) -> str:
+    """Who works into this folder, by a name that no other worker has; given once, and kept.
+
+    Raises ConfigError when the folder holds another job's share.
+    """
+    path = folder / WORKER
+    try:
+        if path.exists():
+            known = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+            if known.get("job") != job:
+                raise ConfigError(f"{folder}: holds a share of the job {known.get('job')!r}")
+            return known["worker"]
+        name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        path.write_bytes(msgspec.json.encode({"worker": name, "job": job}))
+    except OSError as error:
+        raise HouseError(f"{path}: {error.strerror}") from error
+    except (msgspec.DecodeError, KeyError) as error:
+        raise HouseError(f"{path}: not what a worker writes there") from error
+    return name

@@ -58,6 +58,7 @@ def without_secrets(config: Config) -> Config:
             host_headers={host: _withheld(each) for host, each in fetch.host_headers.items()},
             proxy=_proxy(fetch.proxy),
         ),
+        frontier=msgspec.structs.replace(config.frontier, url=_proxy(config.frontier.url)),
     )
 
 

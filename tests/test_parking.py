@@ -12,8 +12,8 @@ import pytest
 from answers import Answer, busy, gate, page, sequence, slow, text, truncated
 from conftest import OpenSite
 from crawling import crawl, outcomes, records, settings
+from frontier_contract import found, lease, urls
 from test_cli_live import end, start
-from test_frontier import found, lease, urls
 
 from crawler.cli.main import crawler as door
 from crawler.cli.retry import _span

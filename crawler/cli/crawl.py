@@ -22,7 +22,7 @@ from crawler.cli.sources import (
     with_scheme,
 )
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
+from crawler.folder import FRONTIER, is_crawl
 from crawler.secrets import without_secrets
 from crawler.settings import Settings
 
@@ -98,7 +98,7 @@ def crawl(
     if seeds:
         settings.set("seeds", seeds, "command line")
     folder = Path(settings.config().output.dir)
-    going_on = (resume or update) and (folder / FRONTIER).exists()
+    going_on = is_crawl(folder) if resume else update and (folder / FRONTIER).exists()
     if not (settings.config().seeds or going_on or values["print_config"]):
         raise ConfigError("no URL to start at: crawler crawl https://example.com/, or -i FILE")
     if going_on and update:
@@ -124,7 +124,7 @@ def resume(folder: Path, **values: Any) -> Exit:
     Its settings are those in DIR/crawl.toml, whatever the environment says today; --config files,
     flags and -s change them for this run.
     """
-    if not (folder / FRONTIER).exists():
+    if not is_crawl(folder):
         raise ConfigError(f"{folder}: holds no crawl to resume")
     return go_on(folder, values)
 

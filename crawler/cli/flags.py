@@ -181,6 +181,15 @@ FLAGS: Final = (
     Flag("warc.digest", (), "Digests in the archive: sha256 or sha1", "NAME"),
     Flag("warc.max_file", ("--warc-max-size",), "Begin a new archive file beyond this", "SIZE"),
     Flag("warc.revisit", (), "Point to a payload that is archived already, store it once"),
+    Flag("frontier.url", ("--frontier",),
+         "Queue on a Redis or Valkey that many machines share", "URL"),
+    Flag("frontier.job", ("--job",), "Name of the crawl there", "NAME"),
+    Flag("frontier.shards", (), "Parts of the queue there, fixed with the first crawl", "N"),
+    Flag("frontier.lease", (), "How long a silent worker keeps its links", "TIME"),
+    Flag("frontier.crashes", (), "Give a link up after so many lost leases; 0: never", "N"),
+    Flag("frontier.patience", (), "How long a server that is away is waited for", "TIME"),
+    Flag("frontier.max_queued", (), "Links waiting in a shard; more are refused", "N"),
+    Flag("frontier.host_queued", (), "Links waiting for one host; more are refused", "N"),
 )  # fmt: skip
 
 HELP: Final = {flag.key: flag.help for flag in FLAGS}

@@ -22,7 +22,7 @@ def recognise(db: sqlite3.Connection, visits: Sequence[Visit]) -> list[Visit]:
     here: dict[str, tuple[int | None, str]] = {}
     known = []
     for visit in visits:
-        digest = _digest(visit)
+        digest = digest_of(visit)
         if not digest:
             known.append(visit)
             continue
@@ -35,7 +35,7 @@ def recognise(db: sqlite3.Connection, visits: Sequence[Visit]) -> list[Visit]:
 
 def enter(db: sqlite3.Connection, visit: Visit) -> None:
     """Remember the visit's bytes when they are new, or whose they are."""
-    digest = _digest(visit)
+    digest = digest_of(visit)
     if not digest:
         return
     if visit.duplicate_of is None:
@@ -76,7 +76,7 @@ def _first(db: sqlite3.Connection, digest: str) -> tuple[int, str] | None:
     return (row[0], row[1]) if row and row[2] == digest else None
 
 
-def _digest(visit: Visit) -> str:
+def digest_of(visit: Visit) -> str:
     extract = visit.extract
     if extract is None or visit.outcome is not Outcome.DONE or visit.link.kind is Kind.ROBOTS:
         return ""

@@ -1,0 +1,172 @@
+"""`crawler frontier …`: the jobs that lie on a Redis or Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from crawler.cli.words import amount, duration, plain, size
+from crawler.config import FrontierConfig
+from crawler.errors import ConfigError
+
+if TYPE_CHECKING:
+    from crawler.frontier.redis_wire import Wire
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+PATIENCE: Final = 5.0  # seconds; a person is waiting
+
+
+@click.group(short_help="Jobs on a Redis: list, pause, retry, remove.")
+def frontier() -> None:
+    """Look after the jobs that lie on a Redis or Valkey (see docs/scale.md)."""
+
+
+def _place(command: F) -> F:
+    return click.option(
+        "--frontier", "url", required=True, envvar="CRAWLER_FRONTIER_URL", metavar="URL",
+        help="redis://host:port/0, rediss:// or unix://.",
+    )(command)  # fmt: skip
+
+
+def _job(command: F) -> F:
+    return click.option("--job", default="crawl", metavar="NAME", help="The job.  [crawl]")(
+        _place(command)
+    )
+
+
+@frontier.command()
+@_place
+def jobs(url: str) -> None:
+    """What lies there: jobs, workers, memory, and what is not as it should be."""
+    from crawler.frontier.redis_jobs import look, names_on  # noqa: PLC0415 - not for `--help`
+
+    async def show(wire: Wire) -> None:
+        for health in await wire.health():
+            most = f" of {size(health.most)}" if health.most else ""
+            click.echo(
+                f"{wire.name}: version {health.version}, {size(health.used)}{most} in use, "
+                f"{wire.shards} shard{'s' if wire.shards > 1 else ''}"
+            )
+            for trouble in health.troubles:
+                click.echo(f"  warning: {trouble}")
+        for name in sorted(await names_on(wire)):
+            job = await look(wire, name)
+            stats = job.stats
+            click.echo(
+                f"{plain(name, 60)}: {amount(stats.done)} done, "
+                f"{amount(stats.queued + stats.resting)} queued, {amount(stats.leased)} on lease, "
+                f"{amount(stats.failed)} failed, {amount(stats.refused)} refused, "
+                f"{amount(stats.hosts)} hosts; {amount(stats.expired)} leases ran out, "
+                f"{amount(stats.fenced)} late results refused"
+            )
+            for one in job.workers:
+                click.echo(
+                    f"  {plain(one.name, 60)}: {one.leased} on lease, {amount(one.done)} settled, "
+                    f"heard of {duration(max(0.0, one.age))} ago"
+                )
+
+    _run(url, show)
+
+
+@frontier.command()
+@_job
+def pause(url: str, job: str) -> None:
+    """Lease nothing more to the job's workers; what they have in hand is finished."""
+    _run(url, lambda wire: _paused(wire, job, on=True))
+
+
+@frontier.command()
+@_job
+def go(url: str, job: str) -> None:
+    """End a pause."""
+    _run(url, lambda wire: _paused(wire, job, on=False))
+
+
+@frontier.command()
+@click.argument("reason", default="")
+@_job
+def retry(reason: str, url: str, job: str) -> None:
+    """Queue the job's failed links again, those whose reason has REASON in it."""
+
+    async def queue(wire: Wire) -> None:
+        await _known(wire, job)
+        number = 0
+        for shard in range(wire.shards):
+            number += await wire.call("retry", shard, job, reason)
+        click.echo(f"{amount(number)} links queued")
+
+    _run(url, queue)
+
+
+@frontier.command()
+@_job
+def remove(url: str, job: str) -> None:
+    """Remove the job. What its workers wrote stays with them."""
+    from crawler.frontier.redis_jobs import remove as forget  # noqa: PLC0415
+
+    async def away(wire: Wire) -> None:
+        await _known(wire, job)
+        await forget(wire, job)
+        click.echo(f"{plain(job, 60)}: removed")
+
+    _run(url, away)
+
+
+@frontier.command("import")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@_job
+def import_(folder: Path, url: str, job: str) -> None:
+    """Move the stopped crawl in DIR there, so that it goes on on many machines.
+
+    Its queue becomes the job, all that it knew of hosts included. DIR keeps what was fetched so
+    far, and is one of the folders that `crawler merge` is given in the end.
+    """
+    from crawler.cli.sources import saved  # noqa: PLC0415 - not for `--help`
+    from crawler.folder import FRONTIER  # noqa: PLC0415
+    from crawler.frontier.redis_moves import moved_in  # noqa: PLC0415
+    from crawler.secrets import without_secrets  # noqa: PLC0415
+    from crawler.settings import dump_toml  # noqa: PLC0415
+
+    config = dump_toml(without_secrets(saved(folder).config()))
+
+    async def move(wire: Wire) -> None:
+        number = await moved_in(wire, job, folder / FRONTIER, config)
+        click.echo(
+            f"{amount(number.seen)} URLs moved, {amount(number.queued)} of them queued; go on "
+            f"with: crawler worker --frontier {wire.name} --job {job}"
+        )
+
+    _run(url, move)
+
+
+async def _paused(wire: Wire, job: str, *, on: bool) -> None:
+    await _known(wire, job)
+    for shard in range(wire.shards):
+        await wire.call("pause", shard, job, int(on))
+    click.echo(f"{plain(job, 60)}: {'paused' if on else 'goes on'}")
+
+
+async def _known(wire: Wire, job: str) -> None:
+    from crawler.frontier.redis_jobs import names_on  # noqa: PLC0415
+
+    if job not in await names_on(wire):
+        raise ConfigError(f"{wire.name}: has no job {job!r}")
+
+
+def _run(url: str, work: Callable[[Wire], Awaitable[T]]) -> T:
+    try:
+        from crawler.frontier.redis_jobs import wire_to  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--frontier needs {error.name}: pip install crawler[redis]") from error
+
+    async def connected() -> T:
+        async with wire_to(FrontierConfig(url=url, patience=PATIENCE)) as wire:
+            return await work(wire)
+
+    return asyncio.run(connected())

@@ -1,0 +1,115 @@
+"""`crawler worker`: one more process, on this or another machine, for a crawl that many share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crawler.cli.crawl import screen_options
+from crawler.cli.exits import Exit
+from crawler.cli.flags import options
+from crawler.cli.sources import add_flags, config_options, text_of
+from crawler.errors import ConfigError
+from crawler.folder import is_crawl
+from crawler.settings import Settings
+
+
+@click.command(short_help="Work on a crawl that lies on a Redis.")
+@click.option("--count", type=click.IntRange(min=1), default=1, metavar="N",
+              help="So many workers, each in a folder of its own below DIR.  [1]")  # fmt: skip
+@screen_options
+@config_options
+@options()
+def worker(count: int, **values: Any) -> Exit:
+    """Take part in the job that `--frontier redis://host/ --job NAME` names, until it is finished.
+
+    The job's settings come from Redis, as `crawler crawl --frontier …` saved them; flags change
+    them for this worker. What it fetches lies in DIR, one folder a worker: a worker that comes
+    back to its folder goes on with it, and `crawler merge OUT DIR…` makes one crawl of all.
+    Ctrl-C or SIGTERM: what is in hand is finished, what is not is given back.
+    """
+    settings = _settings(values)
+    folder = Path(settings.config().output.dir)
+    if count > 1:
+        return _several(count, folder)
+    config = settings.config()
+    from crawler.build import open_crawl  # noqa: PLC0415 - not for `--help`
+    from crawler.cli.run import run  # noqa: PLC0415
+    from crawler.cli.screen import Screen  # noqa: PLC0415
+
+    screen = Screen(
+        silent=values["silent"],
+        verbose=values["verbose"],
+        no_color=values["no_color"],
+        as_json=values["as_json"],
+    )
+    mode = "resume" if is_crawl(folder) else "new"
+    return run(config, folder, mode, screen, opener=partial(open_crawl, join=True))  # type: ignore[arg-type]
+
+
+def _settings(values: dict[str, Any]) -> Settings:
+    """The job's, with what is said here on top."""
+    said = Settings()
+    for name in values["files"]:
+        said.toml(text_of(name), name)
+    said.environment(os.environ)
+    add_flags(said, values)
+    where = said.config().frontier
+    if where.url is None:
+        raise ConfigError("no Redis named: crawler worker --frontier redis://host/ --job NAME")
+    try:
+        from crawler.frontier.redis_jobs import settings_of  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--frontier needs {error.name}: pip install crawler[redis]") from error
+    settings = Settings()
+    settings.toml(asyncio.run(settings_of(where)), f"job {where.job}")
+    settings.set("output.dir", "crawl", "default")  # the first worker's folder is not ours
+    for name in values["files"]:
+        settings.toml(text_of(name), name)
+    settings.environment(os.environ)
+    add_flags(settings, values)
+    settings.set("frontier.url", where.url, "--frontier")
+    return settings
+
+
+def _several(count: int, folder: Path) -> Exit:
+    """Workers as processes of their own; signals are passed on. The worst exit code is ours."""
+    words = _without_count(sys.argv[1:])
+    crew = [
+        subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "crawler", *words, "--out-dir", str(folder / f"worker-{n}")]
+        )
+        for n in range(1, count + 1)
+    ]
+
+    def pass_on(number: int, _: object) -> None:
+        for one in crew:
+            if one.poll() is None:
+                one.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    codes = [one.wait() for one in crew]
+    worst = max(codes, key=abs)
+    return Exit(worst) if worst in set(Exit) else Exit.BUG
+
+
+def _without_count(words: list[str]) -> list[str]:
+    left: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word == "--count":
+            skip = True
+        elif not word.startswith("--count="):
+            left.append(word)
+    return left

@@ -1,0 +1,104 @@
+"""Jobs on a Redis or Valkey: made, joined, listed, removed. A job is a crawl that many share."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, Literal
+
+import msgspec
+
+from crawler.config import FrontierConfig
+from crawler.errors import ConfigError, Occupied
+from crawler.frontier.redis_rows import Stats, stats_of, total
+from crawler.frontier.redis_wire import PREFIX, Wire
+
+JOBS: Final = f"{PREFIX}jobs"
+"""HASH: job → its settings as TOML."""
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """One that is alive: it renewed its leases within three times their length."""
+
+    name: str
+    leased: int
+    done: int
+    age: float  # seconds since it said so
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What is known of a job."""
+
+    name: str
+    stats: Stats
+    workers: tuple[Worker, ...]
+
+
+def wire_to(settings: FrontierConfig) -> Wire:
+    """Raises ConfigError when no address was given."""
+    if settings.url is None:
+        raise ConfigError("no Redis named: --frontier redis://host/")
+    return Wire(settings.url, shards=settings.shards, patience=settings.patience)
+
+
+async def enlist(
+    settings: FrontierConfig, config: str, mode: Literal["new", "fresh", "join"]
+) -> None:
+    """Make a job, or see that it is there. Raises Occupied (it is), ConfigError (it is not)."""
+    async with wire_to(settings) as wire:
+        name = settings.job
+        if mode == "fresh":
+            await remove(wire, name)
+        if mode == "join":
+            if not await wire.plain("HEXISTS", JOBS, name):
+                raise ConfigError(f"{wire.name}: has no job {name!r}")
+        elif not await wire.plain("HSETNX", JOBS, name, config):
+            raise Occupied(
+                f"{wire.name}: already has a job {name!r}. Work on it: crawler worker "
+                f"--frontier {wire.name} --job {name}. Start over: add --fresh"
+            )
+
+
+async def settings_of(settings: FrontierConfig) -> str:
+    """The settings of a job as they were saved, TOML. Raises ConfigError when there is none."""
+    async with wire_to(settings) as wire:
+        saved = await wire.plain("HGET", JOBS, settings.job)
+        if saved is None:
+            names = ", ".join(sorted(await names_on(wire))) or "none"
+            raise ConfigError(f"{wire.name}: has no job {settings.job!r} (there is: {names})")
+        return str(saved.decode())
+
+
+async def names_on(wire: Wire) -> list[str]:
+    """The jobs of a server."""
+    return [name.decode() for name in await wire.plain("HKEYS", JOBS)]
+
+
+async def look(wire: Wire, name: str) -> Job:
+    """A job's numbers and its workers."""
+    shards = [stats_of(await wire.call("stats", n, name)) for n in range(wire.shards)]
+    now, workers = time.time(), []
+    for key in await wire.keys(f"{PREFIX}worker:{name}:*"):
+        said = await wire.plain("GET", key)
+        if said is not None:
+            values = msgspec.json.decode(said, type=dict[str, float])
+            workers.append(
+                Worker(
+                    key.decode().rpartition(":")[2], int(values["leased"]),
+                    int(values.get("done", 0)), now - values["at"],
+                )
+            )  # fmt: skip
+    return Job(name, total(shards), tuple(sorted(workers, key=lambda one: one.name)))
+
+
+async def remove(wire: Wire, name: str) -> None:
+    """A job and all that is its; what hosts taught stays. Workers that still run find it gone."""
+    for shard in range(wire.shards):
+        await wire.call("forget", shard, name)
+        for key in await wire.keys(f"{PREFIX}[{{]{shard}[}}]:{_quoted(name)}:*"):
+            await wire.plain("UNLINK", key)
+    await wire.plain("HDEL", JOBS, name)
+
+
+def _quoted(name: str) -> str:
+    """A name in a pattern of SCAN, meaning itself."""
+    return "".join(f"\\{char}" if char in "*?[]^-\\" else char for char in name)

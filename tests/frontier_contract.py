@@ -1,0 +1,261 @@
+"""The frontier's contract: every implementation runs this suite.
+
+A subclass gives `opened`: `opened(**settings)` is a frontier on the same store each time, so that
+closing one and opening the next is a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import pytest_asyncio
+
+from crawler.model import Found, Kind, Link, Outcome, Rules, Visit
+from crawler.protocols import Frontier
+from crawler.urls import fingerprint, host_key, origin
+
+
+class Queue(Frontier, Protocol):
+    """A frontier, and what build.py asks of it beyond the loop."""
+
+    async def marks(self) -> Mapping[str, int]: ...
+    async def notes(self) -> Mapping[str, str | float]: ...
+    async def note(self, **values: str | float) -> None: ...
+    @property
+    def pending(self) -> int: ...
+
+
+Opened = Callable[..., AbstractAsyncContextManager[Queue]]
+
+
+def found(url: str, reason: str = "", kind: Kind = Kind.PAGE) -> Found:
+    host = host_key(url)
+    return url, host, fingerprint(url, host), kind.value, reason
+
+
+def urls(number: int, host: str = "a.test") -> list[str]:
+    return [f"http://{host}/{n}" for n in range(number)]
+
+
+async def lease(queue: Queue) -> Link:
+    async with asyncio.timeout(5):
+        link = await queue.lease()
+    assert link is not None
+    return link
+
+
+async def end(queue: Queue) -> None:
+    async with asyncio.timeout(5):
+        assert await queue.lease() is None
+
+
+async def drain(queue: Queue) -> list[str]:
+    """Visit everything, finding nothing."""
+    seen = []
+    async with asyncio.timeout(10):
+        while (link := await queue.lease()) is not None:
+            queue.release(link)
+            seen.append(link.url)
+            await queue.settle([Visit(link, Outcome.DONE)], {})
+    return seen
+
+
+class Contract:
+    """What holds for every frontier."""
+
+    @pytest_asyncio.fixture
+    async def queue(self, opened: Opened) -> AsyncIterator[Queue]:
+        async with opened() as queue:
+            yield queue
+
+    async def test_what_is_added_comes_out_once_in_order(self, queue: Queue) -> None:
+        wanted = urls(600)  # more than one buffer
+        assert await queue.add([found(url) for url in wanted]) == 600
+        assert await queue.add([found(url) for url in wanted]) == 0
+        assert await drain(queue) == wanted
+        counts = await queue.counts()
+        assert (counts.done, counts.pending) == (600, 0)
+
+    async def test_an_empty_frontier_says_so_at_once(self, queue: Queue) -> None:
+        await end(queue)
+
+    async def test_the_end_waits_for_what_is_on_lease(self, queue: Queue) -> None:
+        await queue.add([found("http://a.test/")])
+        parent = await lease(queue)
+        waiting = asyncio.create_task(queue.lease())
+        await queue.counts()  # a round trip through the frontier's thread
+        assert not waiting.done(), "the page in hand may still bring links"
+        await queue.settle([Visit(parent, Outcome.DONE, found=(found("http://a.test/x"),))], {})
+        child = await waiting
+        assert child is not None
+        assert (child.url, child.depth, child.via) == ("http://a.test/x", 1, "http://a.test/")
+        waiting = asyncio.create_task(queue.lease())
+        await queue.settle([Visit(child, Outcome.DONE)], {})
+        assert await waiting is None
+
+    async def test_a_redirect_keeps_the_depth_and_counts_the_hop(self, queue: Queue) -> None:
+        await queue.add([found("http://a.test/")])
+        link = await lease(queue)
+        await queue.settle([Visit(link, Outcome.MOVED, found=(found("http://a.test/x"),))], {})
+        moved = await lease(queue)
+        assert (moved.depth, moved.hops) == (0, 1)
+
+    async def test_a_refused_link_is_kept_with_its_reason_and_may_be_admitted_later(
+        self,
+        queue: Queue,
+    ) -> None:
+        image = found("http://a.test/x", "kind", Kind.ASSET)
+        assert await queue.add([image]) == 0
+        await end(queue)
+        assert (await queue.counts()).refused == 1
+        assert await queue.add([found("http://a.test/x")]) == 1
+        assert (await lease(queue)).kind is Kind.PAGE
+        assert (await queue.counts()).refused == 0
+
+    async def test_a_refusal_does_not_undo_an_admission(self, queue: Queue) -> None:
+        await queue.add([found("http://a.test/x")])
+        await queue.add([found("http://a.test/x", "kind", Kind.ASSET)])
+        assert (await lease(queue)).url == "http://a.test/x"
+
+    async def test_a_retry_comes_again_after_its_time_with_its_attempt(self, queue: Queue) -> None:
+        await queue.add([found("http://a.test/")])
+        link = await lease(queue)
+        queue.release(link)
+        await queue.settle([Visit(link, Outcome.RETRY, retry_in=0.05)], {})
+        again = await lease(queue)
+        assert (again.url, again.attempt) == (link.url, 1)
+        await queue.settle([Visit(again, Outcome.FAILED, reason="dns")], {})
+        await end(queue)
+        assert (await queue.counts()).failed == 1
+
+    async def test_robots_comes_before_a_host_and_its_answer_opens_it(self, opened: Opened) -> None:
+        async with opened(robots=True) as queue:
+            await queue.add([found("http://a.test/"), found("http://b.test/")])
+            asked = [await lease(queue), await lease(queue)]
+            assert {link.url for link in asked} == {
+                "http://a.test/robots.txt",
+                "http://b.test/robots.txt",
+            }
+            waiting = asyncio.create_task(queue.lease())
+            await queue.counts()
+            assert not waiting.done()
+            rules = Rules(origin(asked[0].url), 200, b"User-agent: *", 4e9)
+            await queue.settle([Visit(asked[0], Outcome.DONE, rules=rules)], {})
+            link = await waiting
+            assert link is not None
+            assert link.host == asked[0].host
+            assert await queue.rules(rules.origin) == rules
+            assert (await queue.counts()).done == 0, "a robots.txt is no record"
+
+    async def test_stop_answers_those_who_wait(self, queue: Queue) -> None:
+        await queue.add([found("http://a.test/")])
+        await lease(queue)
+        waiting = asyncio.create_task(queue.lease())
+        await asyncio.sleep(0)
+        queue.stop()
+        assert await waiting is None
+        await end(queue)
+
+    async def test_a_cancelled_wait_loses_no_link(self, queue: Queue) -> None:
+        waiting = asyncio.create_task(queue.lease())
+        await asyncio.sleep(0)
+        link = None
+        if not waiting.done():
+            waiting.cancel()
+        await queue.add([found("http://a.test/")])
+        link = await lease(queue)
+        assert link.url == "http://a.test/"
+
+    async def test_max_pages_is_exact_with_many_workers(self, opened: Opened) -> None:
+        done = []
+        async with opened(max_pages=15) as queue:
+            await queue.add([found(url) for url in urls(100)])
+
+            async def work() -> None:
+                while (link := await queue.lease()) is not None:
+                    await asyncio.sleep(0)
+                    queue.release(link)
+                    # every third is a redirect: it gives its place back
+                    outcome = (
+                        Outcome.MOVED if int(link.url.rpartition("/")[2]) % 3 else Outcome.DONE
+                    )
+                    done.append(outcome)
+                    await queue.settle([Visit(link, outcome)], {})
+
+            async with asyncio.timeout(10), asyncio.TaskGroup() as crew:
+                for _ in range(64):
+                    crew.create_task(work())
+            assert queue.exhausted
+        assert done.count(Outcome.DONE) == 15
+
+    async def test_a_million_links_of_the_same_page_cost_no_table(self, queue: Queue) -> None:
+        await queue.add([found("http://a.test/")])
+        link = await lease(queue)
+        links = tuple(found("http://a.test/same") for _ in range(10_000))
+        await queue.settle([Visit(link, Outcome.DONE, found=links)], {})
+        assert (await queue.counts()).seen == 2
+
+    # ── and across a restart ─────────────────────────────────────────────────────────────────
+
+    async def test_what_was_on_lease_is_queued_again_after_reopening(self, opened: Opened) -> None:
+        async with opened() as queue:
+            await queue.add([found(url) for url in urls(3)])
+            done = await lease(queue)
+            await lease(queue)
+            await queue.settle([Visit(done, Outcome.DONE)], {"pages.jsonl": 123})
+        async with opened() as queue:
+            assert await queue.marks() == {"pages.jsonl": 123}
+            assert await drain(queue) == urls(3)[1:]
+
+    async def test_a_retry_survives_reopening(self, opened: Opened) -> None:
+        async with opened() as queue:
+            await queue.add([found("http://a.test/")])
+            link = await lease(queue)
+            await queue.settle([Visit(link, Outcome.RETRY, retry_in=0.05)], {})
+        async with opened() as queue:
+            assert (await lease(queue)).attempt == 1
+
+    async def test_a_host_that_asked_for_rest_still_rests_after_reopening(
+        self, opened: Opened
+    ) -> None:
+        async with opened() as queue:
+            await queue.add([found(url) for url in urls(2)])
+            link = await lease(queue)
+            await queue.settle([Visit(link, Outcome.RETRY, retry_in=300.0, rest=300.0)], {})
+        async with opened() as queue:
+            waiting = asyncio.create_task(queue.lease())
+            await queue.counts()
+            await queue.counts()
+            assert not waiting.done()
+            queue.stop()
+            assert await waiting is None
+
+    async def test_robots_answers_survive_reopening(self, opened: Opened) -> None:
+        async with opened(robots=True) as queue:
+            await queue.add([found(url) for url in urls(2)])
+            robots = await lease(queue)
+            rules = Rules(origin(robots.url), 404, b"", 4e9)
+            await queue.settle([Visit(robots, Outcome.DONE, rules=rules)], {})
+        async with opened(robots=True) as queue:
+            assert (await lease(queue)).kind is Kind.PAGE
+
+    async def test_by_depth_holds_after_reopening(self, opened: Opened) -> None:
+        async with opened(by_depth=True) as queue:
+            await queue.add([found("http://a.test/"), found("http://b.test/")])
+            first = await lease(queue)
+            await queue.settle(
+                [Visit(first, Outcome.DONE, found=(found("http://a.test/deep"),))], {}
+            )
+        async with opened(by_depth=True) as queue:
+            shallow = await lease(queue)
+            assert shallow.depth == 0
+            waiting = asyncio.create_task(queue.lease())
+            await queue.counts()
+            assert not waiting.done()
+            await queue.settle([Visit(shallow, Outcome.DONE)], {})
+            deep = await waiting
+            assert deep is not None
+            assert deep.depth == 1

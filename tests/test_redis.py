@@ -1,0 +1,274 @@
+"""The frontier on Redis and Valkey: the contract on a real server, and what only many can do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from frontier_contract import Contract, Opened, drain, end, found, lease, urls
+from redis_server import RedisServer, a_server, servers, until
+
+from crawler.config import FrontierConfig, PaceConfig
+from crawler.errors import FrontierError
+from crawler.frontier.budget import Budget, terms
+from crawler.frontier.redis import RedisFrontier
+from crawler.frontier.redis_wire import judged
+from crawler.model import Outcome, Rules, Visit
+from crawler.pace import Lesson
+
+SERVERS = servers()
+
+
+@pytest.fixture(scope="module", params=SERVERS or ["none"])
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    if not SERVERS:
+        pytest.skip("no Redis or Valkey on this machine")
+    with RedisServer(SERVERS[request.param]) as server:
+        yield server
+
+
+@pytest.fixture
+def job(server: RedisServer) -> str:
+    """A crawl's name; hosts are shared by all crawls, so what earlier tests taught is forgotten."""
+    assert server.say("FLUSHALL").startswith(b"+OK")
+    return f"j{secrets.token_hex(4)}"
+
+
+def frontier(
+    server: RedisServer,
+    job: str,
+    pace: PaceConfig | None = None,
+    *,
+    worker: str = "w",
+    **settings: object,
+) -> RedisFrontier:
+    own = {
+        name: settings.pop(name)
+        for name in ("lease", "shards", "crashes", "max_queued", "host_queued", "patience")
+        if name in settings
+    }
+    config = FrontierConfig(url=server.url, job=job, **{"lease": 5.0, **own})  # type: ignore[arg-type]
+    rest = {"robots": False, **settings}
+    return RedisFrontier(config, pace or PaceConfig(fast=True), worker=worker, **rest)  # type: ignore[arg-type]
+
+
+class TestOnRedis(Contract):
+    @pytest.fixture
+    def opened(self, server: RedisServer, job: str) -> Opened:
+        return lambda **settings: frontier(server, job, **settings)
+
+    @pytest.fixture(params=[1, 4], ids=["one shard", "four shards"], autouse=True)
+    def shards(
+        self,
+        request: pytest.FixtureRequest,
+        server: RedisServer,
+        job: str,  # noqa: ARG002 - after its flush
+    ) -> None:
+        """The number of shards is fixed by the first who comes."""
+        if request.param == 4 and "max_pages" in request.node.name:
+            pytest.skip("an exact limit of pages needs one shard")
+        server.say("SET", "crawler:shards", str(request.param))
+
+
+async def test_a_lease_runs_out_and_the_late_settle_is_refused(
+    server: RedisServer, job: str
+) -> None:
+    """Fencing: a worker that slept longer than its lease keeps nothing and writes nothing."""
+    async with frontier(server, job, lease=0.2) as fast, frontier(server, job, lease=0.2) as slow:
+        await fast.add([found("http://a.test/")])
+        late = await lease(slow)
+        for task in slow._tasks:  # as under SIGSTOP: it neither renews nor asks
+            task.cancel()
+        again = await lease(fast)
+        assert again.url == late.url
+        (kept,) = await slow.recognise([Visit(late, Outcome.DONE)])
+        assert (kept.outcome, kept.reason) == (Outcome.RETRY, "lease")
+        await slow.settle([Visit(late, Outcome.DONE, found=(found("http://a.test/x"),))], {})
+        counts = await fast.counts()
+        assert (counts.done, counts.leased, counts.queued) == (0, 1, 0), "its links came in"
+        fast.release(again)
+        await fast.settle([Visit(again, Outcome.DONE)], {})
+        await end(fast)
+        stats = await fast._look()
+        assert (stats.done, stats.expired, stats.fenced) == (1, 1, 1)
+
+
+async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> None:
+    async with frontier(server, job, lease=1.0) as queue, frontier(server, job) as other:
+        await queue.add([found("http://a.test/")])
+        link = await lease(queue)
+        waiting = asyncio.create_task(other.lease())
+        await asyncio.sleep(1.5)  # longer than a lease: only time passing can show it
+        assert not waiting.done()
+        (kept,) = await queue.recognise([Visit(link, Outcome.DONE)])
+        await queue.settle([kept], {})
+        assert await waiting is None
+        assert (await queue._look()).expired == 0
+
+
+async def test_a_link_that_kills_its_workers_is_given_up(server: RedisServer, job: str) -> None:
+    async with frontier(server, job, lease=0.1, crashes=2) as queue:
+        await queue.add([found("http://a.test/")])
+        queue._tasks[1].cancel()  # nothing is renewed
+        await lease(queue)
+        await lease(queue)
+        await end(queue)
+        assert (await queue.counts()).failed == 1
+        assert await queue.retry("lease") == 1
+        assert (await lease(queue)).url == "http://a.test/"
+
+
+async def test_one_pace_for_all_workers_of_all_jobs(server: RedisServer, job: str) -> None:
+    """Four workers of two jobs ask one host; by the server's clock no two come closer than the
+    delay.
+    """
+    pace = PaceConfig(per_host=1, delay=0.05, adaptive=False)
+    async with AsyncExitStack() as stack:
+        queues = [
+            await stack.enter_async_context(frontier(server, f"{job}{n % 2}", pace, worker=str(n)))
+            for n in range(4)
+        ]
+        for number in (0, 1):
+            await queues[number].add([found(url) for url in urls(10)])
+        moments: list[float] = []
+        abroad = 0
+
+        async def work(queue: RedisFrontier) -> None:
+            nonlocal abroad
+            while (link := await queue.lease()) is not None:
+                moments.append(asyncio.get_running_loop().time())
+                abroad += 1
+                assert abroad == 1, "the host was asked twice at once"
+                await asyncio.sleep(0.005)  # the exchange
+                abroad -= 1
+                queue.release(link)
+                await queue.settle([Visit(link, Outcome.DONE)], {})
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as crew:
+            for queue in queues:
+                crew.create_task(work(queue))
+        assert len(moments) == 20
+        gaps = [later - sooner for sooner, later in itertools.pairwise(moments)]
+        assert min(gaps) >= 0.049
+
+
+async def test_a_rest_and_a_crawl_delay_hold_for_the_other_worker(
+    server: RedisServer, job: str
+) -> None:
+    pace = PaceConfig(delay=0.0, adaptive=False)
+    async with (
+        frontier(server, job, pace, robots=True) as one,
+        frontier(server, job, pace, robots=True) as two,
+    ):
+        await one.add([found(url) for url in urls(2)])
+        robots = await lease(one)
+        rules = Rules("http://a.test", 200, b"", 4e9, 30.0)
+        await one.settle([Visit(robots, Outcome.DONE, rules=rules)], {})
+        waiting = asyncio.create_task(two.lease())
+        await two.counts()
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "the robots.txt was a request too"
+        two.stop()
+        assert await waiting is None
+        assert await two.rules("http://a.test") == rules
+
+
+async def test_caps_refuse_what_does_not_fit_and_take_it_later(
+    server: RedisServer, job: str
+) -> None:
+    async with frontier(server, job, host_queued=3) as queue:
+        assert await queue.add([found(url) for url in urls(5)]) == 3
+        assert (await queue.counts()).refused == 2
+        assert len(await drain(queue)) == 3
+        assert await queue.add([found(url) for url in urls(5)]) == 2
+
+
+async def test_a_pause_stops_all_and_dead_letters_come_back(server: RedisServer, job: str) -> None:
+    async with frontier(server, job) as queue:
+        await queue.add([found("http://a.test/")])
+        await queue.pause()
+        waiting = asyncio.create_task(queue.lease())
+        await queue.counts()
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await queue.pause(on=False)
+        link = await waiting
+        assert link is not None
+        queue.release(link)
+        await queue.settle([Visit(link, Outcome.FAILED, reason="dns")], {})
+        await end(queue)
+        assert await queue.retry("timeout") == 0
+        assert await queue.retry("dns") == 1
+        assert (await lease(queue)).url == link.url
+
+
+async def test_a_worker_waits_for_a_server_that_is_away(job: str) -> None:
+    with a_server() as server:
+        async with frontier(server, job) as queue:
+            await queue.add([found(url) for url in urls(3)])
+            link = await lease(queue)
+            server.kill()
+            queue.release(link)
+            settling = asyncio.create_task(queue.settle([Visit(link, Outcome.DONE)], {}))
+            await until(lambda: queue._wire.away)
+            assert not settling.done()
+            server.start()
+            await settling
+            assert await drain(queue) == urls(3)[1:]
+            assert (await queue.counts()).done == 3
+
+
+async def test_a_server_that_is_full_is_waited_for(job: str) -> None:
+    with a_server() as server:
+        async with frontier(server, job) as queue:
+            await queue.add([found("http://a.test/")])
+            server.say("CONFIG", "SET", "maxmemory", "1")
+            adding = asyncio.create_task(queue.add([found("http://a.test/x")]))
+            await until(lambda: queue._wire.away)
+            server.say("CONFIG", "SET", "maxmemory", "0")
+            assert await adding == 1
+
+
+async def test_a_lost_job_is_an_error_and_no_end(server: RedisServer, job: str) -> None:
+    async with frontier(server, job) as queue:
+        await queue.add([found("http://a.test/")])
+        server.say("FLUSHALL")
+        with pytest.raises(FrontierError, match="the crawl is gone"):
+            await lease(queue)
+
+
+def test_a_server_that_evicts_is_refused_and_troubles_are_named() -> None:
+    with pytest.raises(FrontierError, match="noeviction"):
+        judged({"maxmemory": 1, "maxmemory_policy": "allkeys-lru"}, None)
+    troubles = judged({"maxmemory": 0, "aof_enabled": 0}, 512).troubles
+    assert len(troubles) == 3
+    good = {"maxmemory": 1, "maxmemory_policy": "noeviction", "aof_enabled": 1}
+    assert not judged(good, 16_384).troubles
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_pace_is_learnt_as_in_python(server: RedisServer, job: str, seed: int) -> None:
+    """The Lua port of pace.py and budget.py against the original, over random exchanges."""
+    dice = random.Random(seed)
+    pace = PaceConfig(per_host=8, delay=0.0, park_after=3, park=0.001, park_most=0.004)
+    budget = Budget("a.test", terms(pace, 64))
+    loop = asyncio.get_running_loop()
+    async with frontier(server, job, pace) as queue:
+        await queue.add([found(url) for url in urls(60)])
+        async with asyncio.timeout(20):
+            while (link := await queue.lease()) is not None:
+                trip = budget.depart(max(loop.time(), budget.due))
+                seconds = dice.choice([0.01, 0.02, 0.05, 0.2, None])
+                failed = dice.choice([True, False, False, None]) if seconds else True
+                lesson = Lesson(seconds, strained=dice.random() < 0.2, failed=failed)
+                queue.release(link, lesson=lesson)
+                await queue.settle([Visit(link, Outcome.DONE)], {})
+                budget.back(trip, max(loop.time(), trip.began), lesson)
+                (shown,) = queue.paces()
+                seen = (shown.width, shown.failures, shown.parks)
+                assert seen == (budget.width, budget.failures, budget.parks)
