@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them. Pure."""
+"""Durations, sizes and numbers as people write and read them. Pure."""
 
 from __future__ import annotations
 
@@ -53,3 +53,17 @@ def _finite(number: float, text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text!r} is longer than can be counted")
     return number
+
+
+def amount(number: float) -> str:
+    """12345 → 12 345, with a narrow space."""
+    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def in_bytes(number: float) -> str:
+    """Bytes with a decimal prefix, as disks and networks count."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(number) < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

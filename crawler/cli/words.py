@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
+from crawler.units import amount
+from crawler.units import in_bytes as size
 
-def amount(number: int) -> str:
-    """12345 → 12 345, with a narrow space."""
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def size(number: float) -> str:
-    """Bytes with a decimal prefix, as disks and networks count."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(number) < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
+__all__ = ["amount", "duration", "harmless", "plain", "share", "size"]
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,8 @@ from crawler.errors import HouseError
 from crawler.report.changes import Changes
 from crawler.report.facts import Bar, Facts, Slice
 from crawler.report.gather import gather
+from crawler.units import amount
+from crawler.units import in_bytes as size
 
 NAME: Final = "report.html"
 
@@ -132,20 +134,6 @@ def meaning(reason: str) -> str:
     if word == "status":
         return ""
     return WORDS.get(reason) or WORDS.get(word, "")
-
-
-def amount(number: float) -> str:
-    """12345 → 12 345, with a narrow space."""
-    return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def size(number: float) -> str:
-    """Bytes with a decimal prefix."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(number) < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
 
 
 def duration(seconds: float) -> str:
