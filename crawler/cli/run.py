@@ -11,7 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from crawler.cli.display import Display
 from crawler.cli.exits import Exit, Fate, exit_code
@@ -21,10 +21,8 @@ from crawler.cli.summary import Ending, summary, summary_json, told
 from crawler.config import Config
 from crawler.errors import CrawlerError, HouseError
 from crawler.folder import FRONTIER
-from crawler.model import Counts
-from crawler.pace import HostPace
 from crawler.protocols import Sink
-from crawler.tally import Tally
+from crawler.running import Running
 
 NO_ROBOTS: Final = (
     "warning: --no-robots: robots.txt is not asked for, and nofollow and noindex are not obeyed; "
@@ -35,27 +33,6 @@ YOUNG: Final = 25_000
 """New containers between two searches for cycles among them: those of a few hundred pages."""
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
-
-
-class Counted(Protocol):
-    """What is asked of a frontier here."""
-
-    async def counts(self) -> Counts: ...
-    def paces(self, most: int = ...) -> list[HostPace]: ...
-
-
-class Running(Protocol):
-    """What is asked of an open crawl here; `crawler.crawl.Crawl` is one."""
-
-    @property
-    def tally(self) -> Tally: ...
-    @property
-    def finish_reason(self) -> str: ...
-    @property
-    def frontier(self) -> Counted: ...
-    async def run(self) -> Tally: ...
-    def stop(self, reason: str = ...) -> None: ...
-    def abort(self) -> None: ...
 
 
 Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -24,8 +24,9 @@ from crawler.config import Config
 from crawler.errors import ConfigError, CrawlerError, FrontierError
 from crawler.folder import FRONTIER
 from crawler.frontier.peek import peek
-from crawler.model import Counts, Visit
+from crawler.model import Visit
 from crawler.pace import HostPace
+from crawler.running import Running
 from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
 from crawler.service.logs import JOB
 from crawler.service.register import Register
@@ -53,27 +54,6 @@ _STOPS: Final = {
     "memory": (State.HELD, "memory"),
 }
 """What a job becomes whose crawl was stopped by us, by the crawl's finish_reason."""
-
-
-class Counted(Protocol):
-    """What is asked of a frontier here."""
-
-    async def counts(self) -> Counts: ...
-    def paces(self, most: int = ...) -> list[HostPace]: ...
-
-
-class Running(Protocol):
-    """What is asked of an open crawl here; `crawler.crawl.Crawl` is one."""
-
-    @property
-    def tally(self) -> Tally: ...
-    @property
-    def finish_reason(self) -> str: ...
-    @property
-    def frontier(self) -> Counted: ...
-    async def run(self) -> Tally: ...
-    def stop(self, reason: str = ...) -> None: ...
-    def abort(self) -> None: ...
 
 
 Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
