@@ -319,7 +319,7 @@ def _fork_server() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in MALLOC}
     os.environ.update(MALLOC)
     try:
-        forkserver.set_forkserver_preload(["crawler.parse.child"])
+        forkserver.set_forkserver_preload(["crawler.parse.preload"])
         with _main_hidden():
             forkserver.ensure_running()
         yield
