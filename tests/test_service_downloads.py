@@ -89,7 +89,7 @@ async def test_files_arrive_and_are_listed_fetched_and_deleted(
         assert fields_["content-security-policy"].startswith("sandbox;")
         for path in (
             "wrong.bin", "wrong.bin.wrong", ".crawler-download/frontier.db", "gone.zip",
-            "..%2ffiles%2fb.html", "%2e%2e/%2e%2e/jobs.db", "deep", "deep/../b.html",
+            "..%2ffiles%2fb.html", "%2e%2e/%2e%2e/jobs.db", "deep",
         ):  # fmt: skip
             assert (await client.ask("GET", f"/jobs/{job}/files/{path}"))[0] == 404, path
         assert (await client.ask("GET", f"/jobs/{job}/report"))[0] == 404
