@@ -116,7 +116,8 @@ class DownloadShift(Shift):
         self._watcher.tell(file)
         self._count(file.status)
         if file.status == "failed":
-            self._reasons[file.reason[:200]] += 1
+            word, _, detail = file.reason.partition(":")
+            self._reasons[f"{word}:{detail}" if word == "status" else word] += 1
 
     async def _hold_to(self, most: int | None) -> None:
         """Stop once more bytes have come than the job may have: files under way count, too."""

@@ -117,8 +117,8 @@ export function underWay(job) {
 // One row a file.
 export function fileCells(job, link, attempt) {
   return (one) => [
-    one.path ?? "–", link(one.url), el("span", { class: `state ${one.state === "done" ? "finished" : one.state === "waiting" ? "queued" : one.state}`, text: one.state }),
-    one.bytes === null ? "–" : size(one.bytes), one.checksum ? el("code", { text: one.checksum }) : "–", one.reason || "–",
+    one.path ?? "–", el("div", { class: "wide" }, link(one.url)), el("span", { class: `state ${one.state === "done" ? "finished" : one.state === "waiting" ? "queued" : one.state}`, text: one.state }),
+    one.bytes === null ? "–" : size(one.bytes), one.checksum ? el("code", { text: one.checksum }) : "–", el("span", { class: "reason", text: one.reason || "–" }),
     one.path === null ? "" : el("button", { type: "button", "aria-label": `Download ${one.path}`, text: "Download",
       onclick: () => attempt(() => save(`/jobs/${job}/files/${one.path.split("/").map(encodeURIComponent).join("/")}`, one.path.split("/").pop())) }),
   ];
