@@ -313,3 +313,21 @@ async def test_a_register_of_the_version_before_is_taken_over(tmp_path: Path) ->
         assert found is not None
         assert found.kind == "crawl"
         assert await register.files(old.id) == ()
+
+
+async def test_a_schedule_tells_no_secret_of_its_files(tmp_path: Path) -> None:
+    file = {"url": "https://me:word@example.invalid/a", "headers": {"X-Key": "word"}}
+    body = {"cron": "15 3 * * *", "job": {"files": [file, "https://me:word@example.invalid/b"]}}
+    async with service(tmp_path) as opened, Client(opened.url) as client:
+        status, made = await client.ask("PUT", "/schedules/nightly", body)
+        assert status == 200
+        assert [one if isinstance(one, str) else one["url"] for one in made["job"]["files"]] == [
+            "https://…@example.invalid/a",
+            "https://…@example.invalid/b",
+        ]
+        listed = await client.get("/schedules")
+        assert "word" not in str(made) + str(listed)
+        job = await fetch(client, file)
+        await client.until(job, "failed")
+        told = [await client.get(f"/jobs/{job}{path}") for path in ("", "/downloads", "/hosts")]
+        assert "word" not in str(told)

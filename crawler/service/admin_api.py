@@ -8,8 +8,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crawler.service import files_intake
 from crawler.service.access import NAME, Role, Token
-from crawler.service.body import Invalid, without_login
+from crawler.service.body import HIDDEN, Invalid, without_login
 from crawler.service.intake import public
 from crawler.service.job import Limits
 from crawler.service.parts import Parts, caller
@@ -172,7 +173,10 @@ def _token(token: Token) -> TokenView:
 def _schedule(schedule: Schedule) -> ScheduleView:
     body = dict(schedule.request)
     extras = body.pop("job", None)
-    shown = public(body)
+    files = body.pop("files", None)
+    shown = public(body) if files is None else public(body, files_intake.is_open)
+    if isinstance(files, list):
+        shown["files"] = [_file(one) for one in files]
     if isinstance(extras, dict):
         hooks = [
             {**hook, "secret": None, "url": without_login(hook["url"])}
@@ -188,3 +192,15 @@ def _schedule(schedule: Schedule) -> ScheduleView:
         schedule.last_job,
         shown,
     )
+
+
+def _file(asked: Any) -> Any:
+    """A file of a schedule's download, without logins and what its headers say."""
+    if isinstance(asked, str):
+        return without_login(asked)
+    shown = {**asked, "url": without_login(asked["url"])}
+    if "headers" in shown:
+        shown["headers"] = dict.fromkeys(shown["headers"], HIDDEN)
+    if "mirrors" in shown:
+        shown["mirrors"] = [without_login(one) for one in shown["mirrors"]]
+    return shown

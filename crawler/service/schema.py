@@ -82,8 +82,8 @@ def download_schema(parts: Parts) -> dict[str, Any]:
             tree[section]["properties"][name]["default"] = _plain(value)
     tree["download"]["properties"]["name"]["pattern"] = files_intake.TEMPLATE
     files = {
-        "type": "array", "minItems": 1, "maxItems": files_intake.MOST,
-        "items": {"anyOf": [_URL, FILE]}, "description": "What to fetch",
+        "type": "array", "minItems": 1, "items": {"anyOf": [_URL, FILE]},
+        "description": f"What to fetch, at most {files_intake.MOST} files",
         "examples": [["https://example.com/a.zip", {
             "url": "https://example.com/b.iso", "name": "images/b.iso",
             "checksum": f"sha256:{'0' * 64}", "mirrors": ["https://example.org/b.iso"],

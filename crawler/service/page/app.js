@@ -134,11 +134,14 @@ function tiles(place, pairs) {
 function drawTiles(shown) {
   const live = shown.map((job) => job.live).filter(Boolean);
   const sum = (key) => live.reduce((total, one) => total + one[key], 0);
+  const loads = shown.map((job) => job.download).filter(Boolean);
+  const connections = loads.flatMap((one) => one.running).reduce((total, one) => total + one.connections, 0);
+  const files = loads.reduce((total, one) => total + one.waiting, 0);
   const count = (name) => shown.filter((job) => job.state === name).length;
   tiles($("tiles"), [
     ["running", count("running")], ["waiting", count("queued")], ["held", count("held")],
-    ["pages/s", sum("recent_per_second").toFixed(1)], ["open connections", amount(sum("in_flight"))],
-    ["queued URLs", amount(sum("queued"))],
+    ["pages/s", sum("recent_per_second").toFixed(1)], ["open connections", amount(sum("in_flight") + connections)],
+    ["queued URLs", amount(sum("queued") + files)],
     ["loop lag", `${Math.max(0, ...live.map((one) => one.lag_ms)).toFixed(0)} ms`],
   ]);
 }
