@@ -65,6 +65,7 @@ class Health(msgspec.Struct, frozen=True):
     most: int
     durable: bool
     troubles: tuple[str, ...]
+    commands: int = 0  # run since it started
 
 
 class Wire:
@@ -244,7 +245,9 @@ def judged(info: dict[str, Any], intset: int | None) -> Health:
             f"URLs a shard each costs 76 bytes instead of 9; set it to {INTSET}"
         )
     version = str(info.get("valkey_version") or info.get("redis_version", ""))
-    return Health(version, int(info.get("used_memory", 0)), most, durable, tuple(troubles))
+    commands = int(info.get("total_commands_processed", 0))
+    used = int(info.get("used_memory", 0))
+    return Health(version, used, most, durable, tuple(troubles), commands)
 
 
 def _told(error: Exception) -> str:

@@ -14,22 +14,22 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
 from crawler.config import Config
 from crawler.errors import ConfigError, CrawlerError, FrontierError
-from crawler.folder import FRONTIER
-from crawler.frontier.peek import peek
+from crawler.folder import Mode
 from crawler.model import Visit
 from crawler.pace import HostPace
 from crawler.running import Running
 from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
 from crawler.service.logs import JOB
 from crawler.service.register import Register
+from crawler.service.runner import Runner
 from crawler.tally import Snapshot, Tally
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,6 @@ _STOPS: Final = {
     "memory": (State.HELD, "memory"),
 }
 """What a job becomes whose crawl was stopped by us, by the crawl's finish_reason."""
-
-
-Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
-"""`build.open_crawl` with what the crawls share, or what stands for it in a test."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -137,7 +133,7 @@ class Foreman:
         self,
         register: Register,
         folder: Path,
-        opener: Opener,
+        runner_of: Callable[[Job], Runner],
         *,
         limits: Limits,
         limits_of: Callable[[str], Limits],
@@ -152,7 +148,7 @@ class Foreman:
         self.draining = False
         self._register = register
         self._folder = folder
-        self._opener = opener
+        self.runner_of = runner_of
         self._limits = limits
         self.limits_of = limits_of
         self._may_start = may_start  # a word for why nothing may, else nothing
@@ -200,6 +196,15 @@ class Foreman:
             elif changed.state is State.CANCELLING:
                 shift.stop("cancelled")
         return changed
+
+    async def forget(self, job: Job, *, output: bool = True) -> None:
+        """Drop what of a job lies outside its folder: its queue and, with `output`, the shares that
+        workers wrote. What cannot be had now is left, and said.
+        """
+        try:
+            await self.runner_of(job).forget(job, output=output)
+        except (CrawlerError, OSError) as error:
+            log.warning("job %s: something of it is left behind: %s", job.id, error)
 
     def hold(self, job: str, reason: str) -> None:
         """Stop a running job for a reason that passes; see `_STOPS`."""
@@ -253,6 +258,8 @@ class Foreman:
         del self.shifts[job.id]
         log.info("job %s is %s %s", job.id, state, reason)
         await self._enter(job.id, state, reason, totals)
+        if state is State.FINISHED:
+            await self.forget(job, output=False)
 
     async def _enter(self, job: str, state: State, reason: str, totals: Totals) -> None:
         """Keep how a run ended. A disk that is full for the register, too, is waited for."""
@@ -272,17 +279,17 @@ class Foreman:
 
     async def _crawl(self, shift: Shift) -> tuple[State, str]:
         folder = self.folder_of(shift.job.id)
-        frontier = folder / FRONTIER
         config = msgspec.convert(shift.job.config, Config)
-        going_on = frontier.exists()
-        if going_on:
-            shift.before = await asyncio.to_thread(_reached, frontier)
+        runner = self.runner_of(shift.job)
+        reached = await runner.reached(config, folder)
+        if reached is not None:
+            shift.before = reached
             if config.limits.size_limit is not None:
-                left = max(0, config.limits.size_limit - shift.before.bytes_wire)
+                left = max(0, config.limits.size_limit - reached.bytes_wire)
                 limits = msgspec.structs.replace(config.limits, size_limit=left)
                 config = msgspec.structs.replace(config, limits=limits)
-        mode = "resume" if going_on else "new"
-        async with self._opener(config, dir=folder, mode=mode, sinks=[shift]) as crawl:
+        mode: Mode = "new" if reached is None else "resume"
+        async with runner.open(config, dir=folder, mode=mode, sinks=[shift]) as crawl:
             shift.crawl = crawl
             if shift.ends_with:
                 shift.stop(shift.ends_with)
@@ -311,19 +318,6 @@ def _begin(state: State) -> State:
     if state is not State.QUEUED:
         raise Conflict(f"the job is {state}")
     return State.RUNNING
-
-
-def _reached(path: Path) -> Totals:
-    """What the job's frontier says it has done. Blocking."""
-    view = peek(path)
-    counts = view.counts
-    return Totals(
-        pages=counts.done,
-        visits=counts.done + counts.moved + counts.unchanged + counts.failed,
-        failed=counts.failed,
-        bytes_wire=view.bytes_wire,
-        queued=counts.pending,
-    )
 
 
 def _verdict(group: BaseExceptionGroup[Any]) -> tuple[State, str]:

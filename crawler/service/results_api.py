@@ -114,7 +114,7 @@ class ResultsApi:
         )
         found, place = await self._read(
             job,
-            reading.pages,
+            self._parts.foreman.runner_of(job).pages,
             after=cursor(request) or 0,
             limit=whole(request, "limit", 100),
             outcomes=among(request, "outcome", OUTCOMES),
