@@ -114,8 +114,7 @@ class Shared:
                 dir,
                 self.root,
                 sinks,
-                base=total(await shards(wire, dir.name)),
-                fetched=(await sums(wire, dir.name)).bytes_wire,
+                before=await _before(wire, dir.name, mode),
             )
 
     async def forget(self, job: Job, *, output: bool) -> None:
@@ -127,6 +126,15 @@ class Shared:
             await remove(wire, job.id)
         if output:
             await asyncio.to_thread(shares.throw_away, self.root, job.id)
+
+
+class Before(msgspec.Struct, frozen=True):
+    """What earlier runs have done."""
+
+    stats: Stats = Stats()
+    bytes_wire: int = 0
+    statuses: Counter[int] = msgspec.field(default_factory=Counter)
+    reasons: Counter[str] = msgspec.field(default_factory=Counter)
 
 
 class _Remote:
@@ -145,7 +153,7 @@ class _Remote:
 
 class SharedCrawl:
     """Implements `running.Running`: the crawl as its coordinator sees it. Numbers are of this run:
-    `base` and `fetched` are what was so when it was opened.
+    `before` is what was so when it was opened.
     """
 
     def __init__(
@@ -156,8 +164,7 @@ class SharedCrawl:
         root: Path,
         sinks: Sequence[Sink],
         *,
-        base: Stats,
-        fetched: int,
+        before: Before,
     ) -> None:
         self.tally = Tally()
         self.finish_reason = ""
@@ -168,9 +175,7 @@ class SharedCrawl:
         self._folder = folder
         self._root = root
         self._sinks = sinks
-        self._base = base
-        self._fetched = fetched
-        self._base_statuses: dict[int, int] | None = None
+        self._before = before
         self._turn = secrets.token_hex(8)
         self._bell = asyncio.Event()
 
@@ -215,32 +220,21 @@ class SharedCrawl:
         seen = await shards(self._wire, self._job)
         self.frontier.stats = stats = total(seen)
         added = await sums(self._wire, self._job)
-        base, tally = self._base, self.tally
+        base, tally = self._before.stats, self.tally
         tally.pages = max(0, stats.pages - base.pages)
         tally.visits = max(0, _visits(stats) - _visits(base))
-        tally.bytes_wire = max(0, added.bytes_wire - self._fetched)
+        tally.bytes_wire = max(0, added.bytes_wire - self._before.bytes_wire)
         tally.outcomes = Counter({
             name: getattr(stats, name) - getattr(base, name)
             for name in ("done", "moved", "unchanged", "refused", "failed")
             if getattr(stats, name) > getattr(base, name)
         })  # fmt: skip
-        if self._base_statuses is None:
-            self._base_statuses = added.statuses if _visits(base) else {}
-        tally.statuses = Counter(added.statuses) - Counter(self._base_statuses)
-        tally.reasons = await self._reasons()
+        tally.statuses = Counter(added.statuses) - self._before.statuses
+        tally.reasons = await _reasons(self._wire, self._job) - self._before.reasons
         tally.gauges.queued = stats.queued + stats.resting
         tally.gauges.in_flight = stats.leased
         await self._take_in()
         return seen
-
-    async def _reasons(self) -> Counter[str]:
-        """First words of why links were refused or given up, of all runs."""
-        found: Counter[str] = Counter()
-        for shard in range(self._wire.shards):
-            answer = await self._wire.plain("HGETALL", f"{self._wire.tag(shard)}{self._job}:why")
-            for reason, number in pairs(answer):
-                found[reason.decode("utf-8", "replace").partition(":")[0]] += int(number)
-        return found
 
     async def _take_in(self) -> None:
         committed = await marks(self._wire, self._job, PAGES)
@@ -280,7 +274,9 @@ class SharedCrawl:
         await pause(self._wire, self._job, on=True)
         await give(self._wire, self._job, Order(Verb.DROP if dropped else Verb.STOP, self._turn))
         late = time.monotonic() + WIND_UP
-        while await self._hands() and time.monotonic() < late:
+        while time.monotonic() < late:
+            if not await self._hands():
+                break
             await asyncio.sleep(EVERY / 4)
         await self._look()
         await asyncio.to_thread(shares.write_out, self._folder)
@@ -295,6 +291,27 @@ def _named(config: Config, folder: Path) -> Config:
     return msgspec.structs.replace(
         config, frontier=msgspec.structs.replace(config.frontier, job=folder.name)
     )
+
+
+async def _before(wire: Wire, job: str, mode: Mode) -> Before:
+    if mode == "new":
+        return Before()
+    added = await sums(wire, job)
+    return Before(
+        total(await shards(wire, job)),
+        added.bytes_wire,
+        Counter(added.statuses),
+        await _reasons(wire, job),
+    )
+
+
+async def _reasons(wire: Wire, job: str) -> Counter[str]:
+    """First words of why links were refused or given up."""
+    found: Counter[str] = Counter()
+    for shard in range(wire.shards):
+        for reason, number in pairs(await wire.plain("HGETALL", f"{wire.tag(shard)}{job}:why")):
+            found[reason.decode("utf-8", "replace").partition(":")[0]] += int(number)
+    return found
 
 
 def _visits(stats: Stats) -> int:
