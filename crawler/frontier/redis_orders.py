@@ -4,7 +4,7 @@
     crawler:desk:NAME       a Desk, gone SILENCE after its worker said it last
     crawler:{0}:JOB:sums    HASH of what only workers see, added up: bytes, answers by status
 
-Nobody is told: workers and coordinator look once a second. A message could be lost, an order that
+Nobody is told: workers and coordinator look twice a second. A message could be lost, an order that
 lies there cannot; sixty workers that look cost the server less than one page.
 """
 
@@ -24,12 +24,12 @@ from crawler.frontier.redis_wire import PREFIX, Wire
 ORDERS: Final = f"{PREFIX}orders"
 DESK: Final = f"{PREFIX}desk:"
 
-EVERY: Final = 1.0
+EVERY: Final = 0.5
 """Seconds between two looks at the orders."""
 
 SILENCE: Final = 10.0
-"""Seconds after which a worker that says nothing counts as gone. Its links stay its own until their
-leases run out: it may only have been slow."""
+"""Seconds after which a worker that says nothing counts as gone; three leases where they are shorter.
+Its links stay its own until their leases run out: it may only have been slow."""
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +108,11 @@ async def orders(wire: Wire) -> dict[str, Order]:
     return found
 
 
-async def sit_down(wire: Wire, desk: Desk) -> None:
-    """Say that a worker is there, and what it does."""
+async def sit_down(wire: Wire, desk: Desk, lease: float) -> None:
+    """Say that a worker is there, and what it does. `lease` is in seconds."""
+    silence = max(3.0, min(SILENCE, 3 * lease))
     await wire.plain(
-        "SET", f"{DESK}{desk.name}", msgspec.json.encode(desk), "PX", int(SILENCE * 1000)
+        "SET", f"{DESK}{desk.name}", msgspec.json.encode(desk), "PX", int(silence * 1000)
     )
 
 

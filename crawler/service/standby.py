@@ -1,6 +1,6 @@
 """A worker that stands by: it takes part in every job that a coordinator puts on a Redis.
 
-It looks once a second at what is wanted, opens what is new in a folder of its own below DIR, stops
+It looks twice a second at what is wanted, opens what is new in a folder of its own below DIR, stops
 what is paused, lets go of what was cancelled, and says what it does. It decides nothing: killed at
 any moment, its leases run out and others go on; started again in DIR, it goes on itself.
 """
@@ -269,7 +269,7 @@ class StandBy:
             hands[job] = Hand(stint.name, tally.pages, leased, tally.gauges.in_flight)
         now = time.time()
         self._rated = [one for one in self._rated if one[0] > now - RATED] + [(now, pages)]
-        await sit_down(wire, self._desk(pages, hands))
+        await sit_down(wire, self._desk(pages, hands), self._frontier.lease)
 
     def _desk(self, pages: int = 0, hands: dict[str, Hand] | None = None) -> Desk:
         (then, before), (now, after) = self._rated[0], self._rated[-1]
