@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,8 @@ from redis_server import RedisServer, a_server
 from serving import Client, service
 from website import Website, gate, missing, page
 
+CONFIG = Path(__file__).parent.parent / "config"
+ALERTS = Path(__file__).parent / "alerts" / "cluster.yml"
 LEASE = 1.0
 FAST = {"pace": {"delay": 0, "per_host": 4}, "robots": {"obey": False}, "scope": {"trap": "off"}}
 
@@ -162,6 +166,9 @@ async def test_a_job_is_run_by_two_workers_and_one_dies(
             figures = await client.get("/metrics")
             assert 'crawler_workers{state="dead"} 1.0' in figures
             assert "crawler_workers_died_total 1.0" in figures
+            exposed = {re.split("[{ ]", line)[0] for line in figures.splitlines()}
+            alerts = (CONFIG / "alerts-cluster.yml").read_text("utf-8")
+            assert set(re.findall(r"\bcrawler_[a-z_]+", alerts)) <= exposed
             (left,) = crew.alive
             assert crew.end(left) == 0, crew.log(left)
             assert redis.say("HLEN", "crawler:jobs") == b":0\r\n"  # a finished job leaves no keys
@@ -239,3 +246,13 @@ async def test_a_redis_that_is_away_is_said_and_the_service_answers(
                 await asyncio.sleep(0.05)
         assert found["shared"]
         assert "crawler_redis_up 0.0" in await client.get("/metrics")
+
+
+def test_prometheus_reads_the_alerts_and_they_fire() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool on this machine: Debian's package prometheus has it")
+    rules = [str(CONFIG / name) for name in ("alerts.yml", "alerts-cluster.yml")]
+    for words in (["check", "rules", *rules], ["test", "rules", str(ALERTS)]):
+        done = subprocess.run([promtool, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -26,6 +26,7 @@ FILES: Final = {
     "/page/app.js": ("app.js", "text/javascript; charset=utf-8"),
     "/page/parts.js": ("parts.js", "text/javascript; charset=utf-8"),
     "/page/form.js": ("form.js", "text/javascript; charset=utf-8"),
+    "/page/workers.js": ("workers.js", "text/javascript; charset=utf-8"),
 }
 
 
