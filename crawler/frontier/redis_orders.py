@@ -28,8 +28,8 @@ EVERY: Final = 0.5
 """Seconds between two looks at the orders."""
 
 SILENCE: Final = 10.0
-"""Seconds after which a worker that says nothing counts as gone; three leases where they are shorter.
-Its links stay its own until their leases run out: it may only have been slow."""
+"""Seconds after which a worker that says nothing counts as gone; three leases where they are
+shorter. Its links stay its own until their leases run out: it may only have been slow."""
 
 log = logging.getLogger(__name__)
 

@@ -138,7 +138,11 @@ class Wire:
 
     async def keys(self, pattern: str) -> list[bytes]:
         """Keys that match, on all nodes: for deleting and moving, not for every day."""
-        return [key async for key in self._client.scan_iter(match=pattern, count=1000)]
+
+        async def scan() -> list[bytes]:
+            return [key async for key in self._client.scan_iter(match=pattern, count=1000)]
+
+        return await self._try(scan)
 
     async def health(self) -> list[Health]:
         """Of each server, in one sentence a trouble."""

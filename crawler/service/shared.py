@@ -1,8 +1,8 @@
 """A job that workers elsewhere run: put on a Redis, watched, paused, taken back, and summed up.
 
-This process fetches nothing of it. It enters the seeds, says what is wanted, sees twice a second how
-far the workers are, and brings the index of their records up to date. It may die or be stopped at
-any moment: the workers go on, and the next one takes up what lies there.
+This process fetches nothing of it. It enters the seeds, says what is wanted, sees twice a second
+how far the workers are, and brings the index of their records up to date. It may die or be stopped
+at any moment: the workers go on, and the next one takes up what lies there.
 """
 
 from __future__ import annotations

@@ -189,8 +189,10 @@ class StandBy:
             order = wanted.get(job)
             if order is None or order.verb is Verb.DROP:
                 stint.stop("cancelled")
-            elif order.verb is Verb.STOP or order.turn != stint.turn:
+            elif order.verb is Verb.STOP:
                 stint.stop("paused")
+            elif not stint.stops:
+                stint.turn = order.turn  # a coordinator that restarted takes up what is going on
         for job, order in wanted.items():
             if order.verb is Verb.RUN and self._may_begin(job, order):
                 self._stints[job] = _Stint(order.turn)
