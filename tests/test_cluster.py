@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -98,6 +99,12 @@ async def there(client: Client, **wanted: int) -> list[dict[str, Any]]:
             await asyncio.sleep(0.05)  # another process's doing: nobody rings
 
 
+def free_port() -> int:
+    with socket.socket() as line:
+        line.bind(("127.0.0.1", 0))
+        return int(line.getsockname()[1])
+
+
 def tree(number: int) -> dict[str, Any]:
     """A binary tree of pages, and one link that is broken."""
     made = {
@@ -161,6 +168,8 @@ async def test_a_job_is_run_by_two_workers_and_one_dies(
             assert lines == records
             broken = await client.get(f"/jobs/{job}/pages", outcome="failed", status=404)
             assert urls(broken["pages"]) == [site.at("/gone")]
+            for kind in ("links", "errors", "skipped", "hosts"):
+                assert (await client.ask("GET", f"/jobs/{job}/{kind}"))[0] == 409
             dead = next(one for one in await there(client, dead=1) if one["state"] == "dead")
             assert Path(dead["place"]).name == holder
             figures = await client.get("/metrics")
@@ -186,8 +195,15 @@ async def test_verbs_and_a_service_that_restarts_reach_the_workers(
     with workers(tmp_path / "shares", redis.url) as crew:
         async with coordinator(tmp_path, redis.url) as client:
             job = await client.start(site.url, **FAST)
-            crew.start("one")
+            port = free_port()
+            crew.start("one", "--metrics", str(port))
             await site.wait_for("/a")
+            async with Client(f"http://127.0.0.1:{port}") as worker:
+                figures = await worker.get("/metrics")
+                assert "crawler_jobs_in_hand 1.0" in figures
+                assert "crawler_redis_up 1.0" in figures
+                assert "crawler_pages_total 1.0" in figures
+                assert (await worker.get("/healthz"))["status"] == "ok"
             assert (await client.post(f"/jobs/{job}/pause"))["state"] == "pausing"
             door.open()
             paused = await client.until(job, "paused")

@@ -26,6 +26,11 @@ Records: TypeAlias = tuple[list[dict[str, Any]], int | None]
 class Runner(Protocol):
     """One way to run jobs. A job's folder is its own; its name is the job's."""
 
+    @property
+    def keeps_links(self) -> bool:
+        """Whether the job's folder tells of every URL, not only of those that were visited."""
+        ...
+
     async def reached(self, config: Config, folder: Path) -> Totals | None:
         """What earlier runs of the job have done; None: it was never begun. Raises CrawlerError."""
         ...
@@ -61,6 +66,7 @@ class Runner(Protocol):
 class Here:
     """In this process, the queue in the job's folder."""
 
+    keeps_links = True
     pages: Final = staticmethod(reading.pages)
 
     def __init__(self, opener: Opener) -> None:

@@ -65,6 +65,8 @@ SEEDS: Final = 1000  # in one call
 class Shared:
     """Implements `runner.Runner`. Workers' folders lie below `root`, one each."""
 
+    keeps_links = False  # a finished URL is nine bytes on the server
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.pages: Final = shares.pages
