@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -21,6 +22,8 @@ from conftest import OpenSite
 from redis_server import RedisServer, a_server
 from serving import Client, service
 from website import Website, gate, missing, page
+
+from crawler.service.settings import read
 
 CONFIG = Path(__file__).parent.parent / "config"
 ALERTS = Path(__file__).parent / "alerts" / "cluster.yml"
@@ -272,3 +275,29 @@ def test_prometheus_reads_the_alerts_and_they_fire() -> None:
     for words in (["check", "rules", *rules], ["test", "rules", str(ALERTS)]):
         done = subprocess.run([promtool, *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_guides_commands_are_understood() -> None:
+    from crawler.cli.main import crawler  # noqa: PLC0415 - all commands
+
+    text = (CONFIG.parent / "docs" / "guide" / "cluster.md").read_text("utf-8")
+    lines = re.findall(r"^\$ crawler (.*?)(?: #.*)?$", text, re.MULTILINE)
+    assert len(lines) == 4
+    for line in lines:
+        words = shlex.split(line)
+        with crawler.make_context("crawler", words) as outer:
+            name, command, rest = crawler.resolve_command(outer, words)
+            assert command is not None
+            command.make_context(name, rest, parent=outer).close()
+
+
+def test_the_service_is_told_of_redis_by_file_variable_or_flag() -> None:
+    for environ, flags in (
+        ({"CRAWLER_SERVICE_FRONTIER": "redis://a/0"}, {}),
+        ({}, {"frontier": "redis://a/0"}),
+    ):
+        config, tree = read("[frontier]\nlease = 5.0\n", "x", environ, flags)
+        assert (config.frontier, tree["frontier"]) == (
+            "redis://a/0", {"url": "redis://a/0", "lease": 5.0},
+        )  # fmt: skip
+    assert read("", "x", {"CRAWLER_SERVICE_FRONTIER": ""}, {})[1] == {}

@@ -18,7 +18,7 @@ from crawler.cli.run import loop_factory, raise_file_limit
 from crawler.cli.sources import merged
 from crawler.cli.worker import of_job
 from crawler.config import Config, FrontierConfig
-from crawler.errors import ConfigError, CrawlerError
+from crawler.errors import ConfigError
 
 CONNECTIONS: Final = 256
 """Open ones, of all jobs of a worker together; `crawler serve` has as many."""
@@ -38,10 +38,7 @@ def stand(values: dict[str, Any], metrics: str | None) -> Exit:
     start_logging("json" if values["as_json"] else "text", "info")
     raise_file_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        try:
-            runner.run(_stand(said, values, metrics))
-        except* CrawlerError as group:
-            raise _first(group) from group
+        runner.run(_stand(said, values, metrics))
     return Exit.OK
 
 
@@ -71,9 +68,3 @@ async def _stand(said: Config, values: dict[str, Any], metrics: str | None) -> N
             loop.add_signal_handler(number, desk.stop)
             stack.callback(loop.remove_signal_handler, number)
         await desk.run()
-
-
-def _first(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
