@@ -9,7 +9,7 @@ ARGS   ?=
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-chaos
+.PHONY: test-chaos test-cluster
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -93,6 +93,10 @@ test-traps: $(VENV)/.dev
 # Workers and Redis killed, stopped and restarted in a crawl of 50,000 pages.
 test-chaos: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_redis_cluster.py tests/test_redis_chaos.py $(ARGS)
+
+# A service and the workers that run its jobs; half a minute.
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_cluster.py tests/test_shares.py $(ARGS)
 
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev

@@ -1,4 +1,7 @@
-"""The service as coordinator: jobs on a real Redis, run by worker processes that may be killed."""
+"""The service as coordinator: jobs on a real Redis, run by worker processes that may be killed.
+
+`make test-cluster` runs all of it, `make test` all but the slow ones.
+"""
 
 from __future__ import annotations
 
@@ -173,11 +176,14 @@ async def test_a_job_is_run_by_two_workers_and_one_dies(
             assert urls(broken["pages"]) == [site.at("/gone")]
             for kind in ("links", "errors", "skipped", "hosts"):
                 assert (await client.ask("GET", f"/jobs/{job}/{kind}"))[0] == 409
-            dead = next(one for one in await there(client, dead=1) if one["state"] == "dead")
-            assert Path(dead["place"]).name == holder
+            dead: set[str] = set()  # on a slow machine a live one may be silent for a moment
+            async with asyncio.timeout(30):
+                while holder not in dead:
+                    found = await there(client, dead=1)
+                    dead = {Path(one["place"]).name for one in found if one["state"] == "dead"}
             figures = await client.get("/metrics")
-            assert 'crawler_workers{state="dead"} 1.0' in figures
-            assert "crawler_workers_died_total 1.0" in figures
+            assert re.search(r'^crawler_workers{state="dead"} [1-9]', figures, re.MULTILINE)
+            assert re.search(r"^crawler_workers_died_total [1-9]", figures, re.MULTILINE)
             exposed = {re.split("[{ ]", line)[0] for line in figures.splitlines()}
             alerts = (CONFIG / "alerts-cluster.yml").read_text("utf-8")
             assert set(re.findall(r"\bcrawler_[a-z_]+", alerts)) <= exposed
@@ -301,3 +307,35 @@ def test_the_service_is_told_of_redis_by_file_variable_or_flag() -> None:
             "redis://a/0", {"url": "redis://a/0", "lease": 5.0},
         )  # fmt: skip
     assert read("", "x", {"CRAWLER_SERVICE_FRONTIER": ""}, {})[1] == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+async def test_who_waits_for_redis_still_ends_when_told(
+    tmp_path: Path, website: OpenSite, redis: RedisServer
+) -> None:
+    site = await website({"/": gate(page())})
+    with workers(tmp_path / "shares", redis.url) as crew:
+        async with coordinator(tmp_path, redis.url, grace=1.0) as client:
+            crew.start("one")
+            job = await client.start(site.url, **FAST)
+            await site.wait_for("/")
+            redis.kill()
+            async with asyncio.timeout(30):
+                while True:
+                    if (await client.get("/workers"))["trouble"]:
+                        break
+                    await asyncio.sleep(0.05)
+            assert (await client.get(f"/jobs/{job}"))["state"] == "running"
+        ended = await asyncio.to_thread(crew.end, "one")
+        assert ended == 0, crew.log("one")
+        assert "Traceback" not in crew.log("one")
+    # A service that waits for it while it opens the job: the second signal ends that, too.
+    defaults = {"frontier": {"url": redis.url}}
+    async with service(tmp_path, defaults=defaults) as opened, Client(opened.url) as client:
+        await client.until(job, "running")
+        opened.stop()
+    async with service(tmp_path, defaults=defaults) as opened:
+        async with Client(opened.url) as client:
+            assert (await client.get(f"/jobs/{job}"))["state"] in {"queued", "running"}
+        opened.stop()

@@ -74,6 +74,7 @@ class Shift:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.crawl: Running | None = None
+        self.task: asyncio.Task[None] | None = None
         self.before = Totals()
         self.recent: deque[Seen] = deque(maxlen=RECENT)
         self.ends_with = ""  # asked to stop while it was still being opened
@@ -146,6 +147,7 @@ class Foreman:
     ) -> None:
         self.shifts: dict[str, Shift] = {}
         self.draining = False
+        self._dropped = False
         self._register = register
         self._folder = folder
         self.runner_of = runner_of
@@ -178,12 +180,25 @@ class Foreman:
                         await bell.wait()
             for shift in self.shifts.values():
                 shift.stop("shutdown")
+            if self._dropped:  # while one was being started
+                self.drop()
             notes.cancel()
 
     def drain(self) -> None:
         """Stop every crawl within its grace time; the jobs stay queued for the next start."""
         self.draining = True
         self._register.ring()
+
+    def drop(self) -> None:
+        """After `drain`: let go of what is in hand. A crawl that is still being opened (it waits
+        for a server that is away) is left as it is; the next start goes on with it.
+        """
+        self._dropped = True
+        for shift in self.shifts.values():
+            if shift.crawl is not None:
+                shift.crawl.abort()
+            elif shift.task is not None:
+                shift.task.cancel()
 
     async def ask(self, job: str, verb: str) -> Job:
         """A person's verb. Raises KeyError, Conflict."""
@@ -233,7 +248,7 @@ class Foreman:
             except (Conflict, KeyError):  # paused, cancelled or deleted under our hands
                 continue
             shift = self.shifts[job.id] = Shift(job)
-            crew.create_task(self._work(shift), name=f"job {job.id}")
+            shift.task = crew.create_task(self._work(shift), name=f"job {job.id}")
 
     async def _work(self, shift: Shift) -> None:
         """One run of a job, from opening its folder to its next state."""

@@ -95,9 +95,7 @@ class Service:
         self._stops += 1
         self.foreman.drain()
         if self._stops > 1:
-            for shift in self.foreman.shifts.values():
-                if shift.crawl is not None:
-                    shift.crawl.abort()
+            self.foreman.drop()
             self._server.force_exit = True
 
 

@@ -183,6 +183,17 @@ class SharedCrawl:
 
     async def run(self) -> Tally:
         """Until it is finished or stopped. Raises FrontierError, SinkError: the workers go on."""
+        try:
+            await self._watch()
+            if self.finish_reason != "shutdown":
+                await self._wind_up()
+        except FrontierError as error:
+            if self.finish_reason != "shutdown":
+                raise
+            log.warning("job %s is left to its workers: %s", self._job, error)
+        return self.tally
+
+    async def _watch(self) -> None:
         await give(self._wire, self._job, Order(Verb.RUN, self._turn))
         until = self._limits.time_limit
         late = None if until is None else time.monotonic() + until
@@ -203,18 +214,18 @@ class SharedCrawl:
                     await self._bell.wait()
             except TimeoutError:
                 pass
-        if self.finish_reason != "shutdown":
-            await self._wind_up()
-        return self.tally
 
     def stop(self, reason: str = "interrupted") -> None:
         """Workers finish what they have in hand; for `shutdown` they go on without us."""
         self.finish_reason = self.finish_reason or reason
+        if reason == "shutdown":
+            self._wire.give_up()  # a server that is away is not waited for any longer
         self._bell.set()
 
     def abort(self) -> None:
         """Workers let go of what they have in hand; its links are queued again."""
-        self.finish_reason = "aborted"
+        if self.finish_reason != "shutdown":
+            self.finish_reason = "aborted"
         self._bell.set()
 
     async def _look(self) -> list[Stats]:

@@ -8,6 +8,7 @@ any moment, its leases run out and others go on; started again in DIR, it goes o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -24,7 +25,7 @@ import msgspec
 
 from crawler import __version__
 from crawler.config import Config, FrontierConfig, PaceConfig
-from crawler.errors import CrawlerError, FrontierError
+from crawler.errors import CrawlerError, FrontierError, HouseError
 from crawler.fetch.guard import AddressGuard
 from crawler.folder import is_crawl, worker_id
 from crawler.frontier.redis_jobs import settings_of, wire_to
@@ -141,12 +142,13 @@ class StandBy:
         self._pages = 0  # of crawls that are closed
         self._rated: list[tuple[float, int]] = [(time.time(), 0)]
         self._wire: Wire | None = None
+        self._there = False
         self.name = ""
 
     @property
     def away(self) -> bool:
         """Whether the server does not answer at this moment, or was not reached yet."""
-        return self._wire is None or self._wire.away
+        return not self._there or self._wire is None or self._wire.away
 
     @property
     def crawls(self) -> list[Running]:
@@ -155,12 +157,16 @@ class StandBy:
 
     async def run(self) -> None:
         """Raises ConfigError, HouseError, FrontierError (also when the server stays away)."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HouseError(f"{self._folder}: {error.strerror}") from error
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        async with wire_to(self._frontier) as wire:
-            self._wire = wire
-            log.info("%s stands by at %s, in %s", self.name, wire.name, self._folder)
-            async with asyncio.TaskGroup() as crew:
+        self._wire = wire = wire_to(self._frontier)
+        try:
+            async with wire, asyncio.TaskGroup() as crew:
+                log.info("%s stands by at %s, in %s", self.name, wire.name, self._folder)
+                self._there = True
                 while not self._stopping.is_set():
                     await self._look(wire, crew)
                     await self._tell(wire)
@@ -169,16 +175,26 @@ class StandBy:
                             await self._stopping.wait()
                     except TimeoutError:
                         pass
-                while self._stints:  # each in its grace time; who dies here, dies as anywhere
-                    await self._tell(wire)
-                    await asyncio.sleep(EVERY / 4)
-            wire.give_up()
-            await get_up(wire, self._desk())
+                await self._leave(wire)
+        except* FrontierError as group:
+            if not self._stopping.is_set():
+                raise
+            log.warning("left without a word: %s", _first(group))
+
+    async def _leave(self, wire: Wire) -> None:
+        """Every crawl has its grace time; what the server does not hear now, it finds out."""
+        while self._stints:
+            with contextlib.suppress(FrontierError):
+                await self._tell(wire)
+            await asyncio.sleep(EVERY / 4)
+        await get_up(wire, self._desk())
 
     def stop(self) -> None:
         """First: finish what is in hand. Again: give it back."""
         reason = "cancelled" if self._stopping.is_set() else "shutdown"
         self._stopping.set()
+        if self._wire is not None:
+            self._wire.give_up()  # a server that is away is not waited for any longer
         for stint in self._stints.values():
             stint.stop(reason)
 
