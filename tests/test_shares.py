@@ -80,7 +80,7 @@ def by_url(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-@settings(max_examples=25)  # each one syncs files
+@settings(max_examples=25, deadline=None)  # each one syncs files
 @given(records=RECORDS, looks=st.sets(st.integers(0, 29)), limit=st.integers(1, 9))
 def test_however_it_is_taken_in_it_is_what_merge_makes(
     records: list[tuple[int, int, str]], looks: set[int], limit: int
