@@ -312,6 +312,11 @@ class RedisFrontier:
         stats = self._sum
         return stats.queued + stats.resting + stats.leased
 
+    @property
+    def on_lease(self) -> int:
+        """Links that this worker has on lease."""
+        return len(self._held)
+
     def paces(self, most: int = 10) -> list[HostPace]:
         """Of hosts that this worker asked, as of then."""
         ranked = sorted(

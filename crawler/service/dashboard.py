@@ -27,6 +27,7 @@ FILES: Final = {
     "/page/parts.js": ("parts.js", "text/javascript; charset=utf-8"),
     "/page/downloads.js": ("downloads.js", "text/javascript; charset=utf-8"),
     "/page/form.js": ("form.js", "text/javascript; charset=utf-8"),
+    "/page/workers.js": ("workers.js", "text/javascript; charset=utf-8"),
 }
 
 

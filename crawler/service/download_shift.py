@@ -17,8 +17,9 @@ import msgspec
 
 from crawler.config import Config
 from crawler.depot import Depot
-from crawler.service.foreman import STOPS, Opener, Shift
+from crawler.service.foreman import STOPS, Shift
 from crawler.service.job import Job, State, Totals
+from crawler.service.runner import Runner
 from crawler.standing import Standing, Watcher
 from crawler.tally import Snapshot
 from crawler.transfer.order import File, Order, Progress
@@ -58,8 +59,8 @@ class DownloadShift(Shift):
         self._before = 0  # bytes that were there when it was opened
         self._last: Standing | None = None
 
-    async def work(self, folder: Path, opener: Opener) -> tuple[State, str]:  # noqa: ARG002
-        """To its end, or until stopped. `opener` is for crawls."""
+    async def work(self, folder: Path, runner: Runner) -> tuple[State, str]:  # noqa: ARG002
+        """To its end, or until stopped. `runner` is for crawls."""
         folder = folder / FILES
         orders = await self._orders(self.job.id)
         config = msgspec.convert(self.job.config, Config)

@@ -14,22 +14,22 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
 from crawler.config import Config
 from crawler.errors import ConfigError, CrawlerError, FrontierError
-from crawler.folder import FRONTIER
-from crawler.frontier.peek import peek
+from crawler.folder import Mode
 from crawler.model import Visit
 from crawler.pace import HostPace
 from crawler.running import Running
 from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
 from crawler.service.logs import JOB
 from crawler.service.register import Register
+from crawler.service.runner import Runner
 from crawler.tally import Snapshot, Tally
 
 log = logging.getLogger(__name__)
@@ -56,10 +56,6 @@ STOPS: Final = {
 """What a job becomes whose crawl was stopped by us, by the crawl's finish_reason."""
 
 
-Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
-"""`build.open_crawl` with what the crawls share, or what stands for it in a test."""
-
-
 class Seen(msgspec.Struct, frozen=True):
     """One of the last visits, as shown to whoever looks on."""
 
@@ -78,23 +74,23 @@ class Shift:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.crawl: Running | None = None
+        self.task: asyncio.Task[None] | None = None
         self.before = Totals()
         self.recent: deque[Seen] = deque(maxlen=RECENT)
         self.ends_with = ""  # asked to stop while it was still being opened
 
-    async def work(self, folder: Path, opener: Opener) -> tuple[State, str]:
+    async def work(self, folder: Path, runner: Runner) -> tuple[State, str]:
         """One run, from opening the job's folder on; the job's next state, and why."""
-        frontier = folder / FRONTIER
         config = msgspec.convert(self.job.config, Config)
-        going_on = frontier.exists()
-        if going_on:
-            self.before = await asyncio.to_thread(_reached, frontier)
+        reached = await runner.reached(config, folder)
+        if reached is not None:
+            self.before = reached
             if config.limits.size_limit is not None:
-                left = max(0, config.limits.size_limit - self.before.bytes_wire)
+                left = max(0, config.limits.size_limit - reached.bytes_wire)
                 limits = msgspec.structs.replace(config.limits, size_limit=left)
                 config = msgspec.structs.replace(config, limits=limits)
-        mode = "resume" if going_on else "new"
-        async with opener(config, dir=folder, mode=mode, sinks=[self]) as crawl:
+        mode: Mode = "new" if reached is None else "resume"
+        async with runner.open(config, dir=folder, mode=mode, sinks=[self]) as crawl:
             self.crawl = crawl
             if self.ends_with:
                 self.stop(self.ends_with)
@@ -163,7 +159,7 @@ class Foreman:
         self,
         register: Register,
         folder: Path,
-        opener: Opener,
+        runner_of: Callable[[Job], Runner],
         *,
         limits: Limits,
         limits_of: Callable[[str], Limits],
@@ -177,9 +173,10 @@ class Foreman:
     ) -> None:
         self.shifts: dict[str, Shift] = {}
         self.draining = False
+        self._dropped = False
         self._register = register
         self._folder = folder
-        self._opener = opener
+        self.runner_of = runner_of
         self._limits = limits
         self.limits_of = limits_of
         self._may_start = may_start  # a word for why nothing may, else nothing
@@ -210,12 +207,25 @@ class Foreman:
                         await bell.wait()
             for shift in self.shifts.values():
                 shift.stop("shutdown")
+            if self._dropped:  # while one was being started
+                self.drop()
             notes.cancel()
 
     def drain(self) -> None:
         """Stop every crawl within its grace time; the jobs stay queued for the next start."""
         self.draining = True
         self._register.ring()
+
+    def drop(self) -> None:
+        """After `drain`: let go of what is in hand. A crawl that is still being opened (it waits
+        for a server that is away) is left as it is; the next start goes on with it.
+        """
+        self._dropped = True
+        for shift in self.shifts.values():
+            if shift.crawl is not None:
+                shift.crawl.abort()
+            elif shift.task is not None:
+                shift.task.cancel()
 
     async def ask(self, job: str, verb: str) -> Job:
         """A person's verb. Raises KeyError, Conflict."""
@@ -228,6 +238,15 @@ class Foreman:
             elif changed.state is State.CANCELLING:
                 shift.stop("cancelled")
         return changed
+
+    async def forget(self, job: Job, *, output: bool = True) -> None:
+        """Drop what of a job lies outside its folder: its queue and, with `output`, the shares that
+        workers wrote. What cannot be had now is left, and said.
+        """
+        try:
+            await self.runner_of(job).forget(job, output=output)
+        except (CrawlerError, OSError) as error:
+            log.warning("job %s: something of it is left behind: %s", job.id, error)
 
     def hold(self, job: str, reason: str) -> None:
         """Stop a running job for a reason that passes; see `STOPS`."""
@@ -256,7 +275,7 @@ class Foreman:
             except (Conflict, KeyError):  # paused, cancelled or deleted under our hands
                 continue
             shift = self.shifts[job.id] = self._shift_of(job)
-            crew.create_task(self._work(shift), name=f"job {job.id}")
+            shift.task = crew.create_task(self._work(shift), name=f"job {job.id}")
 
     async def _work(self, shift: Shift) -> None:
         """One run of a job, from opening its folder to its next state."""
@@ -266,7 +285,7 @@ class Foreman:
         state, reason = State.FAILED, ""
         try:
             with self._trace(job.id, job.name):
-                state, reason = await shift.work(self.folder_of(job.id), self._opener)
+                state, reason = await shift.work(self.folder_of(job.id), self.runner_of(job))
         except* CrawlerError as group:
             state, reason = _verdict(group)
         except* OSError as group:
@@ -281,6 +300,8 @@ class Foreman:
         del self.shifts[job.id]
         log.info("job %s is %s %s", job.id, state, reason)
         await self._enter(job.id, state, reason, totals)
+        if state is State.FINISHED:
+            await self.forget(job, output=False)
 
     async def _enter(self, job: str, state: State, reason: str, totals: Totals) -> None:
         """Keep how a run ended. A disk that is full for the register, too, is waited for."""
@@ -313,19 +334,6 @@ def _begin(state: State) -> State:
     if state is not State.QUEUED:
         raise Conflict(f"the job is {state}")
     return State.RUNNING
-
-
-def _reached(path: Path) -> Totals:
-    """What the job's frontier says it has done. Blocking."""
-    view = peek(path)
-    counts = view.counts
-    return Totals(
-        pages=counts.done,
-        visits=counts.done + counts.moved + counts.unchanged + counts.failed,
-        failed=counts.failed,
-        bytes_wire=view.bytes_wire,
-        queued=counts.pending,
-    )
 
 
 def _verdict(group: BaseExceptionGroup[Any]) -> tuple[State, str]:

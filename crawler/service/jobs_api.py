@@ -161,6 +161,7 @@ class JobsApi:
         job = await self._parts.job(request)
         if job.state in ACTIVE or job.id in self._parts.foreman.shifts:
             raise Problem(409, f"the job is {job.state}: cancel it first")
+        await self._parts.foreman.forget(job)
         trash = await asyncio.to_thread(put_away, self._parts.foreman.folder_of(job.id))
         await self._parts.register.delete(job.id)
         if trash is not None:

@@ -44,6 +44,10 @@ PRIVATE: Final = (
     "frontier.db-shm",
     "frontier.lock",
     "crawl.toml",
+    "shares.db",
+    "shares.db-wal",
+    "shares.db-shm",
+    "pages.jsonl.part",
 )
 """Not for download: the frontier is in use, and the settings may hold credentials."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import signal
@@ -17,11 +18,13 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import uvicorn
 
 from crawler.build import open_crawl
+from crawler.config import FrontierConfig
 from crawler.depot import open_depot
 from crawler.errors import ConfigError, FrontierError, HouseError
 from crawler.fetch.guard import AddressGuard
@@ -31,7 +34,7 @@ from crawler.service.api import Door, application
 from crawler.service.dashboard import pages
 from crawler.service.download_shift import DepotOpener, DownloadShift
 from crawler.service.downloads_api import DownloadsApi
-from crawler.service.foreman import RETRY_EVERY, Foreman, Opener, Shift
+from crawler.service.foreman import RETRY_EVERY, Foreman, Shift
 from crawler.service.job import Job, Kind
 from crawler.service.jobs_api import JobsApi
 from crawler.service.memory import Memory
@@ -42,6 +45,8 @@ from crawler.service.probes_api import ProbesApi
 from crawler.service.register import Register
 from crawler.service.results_api import ResultsApi
 from crawler.service.routes import Route
+from crawler.service.runner import Here, Opener
+from crawler.service.runners import Runners
 from crawler.service.schema import download_schema, job_schema
 from crawler.service.settings import ServiceConfig, is_loopback
 from crawler.service.share import Neighbours
@@ -50,6 +55,10 @@ from crawler.service.stream import StreamApi
 from crawler.service.timetable import Timetable
 from crawler.service.tracing import OFF, Tracing
 from crawler.service.webhooks import Courier
+from crawler.service.workers_api import WorkersApi
+
+if TYPE_CHECKING:
+    from crawler.service.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +100,7 @@ class Service:
         self._stops += 1
         self.foreman.drain()
         if self._stops > 1:
-            for shift in self.foreman.shifts.values():
-                if shift.crawl is not None:
-                    shift.crawl.abort()
+            self.foreman.drop()
             self._server.force_exit = True
 
 
@@ -162,7 +169,10 @@ async def open_service(
         foreman = Foreman(
             register,
             folder,
-            opener or functools.partial(open_crawl, neighbours=neighbours),
+            Runners(
+                Here(opener or functools.partial(open_crawl, neighbours=neighbours)),
+                Path(config.shares or folder / "shares"),
+            ).of,
             limits=config.limits(),
             limits_of=access.limits_of,
             may_start=lambda: caretaker.trouble,
@@ -171,7 +181,8 @@ async def open_service(
             make_room=functools.partial(give_up_reserve, folder),
             ended=lambda tally: metrics.ended(tally),  # noqa: PLW0108 - made below
         )
-        metrics = Metrics(foreman, caretaker, neighbours, courier)
+        cluster = _cluster(defaults or {}, register, foreman)
+        metrics = Metrics(foreman, caretaker, neighbours, courier, cluster)
         parts = Parts(
             config, defaults or {}, register, foreman, access, help_texts or {}, caretaker.sizes,
             lambda: caretaker.trouble,
@@ -185,6 +196,7 @@ async def open_service(
             *DownloadsApi(parts).routes(),
             *StreamApi(parts).routes(),
             *AdminApi(parts, timetable).routes(),
+            *WorkersApi(cluster).routes(),
         ]
         described.update(document(routes, job_schema(parts), download_schema(parts)))
         door = Door(parts, metrics, tracing)
@@ -217,8 +229,21 @@ async def open_service(
                 ("courier", courier.run),
                 ("timetable", timetable.run),
                 ("lag", functools.partial(_watch_lag, metrics)),
+                *([("cluster", cluster.run)] if cluster is not None else []),
             ],
         )
+
+
+def _cluster(defaults: Mapping[str, Any], register: Register, foreman: Foreman) -> Cluster | None:
+    """The workers, where jobs are put on a Redis. Raises ConfigError without the extra."""
+    frontier = msgspec.convert(defaults.get("frontier", {}), FrontierConfig, strict=False)
+    if frontier.url is None:
+        return None
+    if importlib.util.find_spec("redis") is None:
+        raise ConfigError("frontier.url needs redis: pip install 'crawler[redis]'")
+    from crawler.service.cluster import Cluster  # noqa: PLC0415 - an extra
+
+    return Cluster(frontier, register, lambda job: job in foreman.shifts)
 
 
 def _listen(config: ServiceConfig) -> socket.socket:

@@ -113,6 +113,45 @@ class FileList(msgspec.Struct, frozen=True):
     next: str | None
 
 
+class HandView(msgspec.Struct, frozen=True):
+    """A job that a worker works on. `leased` are links that are its own until they are settled."""
+
+    job: str
+    pages: int
+    leased: int
+    in_flight: int
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """One worker. `state`: working, idle, leaving, or dead: it fell silent without a word, and its
+    leases run out. `silent`: seconds since it was heard of. `troubles`: by job, what keeps it off.
+    """
+
+    name: str
+    state: str
+    place: str
+    version: str
+    pid: int
+    since: str
+    silent: float
+    rss_bytes: int
+    pages: int
+    pages_per_second: float
+    leased: int
+    hands: tuple[HandView, ...]
+    troubles: dict[str, str]
+
+
+class WorkerList(msgspec.Struct, frozen=True):
+    """`shared`: whether jobs are run by workers. `trouble`: what is wrong with the server that
+    holds their queue, null: nothing.
+    """
+
+    workers: tuple[WorkerView, ...]
+    trouble: str | None
+    shared: bool
+
+
 class TokenView(msgspec.Struct, frozen=True):
     """A token's name and role. `token` itself is told once, to who made it."""
 
@@ -172,6 +211,7 @@ __all__ = [
     "AuditRow",
     "Event",
     "FileList",
+    "HandView",
     "Health",
     "HostList",
     "JobList",
@@ -184,6 +224,8 @@ __all__ = [
     "Story",
     "TokenList",
     "TokenView",
+    "WorkerList",
+    "WorkerView",
     "job_view",
     "live_view",
     "moment",

@@ -4,6 +4,7 @@
 import { DownloadForm, FILE_COLUMNS, facts, fileCells, start, underWay } from "./downloads.js";
 import { JobForm } from "./form.js";
 import { Refused, amount, api, chart, el, listen, save, size, table, token } from "./parts.js";
+import { watchWorkers } from "./workers.js";
 
 const $ = (id) => document.getElementById(id);
 const jobs = new Map(); // id → job as last told
@@ -404,6 +405,7 @@ function hear(kind, told) {
 }
 
 await load();
+watchWorkers($("workers"));
 listen(hear, (words, code) => {
   $("link").textContent = words;
   if (code === 401) askToken("This service wants a token.");
