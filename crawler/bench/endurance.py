@@ -91,8 +91,10 @@ class Endurance(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         rows = [
-            "| pages | pages/s | CPU ms a page | resident MB | of which main | proportional MB "
-            "| frontier MB | records MB | graph MB |",
+            (
+                "| pages | pages/s | CPU ms a page | resident MB | of which main | proportional MB "
+                "| frontier MB | records MB | graph MB |"
+            ),
             "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
         ]
         done = 0
@@ -104,12 +106,12 @@ class Endurance(msgspec.Struct, frozen=True, kw_only=True):
                 f"| {_mb(part.records)} | {_mb(part.graph)} |"
             )
         cost = median(part.cost for part in self.parts)
-        rows += [
-            "",
+        foot = (
             f"{self.machine}, revision {self.revision or 'unknown'}; median {cost:.3f} ms of CPU "
             f"a page; last ÷ first {self.drift:.3f}; ending {self.ending.wall:.1f} s, "
-            f"{self.ending.cpu:.1f} s of CPU, {_mb(self.ending.rss)} MB resident.",
-        ]
+            f"{self.ending.cpu:.1f} s of CPU, {_mb(self.ending.rss)} MB resident."
+        )
+        rows += ["", foot]
         return "\n".join(rows) + "\n"
 
 
@@ -131,7 +133,7 @@ class Watch:
 
     def look(self) -> None:
         """Take a sample. What has just ended is counted by the kernel in its parent's sum."""
-        self._count()
+        self.count()
         rss = pss = 0
         cpu = 0.0
         for one in _tree(self._process):
@@ -158,7 +160,8 @@ class Watch:
                 total += path.stat().st_size
         return total
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """Read on in the records."""
         with contextlib.suppress(FileNotFoundError), (self._folder / "pages.jsonl").open("rb") as f:
             f.seek(self._read)
             while piece := f.read(1 << 20):
@@ -246,7 +249,7 @@ def _watched(
             parts.append(part())
         time.sleep(LOOK_EVERY)
     # A short crawl can end between two looks: what was not seen belongs to the last part.
-    watch._count()
+    watch.count()
     if len(parts) < PARTS and watch.pages > began[0]:
         parts.append(part())
     return parts, part()
