@@ -42,12 +42,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     `rss` and `pss` are the peaks, over the stretch, of the sums over all processes: resident, and
     resident with what is shared divided among those who share it. `main` is the crawl's own
-    process, resident.
+    process, resident. `loop` is the CPU of that process's first thread, `cpu` of all.
     """
 
     pages: int
     wall: float
     cpu: float
+    loop: float
     site: float  # CPU of the demo web
     rss: int
     pss: int
@@ -106,10 +107,14 @@ class Endurance(msgspec.Struct, frozen=True, kw_only=True):
                 f"| {_mb(part.records)} | {_mb(part.graph)} |"
             )
         cost = median(part.cost for part in self.parts)
+        loop = median(1000 * part.loop / part.pages for part in self.parts)
+        site = median(1000 * part.site / part.pages for part in self.parts)
+        ending = self.ending
         foot = (
             f"{self.machine}, revision {self.revision or 'unknown'}; median {cost:.3f} ms of CPU "
-            f"a page; last ÷ first {self.drift:.3f}; ending {self.ending.wall:.1f} s, "
-            f"{self.ending.cpu:.1f} s of CPU, {_mb(self.ending.rss)} MB resident."
+            f"a page ({loop:.3f} the loop's; the site's {site:.3f}); "
+            f"last ÷ first {self.drift:.3f}; "
+            f"ending {ending.wall:.1f} s, {ending.cpu:.1f} s of CPU, {_mb(ending.rss)} MB resident."
         )
         rows += ["", foot]
         return "\n".join(rows) + "\n"
@@ -124,7 +129,7 @@ class Watch:
 
     def __init__(self, process: psutil.Process, folder: Path, site: psutil.Process) -> None:
         self.pages = 0
-        self.cpu = self.site = 0.0
+        self.cpu = self.loop = self.site = 0.0
         self.rss = self.pss = self.main = 0  # peaks since `rest`
         self._process = process
         self._web = site
@@ -144,6 +149,7 @@ class Watch:
                 pss += int(getattr(memory, "pss", 0) or memory.rss)
                 if one == self._process:
                     self.main = max(self.main, memory.rss)
+                    self.loop = _first_thread(one)
         self.cpu = max(self.cpu, cpu)  # between its end and its reaping a child is in no sum
         self.rss, self.pss = max(self.rss, rss), max(self.pss, pss)
         self.site = sum(_cpu(one) for one in _tree(self._web))
@@ -178,6 +184,10 @@ def _tree(process: psutil.Process) -> list[psutil.Process]:
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def _first_thread(process: psutil.Process) -> float:
+    return sum(t.user_time + t.system_time for t in process.threads() if t.id == process.pid)
 
 
 def endure(
@@ -222,16 +232,17 @@ def _watched(
     watch = Watch(psutil.Process(crawl.pid), out, psutil.Process(site))
     parts: list[Part] = []
     then = time.monotonic()
-    began = (0, then, 0.0, 0.0)  # pages, wall, CPU, the site's CPU
+    began = (0, then, 0.0, 0.0, 0.0)  # pages, wall, CPU, the loop's, the site's
 
     def part() -> Part:
         nonlocal began
-        now = (watch.pages, time.monotonic(), watch.cpu, watch.site)
+        now = (watch.pages, time.monotonic(), watch.cpu, watch.loop, watch.site)
         one = Part(
             pages=now[0] - began[0],
             wall=now[1] - began[1],
             cpu=now[2] - began[2],
-            site=now[3] - began[3],
+            loop=now[3] - began[3],
+            site=now[4] - began[4],
             rss=watch.rss,
             pss=watch.pss,
             main=watch.main,

@@ -16,7 +16,7 @@ import msgspec
 
 from crawler.bench.sizes import Sizes
 
-GRID = 20_000  # logarithmic steps over the law's sizes
+GRID = 5000  # logarithmic steps over the law's sizes
 
 
 class Course(msgspec.Struct, frozen=True):

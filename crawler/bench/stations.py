@@ -51,7 +51,7 @@ def bound(costs: Costs, cores: int, processes: int = 1) -> Bound:
 
 
 def run(
-    costs: Costs, cores: int, *, processes: int = 1, pages: int = 20_000, in_hand: int = 256,
+    costs: Costs, cores: int, *, processes: int = 1, pages: int = 5000, in_hand: int = 256,
     seed: int = 1,
 ) -> float:  # fmt: skip
     """Pages a second, page by page: exponential times, `in_hand` pages a process under way.
