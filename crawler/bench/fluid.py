@@ -36,18 +36,19 @@ class Course(msgspec.Struct, frozen=True):
 
     def when(self, share: float) -> float:
         """By when this share of all pages is done."""
-        return _between(self.done, self.times, share * self.pages)
+        return between(self.done, self.times, share * self.pages)
 
     def at(self, second: float) -> float:
         """Pages done by a moment."""
-        return _between(self.times, self.done, second)
+        return between(self.times, self.done, second)
 
     def rate(self, start: float, end: float) -> float:
         """Pages a second between two moments."""
         return (self.at(end) - self.at(start)) / (end - start)
 
 
-def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+def between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+    """The y at an x on the line through points of ascending x; the ends hold beyond them."""
     i = bisect_left(xs, x)
     if i == 0:
         return ys[0]

@@ -38,8 +38,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     loop: float = 0.34  # docs/performance.md: loop and executor's threads
     parse: float = 0.545  # … parse processes and fork server, 8 KB pages
     frontier: float = 0.065  # … SQLite's thread
-    worker: float = 0.43  # a Redis worker's own process: its loop speaks to the server too
-    server: float = 0.167  # CPU of Redis, 30 links a page
+    worker: float = 0.505  # … the loop of a Redis worker, which speaks to the server: 0.167 more
+    server: float = 0.155  # CPU of Redis, 32 links a page
     seen: float = 10.7  # Redis: a URL that was finished
     pending: float = 97.0  # Redis: a URL that waits, the seen one included
     host: float = 529.0  # Redis: a host that was asked within a day
