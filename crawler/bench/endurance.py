@@ -75,7 +75,8 @@ class Endurance(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def drift(self) -> float:
         """The last part's CPU a page over the first's; 1.1: a tenth dearer."""
-        return self.parts[-1].cost / self.parts[0].cost
+        first = self.parts[0].cost
+        return self.parts[-1].cost / first if first else 1.0  # too short to have been looked at
 
     @property
     def rss(self) -> int:
@@ -231,6 +232,7 @@ def _watched(
 ) -> tuple[list[Part], Part]:
     watch = Watch(psutil.Process(crawl.pid), out, psutil.Process(site))
     parts: list[Part] = []
+    tenth = 0
     then = time.monotonic()
     began = (0, then, 0.0, 0.0, 0.0)  # pages, wall, CPU, the loop's, the site's
 
@@ -256,12 +258,13 @@ def _watched(
 
     while crawl.poll() is None:
         watch.look()
-        if len(parts) < PARTS and watch.pages >= pages * (len(parts) + 1) // PARTS:
+        if watch.pages * PARTS // pages > tenth:  # a short crawl passes several between two looks
+            tenth = watch.pages * PARTS // pages
             parts.append(part())
         time.sleep(LOOK_EVERY)
-    # A short crawl can end between two looks: what was not seen belongs to the last part.
+    # It can end between two looks: what was not seen belongs to the last part.
     watch.count()
-    if len(parts) < PARTS and watch.pages > began[0]:
+    if watch.pages > began[0]:
         parts.append(part())
     return parts, part()
 
