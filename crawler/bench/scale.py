@@ -46,7 +46,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     host_here: float = 2290.0  # the schedule of one process: a host once visited
     record: float = 1020.0  # a line of pages.jsonl
     graph: float = 450.0  # of graph.bin
-    disk: float = 200.0  # of frontier.db, a URL
     wire: float = 30_000.0  # a page's body as sent; an assumption, not measured
 
 
