@@ -12,7 +12,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-chaos test-cluster
+.PHONY: test-chaos test-cluster scale crawl-million
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -60,6 +60,14 @@ test-peers: $(VENV)/.dev
 
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+
+# A million pages really crawled, watched from outside: CPU a page, memory and files by tenths.
+crawl-million: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.endurance $(ARGS)
+
+# A billion pages on ten million hosts: the real schedule in virtual time. docs/scale.md
+scale: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.scale $(ARGS)
 
 test-archive: $(VENV)/.dev $(VENV)-replay/.installed
 	REPLAY_BIN=$(VENV)-replay/bin $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)
