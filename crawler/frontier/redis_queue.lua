@@ -522,3 +522,22 @@ redis.register_function { function_name = 'crawler1_known', callback = function(
   end
   count(j, changes)
 end }
+
+redis.register_function { function_name = 'crawler1_clock', callback = function()
+  return text(clock())
+end, flags = { 'no-writes' } }
+
+-- opened(packed…): host, level, element, reason of what lies packed in fly, rest and braked; what
+-- is no link (a robots.txt or a turn on lease) is left out.
+redis.register_function { function_name = 'crawler1_opened', callback = function(_, args)
+  local rows = {}
+  for _, packed in ipairs(args) do
+    local one = cmsgpack.unpack(packed)
+    if one.element then
+      rows[#rows + 1] = { one.host, '' .. one.level, one.element, '' }
+    elseif not one.kind then
+      rows[#rows + 1] = { one[1], '' .. one[2], one[3], one[4] or '' }
+    end
+  end
+  return rows
+end, flags = { 'no-writes' } }
