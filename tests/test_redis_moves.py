@@ -71,7 +71,9 @@ def test_a_crawl_on_many_machines_goes_on_in_one_folder(tmp_path: Path) -> None:
 def test_there_and_back_is_the_same_queue(tmp_path: Path) -> None:
     """Links, order, attempts, dues, rests, robots.txt files and paces survive both moves."""
     asked = (
-        "SELECT url, host.name, kind, depth, hops, rank, state, attempt, cookie, reason, digest, "
+        "SELECT url, host.name, kind, depth, hops, CASE WHEN state < 2 THEN rank END, state, "
+        "CASE WHEN state < 2 THEN attempt END, cookie, CASE WHEN state > 1 THEN reason END, "
+        "digest, "
         "(SELECT url FROM link AS up WHERE up.id = link.via), "
         "(SELECT url FROM link AS up WHERE up.id = link.twin) "
         "FROM link JOIN host ON host.id = link.host WHERE state IN (0, 1, 2, 3, 5, 6, 8) "
@@ -125,6 +127,9 @@ def test_export_wants_all_workers_folders(tmp_path: Path) -> None:
         other.mkdir()
         (other / "pages.jsonl").write_bytes(b"")
         said = crawler("frontier", "export", str(tmp_path / "out"), str(other), *where)
+        why = crawler("why", web.url, "--dir", str(share))
     assert said.returncode == 2
     assert "name the folders of all workers" in said.stderr
     assert not (tmp_path / "out" / "frontier.db").exists()
+    assert why.returncode == 2
+    assert "brings it home" in why.stderr

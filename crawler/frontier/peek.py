@@ -46,6 +46,11 @@ def peek(path: Path) -> View:
 @contextmanager
 def looking(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write. Raises as `peek` does."""
+    if not path.exists() and path.with_name("worker.json").exists():
+        raise ConfigError(
+            f"{path.parent}: holds a worker's share of a crawl on Redis, where a finished URL has "
+            "no story: crawler frontier jobs shows it, crawler frontier export brings it home"
+        )
     if not path.exists():
         raise ConfigError(f"{path.parent}: holds no crawl")
     try:

@@ -541,3 +541,20 @@ redis.register_function { function_name = 'crawler1_opened', callback = function
   end
   return rows
 end, flags = { 'no-writes' } }
+
+-- later(job, items…): host, bucket, member, level, due in ms, element: links that rest, as they did
+-- where they come from.
+redis.register_function { function_name = 'crawler1_later', callback = function(keys, args)
+  local j, now, number = keys[1] .. args[1] .. ':', clock(), 0
+  for i = 2, #args, 6 do
+    local host, level = args[i], tonumber(args[i + 3])
+    if redis.call('SADD', j .. 'seen:' .. args[i + 1], args[i + 2]) == 1 then
+      redis.call('HINCRBY', j .. 'n', host, 1)
+      redis.call('HINCRBY', j .. 'o', level, 1)
+      redis.call('ZADD', j .. 'rest', text(now + tonumber(args[i + 4])),
+        cmsgpack.pack({ host, level, args[i + 5] }))
+      number = number + 1
+    end
+  end
+  count(j, { resting = number, ops = number })
+end }
