@@ -127,7 +127,7 @@ def test_export_wants_all_workers_folders(tmp_path: Path) -> None:
         other.mkdir()
         (other / "pages.jsonl").write_bytes(b"")
         said = crawler("frontier", "export", str(tmp_path / "out"), str(other), *where)
-        why = crawler("why", web.url, "--dir", str(share))
+        why = crawler("why", str(share), web.url)
     assert said.returncode == 2
     assert "name the folders of all workers" in said.stderr
     assert not (tmp_path / "out" / "frontier.db").exists()

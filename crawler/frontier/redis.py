@@ -1,7 +1,7 @@
 """The frontier on Redis or Valkey: the same crawl on as many machines as are started.
 
 Order, dedup, leases and politeness live on the server, in functions that are one atomic step each
-(redis_host.lua, redis_queue.lua), by the server's clock; nothing here decides who may be asked. A
+(the redis_*.lua files), by the server's clock; nothing here decides who may be asked. A
 worker holds what it has on lease, renews it, and knows that it may have lost it: `recognise` asks
 before anything is written, and `settle` is refused, link by link, where the token is another's.
 
