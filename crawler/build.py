@@ -29,6 +29,7 @@ from crawler.folder import FRONTIER, SAVED, Mode, prepare, worker_id, write_conf
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
+from crawler.leased import LeasedFetcher
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.pool import ParsePool, usable_cpus
@@ -117,14 +118,18 @@ async def open_crawl(
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, spool, neighbours))
+        leases = None if isinstance(frontier, SqliteFrontier) else frontier
+        fetcher = await stack.enter_async_context(
+            _fetcher(config, spool, neighbours, owned=None if leases is None else leases.owns)
+        )
+        asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
         ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
         gate = Gate(
             paced,
-            fetcher,
+            asking,
             parser,
             agent=agent,
             robots=config.robots,
@@ -153,7 +158,7 @@ async def open_crawl(
         yield Crawl(
             paced,
             gate,
-            fetcher,
+            asking,
             parser,
             ledger,
             verdict=verdict,
@@ -253,7 +258,13 @@ def _archivist(config: Config, spool: Path) -> Archivist:
     return Archivist(config.warc.compression, config.warc.digest, spool)
 
 
-def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) -> HttpFetcher:
+def _fetcher(
+    config: Config,
+    spool: Path,
+    neighbours: Neighbours | None = None,
+    *,
+    owned: Callable[[Link], bool] | None = None,
+) -> HttpFetcher:
     """Raises ConfigError for secrets, networks and proxies that cannot be used."""
     fetch = config.fetch
     seeds = _seeds(Urls(config.urls), config.seeds)
@@ -270,6 +281,7 @@ def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) 
         robots_timeout=config.robots.timeout,
         guard=neighbours.guard() if neighbours is not None else own,
         credentials=Credentials(fetch, config.seeds),
+        owned=owned,
     )
 
 

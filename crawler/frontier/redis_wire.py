@@ -40,7 +40,10 @@ from redis.exceptions import (
 from crawler.errors import ConfigError, FrontierError
 
 PREFIX: Final = "crawler:"
-LIBRARY: Final = ("redis_host.lua", "redis_queue.lua")
+LIBRARY: Final = (
+    "redis_host.lua", "redis_queue.lua", "redis_lease.lua", "redis_settle.lua", "redis_job.lua",
+)  # fmt: skip
+"""One after the other they are one program: a file knows what those before it define."""
 SHARDS: Final = 16
 """Of a new deployment on a cluster; on one server one shard does all: more cost round trips."""
 
