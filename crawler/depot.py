@@ -36,6 +36,7 @@ from crawler.tally import Gauges, Tally
 from crawler.transfer import book as books
 from crawler.transfer.book import Book
 from crawler.transfer.desk import Desk
+from crawler.transfer.disk import Disk
 from crawler.transfer.files import Arrivals, FileTrips
 from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
@@ -133,20 +134,22 @@ async def open_depot(
                 robots_timeout=config.robots.timeout,
             )
         )
+        fsync = config.output.durable == "power"
+        disk = await stack.enter_async_context(Disk(fsync=fsync))
         desk = Desk(
             config.download,
             folder,
             frontier=frontier,
             fetcher=fetcher,
+            disk=disk,
             book=book,
             urls=urls,
             waiting=frontier.waiting,
             free=lambda: limits.concurrency - fetcher.busy,
             max_redirects=config.fetch.max_redirects,
             host_rate=config.pace.host_rate,
-            fsync=config.output.durable == "power",
+            fsync=fsync,
         )
-        stack.callback(desk.close)
         trips = FileTrips(desk)
         arrivals = Arrivals(desk, tell)
         ledger = await stack.enter_async_context(Ledger(frontier, [arrivals]))
