@@ -40,7 +40,7 @@ from crawler.transfer.disk import Disk
 from crawler.transfer.files import Arrivals, FileTrips
 from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
@@ -82,7 +82,7 @@ async def open_depot(
     unfit for use.
     """
     urls = Urls(config.urls)
-    named = [url for one in orders for url in (one.url, *one.mirrors)]  # logins included
+    logins = [url for one in orders for url in (one.url, *one.mirrors) if "@" in url]
     orders = _canonical(urls, orders)
     ours = folder / OURS
     _prepare(ours)
@@ -95,10 +95,7 @@ async def open_depot(
 
     revise(ours / FRONTIER, judge)
     retry = Retry(config.retry)
-    hosts = {urlsplit(url).hostname or "" for one in orders for url in (one.url, *one.mirrors)}
-    limits = msgspec.structs.replace(
-        config.limits, workers=config.limits.workers or config.limits.concurrency
-    )
+    limits = config.limits
     async with AsyncExitStack() as stack:
         frontier = await stack.enter_async_context(
             SqliteFrontier(
@@ -115,7 +112,9 @@ async def open_depot(
                 book.progress[url] = Progress(name=book.progress[url].name)
         await book.enter(orders)
         every = list(book.orders.values())
-        hosts |= {urlsplit(url).hostname or "" for one in every for url in (one.url, *one.mirrors)}
+        named = {origin(url) for one in orders for url in (one.url, *one.mirrors)}
+        named |= {origin(one.url) for one in every}
+        homes = named | {origin(url) for one in every for url in one.mirrors}
         scope = Scope(config.scope, [one.url for one in every[:1]])
         verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
         fetcher = await stack.enter_async_context(
@@ -125,11 +124,11 @@ async def open_depot(
                 user_agent=user_agent(config),
                 spool=ours,
                 guard=AddressGuard(
-                    hosts,
+                    {urlsplit(home).hostname or "" for home in homes},
                     private=config.fetch.private,
                     networks=networks(config.fetch.allow_networks),
                 ),
-                credentials=Credentials(config.fetch, [*named, *(one.url for one in every)]),
+                credentials=Credentials(config.fetch, [*logins, *named]),
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
             )
