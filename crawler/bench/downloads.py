@@ -73,7 +73,7 @@ Tool = Callable[[Path, Path], list[str]]
 TOOLS: Final[dict[str, Tool]] = {
     "crawler": lambda urls, out: [
         sys.executable, "-m", "crawler", "download", "-i", str(urls), "-O", str(out),
-        "--fast", "-q", "-c", "16", "--per-host", "16",
+        "--fast", "-q", "-c", "16",
     ],
     "aria2c": lambda urls, out: [
         "aria2c", "-q", "-i", str(urls), "-d", str(out), "-j16", "-x4", "-s4", "-k8M",
