@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pytest
 from downloading import names_in, noise
@@ -30,6 +30,12 @@ from crawler.transfer import book
 from crawler.transfer.spans import Spans
 
 PIECE = 64 * 1024
+
+
+class Polled(Protocol):
+    """A process that may end."""
+
+    def poll(self) -> int | None: ...
 
 
 class Files:
@@ -77,7 +83,7 @@ class Files:
         finally:
             writer.close()
 
-    def wait_for(self, sent: int, process: subprocess.Popen[bytes]) -> None:
+    def wait_for(self, sent: int, process: Polled) -> None:
         """Until so many bytes are given out, or the process has ended."""
         with self._bell:
             while self.sent < sent and process.poll() is None:

@@ -24,8 +24,9 @@ from rich.console import Console
 from website import Asked, Reply, busy
 
 from crawler.cli.exits import Exit
-from crawler.cli.transfers import panel, why
+from crawler.cli.transfers import panel
 from crawler.pace import HostPace
+from crawler.standing import Moving, Standing, why
 from crawler.transfer.order import File
 
 PACE = HostPace("h", width=2, limit=5, in_flight=1, queued=9, delay=0.0)
@@ -127,15 +128,11 @@ def test_why_a_host_waits(pace: dict[str, Any], said: str) -> None:
 
 
 def test_the_panel_shows_the_largest_files_and_counts_the_others() -> None:
-    running = [
-        {"url": f"http://h/{n}", "name": f"{n}.bin", "size": n * 1000 or None, "received": n * 500,
-         "connections": n, "rate": 100, "eta": 5.0 * n if n else None}
+    running = tuple(
+        Moving(f"http://h/{n}", f"{n}.bin", n * 1000 or None, n * 500, n, 100, 5.0 * n or None)
         for n in range(12)
-    ]  # fmt: skip
-    state = {
-        "running": running, "hosts": [], "elapsed": 61.0, "done": 3, "bytes": 5000, "rate": 1200,
-        "eta": None, "waiting": 7, "failed": 1,
-    }  # fmt: skip
+    )
+    state = Standing(61.0, 3, 0, 1, running, 7, 5000, 1200, None, ())
     page = io.StringIO()
     Console(file=page, width=100, no_color=True).print(panel(state))
     lines = page.getvalue().splitlines()

@@ -30,7 +30,7 @@ class Disk:
     """One run's. `fsync`: names that `together` made survive a power cut once it returns."""
 
     def __init__(self, *, fsync: bool) -> None:
-        self._fsync = fsync
+        self.fsync = fsync
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
         self._waiting: list[Job] = []
         self._busy: asyncio.Task[None] | None = None
@@ -80,7 +80,7 @@ class Disk:
                 results.append((work(), None))
             except Exception as error:  # noqa: BLE001 - raised again in who waits
                 results.append((None, error))
-        if self._fsync:
+        if self.fsync:
             for folder in {naming for _, naming, _ in group if naming is not None}:
                 try:
                     sync_folder(folder)
