@@ -38,10 +38,11 @@ from crawler.tally import Gauges, Tally
 from crawler.transfer import book as books
 from crawler.transfer.book import Book
 from crawler.transfer.desk import Desk
+from crawler.transfer.disk import Disk
 from crawler.transfer.files import Arrivals, FileTrips
 from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
@@ -85,7 +86,7 @@ async def open_depot(
     unfit for use.
     """
     urls = Urls(config.urls)
-    named = [url for one in orders for url in (one.url, *one.mirrors)]  # logins included
+    logins = [url for one in orders for url in (one.url, *one.mirrors) if "@" in url]
     orders = canonical(urls, orders)
     ours = folder / OURS
     _prepare(ours)
@@ -98,10 +99,7 @@ async def open_depot(
 
     revise(ours / FRONTIER, judge)
     retry = Retry(config.retry)
-    hosts = {urlsplit(url).hostname or "" for one in orders for url in (one.url, *one.mirrors)}
-    limits = msgspec.structs.replace(
-        config.limits, workers=config.limits.workers or config.limits.concurrency
-    )
+    limits = config.limits
     async with AsyncExitStack() as stack:
         frontier = await stack.enter_async_context(
             SqliteFrontier(
@@ -118,7 +116,7 @@ async def open_depot(
                 book.progress[url] = Progress(name=book.progress[url].name)
         await book.enter(orders)
         every = list(book.orders.values())
-        hosts |= {urlsplit(url).hostname or "" for one in every for url in (one.url, *one.mirrors)}
+        named = _origins(orders) | {origin(one.url) for one in every}
         scope = Scope(config.scope, [one.url for one in every[:1]])
         verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
         fetcher = await stack.enter_async_context(
@@ -130,17 +128,18 @@ async def open_depot(
                 user_agent=user_agent(config),
                 spool=ours,
                 guard=AddressGuard(
-                    hosts,
+                    _hosts([*orders, *every]),
                     private=config.fetch.private,
                     networks=networks(config.fetch.allow_networks),
                 )
                 if neighbours is None
                 else neighbours.guard(),
-                credentials=Credentials(config.fetch, [*named, *(one.url for one in every)]),
+                credentials=Credentials(config.fetch, [*logins, *named]),
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
             )
         )
+        disk = await stack.enter_async_context(Disk(fsync=config.output.durable == "power"))
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
@@ -149,15 +148,15 @@ async def open_depot(
             folder,
             frontier=paced,
             fetcher=fetcher,
+            disk=disk,
             book=book,
             urls=urls,
             waiting=frontier.waiting,
             free=lambda: limits.concurrency - fetcher.busy,
             max_redirects=config.fetch.max_redirects,
             host_rate=config.pace.host_rate,
-            fsync=config.output.durable == "power",
+            fsync=disk.fsync,
         )
-        stack.callback(desk.close)
         trips = FileTrips(desk)
         arrivals = Arrivals(desk, tell)
         ledger = await stack.enter_async_context(Ledger(paced, [arrivals]))
@@ -194,6 +193,14 @@ async def open_depot(
             paced, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
         )
         yield Depot(crawl, desk, arrivals, here)
+
+
+def _origins(orders: Sequence[Order]) -> set[str]:
+    return {origin(url) for one in orders for url in (one.url, *one.mirrors)}
+
+
+def _hosts(orders: Sequence[Order]) -> set[str]:
+    return {urlsplit(one).hostname or "" for one in _origins(orders)}
 
 
 def _found(url: str) -> Found:

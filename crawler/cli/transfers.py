@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crawler.cli.exits import Exit, download_code
-from crawler.cli.run import Signals, loop_factory, raise_file_limit
+from crawler.cli.run import Signals, calm, loop_factory, raise_file_limit
 from crawler.cli.screen import Screen, out
 from crawler.cli.words import amount, duration, plain, size
 from crawler.config import Config
@@ -170,7 +170,7 @@ async def _download(
             signals.opened(depot.crawl)
             for file in depot.here:
                 await board.tell(file)
-            async with board:
+            async with calm(), board:
                 await depot.crawl.run()
             state = board.state()
     reason = depot.crawl.finish_reason
