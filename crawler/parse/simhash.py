@@ -30,8 +30,10 @@ _ONES: Final = _LOWEST & _MASK
 
 
 def simhash(text: str) -> int | None:
-    """64 bits of a text with one space between words; None: it has no word, is near to nothing."""
-    raw = text[:MOST].encode("utf-8", "replace").translate(_FOLD)
+    """64 bits; None for a text without a word, which is near to nothing."""
+    raw = b" " + text[:MOST].encode("utf-8", "replace").translate(_FOLD).strip()
+    if b"  " in raw:  # never in what the reader has run together
+        raw = b" " + b" ".join(raw.split())
     kept = sorted(map(crc32, set(_FREQUENT.findall(raw))))[:KEPT]
     if len(kept) < KEPT:
         words = raw.split()
