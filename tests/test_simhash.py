@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.parse.simhash import KEPT, simhash
+from crawler.parse.simhash import KEPT, _majority, simhash
 from crawler.traps import NEAR
 
 
@@ -37,6 +37,13 @@ def test_spaces_and_digits_do_not_count(text: str, spaces: int) -> None:
     assert simhash(text) == simhash(text.replace("0", "7").replace(" ", " " * spaces))
 
 
+@given(st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=KEPT))
+def test_a_bit_is_what_more_than_half_have(rows: list[int]) -> None:
+    for at in range(64):
+        ones = sum(row >> at & 1 for row in rows)
+        assert _majority(rows) >> at & 1 == (2 * ones > len(rows))
+
+
 def test_a_page_of_a_calendar_is_like_the_next() -> None:
     page = "Calendar {0} previous month next month {0}-01 {0}-02 {0}-03 no events"
     assert simhash(page.format("2024-01")) == simhash(page.format("1999-12"))
@@ -60,11 +67,11 @@ def test_repetition_does_not_drown_the_rest() -> None:
 
 def test_the_sample_has_no_edge() -> None:
     """Where frequent beginnings are just too few, and then are not, the sample changes little."""
-    steps = []
-    for seed in range(20):
-        text = words(seed, 8 * KEPT)
-        for number in range(4 * KEPT, 7 * KEPT, 8):
-            steps.append(bits(" ".join(text[:number]), " ".join(text[: number + 8])))
+    steps = [
+        bits(" ".join(text[:number]), " ".join(text[: number + 8]))
+        for text in (words(seed, 8 * KEPT) for seed in range(20))
+        for number in range(4 * KEPT, 7 * KEPT, 8)
+    ]
     steps.sort()
     assert steps[len(steps) // 2] <= 2 * NEAR
     assert steps[-1] <= 6 * NEAR

@@ -46,21 +46,21 @@ HEADERS: Final = (
 )
 
 
-def pages(site: str) -> Iterator[tuple[str, bytes]]:
+def pages(site: str, most: int = MOST) -> Iterator[tuple[str, bytes]]:
     """URLs and bodies. Raises ConfigError when the site is not on this computer."""
     if site == "demo":
-        yield from ((DEMO.url(number), html(DEMO, number)) for number in range(DEMO.pages))
+        yield from ((DEMO.url(number), html(DEMO, number)) for number in range(DEMO.pages)[:most])
         return
     folder = documentation().get(site)
     if folder is None:
         raise ConfigError(f"bench-reading: {site} is not installed")
     files = sorted(folder.resolve().rglob("*.html"))
-    for file in files[:: -(-len(files) // MOST)]:
+    for file in files[:: -(-len(files) // most)]:
         name = file.relative_to(folder.resolve())
         yield f"http://127.0.0.1:8080/{name.as_posix()}", file.read_bytes()
 
 
-def cost(site: str) -> float:
+def cost(site: str, most: int) -> float:
     """CPU microseconds a page, in this process, by the code that it has loaded."""
     config = Config()
     scope = Scope(config.scope, ["http://127.0.0.1:8080/"])
@@ -68,7 +68,7 @@ def cost(site: str) -> float:
         Urls(config.urls), scope, limits=config.scope, parse=config.parse, fetch=config.fetch
     )
     read = Reader(rules).read
-    every = [(Link(url, host_key(url)), body) for url, body in pages(site)]
+    every = [(Link(url, host_key(url)), body) for url, body in pages(site, most)]
     for link, body in every[:20]:  # what is imported and compiled at first use
         Reader(rules).read(link, HEADERS, body)
     began = time.process_time()
@@ -77,19 +77,21 @@ def cost(site: str) -> float:
     return (time.process_time() - began) / len(every) * 1e6
 
 
-def compare(before: Path, now: Path, site: str, rounds: int) -> tuple[list[float], list[float]]:
+def compare(
+    before: Path, now: Path, site: str, *, rounds: int, most: int = MOST
+) -> tuple[list[float], list[float]]:
     """Costs by both trees in turn, each in a process of its own."""
     spent: dict[Path, list[float]] = {before: [], now: []}
     for number in range(rounds):
         for tree in (before, now) if number % 2 else (now, before):
-            spent[tree].append(_measured(tree, site))
+            spent[tree].append(_measured(tree, site, most))
     return spent[before], spent[now]
 
 
-def _measured(tree: Path, site: str) -> float:
+def _measured(tree: Path, site: str, most: int) -> float:
     # This very file, so that both trees are measured alike, even one that does not have it.
     script = f"import sys; sys.path.insert(0, {str(tree)!r}); {_ALONE.format(file=__file__)}"
-    command = [sys.executable, "-P", "-c", script, site]
+    command = [sys.executable, "-P", "-c", script, site, str(most)]
     env = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_TOP_PAD_": "16777216"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)  # noqa: S603
     if done.returncode:
@@ -98,7 +100,8 @@ def _measured(tree: Path, site: str) -> float:
 
 
 _ALONE: Final = (
-    "import runpy; names = runpy.run_path({file!r}); print(names['cost'](sys.argv[1]))"
+    "import runpy; cost = runpy.run_path({file!r})['cost']; "
+    "print(cost(sys.argv[1], int(sys.argv[2])))"
 )
 
 
@@ -112,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with checked_out(given.revision) as before:
             for site in given.sites:
-                then, now = compare(before, Path(HOUSE), site, given.rounds)
+                then, now = compare(before, Path(HOUSE), site, rounds=given.rounds)
                 ratio = median(b / a for a, b in zip(then, now, strict=True))
                 sys.stdout.write(
                     f"{site}: {median(then):.0f} → {median(now):.0f} µs a page (×{ratio:.2f}), "

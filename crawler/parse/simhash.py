@@ -19,7 +19,7 @@ MOST: Final = 8_192
 """Characters that are looked at; a longer text is known by its beginning."""
 
 KEPT: Final = 64
-"""Pairs that count, below 256: more make it slower, fewer make one word weigh too much."""
+"""Pairs that count, at most 127: more make it slower, fewer make one word weigh too much."""
 
 _FOLD: Final = bytes.maketrans(b"123456789", b"000000000")
 _FREQUENT: Final = re.compile(rb" [tsaio][^ ]* [^ ]+")
@@ -50,7 +50,7 @@ def _majority(rows: list[int]) -> int:
     """Each bit as it is in more than half of the rows.
 
     Eight bits of a row at a time, one in each byte: the remainder of all rows, written as one
-    number, by 2⁶⁴ - 1 is their sum, and no byte of it runs over. Six times quicker than bit by bit.
+    number, by 2⁶⁴ - 1 is their sum, and no byte of it runs over.
     """
     every = int.from_bytes(pack(f">{len(rows)}Q", *rows), "big")
     more = _ONES * (127 - (len(rows) >> 1))  # lifts what is more than half to 128
