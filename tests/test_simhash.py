@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,10 @@ def test_the_sample_has_no_edge() -> None:
     steps.sort()
     assert steps[len(steps) // 2] <= 2 * NEAR
     assert steps[-1] <= 6 * NEAR
+
+
+def test_a_menu_in_latin_letters_does_not_speak_for_another_script() -> None:
+    menu = " ".join(words(1, 600))
+    russian = str.maketrans("abcdefghijklmnop", "абвгдежзийклмноп")
+    pages = [" ".join(words(seed, 400)).translate(russian) for seed in range(2, 12)]
+    assert min(bits(f"{menu} {one}", f"{menu} {two}") for one, two in pairwise(pages)) > NEAR

@@ -2,9 +2,9 @@
 
 What is hashed are pairs of neighbouring words, with every digit read as 0: a counter, a date or a
 price alone does not make a page new. Only `KEPT` pairs count, a sample that near texts share: first
-those that begin with one of five frequent letters, smallest hash first; where they are too few, in
-short texts and in other scripts, the smallest of all. No package on PyPI is both kept and fast
-enough (docs/decisions/0021, 0063); how near is near: `crawler/traps.py`.
+those that begin with a frequent letter, smallest hash first, then with one of four others; where
+they are too few, in short texts, and in other scripts than Latin, the smallest of all. No package
+on PyPI is both kept and fast enough (docs/decisions/0021, 0063); how near: `crawler/traps.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KEPT: Final = 64
 """Pairs that count, at most 127: more make it slower, fewer make one word weigh too much."""
 
 _FOLD: Final = bytes.maketrans(b"123456789", b"000000000")
-_FREQUENT: Final = re.compile(rb" [tsaio][^ ]* [^ ]+")
+_FIRST: Final = (re.compile(rb" t[^ ]* [^ ]+").findall, re.compile(rb" [saio][^ ]* [^ ]+").findall)
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # 2¹²⁸/φ: makes 64 even bits of 32
 _MASK: Final = (1 << 64) - 1
 _LOWEST: Final = int.from_bytes(b"\1" * 8 * KEPT, "big")  # of each byte of all rows
@@ -31,11 +31,18 @@ _ONES: Final = _LOWEST & _MASK
 
 def simhash(text: str) -> int | None:
     """64 bits; None for a text without a word, which is near to nothing."""
-    raw = b" " + text[:MOST].encode("utf-8", "replace").translate(_FOLD).strip()
+    start = text[:MOST]
+    raw = b" " + start.encode("utf-8", "replace").translate(_FOLD).strip()
     if b"  " in raw:  # never in what the reader has run together
         raw = b" " + b" ".join(raw.split())
-    kept = sorted(map(crc32, set(_FREQUENT.findall(raw))))[:KEPT]
-    if len(kept) < KEPT:
+    # Where another script is read, an English menu must not speak for the whole page.
+    latin = len(raw) - len(start) <= len(start) >> 4
+    kept: list[int] = []
+    for pairs_in in _FIRST if latin else ():
+        kept += sorted(map(crc32, set(pairs_in(raw))))[: KEPT - len(kept)]
+        if len(kept) == KEPT:
+            break
+    else:
         words = raw.split()
         if not words:
             return None
