@@ -32,11 +32,12 @@ _ONES: Final = _LOWEST & _MASK
 def simhash(text: str) -> int | None:
     """64 bits; None for a text without a word, which is near to nothing."""
     start = text[:MOST]
-    raw = b" " + start.encode("utf-8", "replace").translate(_FOLD).strip()
-    if b"  " in raw:  # never in what the reader has run together
-        raw = b" " + b" ".join(raw.split())
+    raw = start.encode("utf-8", "replace").translate(_FOLD)
     # Where another script is read, an English menu must not speak for the whole page.
     latin = len(raw) - len(start) <= len(start) >> 4
+    raw = b" " + raw.strip()
+    if b"  " in raw:  # never in what the reader has run together
+        raw = b" " + b" ".join(raw.split())
     kept: list[int] = []
     for pairs_in in _FIRST if latin else ():
         kept += sorted(map(crc32, set(pairs_in(raw))))[: KEPT - len(kept)]
