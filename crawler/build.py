@@ -7,23 +7,24 @@ in reverse whatever happens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from crawler import __version__
 from crawler.asker import Answer, Asker
-from crawler.config import Config, PaceConfig
+from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
+from crawler.fetch.neighbours import Neighbours
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, worker_id, write_config
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
@@ -57,22 +58,6 @@ if TYPE_CHECKING:
 
 Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
 """A sink of ours: opened, cut to its mark and closed here."""
-
-
-class Neighbours(Protocol):
-    """What crawls in one process share, so that together they behave like one."""
-
-    def frontier(self, own: Frontier, pace: PaceConfig) -> AbstractAsyncContextManager[Frontier]:
-        """The crawl's frontier, with leases that also wait for the neighbours' pace."""
-        ...
-
-    def connections(self, most: int) -> AbstractAsyncContextManager[None]:
-        """Stands for the semaphore of open connections."""
-        ...
-
-    def guard(self) -> AddressGuard:
-        """Says which addresses nobody here goes to, seeds included."""
-        ...
 
 
 @asynccontextmanager

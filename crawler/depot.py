@@ -20,6 +20,7 @@ from crawler.errors import ConfigError, HouseError
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
+from crawler.fetch.neighbours import Neighbours
 from crawler.folder import FRONTIER
 from crawler.frontier.downloads import Row, revise
 from crawler.frontier.sqlite import SqliteFrontier
@@ -29,6 +30,7 @@ from crawler.ledger import Ledger
 from crawler.model import Found, Kind
 from crawler.parse.pool import ParsePool
 from crawler.parse.rules import ReaderRules
+from crawler.protocols import Frontier
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.secrets import split_login
@@ -73,16 +75,18 @@ async def open_depot(
     folder: Path,
     *,
     tell: Callable[[File], Awaitable[None]],
+    neighbours: Neighbours | None = None,
 ) -> AsyncIterator[Depot]:
     """Open for these orders and what an earlier run left in `folder`; closed on leaving.
 
     `tell` hears of every file as it is final; what it awaits slows the download, not the memory.
+    `neighbours` is what other crawls and downloads of this process share with it.
     Raises ConfigError for what the person gave, Occupied for a folder in use, HouseError for one
     unfit for use.
     """
     urls = Urls(config.urls)
     named = [url for one in orders for url in (one.url, *one.mirrors)]  # logins included
-    orders = _canonical(urls, orders)
+    orders = canonical(urls, orders)
     ours = folder / OURS
     _prepare(ours)
     here: list[File] = []
@@ -120,23 +124,30 @@ async def open_depot(
         fetcher = await stack.enter_async_context(
             HttpFetcher(
                 config.fetch,
-                slots=limits.concurrency,
+                slots=limits.concurrency
+                if neighbours is None
+                else neighbours.connections(limits.concurrency),
                 user_agent=user_agent(config),
                 spool=ours,
                 guard=AddressGuard(
                     hosts,
                     private=config.fetch.private,
                     networks=networks(config.fetch.allow_networks),
-                ),
+                )
+                if neighbours is None
+                else neighbours.guard(),
                 credentials=Credentials(config.fetch, [*named, *(one.url for one in every)]),
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
             )
         )
+        paced: Frontier = frontier
+        if neighbours is not None:
+            paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
         desk = Desk(
             config.download,
             folder,
-            frontier=frontier,
+            frontier=paced,
             fetcher=fetcher,
             book=book,
             urls=urls,
@@ -149,7 +160,7 @@ async def open_depot(
         stack.callback(desk.close)
         trips = FileTrips(desk)
         arrivals = Arrivals(desk, tell)
-        ledger = await stack.enter_async_context(Ledger(frontier, [arrivals]))
+        ledger = await stack.enter_async_context(Ledger(paced, [arrivals]))
         agent = product_token(config)
         parser: Any = trips
         if config.robots.obey:
@@ -160,7 +171,7 @@ async def open_depot(
             parse = msgspec.structs.replace(config.parse, processes=1)
             parser = await stack.enter_async_context(ParsePool(rules, parse))
         gate = Gate(
-            frontier,
+            paced,
             fetcher,
             parser,
             agent=agent,
@@ -180,7 +191,7 @@ async def open_depot(
 
         await stack.enter_async_context(Watch(tally, look))
         crawl = Crawl(
-            frontier, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
+            paced, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
         )
         yield Depot(crawl, desk, arrivals, here)
 
@@ -197,16 +208,16 @@ def _prepare(ours: Path) -> None:
         raise HouseError(f"{error.filename or ours}: {error.strerror}") from error
 
 
-def _canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
+def canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
     """One order a URL, mirrors of the second added to the first. Raises ConfigError."""
     found: dict[str, Order] = {}
     for order in orders:
         places = []
         for url in (order.url, *order.mirrors):
-            canonical = urls.canonical(url)
-            if canonical is None:
+            place = urls.canonical(url)
+            if place is None:
                 raise ConfigError(f"{split_login(url)[0]!r}: not a http or https URL")
-            places.append(canonical)
+            places.append(place)
         url, *mirrors = places
         before = found.get(url)
         if before is not None:

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from downloading import names_in, noise
@@ -24,6 +25,12 @@ from downloading import names_in, noise
 from crawler.cli.exits import Exit
 
 PIECE = 64 * 1024
+
+
+class Polled(Protocol):
+    """A process that may end."""
+
+    def poll(self) -> int | None: ...
 
 
 class Files:
@@ -66,7 +73,7 @@ class Files:
         finally:
             writer.close()
 
-    def wait_for(self, sent: int, process: subprocess.Popen[bytes]) -> None:
+    def wait_for(self, sent: int, process: Polled) -> None:
         """Until so many bytes are given out, or the process has ended."""
         with self._bell:
             while self.sent < sent and process.poll() is None:

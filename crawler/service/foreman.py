@@ -43,7 +43,7 @@ RETRY_EVERY: Final = 2.0
 RECENT: Final = 50
 """Visits remembered of each running job, for whoever looks on."""
 
-_STOPS: Final = {
+STOPS: Final = {
     "paused": (State.PAUSED, ""),
     "cancelled": (State.CANCELLED, ""),
     "aborted": (State.CANCELLED, ""),
@@ -81,6 +81,32 @@ class Shift:
         self.before = Totals()
         self.recent: deque[Seen] = deque(maxlen=RECENT)
         self.ends_with = ""  # asked to stop while it was still being opened
+
+    async def work(self, folder: Path, opener: Opener) -> tuple[State, str]:
+        """One run, from opening the job's folder on; the job's next state, and why."""
+        frontier = folder / FRONTIER
+        config = msgspec.convert(self.job.config, Config)
+        going_on = frontier.exists()
+        if going_on:
+            self.before = await asyncio.to_thread(_reached, frontier)
+            if config.limits.size_limit is not None:
+                left = max(0, config.limits.size_limit - self.before.bytes_wire)
+                limits = msgspec.structs.replace(config.limits, size_limit=left)
+                config = msgspec.structs.replace(config, limits=limits)
+        mode = "resume" if going_on else "new"
+        async with opener(config, dir=folder, mode=mode, sinks=[self]) as crawl:
+            self.crawl = crawl
+            if self.ends_with:
+                self.stop(self.ends_with)
+            await crawl.run()
+        ending = self.ends_with or crawl.finish_reason
+        if ending in STOPS:
+            return STOPS[ending]
+        totals = self.totals()
+        if not totals.pages and totals.failed:
+            reasons = crawl.tally.reasons.most_common(1)
+            return State.FAILED, f"no page: {reasons[0][0] if reasons else 'nothing was reached'}"
+        return State.FINISHED, crawl.finish_reason
 
     async def append(self, visits: Sequence[Visit]) -> int:
         for visit in visits[-RECENT:]:
@@ -144,6 +170,7 @@ class Foreman:
         may_start: Callable[[], str] = lambda: "",
         ended: Callable[[Tally], None] = lambda _: None,
         make_room: Callable[[], bool] = lambda: False,
+        shift_of: Callable[[Job], Shift] = Shift,
         trace: Callable[[str, str], AbstractContextManager[None]] = lambda _job, _name: (
             nullcontext()
         ),
@@ -157,6 +184,7 @@ class Foreman:
         self.limits_of = limits_of
         self._may_start = may_start  # a word for why nothing may, else nothing
         self._ended = ended
+        self._shift_of = shift_of  # what does the job's kind of work
         self._trace = trace  # a span around each run, by id and name
         self._make_room = make_room  # for the register on a full disk; False: there is none left
 
@@ -202,7 +230,7 @@ class Foreman:
         return changed
 
     def hold(self, job: str, reason: str) -> None:
-        """Stop a running job for a reason that passes; see `_STOPS`."""
+        """Stop a running job for a reason that passes; see `STOPS`."""
         if (shift := self.shifts.get(job)) is not None:
             shift.stop(reason)
 
@@ -227,7 +255,7 @@ class Foreman:
                 job = await self._register.change(job.id, _begin, opened=True)  # noqa: PLW2901 - a moment later
             except (Conflict, KeyError):  # paused, cancelled or deleted under our hands
                 continue
-            shift = self.shifts[job.id] = Shift(job)
+            shift = self.shifts[job.id] = self._shift_of(job)
             crew.create_task(self._work(shift), name=f"job {job.id}")
 
     async def _work(self, shift: Shift) -> None:
@@ -238,7 +266,7 @@ class Foreman:
         state, reason = State.FAILED, ""
         try:
             with self._trace(job.id, job.name):
-                state, reason = await self._crawl(shift)
+                state, reason = await shift.work(self.folder_of(job.id), self._opener)
         except* CrawlerError as group:
             state, reason = _verdict(group)
         except* OSError as group:
@@ -269,32 +297,6 @@ class Foreman:
                     await asyncio.sleep(RETRY_EVERY)
             else:
                 return
-
-    async def _crawl(self, shift: Shift) -> tuple[State, str]:
-        folder = self.folder_of(shift.job.id)
-        frontier = folder / FRONTIER
-        config = msgspec.convert(shift.job.config, Config)
-        going_on = frontier.exists()
-        if going_on:
-            shift.before = await asyncio.to_thread(_reached, frontier)
-            if config.limits.size_limit is not None:
-                left = max(0, config.limits.size_limit - shift.before.bytes_wire)
-                limits = msgspec.structs.replace(config.limits, size_limit=left)
-                config = msgspec.structs.replace(config, limits=limits)
-        mode = "resume" if going_on else "new"
-        async with self._opener(config, dir=folder, mode=mode, sinks=[shift]) as crawl:
-            shift.crawl = crawl
-            if shift.ends_with:
-                shift.stop(shift.ends_with)
-            await crawl.run()
-        ending = shift.ends_with or crawl.finish_reason
-        if ending in _STOPS:
-            return _STOPS[ending]
-        totals = shift.totals()
-        if not totals.pages and totals.failed:
-            reasons = crawl.tally.reasons.most_common(1)
-            return State.FAILED, f"no page: {reasons[0][0] if reasons else 'nothing was reached'}"
-        return State.FINISHED, crawl.finish_reason
 
     async def _note(self) -> None:
         while True:

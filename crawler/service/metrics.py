@@ -21,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from crawler import __version__
+from crawler.service.download_shift import DownloadShift
 from crawler.service.foreman import Foreman
 from crawler.service.job import State
 from crawler.service.share import Neighbours
@@ -93,6 +94,7 @@ class Metrics(Collector):
         self.counts: dict[str, int] = {}  # jobs by state, refreshed before a scrape
         self.lag = 0.0
         self.requests: Counter[tuple[str, str]] = Counter()  # of the API: operation, class
+        self.files: Counter[str] = Counter()  # of downloads, by how they ended
         self._foreman = foreman
         self._caretaker = caretaker
         self._neighbours = neighbours
@@ -108,6 +110,10 @@ class Metrics(Collector):
     def ended(self, tally: Tally) -> None:
         """Keep the sums of a crawl that is closed now."""
         self._ended.add(tally)
+
+    def file(self, status: str) -> None:
+        """A file of a download has come to an end."""
+        self.files[status] += 1
 
     def collect(self) -> Iterable[Metric]:
         tallies = [
@@ -135,6 +141,11 @@ class Metrics(Collector):
         yield _counted("visits", "Visits that ended.", "outcome", sums.outcomes)
         yield _counter("response_bytes", "Bytes of bodies on the wire.", plain["bytes_wire"])
         yield _counter("pages", "Pages fetched and read.", plain["pages"])
+        yield _counted("files", "Files of downloads that ended.", "status", self.files)
+        yield _gauge("download_bytes_per_second", "Of all downloads that run.", sum(
+            one.rate for shift in self._foreman.shifts.values()
+            if isinstance(shift, DownloadShift) and (one := shift.standing()) is not None
+        ))  # fmt: skip
         yield _counter("links_found", "Links found on pages.", plain["links"])
         yield _histogram(
             "request_duration_seconds", "One exchange.", "phase",

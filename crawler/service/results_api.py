@@ -15,8 +15,8 @@ from crawler.config import UrlsConfig
 from crawler.errors import ConfigError
 from crawler.frontier.rows import STATES
 from crawler.model import Outcome
-from crawler.service import reading
-from crawler.service.job import Job
+from crawler.service import files_reading, reading
+from crawler.service.job import Job, Kind
 from crawler.service.parts import Parts
 from crawler.service.problem import Problem, missing
 from crawler.service.routes import (
@@ -160,14 +160,19 @@ class ResultsApi:
         after = request.query_params.get("cursor", "")
         if len(after) > LONGEST:
             raise Problem(422, "cursor: not one of ours")
-        rows = await self._read(job, reading.files, limit + 1, after) or []
+        if job.kind is Kind.DOWNLOAD:
+            every = await self._read(job, files_reading.finished)
+            rows = [row for row in every if row.path > after][: limit + 1]
+        else:
+            rows = await self._read(job, reading.files, limit + 1, after) or []
         shown = rows[:limit]
         return json(FileList(tuple(shown), shown[-1].path if len(rows) > limit else None))
 
     async def file(self, request: Request) -> Response:
         job = await self._parts.job(request)
         folder = self._parts.foreman.folder_of(job.id)
-        path = await asyncio.to_thread(reading.locate, folder, request.path_params["path"])
+        find = files_reading.locate if job.kind is Kind.DOWNLOAD else reading.locate
+        path = await asyncio.to_thread(find, folder, request.path_params["path"])
         if path is None:
             raise missing("file")
         name = quote(path.name)

@@ -22,13 +22,17 @@ from typing import Any, Final
 import uvicorn
 
 from crawler.build import open_crawl
+from crawler.depot import open_depot
 from crawler.errors import ConfigError, FrontierError, HouseError
 from crawler.fetch.guard import AddressGuard
 from crawler.service.access import Access, Token
-from crawler.service.admin_api import AdminApi, job_schema
+from crawler.service.admin_api import AdminApi
 from crawler.service.api import Door, application
 from crawler.service.dashboard import pages
-from crawler.service.foreman import RETRY_EVERY, Foreman, Opener
+from crawler.service.download_shift import DepotOpener, DownloadShift
+from crawler.service.downloads_api import DownloadsApi
+from crawler.service.foreman import RETRY_EVERY, Foreman, Opener, Shift
+from crawler.service.job import Job, Kind
 from crawler.service.jobs_api import JobsApi
 from crawler.service.memory import Memory
 from crawler.service.metrics import Metrics
@@ -38,6 +42,7 @@ from crawler.service.probes_api import ProbesApi
 from crawler.service.register import Register
 from crawler.service.results_api import ResultsApi
 from crawler.service.routes import Route
+from crawler.service.schema import download_schema, job_schema
 from crawler.service.settings import ServiceConfig, is_loopback
 from crawler.service.share import Neighbours
 from crawler.service.storage import Caretaker, give_up_reserve, keep_reserve, prepare
@@ -118,6 +123,7 @@ async def open_service(
     defaults: Mapping[str, Any] | None = None,
     help_texts: Mapping[str, str] | None = None,
     opener: Opener | None = None,
+    depots: DepotOpener | None = None,
     free: Callable[[Path], int] | None = None,
     tracing: Tracing = OFF,
 ) -> AsyncIterator[Service]:
@@ -141,6 +147,18 @@ async def open_service(
             folder, config, register, lambda: foreman, memory=Memory(),
             **({} if free is None else {"free": free}),
         )  # fmt: skip
+
+        def shift_of(job: Job) -> Shift:
+            if job.kind is Kind.CRAWL:
+                return Shift(job)
+            return DownloadShift(
+                job,
+                opener=depots or functools.partial(open_depot, neighbours=neighbours),
+                orders=register.files,
+                least_free=config.min_free,
+                count=lambda status: metrics.file(status),  # noqa: PLW0108 - made below
+            )
+
         foreman = Foreman(
             register,
             folder,
@@ -149,6 +167,7 @@ async def open_service(
             limits_of=access.limits_of,
             may_start=lambda: caretaker.trouble,
             trace=tracing.job,
+            shift_of=shift_of,
             make_room=functools.partial(give_up_reserve, folder),
             ended=lambda tally: metrics.ended(tally),  # noqa: PLW0108 - made below
         )
@@ -163,10 +182,11 @@ async def open_service(
             *ProbesApi(parts, metrics, lambda: described).routes(),
             *JobsApi(parts).routes(),
             *ResultsApi(parts).routes(),
+            *DownloadsApi(parts).routes(),
             *StreamApi(parts).routes(),
             *AdminApi(parts, timetable).routes(),
         ]
-        described.update(document(routes, job_schema(parts)))
+        described.update(document(routes, job_schema(parts), download_schema(parts)))
         door = Door(parts, metrics, tracing)
         app = application(routes, door, pages(), config.cors)
         line = _listen(config)
