@@ -10,7 +10,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: crawl test check lint types tests format clean
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
-.PHONY: test-download bench-download conformance fuzz bench-guard peers test-peers
+.PHONY: test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
 .PHONY: test-chaos test-cluster scale crawl-million
 
@@ -97,6 +97,10 @@ peers: .peers/scrapy/.installed .peers/crawlee/.installed
 AGAINST ?= HEAD
 bench-guard: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.guard $(AGAINST) $(ARGS)
+
+# What reading a page costs a parse process, beside a revision: make bench-reading AGAINST=main
+bench-reading: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.readcost $(AGAINST) $(ARGS)
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)

@@ -112,7 +112,9 @@ class Scope:
         return say(_SENTENCES[reason])
 
     def _excluded(self, url: str) -> str:
-        return "excluded" if any(pattern.search(url) for pattern in self._exclude) else ""
+        if self._exclude and any(pattern.search(url) for pattern in self._exclude):
+            return "excluded"
+        return ""
 
     def _trap(self, url: str) -> str:
         rules = self._rules

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from crawler.bench import guard, paper, plan, rounds
+from crawler.bench import guard, paper, plan, readcost, rounds
 from crawler.bench.check import Pages, looked_through
 from crawler.bench.demo import DemoWeb
 from crawler.bench.figures import charts
@@ -343,6 +343,33 @@ def test_the_guard_wants_most_rounds_to_agree() -> None:
     assert Finding("x", (1, 1, 1), (1.1, 1.2, 1.1)).too_slow(0.05)
     assert not Finding("x", (1, 1, 1), (1.04, 1.04, 1.04)).too_slow(0.05)
     assert not Finding("x", (1, 1, 1, 1), (1.5, 1.5, 0.9, 0.9)).too_slow(0.05)
+
+
+def test_what_reading_costs_is_measured_by_a_trees_own_code(tmp_path: Path) -> None:
+    """The same package with 10 ms of work added to each page."""
+    slow = tmp_path / "slow"
+    shutil.copytree(
+        Path(HOUSE) / "crawler", slow / "crawler", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    reader = slow / "crawler" / "parse" / "read.py"
+    burn = (
+        "        until = time.process_time() + 0.01\n"
+        "        while time.process_time() < until:\n            pass\n"
+        "        began = time.perf_counter()\n"
+    )
+    source = reader.read_text()
+    reader.write_text(source.replace("        began = time.perf_counter()\n", burn, 1))
+    assert reader.read_text() != source
+    (before,), (now,) = readcost.compare(slow, Path(HOUSE), "demo", rounds=1, most=20)
+    assert before > 10_000  # microseconds, by the very clock that was burnt
+    assert 0 < now < before
+
+
+def test_what_is_not_here_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert readcost.main(["no-such-revision"]) == 2
+    assert "no-such-revision" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="atlantis is not installed"):
+        next(readcost.pages("atlantis"))
 
 
 def test_demo_web_speaks_tls(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.parse.html import MAX_TITLE, parse_srcset, read_html
+from crawler.parse.html import BLANKS, MAX_TITLE, one_spaced, parse_srcset, read_html
 
 
 def links(html: str, *, forms: bool = False) -> list[tuple[str, str]]:
@@ -139,3 +141,21 @@ def test_broken_markup_is_a_page_too(html: str) -> None:
 @pytest.mark.parametrize("tag", ["div", "b", "table", "a href=/x", "svg", "select", "template"])
 def test_depth_is_no_danger(tag: str) -> None:
     assert set(links(f"<{tag}>" * 100_000)) <= {("/x", "page")}
+
+
+def test_white_space_is_what_python_says() -> None:
+    every = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+    assert sorted([*BLANKS, " "]) == every
+    assert BLANKS[:9].isascii()
+    assert not any(one.isascii() for one in BLANKS[9:])
+
+
+@given(st.text(alphabet=[*"ab\u20ac ", *BLANKS]), st.text())
+def test_white_space_runs_together(some: str, other: str) -> None:
+    for text in (some, other, some.encode("ascii", "ignore").decode()):
+        assert one_spaced(text) == " ".join(text.split())
+
+
+def test_a_form_without_an_action_is_no_link() -> None:
+    assert links("<form><input name=q></form>", forms=True) == []
+    assert links("<form action><input name=q></form>", forms=True) == [("", "page")]

@@ -15,8 +15,8 @@ from typing import Final
 MAX_TAGS: Final = 150_000
 """Tags read of a page, end tags included."""
 
-LOOK: Final = 5_000
-"""Below so many tags no depth can hurt: 25 ms."""
+LOOK: Final = 10_000
+"""Below so many tags no depth can hurt: linear time here, 80 ms in lexbor (measured)."""
 
 MAX_DEPTH: Final = 2_000
 """Elements open at a time; browsers stop at 512."""

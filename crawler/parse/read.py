@@ -40,6 +40,7 @@ class Reader:
 
     def __init__(self, rules: ReaderRules, html: Callable[..., Raw] = read_html) -> None:
         self._rules = rules
+        self._join = rules.urls.join
         self._html = html  # the benchmark compares other parsers
         self._plugins: tuple[Plugin, ...] = load_plugins(rules.parse.plugins)
         if rules.parse.rules:
@@ -246,10 +247,6 @@ class Reader:
         if not reason and self._rules.sitemap_only and kind != _ASSET:
             reason = "notInSitemap"
         return url, host, fingerprint(url, host), kind, reason
-
-    @property
-    def _join(self) -> Callable[[str, str], str | None]:
-        return self._rules.urls.join
 
 
 def _text_digest(raw: Raw) -> str:

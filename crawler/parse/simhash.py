@@ -1,16 +1,16 @@
 """A page's visible text as 64 bits in which near texts are near: Charikar's simhash, ours.
 
 What is hashed are pairs of neighbouring words, with every digit read as 0: a counter, a date or a
-price alone does not make a page new. Of a long text only the `KEPT` pairs with the smallest hashes
-count, a sample that near texts share. No package on PyPI is both kept and fast enough
-(docs/decisions/0021); how near is near: `crawler/traps.py`.
+price alone does not make a page new. Only `KEPT` pairs count, a sample that near texts share: first
+those that begin with a frequent letter, smallest hash first, then with one of four others; where
+they are too few, in short texts, and in other scripts than Latin, the smallest of all. No package
+on PyPI is both kept and fast enough (docs/decisions/0021, 0063); how near: `crawler/traps.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from itertools import islice
-from operator import sub
 from struct import pack
 from typing import Final
 from zlib import crc32
@@ -19,41 +19,51 @@ MOST: Final = 8_192
 """Characters that are looked at; a longer text is known by its beginning."""
 
 KEPT: Final = 64
-"""Pairs that count: more make it slower in proportion, fewer make one word weigh too much."""
+"""Pairs that count, at most 127: more make it slower, fewer make one word weigh too much."""
 
 _FOLD: Final = bytes.maketrans(b"123456789", b"000000000")
+_FIRST: Final = (re.compile(rb" t[^ ]* [^ ]+").findall, re.compile(rb" [saio][^ ]* [^ ]+").findall)
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835  # 2¹²⁸/φ: makes 64 even bits of 32
 _MASK: Final = (1 << 64) - 1
+_LOWEST: Final = int.from_bytes(b"\1" * 8 * KEPT, "big")  # of each byte of all rows
+_ONES: Final = _LOWEST & _MASK
 
 
 def simhash(text: str) -> int | None:
     """64 bits; None for a text without a word, which is near to nothing."""
-    words = text[:MOST].encode("utf-8", "replace").translate(_FOLD).split()
-    if not words:
-        return None
-    # A pair counts once for each doubling: what a page repeats a hundred times is not a hundred
-    # things. Written one below the other, the hashes' bits are counted by columns.
-    rows: list[int] = []
-    for pair, times in _sample(list(map(crc32, words))).items():
-        spread = pair * _SPREAD >> 48 & _MASK
-        rows += [spread] if times == 1 else [spread] * times.bit_length()
-    bits = int.from_bytes(pack(f">B{len(rows)}Q", 1, *rows), "big").__format__("b")
-    half = len(rows) >> 1
-    columns = [bits[at::64].count("1") > half for at in range(1, 65)]
-    return int("".join(["1" if one else "0" for one in columns]), 2)
+    start = text[:MOST]
+    raw = start.encode("utf-8", "replace").translate(_FOLD)
+    # Where another script is read, an English menu must not speak for the whole page.
+    latin = len(raw) - len(start) <= len(start) >> 4
+    raw = b" " + raw.strip()
+    if b"  " in raw:  # never in what the reader has run together
+        raw = b" " + b" ".join(raw.split())
+    kept: list[int] = []
+    for pairs_in in _FIRST if latin else ():
+        kept += sorted(map(crc32, set(pairs_in(raw))))[: KEPT - len(kept)]
+        if len(kept) == KEPT:
+            break
+    else:
+        words = raw.split()
+        if not words:
+            return None
+        # The second word's sum goes on from the first one's: a pair's own, another one backwards.
+        sums = list(map(crc32, words))
+        pairs = set(map(crc32, islice(words, 1, None), sums)) or sums
+        kept += sorted(pairs)[: KEPT - len(kept)]
+    return _majority([pair * _SPREAD >> 48 & _MASK for pair in kept])
 
 
-def _sample(words: list[int]) -> dict[int, int]:
-    """How often each of the `KEPT` smallest pairs occurs; all of them when there are fewer.
+def _majority(rows: list[int]) -> int:
+    """Each bit as it is in more than half of the rows.
 
-    A pair is the difference of its words' hashes: cheap, evenly spread, and another one backwards.
+    Eight bits of a row at a time, one in each byte: the remainder of all rows, written as one
+    number, by 2⁶⁴ - 1 is their sum, and no byte of it runs over.
     """
-    pairs = list(map(sub, words, islice(words, 1, None))) or words
-    if len(pairs) > 4 * KEPT:
-        # Looking at the lowest part of them is as good, and quicker.
-        limit = (KEPT << 32) // len(pairs)
-        low = Counter([pair for pair in pairs if -limit < pair < limit])
-        if len(low) >= KEPT:
-            return {pair: low[pair] for pair in sorted(low, key=abs)[:KEPT]}
-    every = Counter(pairs)
-    return {pair: every[pair] for pair in sorted(every, key=abs)[:KEPT]}
+    every = int.from_bytes(pack(f">{len(rows)}Q", *rows), "big")
+    more = _ONES * (127 - (len(rows) >> 1))  # lifts what is more than half to 128
+    bits = 0
+    for at in range(8):
+        sums = (every >> at & _LOWEST) % _MASK
+        bits |= (sums + more >> 7 & _ONES) << at
+    return bits
