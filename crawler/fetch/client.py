@@ -248,4 +248,7 @@ def target_of(url: str) -> str:
     An empty query is left out, as aiohttp does.
     """
     rest = url.partition("#")[0].split("/", 3)
-    return "/" + rest[3].removesuffix("?") if len(rest) > 3 else "/"
+    if len(rest) < 4:
+        return "/"
+    path, mark, query = rest[3].partition("?")
+    return f"/{path}{mark}{query}" if query else f"/{path}"
