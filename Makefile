@@ -71,7 +71,7 @@ $(VENV)-replay/.installed: $(VENV)/.python
 test-artifacts: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_kill_outputs.py tests/test_recrawl.py $(ARGS)
 
-# Other crawlers, each in an environment of its own, for `crawler bench --peers`.
+# Other crawlers, each in an environment of its own, for `crawler bench --peers` and `make conformance`.
 peers: .peers/scrapy/.installed .peers/crawlee/.installed
 	@for one in wget wget2 httrack wrk; do command -v $$one >/dev/null || echo "not installed, optional: $$one (apt install $$one)"; done
 
@@ -99,10 +99,8 @@ test-pace: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
 
 # RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
-conformance: $(VENV)/.dev
-	$(BIN)/python -m venv --without-pip build/peers
-	$(BIN)/python -m pip --python build/peers/bin/python install --quiet --disable-pip-version-check scrapy crawlee
-	$(BIN)/python tests/conformance.py --peers build/peers --write
+conformance: $(VENV)/.dev peers
+	$(BIN)/python tests/conformance.py --peers .peers --write
 
 # Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left in .fuzz/crash-….
 FUZZ ?= 60
