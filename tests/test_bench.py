@@ -385,6 +385,19 @@ def test_a_race_counts_what_each_found_in_the_sites_log(monkeypatch: pytest.Monk
     assert skipped == ["Scrapy: not installed (make peers)"]
 
 
+@pytest.mark.parametrize("name", ["bare: aiohttp + lexbor", "threads, requests + lxml"])
+def test_the_crawls_that_lack_everything_find_the_site(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (peer,) = (peer for peer in PEERS if peer.name == name)
+    if peer.needs() is None:
+        pytest.skip(f"{name}: {peer.lacking}")
+    monkeypatch.setattr(race, "PEERS", (peer,))
+    monkeypatch.setattr(race, "QUICK", (race.Course("latency-0", 8, 40),))
+    rows, _ = race.race(Plan(cells=(), rounds=1, peers=True), print)
+    assert (rows[0].found, rows[0].twice) == (40, 0)
+
+
 @pytest.mark.parametrize("name", ["wget", "wget2", "HTTrack", "Scrapy", "Crawlee Parsel"])
 @pytest.mark.slow
 def test_a_peer_finds_the_site(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,7 @@ FULL = (
     Course("latency-0", 64, 2500),
     Course("latency-100", 256, 1500, serial=False),
     Course("docs", 16),
+    Course("docs", 64, serial=False),
 )
 
 
