@@ -316,6 +316,19 @@ def test_the_committed_page_is_made_of_the_committed_figures() -> None:
     assert results.peers
 
 
+def test_each_thread_of_a_crawl_is_told_apart(stage: Stage, tmp_path: Path) -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("no /proc/self/schedstat")
+    site = stage.site("latency-0", PAGES)
+    command = [sys.executable, "-m", "crawler.bench.bythread", site.url, str(tmp_path / "crawl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    costs = json.loads(done.stdout)
+    assert costs["pages"] == PAGES
+    parts = [costs[name] for name in ("loop", "frontier", "others", "children")]
+    assert all(part > 0 for part in parts)
+    assert costs["process"] == pytest.approx(sum(parts[:3]), abs=0.01)
+
+
 # ── the guard ────────────────────────────────────────────────────────────────────────────────
 
 
