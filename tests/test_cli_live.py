@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import trustme
 from conftest import OpenSite
 from website import Answer, Asked, Reply, busy, gate, page, redirect, reply, text
 
@@ -225,3 +227,63 @@ async def test_an_update_fetches_what_changed(website: OpenSite, tmp_path: Path)
         "unchanged",
     ]
     assert (await crawler("crawl", site.url, "-N", "--dry-run", "-O", folder)).code == 2
+
+
+# ── what a start costs ───────────────────────────────────────────────────────────────────────
+
+START = """
+import sys
+from crawler.cli.main import main
+try: main(sys.argv[1:])
+except SystemExit as end: print(end.code)
+import aiohttp.connector
+heavy = {"rich", "tenacity", "turbohtml", "bs4", "redis", "starlette", "fsspec", "yaml"}
+trusted = aiohttp.connector._SSL_CONTEXT_VERIFIED.get_ca_certs()
+print(sorted(heavy & set(sys.modules)), len(trusted) > 0)
+"""
+"""A crawl, and then what it loaded, and whether it read whom to trust."""
+
+
+async def start_up(url: str, folder: Path, authority: Path) -> tuple[str, str]:
+    """The exit code, and the last line of START."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", START, "crawl", url, "--no-robots", "-q", "-O", str(folder),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "SSL_CERT_FILE": str(authority),
+        },
+    )  # fmt: skip
+    code, last = (await end(child)).out.splitlines()
+    return code, last
+
+
+async def test_a_crawl_loads_what_it_uses(website: OpenSite, tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    site = await website({"/": page()})
+    ended = await start_up(site.url, tmp_path / "out", tmp_path / "ca.pem")
+    assert ended == ("0", "[] False")
+
+
+async def test_whom_to_trust_is_read_at_the_first_https(tmp_path: Path) -> None:
+    ours, theirs = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path(tmp_path / "ours.pem")
+    theirs.cert_pem.write_to_path(tmp_path / "theirs.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        trusted = await start_up(url, tmp_path / "a", tmp_path / "ours.pem")
+        refused = await start_up(url, tmp_path / "b", tmp_path / "theirs.pem")
+    assert trusted == ("0", "[] True")
+    assert refused == ("5", "[] True")

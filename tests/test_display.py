@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from rich.console import Console, Group
 
 from crawler.cli.display import Display, Forecast, line, panel
-from crawler.cli.screen import Screen, Terminal
+from crawler.cli.screen import Screen
 from crawler.cli.summary import Ending, summary, summary_json
+from crawler.cli.terminal import Terminal
 from crawler.cli.words import amount, duration, harmless, plain, size
 from crawler.config import Config, LimitsConfig
 from crawler.model import Counts

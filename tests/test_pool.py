@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -91,6 +92,20 @@ async def test_pages_come_back_read_and_in_their_own_places() -> None:
     assert [one.title for one in extracts if isinstance(one, Extract)] == [
         str(number) for number in range(200)
     ]
+
+
+async def test_processes_come_with_the_work() -> None:
+    before = set(multiprocessing.active_children())
+    async with pool(processes=3) as running:
+        await read_all(running, [page(1)])
+        await read_all(running, [page(2)])
+        assert len(set(multiprocessing.active_children()) - before) == 1
+        await read_all(running, [page(number) for number in range(200)])
+        crew = set(multiprocessing.active_children()) - before
+        assert len(crew) == 3
+    for process in crew:  # they were told to go, and go
+        await asyncio.to_thread(process.join, 20)
+        assert not process.is_alive()
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import pytest
 from click.testing import CliRunner
 from crawling import crawl, settings
@@ -14,10 +18,12 @@ from website import Website, busy, page, redirect, reply, text
 
 from crawler.cli.main import crawler
 from crawler.errors import ConfigError
+from crawler.report import page as report_page
 from crawler.report.broken import broken_in
 from crawler.report.gather import gather
 from crawler.report.lines import Line, Lines
 from crawler.report.page import render, write_report
+from crawler.report.page import templates as report_templates
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -182,3 +188,35 @@ async def test_the_command_writes_the_report_and_lists_what_is_broken(
     assert site.at("/gone") in result.output
     result = CliRunner().invoke(crawler, ["report", str(tmp_path), "--json"])
     assert '"broken_number":1' in result.output
+
+
+# ── templates ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    compiled: list[str | None] = []
+
+    class Counting(jinja2.Environment):
+        def compile(self, source: Any, name: Any = None, *args: Any, **kwargs: Any) -> Any:
+            compiled.append(name)
+            return super().compile(source, name, *args, **kwargs)
+
+    monkeypatch.setattr(jinja2, "Environment", Counting)
+    fresh = report_templates.__wrapped__
+    name = "style.html.jinja"
+    plain = fresh().get_template(name).render()  # there is no folder to keep it in
+    assert compiled == [name]
+    place = Path(importlib.util.cache_from_source(report_page.__file__)).parent
+    place.mkdir(parents=True)
+    assert fresh().get_template(name).render() == plain
+    (kept,) = place.iterdir()
+    assert compiled == [name] * 2
+    assert fresh().get_template(name).render() == plain
+    assert compiled == [name] * 2  # from the folder
+    kept.write_bytes(kept.read_bytes()[:-20])
+    assert fresh().get_template(name).render() == plain
+    monkeypatch.setitem(report_page.SYNTAX, "trim_blocks", False)
+    fresh().get_template(name)
+    assert compiled == [name] * 4  # what is damaged or was made with other settings is not taken

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import Final, Self
-
-from rich.live import Live
-from rich.text import Text
+from typing import TYPE_CHECKING, Final, Self
 
 from crawler.cli.screen import Screen
 from crawler.cli.words import amount, duration, plain, share, size
 from crawler.config import Config
 from crawler.tally import Snapshot, Tally
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 FRAME: Final = 0.25
 LINE: Final = 10.0
@@ -72,9 +72,7 @@ class Display:
 
     async def __aenter__(self) -> Self:
         if not self._screen.silent:
-            console = self._screen.console
-            moves = console.is_terminal and not console.is_dumb_terminal
-            draw = self._live if moves else self._lines
+            draw = self._live if self._screen.moves else self._lines
             self._task = asyncio.create_task(draw(), name="display")
         return self
 
@@ -85,6 +83,8 @@ class Display:
             await asyncio.wait([self._task])
 
     async def _live(self) -> None:
+        from rich.live import Live  # noqa: PLC0415 - see screen.py
+
         live = Live(
             console=self._screen.console,
             auto_refresh=False,
@@ -118,6 +118,8 @@ def line(shot: Snapshot, left: float | None = None) -> str:
 
 def panel(shot: Snapshot, left: float | None = None) -> Text:
     """The live display: five rows that do not jump."""
+    from rich.text import Text  # noqa: PLC0415 - see screen.py
+
     gauges = shot.gauges
     time = max(shot.elapsed, 0.001)
     about = f"   about {duration(left)} left" if left is not None else ""

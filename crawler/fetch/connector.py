@@ -20,8 +20,11 @@ from aiohttp.client_proto import ResponseHandler
 
 from crawler.errors import FetchError, Garbled, TooLarge
 from crawler.fetch.resolver import TRIP
+from crawler.fetch.tls import with_authorities
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from aiohttp import ClientRequest, ClientTimeout
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -71,6 +74,11 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**settings)
         self._max_exchange = max_exchange
         self._factory: functools.partial[Any] = functools.partial(_Conversation, loop=self._loop)
+
+    def _get_ssl_context(self, req: ClientRequest) -> SSLContext | None:
+        context = super()._get_ssl_context(req)
+        with_authorities(context)
+        return context
 
     async def connect(
         self,

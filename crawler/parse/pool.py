@@ -65,12 +65,11 @@ class ParsePool:
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        """Raises ParseError when the processes cannot be started."""
+        """Starts one process; the others come with the work. Raises ParseError when it cannot."""
         self._loop = asyncio.get_running_loop()
-        self._crew = [_Process(self._rules) for _ in range(self.width)]
+        self._crew = [_Process(self._rules)]
         try:
-            for process in self._crew:
-                await process.ready()
+            await self._crew[0].ready()
         except BaseException:
             await self.__aexit__()
             raise
@@ -114,6 +113,9 @@ class ParsePool:
         """Send what waits to processes with room: one batch at work, one more to keep it busy."""
         while self._waiting and not self._closed:
             process = min(self._crew, key=lambda one: one.in_flight)
+            if process.in_flight and len(self._crew) < self.width:
+                process = _Process(self._rules)
+                self._crew.append(process)
             if process.in_flight > 1:
                 return
             batch = self._batch()
@@ -302,13 +304,22 @@ def _give(answer: asyncio.Future[Extract], result: orders.Result) -> None:
         answer.set_result(result)
 
 
+def warm() -> None:
+    """Start the fork server, which then loads the reader on its own; returns at once.
+
+    Whoever opens a pool later waits for less.
+    """
+    with _fork_server():
+        pass
+
+
 @contextlib.contextmanager
 def _fork_server() -> Iterator[None]:
     """See that the fork server runs, with our modules loaded and glibc told to keep its heap."""
     before = {name: os.environ.get(name) for name in MALLOC}
     os.environ.update(MALLOC)
     try:
-        forkserver.set_forkserver_preload(["crawler.parse.child"])
+        forkserver.set_forkserver_preload(["crawler.parse.preload"])
         with _main_hidden():
             forkserver.ensure_running()
         yield
