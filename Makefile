@@ -11,8 +11,8 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: crawl test check lint types tests format clean
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard peers test-peers
-.PHONY: test-service compose-check compose-test
-.PHONY: test-chaos
+.PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
+.PHONY: test-chaos test-cluster scale crawl-million
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -61,6 +61,14 @@ test-peers: $(VENV)/.dev
 test-million: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
 
+# A million pages really crawled, watched from outside: CPU a page, memory and files by tenths.
+crawl-million: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.endurance $(ARGS)
+
+# A billion pages on ten million hosts: the real schedule in virtual time. docs/scale.md
+scale: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.scale $(ARGS)
+
 test-archive: $(VENV)/.dev $(VENV)-replay/.installed
 	REPLAY_BIN=$(VENV)-replay/bin $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)
 
@@ -97,6 +105,10 @@ test-traps: $(VENV)/.dev
 test-chaos: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_redis_cluster.py tests/test_redis_chaos.py $(ARGS)
 
+# A service and the workers that run its jobs; half a minute.
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_cluster.py tests/test_shares.py $(ARGS)
+
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
@@ -121,6 +133,7 @@ test-service: $(VENV)/.dev
 # The container files, without an engine: Compose's own reading of one, hadolint's of the other.
 compose-check: $(VENV)/.compose
 	CRAWLER_SERVICE_TOKEN=sixteen-characters $(VENV)/compose/bin/docker-compose --profile monitoring config -q
+	CRAWLER_SERVICE_TOKEN=sixteen-characters $(VENV)/compose/bin/docker-compose --profile cluster config -q
 	$(VENV)/compose/bin/hadolint --failure-threshold warning config/Dockerfile
 
 $(VENV)/.compose: $(VENV)/.python
@@ -131,6 +144,16 @@ $(VENV)/.compose: $(VENV)/.python
 # … and for real: build, start, crawl, kill -9, go on. Needs an engine: docker's, or DOCKER_HOST and COMPOSE.
 compose-test:
 	tests/compose/run.sh
+
+# … and many machines: three workers, one of them and Redis killed with -9, each page once. Two minutes.
+compose-test-cluster:
+	tests/compose/cluster.sh
+
+# Prometheus' own reading of our alerts (Debian's package prometheus has promtool), and what they do.
+PROMTOOL ?= promtool
+alerts-check:
+	$(PROMTOOL) check rules config/alerts.yml config/alerts-cluster.yml
+	$(PROMTOOL) test rules tests/alerts/cluster.yml
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crawler needs Python 3.11 or newer: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

@@ -7,27 +7,29 @@ in reverse whatever happens.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
 from crawler import __version__
 from crawler.asker import Answer, Asker
-from crawler.config import Config, PaceConfig
+from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
+from crawler.fetch.neighbours import Neighbours
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, worker_id, write_config
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
+from crawler.leased import LeasedFetcher
 from crawler.ledger import Ledger
 from crawler.model import Kind, Link, Visit
 from crawler.parse.pool import ParsePool, usable_cpus
@@ -57,22 +59,6 @@ if TYPE_CHECKING:
 
 Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
 """A sink of ours: opened, cut to its mark and closed here."""
-
-
-class Neighbours(Protocol):
-    """What crawls in one process share, so that together they behave like one."""
-
-    def frontier(self, own: Frontier, pace: PaceConfig) -> AbstractAsyncContextManager[Frontier]:
-        """The crawl's frontier, with leases that also wait for the neighbours' pace."""
-        ...
-
-    def connections(self, most: int) -> AbstractAsyncContextManager[None]:
-        """Stands for the semaphore of open connections."""
-        ...
-
-    def guard(self) -> AddressGuard:
-        """Says which addresses nobody here goes to, seeds included."""
-        ...
 
 
 @asynccontextmanager
@@ -132,14 +118,18 @@ async def open_crawl(
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        fetcher = await stack.enter_async_context(_fetcher(config, spool, neighbours))
+        leases = None if isinstance(frontier, SqliteFrontier) else frontier
+        fetcher = await stack.enter_async_context(
+            _fetcher(config, spool, neighbours, owned=None if leases is None else leases.owns)
+        )
+        asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
         ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
         gate = Gate(
             paced,
-            fetcher,
+            asking,
             parser,
             agent=agent,
             robots=config.robots,
@@ -168,7 +158,7 @@ async def open_crawl(
         yield Crawl(
             paced,
             gate,
-            fetcher,
+            asking,
             parser,
             ledger,
             verdict=verdict,
@@ -268,7 +258,13 @@ def _archivist(config: Config, spool: Path) -> Archivist:
     return Archivist(config.warc.compression, config.warc.digest, spool)
 
 
-def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) -> HttpFetcher:
+def _fetcher(
+    config: Config,
+    spool: Path,
+    neighbours: Neighbours | None = None,
+    *,
+    owned: Callable[[Link], bool] | None = None,
+) -> HttpFetcher:
     """Raises ConfigError for secrets, networks and proxies that cannot be used."""
     fetch = config.fetch
     seeds = _seeds(Urls(config.urls), config.seeds)
@@ -285,6 +281,7 @@ def _fetcher(config: Config, spool: Path, neighbours: Neighbours | None = None) 
         robots_timeout=config.robots.timeout,
         guard=neighbours.guard() if neighbours is not None else own,
         credentials=Credentials(fetch, config.seeds),
+        owned=owned,
     )
 
 

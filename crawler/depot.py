@@ -20,6 +20,7 @@ from crawler.errors import ConfigError, HouseError
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
+from crawler.fetch.neighbours import Neighbours
 from crawler.folder import FRONTIER
 from crawler.frontier.downloads import Row, revise
 from crawler.frontier.sqlite import SqliteFrontier
@@ -29,6 +30,7 @@ from crawler.ledger import Ledger
 from crawler.model import Found, Kind
 from crawler.parse.pool import ParsePool
 from crawler.parse.rules import ReaderRules
+from crawler.protocols import Frontier
 from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.secrets import split_login
@@ -36,10 +38,11 @@ from crawler.tally import Gauges, Tally
 from crawler.transfer import book as books
 from crawler.transfer.book import Book
 from crawler.transfer.desk import Desk
+from crawler.transfer.disk import Disk
 from crawler.transfer.files import Arrivals, FileTrips
 from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
@@ -73,16 +76,18 @@ async def open_depot(
     folder: Path,
     *,
     tell: Callable[[File], Awaitable[None]],
+    neighbours: Neighbours | None = None,
 ) -> AsyncIterator[Depot]:
     """Open for these orders and what an earlier run left in `folder`; closed on leaving.
 
     `tell` hears of every file as it is final; what it awaits slows the download, not the memory.
+    `neighbours` is what other crawls and downloads of this process share with it.
     Raises ConfigError for what the person gave, Occupied for a folder in use, HouseError for one
     unfit for use.
     """
     urls = Urls(config.urls)
-    named = [url for one in orders for url in (one.url, *one.mirrors)]  # logins included
-    orders = _canonical(urls, orders)
+    logins = [url for one in orders for url in (one.url, *one.mirrors) if "@" in url]
+    orders = canonical(urls, orders)
     ours = folder / OURS
     _prepare(ours)
     here: list[File] = []
@@ -94,10 +99,7 @@ async def open_depot(
 
     revise(ours / FRONTIER, judge)
     retry = Retry(config.retry)
-    hosts = {urlsplit(url).hostname or "" for one in orders for url in (one.url, *one.mirrors)}
-    limits = msgspec.structs.replace(
-        config.limits, workers=config.limits.workers or config.limits.concurrency
-    )
+    limits = config.limits
     async with AsyncExitStack() as stack:
         frontier = await stack.enter_async_context(
             SqliteFrontier(
@@ -114,42 +116,50 @@ async def open_depot(
                 book.progress[url] = Progress(name=book.progress[url].name)
         await book.enter(orders)
         every = list(book.orders.values())
-        hosts |= {urlsplit(url).hostname or "" for one in every for url in (one.url, *one.mirrors)}
+        named = _origins(orders) | {origin(one.url) for one in every}
         scope = Scope(config.scope, [one.url for one in every[:1]])
         verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
         fetcher = await stack.enter_async_context(
             HttpFetcher(
                 config.fetch,
-                slots=limits.concurrency,
+                slots=limits.concurrency
+                if neighbours is None
+                else neighbours.connections(limits.concurrency),
                 user_agent=user_agent(config),
                 spool=ours,
                 guard=AddressGuard(
-                    hosts,
+                    _hosts([*orders, *every]),
                     private=config.fetch.private,
                     networks=networks(config.fetch.allow_networks),
-                ),
-                credentials=Credentials(config.fetch, [*named, *(one.url for one in every)]),
+                )
+                if neighbours is None
+                else neighbours.guard(),
+                credentials=Credentials(config.fetch, [*logins, *named]),
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
             )
         )
+        disk = await stack.enter_async_context(Disk(fsync=config.output.durable == "power"))
+        paced: Frontier = frontier
+        if neighbours is not None:
+            paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
         desk = Desk(
             config.download,
             folder,
-            frontier=frontier,
+            frontier=paced,
             fetcher=fetcher,
+            disk=disk,
             book=book,
             urls=urls,
             waiting=frontier.waiting,
             free=lambda: limits.concurrency - fetcher.busy,
             max_redirects=config.fetch.max_redirects,
             host_rate=config.pace.host_rate,
-            fsync=config.output.durable == "power",
+            fsync=disk.fsync,
         )
-        stack.callback(desk.close)
         trips = FileTrips(desk)
         arrivals = Arrivals(desk, tell)
-        ledger = await stack.enter_async_context(Ledger(frontier, [arrivals]))
+        ledger = await stack.enter_async_context(Ledger(paced, [arrivals]))
         agent = product_token(config)
         parser: Any = trips
         if config.robots.obey:
@@ -160,7 +170,7 @@ async def open_depot(
             parse = msgspec.structs.replace(config.parse, processes=1)
             parser = await stack.enter_async_context(ParsePool(rules, parse))
         gate = Gate(
-            frontier,
+            paced,
             fetcher,
             parser,
             agent=agent,
@@ -180,9 +190,17 @@ async def open_depot(
 
         await stack.enter_async_context(Watch(tally, look))
         crawl = Crawl(
-            frontier, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
+            paced, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
         )
         yield Depot(crawl, desk, arrivals, here)
+
+
+def _origins(orders: Sequence[Order]) -> set[str]:
+    return {origin(url) for one in orders for url in (one.url, *one.mirrors)}
+
+
+def _hosts(orders: Sequence[Order]) -> set[str]:
+    return {urlsplit(one).hostname or "" for one in _origins(orders)}
 
 
 def _found(url: str) -> Found:
@@ -197,16 +215,16 @@ def _prepare(ours: Path) -> None:
         raise HouseError(f"{error.filename or ours}: {error.strerror}") from error
 
 
-def _canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
+def canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
     """One order a URL, mirrors of the second added to the first. Raises ConfigError."""
     found: dict[str, Order] = {}
     for order in orders:
         places = []
         for url in (order.url, *order.mirrors):
-            canonical = urls.canonical(url)
-            if canonical is None:
+            place = urls.canonical(url)
+            if place is None:
                 raise ConfigError(f"{split_login(url)[0]!r}: not a http or https URL")
-            places.append(canonical)
+            places.append(place)
         url, *mirrors = places
         before = found.get(url)
         if before is not None:

@@ -12,7 +12,8 @@ CrawlerError
 │  ├─ Garbled                  not HTTP, or not what the headers claim
 │  ├─ Mismatch                 a file's bytes are not those that were asked for
 │  ├─ ServerBusy               429, 503 …: come back later
-│  └─ Forbidden                an address, port or scheme we do not go to
+│  ├─ Forbidden                an address, port or scheme we do not go to
+│  └─ Lapsed                   the link went to another worker before it was sent
 ├─ ParseError                  the page: becomes a Visit, never ends a crawl
 └─ HouseError                  the house: ends the crawl, resumable        exit 3
    ├─ FrontierError
@@ -106,6 +107,12 @@ class Forbidden(FetchError):
     """An address, port or scheme that this crawl does not go to."""
 
     reason = "forbidden"
+
+
+class Lapsed(FetchError):
+    """The link is no longer this worker's to visit: nothing was sent, or its answer is dropped."""
+
+    reason = "lease"
 
 
 SPOOL = "spool"

@@ -23,7 +23,7 @@ import msgspec
 
 from crawler.asker import Answer, Asker
 from crawler.config import PaceConfig, RobotsConfig, SitemapConfig
-from crawler.errors import Forbidden, TimedOut, Unresolved
+from crawler.errors import Forbidden, Lapsed, TimedOut, Unresolved
 from crawler.model import Found, Kind, Link, Outcome, Page, Rules, Visit
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.retry import Retry, parse_retry_after
@@ -112,6 +112,9 @@ class Gate:
         """Fetch the robots.txt that `link` names. RETRY when the site gave no clear answer."""
         home = origin(link.url)
         answer = await self._asker.ask(link, self._frontier)
+        if isinstance(answer.error, Lapsed):  # nothing was learnt of the site
+            reason = answer.trouble.removesuffix(":")
+            return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)
         status, body = answer.status, answer.body
         rest = 0.0
         if not is_unreachable(status):

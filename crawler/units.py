@@ -55,6 +55,17 @@ def _finite(number: float, text: str) -> float:
     return number
 
 
+def duration(seconds: float) -> str:
+    """3725.2 → 1h02m05s."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours}h{minutes:02}m{rest:02}s"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
 def amount(number: float) -> str:
     """12345 → 12 345, with a narrow space."""
     return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from crawler.config import FetchConfig, PaceConfig
-from crawler.errors import FetchError, Unresolved
+from crawler.errors import FetchError, Lapsed, Unresolved
 from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import Retry, parse_retry_after
 from crawler.scope import Scope
@@ -48,6 +48,8 @@ class Verdict:
     def on_error(self, link: Link, error: FetchError) -> Visit:
         """The fetch failed on the road."""
         reason = f"{error.reason}:{error.detail}" if error.detail else error.reason
+        if isinstance(error, Lapsed):
+            return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)
         wait = None
         if self._retry.worth(error):
             limit = 1 if isinstance(error, Unresolved) else None

@@ -94,7 +94,9 @@ async def service(
         "dir": str(folder), "port": 0, "private": True, "allow": ("pace.fast", "retry.base"),
         "rate": 10_000.0, "burst": 10_000, "min_free": 0, "grace": 5.0,
     }  # fmt: skip
-    more = {name: values.pop(name) for name in ("free", "opener", "tracing") if name in values}
+    more = {
+        name: values.pop(name) for name in ("free", "opener", "depots", "tracing") if name in values
+    }
     config = ServiceConfig(**{**settings, **values})
     async with open_service(
         config, tokens=tokens, defaults=defaults or {}, help_texts=HELP, **more
@@ -137,6 +139,11 @@ class Process:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def poll(self) -> int | None:
+        """Its exit code; None: it runs."""
+        assert self._process is not None
+        return self._process.poll()
 
     def kill(self) -> None:
         """As a power cut does it to a process."""

@@ -17,7 +17,7 @@ from website import Asked, Reply, busy, packed, redirect, reply, sequence, text
 
 from crawler.delivery import download
 from crawler.errors import SinkError
-from crawler.transfer import crew, splitter
+from crawler.transfer import checks, crew, splitter
 from crawler.transfer.order import Order
 
 BIG = noise(3 * 1024 * 1024 + 17)
@@ -273,6 +273,42 @@ async def test_safe_against_a_power_cut_everything_is_synced_before_its_name(
         assert (await get_one(site.at(path), tmp_path, durable="power")).status == "done"
         assert "sync" in done[: done.index("name")]
         assert done[-1] == "sync", "the folder's entry, too"
+
+
+async def test_ended_while_it_was_checked_a_file_is_checked_and_not_fetched_again(
+    website: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All bytes are there, the name is not: the next run has only to look at them."""
+    site = await website({"/f": ranged(BIG)})
+    order = Order(site.at("/f"), checksums=(("sha256", hashlib.sha256(BIG).hexdigest()),))
+
+    def full(*_: object) -> dict[str, str]:
+        raise SinkError("the disk has gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(checks, "digests_of", full)
+        with pytest.raises(SinkError, match="the disk has gone"):
+            await get(order, into=tmp_path)
+    assert names_in(tmp_path) == {"f.part"}
+    file = await get_one(order, tmp_path)
+    assert (file.status, file.wire) == ("done", 0)
+    assert (tmp_path / "f").read_bytes() == BIG
+
+
+async def test_of_small_files_written_together_each_has_its_own_end(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    """One group, one thread: a wrong one spoils no other."""
+    bodies = {f"/{number}": b"%d" % number * 100 for number in range(40)}
+    site = await website({path: ranged(body) for path, body in bodies.items()})
+    orders = [Order(site.at(path), name=path[1:]) for path in bodies]
+    orders[7] = Order(site.at("/7"), name="7", checksums=(("md5", "0" * 32),))
+    files = await get(*orders, into=tmp_path, durable="power")
+    assert {file.url.rpartition("/")[2] for file in files if file.status == "failed"} == {"7"}
+    assert names_in(tmp_path) - {"7.wrong"} == {path[1:] for path in bodies} - {"7"}
+    for path, body in bodies.items():
+        if path != "/7":
+            assert (tmp_path / path[1:]).read_bytes() == body
 
 
 async def test_robots_txt_is_asked_for_where_one_wants_it(

@@ -99,7 +99,11 @@ async def test_a_lease_runs_out_and_the_late_settle_is_refused(
 
 
 async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> None:
-    async with frontier(server, job, lease=1.0) as queue, frontier(server, job) as other:
+    async with (
+        asyncio.timeout(30),  # it hung once, on a loaded machine: nobody waits for ever
+        frontier(server, job, lease=1.0) as queue,
+        frontier(server, job) as other,
+    ):
         await queue.add([found("http://a.test/")])
         link = await lease(queue)
         waiting = asyncio.create_task(other.lease())

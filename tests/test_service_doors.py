@@ -18,7 +18,8 @@ from website import page, redirect
 
 from crawler.errors import ConfigError
 from crawler.service.access import Meter, Role, Token, digest_of, given_tokens
-from crawler.service.intake import CEILINGS, NEVER, OPEN, Invalid, is_open, order
+from crawler.service.body import Invalid
+from crawler.service.intake import CEILINGS, NEVER, OPEN, is_open, order
 from crawler.service.job import Limits
 from crawler.service.serve import open_service
 from crawler.service.settings import ServiceConfig

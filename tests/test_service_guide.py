@@ -35,8 +35,27 @@ def free_port() -> int:
     not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl"
 )
 def test_from_nothing_to_the_first_finished_job(tmp_path: Path) -> None:
-    blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    said = as_written(GUIDE, 3, tmp_path)
+    assert said.count('"state":"finished"') == 1
+    assert re.search(r"finished +8 pages .* again", said), said
+    assert len((tmp_path / "demo.jsonl").read_text().splitlines()) >= 8
+
+
+@pytest.mark.skipif(
+    not (shutil.which("bash") and shutil.which("curl")), reason="needs bash and curl"
+)
+def test_from_nothing_to_the_first_downloaded_files(tmp_path: Path) -> None:
+    said = as_written(GUIDE.with_name("service-downloads.md"), 2, tmp_path)
+    assert said.count('"state":"finished"') == 1
+    assert said.count('"state":"done"') == 2
+    assert re.search(r"done +[0-9.]+ k?B  pages/home.html", said), said
+    assert "<html" in (tmp_path / "home.html").read_text("utf-8").lower()
+
+
+def as_written(guide: Path, number: int, tmp_path: Path) -> str:
+    """What a page's commands say, one after the other; only the ports are others."""
+    blocks = re.findall(r"```bash\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == number
     api, web = free_port(), free_port()
     script = "set -eu\ntrap 'kill $(jobs -p)' EXIT\n" + "\n".join(blocks)
     script = script.replace("crawler serve", f"crawler serve --port {api}")
@@ -53,9 +72,7 @@ def test_from_nothing_to_the_first_finished_job(tmp_path: Path) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, said
-    assert said.count('"state":"finished"') == 1
-    assert re.search(r"finished +8 pages .* again", said), said
-    assert len((tmp_path / "demo.jsonl").read_text().splitlines()) >= 8
+    return said
 
 
 async def test_the_client_asks_and_is_told(tmp_path: Path, website: OpenSite) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ class Idle:
         self.tally = Tally()
         self.finish_reason = ""
         self.frontier = self
+        self.pending = 0
         self._end = asyncio.Event()
 
     async def counts(self) -> Counts:
@@ -53,6 +55,14 @@ async def idle(*_: Any, **__: Any) -> AsyncIterator[Idle]:
     yield Idle()
 
 
+@asynccontextmanager
+async def idle_depot(*_: Any, **__: Any) -> AsyncIterator[Any]:
+    """A download that does nothing until it is stopped."""
+    book = SimpleNamespace(progress={})
+    desk = SimpleNamespace(running={}, wire=0, book=book)
+    yield SimpleNamespace(crawl=Idle(), desk=desk, here=[])
+
+
 async def test_every_operation_is_described(tmp_path: Path) -> None:
     async with service(tmp_path, (ADMIN,), opener=idle) as opened:
         async with Client(opened.url) as client:
@@ -63,7 +73,10 @@ async def test_every_operation_is_described(tmp_path: Path) -> None:
         assert len(operations) == sum(len(path) for path in found["paths"].values())
         assert {"createJob", "pauseJob", "streamEvents", "getMetrics", "explainUrl"} <= operations
         body = found["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
-        properties = found["components"]["schemas"]["Job"]["properties"]
+        schemas = found["components"]["schemas"]
+        properties = schemas["Job"]["properties"]
+        assert {"files", "download", "job"} <= schemas["Download"]["properties"].keys()
+        assert "exists" not in schemas["Download"]["properties"]["download"]["properties"]
         async with Client(opened.url, "a" * 20) as client:
             made = await client.post("/jobs", body["example"], expect=201)
             schema = await client.get("/schema")
@@ -79,7 +92,9 @@ async def test_every_operation_is_described(tmp_path: Path) -> None:
 async def test_requests_made_from_the_description(tmp_path: Path) -> None:
     if importlib.util.find_spec("schemathesis") is None:
         pytest.skip("schemathesis is not installed: make test-service")
-    async with service(tmp_path, (ADMIN,), opener=idle, running=3, queued=100_000) as opened:
+    async with service(
+        tmp_path, (ADMIN,), opener=idle, depots=idle_depot, running=3, queued=100_000
+    ) as opened:
         run = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("schemathesis")),
             "run", f"{opened.url}/openapi.json",

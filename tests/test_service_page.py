@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from conftest import OpenSite
+from downloading import noise, ranged
 from serving import Client, service
 from website import page, slow
 
@@ -171,3 +172,56 @@ async def test_on_a_phone_in_the_dark_with_a_token_and_a_keyboard(
         assert await tab.evaluate("document.documentElement.scrollWidth") <= 390
         assert not await serious(tab)
         await shot(tab, "phone")
+
+
+async def test_a_person_downloads_files(tmp_path: Path, website: OpenSite) -> None:
+    body = noise(2_000_000)
+    digest = hashlib.sha256(body).hexdigest()
+    site = await website(
+        {
+            "/large.bin": ranged(body, pause=0.1),
+            "/small.bin": ranged(noise(5_000, 2)),
+            "/wrong.bin": ranged(b"other"),
+        }
+    )
+    async with service(tmp_path) as opened, browser(viewport={"width": 1280, "height": 900}) as tab:
+        await tab.goto(opened.url)
+        await tab.get_by_text("connected", exact=True).wait_for()
+        await tab.get_by_role("button", name="New download").click()
+        dialog = tab.get_by_role("dialog", name="New download")
+        await dialog.get_by_role("button", name="Start").click()
+        assert await tab.locator("#download-files-wrong").text_content() == "Needed."
+        lines = [site.at("/small.bin"), f"{site.at('/large.bin')} sha256:12"]
+        await tab.get_by_label("URLs, one a line").fill("\n".join(lines))
+        await dialog.get_by_role("button", name="Start").click()
+        await tab.get_by_text(re.compile("Line 2: .*sha256 has 64 digits")).wait_for()
+        assert not await serious(tab)
+        lines = [
+            site.at("/small.bin"),
+            f"{site.at('/large.bin')} sha256:{digest}",
+            f"{site.at('/wrong.bin')} sha256:{digest}",
+        ]
+        await tab.get_by_label("URLs, one a line").fill("\n".join(lines))
+        await tab.get_by_label("Name", exact=True).fill("Our files")
+        await dialog.get_by_role("button", name="Start").click()
+        detail = tab.get_by_role("region", name=re.compile("Our files"))
+        await tab.get_by_role("heading", name="Under way").wait_for()
+        await tab.wait_for_function("document.querySelector('progress')?.value > 300000")
+        assert not await serious(tab)
+        await shot(tab, "download")
+        await detail.get_by_text("failed", exact=True).first.wait_for()
+        await detail.get_by_text("1 of 3 files").wait_for()
+        await tab.get_by_role("tab", name="Files").click()
+        panel = tab.get_by_role("tabpanel")
+        await panel.get_by_text(f"sha256:{digest}").first.wait_for()
+        assert await panel.get_by_role("row").count() == 4
+        async with tab.expect_download() as coming:
+            await panel.get_by_role("button", name="Download large.bin").click()
+        saved = await (await coming.value).path()
+        assert Path(saved).read_bytes() == body
+        assert not await serious(tab)
+        await shot(tab, "files")
+        await detail.get_by_role("button", name="Retry Our files").click()
+        await detail.get_by_text("1 of 3 files").wait_for()
+        await tab.set_viewport_size({"width": 390, "height": 800})
+        assert await tab.evaluate("document.documentElement.scrollWidth") <= 390

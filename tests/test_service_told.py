@@ -24,7 +24,7 @@ from test_service_openapi import idle
 from website import missing, page
 
 from crawler.service import webhooks
-from crawler.service.intake import Invalid
+from crawler.service.body import Invalid
 from crawler.service.logs import JOB, JsonLines, Lines
 from crawler.service.register import Delivery
 from crawler.service.timetable import next_time

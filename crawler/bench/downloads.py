@@ -1,9 +1,9 @@
 """Downloads beside aria2c, wget2 and curl: `python -m crawler.bench.downloads`.
 
 nginx serves files on loopback: one large file, ten thousand small ones, a file whose connections
-are slow, and two hundred hosts with a rate each. Every tool gets the same list, one after another,
-and is measured as a process: wall clock, CPU, greatest memory. A tool that is not installed is left
-out.
+are slow, two hundred hosts with a rate each, and, through `line.py`, lines with latency and a rate.
+Every tool gets the same list, one after another, and is measured as a process: wall clock, CPU,
+greatest memory. A tool that is not installed is left out.
 """
 
 from __future__ import annotations
@@ -17,13 +17,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from crawler.bench.line import line
+
 SMALL: Final = 4096
+FAR: Final = 1000
+"""Small files through a long line."""
+
+LINES: Final = ((0.05, 20, 64), (0.1, 100, 256))
+"""Latency in seconds, Mbit/s a connection, MiB of the file."""
+
 HOSTS: Final = 200
 
 CONF: Final = """
@@ -83,7 +91,8 @@ TOOLS: Final[dict[str, Tool]] = {
 
 
 def measure(command: Sequence[str], out: Path, size: int) -> Cost:
-    """Run one tool to its end."""
+    """Run one tool to its end; what earlier ones left to be written is written before."""
+    os.sync()
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
     _, _, used = os.wait4(process.pid, 0)
@@ -99,11 +108,12 @@ def measure(command: Sequence[str], out: Path, size: int) -> Cost:
 
 @contextmanager
 def served(root: Path, large: int, small: int) -> Iterator[list[Case]]:
-    """The files, and nginx to serve them."""
+    """The files, and nginx to serve them, near and far."""
     (root / "www" / "slow").mkdir(parents=True)
     (root / "www" / "many").mkdir()
     block = os.urandom(1 << 20)
-    for name, size in (("large.bin", large), ("slow/slow.bin", 64 << 20), ("share.bin", 1 << 20)):
+    for name, size in (("large.bin", large), ("slow/slow.bin", 64 << 20), ("share.bin", 1 << 20),
+                       *((f"far-{mib}.bin", mib << 20) for _, _, mib in LINES)):  # fmt: skip
         with (root / "www" / name).open("wb") as file:
             for at in range(0, size, 1 << 20):
                 file.write(block[: min(1 << 20, size - at)])
@@ -120,33 +130,53 @@ def served(root: Path, large: int, small: int) -> Iterator[list[Case]]:
     )  # fmt: skip
     try:
         for _ in range(100):
-            with socket.socket() as line:
-                if line.connect_ex(("127.0.0.1", port)) == 0:
+            with socket.socket() as knock:
+                if knock.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        here = f"http://127.0.0.1:{port}"
-        yield [
-            Case(f"one file of {large >> 20} MiB", (f"{here}/large.bin",), large),
-            Case(f"{small:,} files of 4 KiB", tuple(f"{here}/many/{n}.bin" for n in range(small)),
-                 small * SMALL),
-            Case("64 MiB, 4 MiB/s a connection", (f"{here}/slow/slow.bin",), 64 << 20),
-            Case(f"{HOSTS} hosts, 1 MiB each at 256 KiB/s",
-                 tuple(f"http://{host}:{port}/share.bin?{host}" for host in hosts), HOSTS << 20),
-        ]  # fmt: skip
+        with ExitStack() as lines:
+            here = f"http://127.0.0.1:{port}"
+            cases = [
+                Case(f"one file of {large >> 20} MiB", (f"{here}/large.bin",), large),
+                Case(f"{small:,} files of 4 KiB", _many(here, small), small * SMALL),
+                Case("64 MiB, 4 MiB/s a connection", (f"{here}/slow/slow.bin",), 64 << 20),
+                Case(f"{HOSTS} hosts, 1 MiB each at 256 KiB/s",
+                     tuple(f"http://{host}:{port}/share.bin?{host}" for host in hosts),
+                     HOSTS << 20),
+            ]  # fmt: skip
+            few = min(small, FAR)
+            for latency, rate, mib in LINES:
+                there = f"http://127.0.0.1:{lines.enter_context(line(port, latency, rate * 125e3))}"
+                far = f"{latency * 1000:.0f} ms, {rate} Mbit/s a connection"
+                cases += [
+                    Case(f"{mib} MiB, {far}", (f"{there}/far-{mib}.bin",), mib << 20),
+                    Case(f"{few:,} files of 4 KiB, {far}", _many(there, few), few * SMALL),
+                ]
+            yield cases
     finally:
         nginx.terminate()
         nginx.wait(10)
 
 
-def table(large: int, small: int, rounds: int) -> str:
-    """Markdown; the median of `rounds` by wall clock."""
-    lines = ["| download | tool | seconds | CPU s | memory MB | whole |",
-             "|---|---|---:|---:|---:|---|"]  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="downloads-") as scratch:
+def _many(home: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{home}/many/{number}.bin" for number in range(count))
+
+
+def table(large: int, small: int, rounds: int, only: str = "", folder: str | None = None) -> str:
+    """Markdown; the median of `rounds` by wall clock, and the fastest and slowest of them.
+
+    `only`: rows with this in their title. `folder`: where to download to; None: the usual one for
+    what is temporary.
+    """
+    lines = ["| download | tool | seconds | least … most | CPU s | memory MB | whole |",
+             "|---|---|---:|---:|---:|---:|---|"]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="downloads-", dir=folder) as scratch:
         root = Path(scratch)
         root.chmod(0o755)  # nginx's workers may be somebody else
         with served(root, large, small) as cases:
             for case in cases:
+                if only not in case.title:
+                    continue
                 listed = root / "list.txt"
                 listed.write_text("\n".join(case.urls) + "\n")
                 Path(f"{listed}.curl").write_text("".join(f'url = "{u}"\n' for u in case.urls))
@@ -162,9 +192,11 @@ def table(large: int, small: int, rounds: int) -> str:
                             measure(made(listed, out), out, case.size)
                         )
                 for name, several in costs.items():
-                    one = sorted(several, key=lambda cost: cost.wall)[len(several) // 2]
+                    several.sort(key=lambda cost: cost.wall)
+                    one = several[len(several) // 2]
                     lines.append(
-                        f"| {case.title} | {name} | {one.wall:.2f} | {one.cpu:.2f} | "
+                        f"| {case.title} | {name} | {one.wall:.2f} | "
+                        f"{several[0].wall:.2f} … {several[-1].wall:.2f} | {one.cpu:.2f} | "
                         f"{one.memory / 1e6:.0f} | {'yes' if one.whole else 'no'} |"
                     )
                     sys.stderr.write(lines[-1] + "\n")
@@ -177,10 +209,12 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=2048, help="MiB of the large file")
     parser.add_argument("--small", type=int, default=10_000, help="how many small files")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose title has this")
+    parser.add_argument("--folder", help="where to download to: /dev/shm leaves the disk out")
     asked = parser.parse_args()
     if shutil.which("nginx", path=f"/usr/sbin:{os.environ['PATH']}") is None:
         sys.exit("nginx is not installed: nothing is fast enough to measure against")
-    sys.stdout.write(table(asked.large << 20, asked.small, asked.rounds))
+    sys.stdout.write(table(asked.large << 20, asked.small, asked.rounds, asked.only, asked.folder))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import msgspec
 
 from crawler.bench.desk import Desk
 from crawler.bench.options import FLAGS, SWITCHES, Options, options
-from crawler.bench.web import Web
+from crawler.bench.web import Web, literal
 from crawler.bench.wire import Connection, Crowd
 from crawler.errors import ConfigError
 
@@ -119,12 +119,12 @@ def bind(web: Web, *, shared: bool, alone_first: bool = True) -> list[socket.soc
             for host in range(web.hosts):
                 if shared and alone_first:
                     with _socket() as alone:
-                        alone.bind((f"127.0.0.{host + 1}", port))
+                        alone.bind((literal(host), port))
                         port = alone.getsockname()[1]
                 sockets.append(_socket())
                 if shared:
                     sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sockets[-1].bind((f"127.0.0.{host + 1}", port))
+                sockets[-1].bind((literal(host), port))
                 port = sockets[-1].getsockname()[1]
         except OSError as error:
             for one in sockets:

@@ -18,6 +18,7 @@ import psutil
 from crawler.bench.demo import DemoWeb
 from crawler.bench.plan import WORKLOADS, Workload
 from crawler.bench.sites import Nginx, documentation, lacking
+from crawler.bench.web import literal
 from crawler.errors import ConfigError
 from crawler.urls import host_key
 
@@ -93,7 +94,7 @@ def certificate(folder: Path, hosts: int) -> tuple[str, str]:
     except ImportError as error:
         raise ConfigError("TLS needs trustme: pip install 'crawler[bench]'") from error
     authority = trustme.CA()
-    server = authority.issue_cert(*(f"127.0.0.{host + 1}" for host in range(hosts)))
+    server = authority.issue_cert(*(literal(host) for host in range(hosts)))
     trusted, own = folder / "authority.pem", folder / "server.pem"
     authority.cert_pem.write_to_path(str(trusted))
     server.private_key_and_cert_chain_pem.write_to_path(str(own))

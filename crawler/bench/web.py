@@ -57,7 +57,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     size: Annotated[int, Meta(ge=0, le=50_000_000)] = 24_000
     spread: Annotated[float, Meta(ge=0, le=3)] = 0.8
     links: Annotated[int, Meta(ge=0, le=5000)] = 30  # random ones, beside children and navigation
-    hosts: Annotated[int, Meta(ge=1, le=250)] = 1
+    hosts: Annotated[int, Meta(ge=1, le=1000)] = 1
     scheme: Literal["http", "https"] = "http"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0
     tracking: bool = False
@@ -76,7 +76,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def origin(self, host: int = 0) -> str:
         """The scheme, address and port of a host."""
-        return f"{self.scheme}://127.0.0.{host + 1}:{self.port}"
+        return f"{self.scheme}://{literal(host)}:{self.port}"
 
     def path(self, number: int) -> str:
         """The canonical address of a page on its host; the hosts' first pages are their `/`."""
@@ -135,6 +135,17 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 def slug(number: int) -> int:
     """Which of the slugs and titles a page carries."""
     return (number * 2_654_435_761 >> 8) % SLUGS
+
+
+def literal(host: int) -> str:
+    """The loopback address of a host: 127.0.0.1 … 127.0.0.250, 127.0.1.1 …"""
+    return f"127.0.{host // 250}.{host % 250 + 1}"
+
+
+def number_of(literal: str) -> int:
+    """The host that `literal` named."""
+    block, last = literal.split(".")[2:]
+    return 250 * int(block) + int(last) - 1
 
 
 def address(number: int, hosts: int, slugs: Sequence[str]) -> str:

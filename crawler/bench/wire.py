@@ -15,7 +15,7 @@ from time import monotonic
 from typing import cast
 
 from crawler.bench.desk import Desk, Sheet, made
-from crawler.bench.web import Reply
+from crawler.bench.web import Reply, number_of
 
 HEAD_LIMIT = 16 * 1024  # bytes of one request's head, as most servers allow
 DROPS = 20  # pieces in which a slow body comes
@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self.name = f"{os.getpid()}-{next(_numbers)}"
         if self.desk.web.hosts > 1:
             address = self.transport.get_extra_info("sockname")[0]
-            self.host = int(address.rpartition(".")[2]) - 1
+            self.host = number_of(address)
         self.crowd.come(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)

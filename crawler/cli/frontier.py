@@ -145,6 +145,30 @@ def import_(folder: Path, url: str, job: str) -> None:
     _run(url, move)
 
 
+@frontier.command("export")
+@click.argument("out", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folders", metavar="WORKER...", nargs=-1, required=True)
+@_job
+def export_(out: Path, folders: tuple[str, ...], url: str, job: str) -> None:
+    """Move the job into DIR, so that it goes on on one machine: `crawler resume DIR`.
+
+    WORKER are the folders of all its workers (or folders of such folders): their records say what
+    is finished, and DIR/pages.jsonl has each once. The job is paused, and stays until it is
+    removed; its workers have to be stopped.
+    """
+    from crawler.export.home import moved_home  # noqa: PLC0415 - not for `--help`
+
+    async def move(wire: Wire) -> None:
+        number = await moved_home(wire, job, out, folders)
+        click.echo(
+            f"{amount(number.finished)} finished URLs and {amount(number.waiting)} that wait are "
+            f"in {out}; go on with: crawler resume {out}\n"
+            f"what lies on {wire.name} is paused: crawler frontier remove --job {job} when done"
+        )
+
+    _run(url, move)
+
+
 async def _paused(wire: Wire, job: str, *, on: bool) -> None:
     await _known(wire, job)
     for shard in range(wire.shards):

@@ -13,6 +13,7 @@ import click
 from crawler.cli.api import SERVER, Api
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
+from crawler.cli.jobs_files import fetch, files
 from crawler.cli.sources import add_flags, config_options, seeds_in, text_of, with_scheme
 from crawler.cli.words import amount, plain, size
 from crawler.errors import ConfigError
@@ -74,7 +75,7 @@ def start(
     with api.open("POST", "/jobs", body, headers) as answer:
         job = json.load(answer)["id"]
     click.echo(job)
-    return _watch(api, job) if watch else Exit.OK
+    return watched(api, job) if watch else Exit.OK
 
 
 @jobs.command("list", short_help="Jobs, the newest first.")
@@ -135,7 +136,7 @@ def delete(api: Api, job: str) -> None:
 @click.pass_obj
 def watch(api: Api, job: str) -> Exit:
     """Watch a job; the exit code is 0 when it finishes, 8 when it fails, 11 when cancelled."""
-    return _watch(api, job)
+    return watched(api, job)
 
 
 @jobs.command(short_help="Its records, one JSON object a line.")
@@ -205,6 +206,10 @@ def download(api: Api, job: str, file: str, output: Path | None) -> None:
     click.echo(f"{target}: {size(number)}", err=True)
 
 
+jobs.add_command(fetch)
+jobs.add_command(files)
+
+
 def asked(settings: Settings) -> dict[str, Any]:
     """Only what was said: what was not is the service's to decide."""
     from crawler.settings import as_tree  # noqa: PLC0415 - one name, used here
@@ -219,11 +224,19 @@ def asked(settings: Settings) -> dict[str, Any]:
     return body
 
 
-def _watch(api: Api, job: str) -> Exit:
+def watched(api: Api, job: str) -> Exit:
+    """Say what a job does until it ends; then how."""
     for kind, found in api.events(job):
         if kind == "live":
             live, totals = found["live"], found["totals"]
-            if live is not None:
+            if (now := found["download"]) is not None:
+                click.echo(
+                    f"{amount(totals['files'])} files, {size(now['rate'])}/s, "
+                    f"{amount(totals['queued'])} to do, {amount(totals['failed'])} failed, "
+                    f"{size(totals['bytes_wire'])}",
+                    err=True,
+                )
+            elif live is not None:
                 click.echo(
                     f"{amount(totals['pages'])} pages, {live['recent_per_second']}/s, "
                     f"{amount(live['queued'])} queued, {size(totals['bytes_wire'])}",
@@ -240,8 +253,9 @@ def _watch(api: Api, job: str) -> Exit:
 
 def _line(job: dict[str, Any]) -> str:
     totals = job["totals"]
+    unit = "files" if job["kind"] == "download" else "pages"
     return (
-        f"{job['id']}  {job['state']:10} {amount(totals['pages']):>8} pages "
+        f"{job['id']}  {job['state']:10} {amount(totals[unit]):>8} {unit} "
         f"{size(totals['bytes_wire']):>9}  {plain(job['name'], 60)}"
         f"{'  ' + plain(job['reason'], 80) if job['reason'] else ''}"
     )

@@ -73,7 +73,7 @@ def run(
 
 
 @contextlib.asynccontextmanager
-async def _calm() -> AsyncIterator[None]:
+async def calm() -> AsyncIterator[None]:
     """Fewer, and smaller, searches for reference cycles: 3 to 11 % of a page's CPU (measured).
 
     What is loaded by now stays, so nobody looks at it again, not even now: a last search would
@@ -123,7 +123,7 @@ async def _crawl(
             if mode == "resume" and not screen.silent:
                 screen.say(f"resuming: {before.done} done, {before.pending} to visit")
             try:
-                async with _calm(), Display(running.tally, config, screen, before=before.done):
+                async with calm(), Display(running.tally, config, screen, before=before.done):
                     await running.run()
             except HouseError:
                 screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")

@@ -19,6 +19,14 @@ from crawler.errors import ConfigError
 @click.option("--running", metavar="N", help="Jobs at a time.  [4]")
 @click.option("--connections", metavar="N", help="Open connections of all jobs.  [256]")
 @click.option(
+    "--frontier",
+    metavar="URL",
+    help="redis://…: jobs are put there, and run by crawler worker --stand-by.",
+)
+@click.option(
+    "--shares", metavar="DIR", help="Where the workers' folders can be read.  [DIR/shares]"
+)
+@click.option(
     "--allow", multiple=True, metavar="KEY", help="Let jobs set this, e.g. fetch.proxy; repeatable."
 )
 @click.option(

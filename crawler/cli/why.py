@@ -48,13 +48,14 @@ def why(folder: Path, url: str, as_json: bool) -> None:
 
 def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """The story in rows, and as a tree. Raises ConfigError, FrontierError."""
-    from crawler.frontier.story import story  # noqa: PLC0415 - not for `--help`
+    from crawler.frontier.peek import missing  # noqa: PLC0415 - not for `--help`
+    from crawler.frontier.story import story  # noqa: PLC0415
     from crawler.scope import Scope  # noqa: PLC0415
     from crawler.traps import template_names  # noqa: PLC0415
     from crawler.urls import Urls, fingerprint, host_key, origin  # noqa: PLC0415
 
     if not (folder / FRONTIER).exists():
-        raise ConfigError(f"{folder}: holds no crawl")
+        raise ConfigError(f"{folder}: {missing(folder)}")
     config = saved(folder).config()
     urls = Urls(config.urls)
     canonical, changed = urls.explain(url)

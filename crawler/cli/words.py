@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
-from crawler.units import amount
+from crawler.units import amount, duration
 from crawler.units import in_bytes as size
 
 __all__ = ["amount", "duration", "harmless", "plain", "share", "size"]
-
-
-def duration(seconds: float) -> str:
-    """3725.2 → 1h02m05s."""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    if hours:
-        return f"{hours}h{minutes:02}m{rest:02}s"
-    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
 def share(part: float) -> str:

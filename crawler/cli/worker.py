@@ -16,7 +16,8 @@ import click
 from crawler.cli.crawl import screen_options
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import add_flags, config_options, text_of
+from crawler.cli.sources import add_flags, config_options, merged, text_of
+from crawler.config import FrontierConfig
 from crawler.errors import ConfigError
 from crawler.folder import is_crawl
 from crawler.settings import Settings
@@ -25,10 +26,15 @@ from crawler.settings import Settings
 @click.command(short_help="Work on a crawl that lies on a Redis.")
 @click.option("--count", type=click.IntRange(min=1), default=1, metavar="N",
               help="So many workers, each in a folder of its own below DIR.  [1]")  # fmt: skip
+@click.option("--stand-by", is_flag=True,
+              help="Work on every job that a service puts there (crawler serve --frontier URL), "
+              "each in a folder of its own below DIR, and wait for more.")  # fmt: skip
+@click.option("--metrics", metavar="[HOST:]PORT",
+              help="With --stand-by: answer /metrics and /healthz here.")  # fmt: skip
 @screen_options
 @config_options
 @options()
-def worker(count: int, **values: Any) -> Exit:
+def worker(count: int, stand_by: bool, metrics: str | None, **values: Any) -> Exit:
     """Take part in the job that `--frontier redis://host/ --job NAME` names, until it is finished.
 
     The job's settings come from Redis, as `crawler crawl --frontier …` saved them; flags change
@@ -36,6 +42,14 @@ def worker(count: int, **values: Any) -> Exit:
     back to its folder goes on with it, and `crawler merge OUT DIR…` makes one crawl of all.
     Ctrl-C or SIGTERM: what is in hand is finished, what is not is given back.
     """
+    if stand_by:
+        if count > 1:
+            raise ConfigError("--stand-by and --count: start it so many times")
+        from crawler.cli.standing import stand  # noqa: PLC0415 - not for `--help`
+
+        return stand(values, metrics)
+    if metrics is not None:
+        raise ConfigError("--metrics needs --stand-by")
     settings = _settings(values)
     folder = Path(settings.config().output.dir)
     if count > 1:
@@ -57,26 +71,27 @@ def worker(count: int, **values: Any) -> Exit:
 
 def _settings(values: dict[str, Any]) -> Settings:
     """The job's, with what is said here on top."""
-    said = Settings()
-    for name in values["files"]:
-        said.toml(text_of(name), name)
-    said.environment(os.environ)
-    add_flags(said, values)
-    where = said.config().frontier
+    where = merged(values, os.environ).config().frontier
     if where.url is None:
         raise ConfigError("no Redis named: crawler worker --frontier redis://host/ --job NAME")
     try:
         from crawler.frontier.redis_jobs import settings_of  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise ConfigError(f"--frontier needs {error.name}: pip install crawler[redis]") from error
+    return of_job(asyncio.run(settings_of(where)), where, values)
+
+
+def of_job(text: str, where: FrontierConfig, values: dict[str, Any]) -> Settings:
+    """A job's settings, as TOML, with what is said here on top. Raises ConfigError."""
     settings = Settings()
-    settings.toml(asyncio.run(settings_of(where)), f"job {where.job}")
+    settings.toml(text, f"job {where.job}")
     settings.set("output.dir", "crawl", "default")  # the first worker's folder is not ours
     for name in values["files"]:
         settings.toml(text_of(name), name)
     settings.environment(os.environ)
     add_flags(settings, values)
     settings.set("frontier.url", where.url, "--frontier")
+    settings.set("frontier.job", where.job, "--job")
     return settings
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,15 +60,18 @@ def sources_in(places: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def merge(out: Path, places: Sequence[str]) -> Merged:
-    """Write OUT/pages.jsonl, and the bodies under OUT/html. Raises ConfigError, SinkError."""
+def merge(out: Path, places: Sequence[str], *, without: Container[str] = ()) -> Merged:
+    """Write OUT/pages.jsonl, and the bodies under OUT/html. Raises ConfigError, SinkError.
+
+    `without` are URLs whose records were never settled: they are visited again.
+    """
     sources = sources_in(places)
     if (out / PAGES).exists() or str(out) in sources:
         raise ConfigError(f"{out}: already holds a {PAGES}")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out, prefix=".merge-") as room:
-            merged = _merge(out, sources, Path(room))
+            merged = _merge(out, sources, Path(room), without)
         for source in sources:
             bodies = Path(source) / "html"
             if "://" not in source and bodies.is_dir():
@@ -78,7 +81,7 @@ def merge(out: Path, places: Sequence[str]) -> Merged:
     return merged
 
 
-def _merge(out: Path, sources: Sequence[str], room: Path) -> Merged:
+def _merge(out: Path, sources: Sequence[str], room: Path, without: Container[str]) -> Merged:
     with closing(sqlite3.connect(room / "index", isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = OFF")
         db.execute("PRAGMA synchronous = OFF")
@@ -87,7 +90,7 @@ def _merge(out: Path, sources: Sequence[str], room: Path) -> Merged:
             "CREATE TABLE best (key BLOB PRIMARY KEY, rank TEXT, source INTEGER, line INTEGER) "
             "WITHOUT ROWID"
         )
-        read, torn = _rank(db, sources)
+        read, torn = _rank(db, sources, without)
         db.execute("CREATE INDEX place ON best (source, line)")
         written = 0
         unfinished = room / PAGES
@@ -108,7 +111,9 @@ def _merge(out: Path, sources: Sequence[str], room: Path) -> Merged:
     return Merged(written, read - written, torn, len(sources))
 
 
-def _rank(db: sqlite3.Connection, sources: Sequence[str]) -> tuple[int, int]:
+def _rank(
+    db: sqlite3.Connection, sources: Sequence[str], without: Container[str]
+) -> tuple[int, int]:
     """Find the record of each URL that stands; records read, and torn lines."""
     read = torn = 0
     decode = msgspec.json.Decoder(Told).decode
@@ -124,6 +129,8 @@ def _rank(db: sqlite3.Connection, sources: Sequence[str]) -> tuple[int, int]:
             except msgspec.DecodeError as error:
                 raise ConfigError(f"{source}/{PAGES} line {line + 1}: {error}") from error
             read += 1
+            if one.url in without:
+                continue
             rows.append((fingerprint(one.url, host_key(one.url)), one.fetched_at or "", number,
                          line))  # fmt: skip
             if len(rows) >= BATCH:

@@ -6,6 +6,7 @@ an answer that nobody asked for   a kept connection that has one waiting is clos
                                   it would be taken for the answer to the next request
 a flood of 1xx                    ends after a few (RFC 9110 §15.2 lets a server send any number)
 time                              the trip learns when its connection was ready
+a lease that ended                is noticed at the last moment: next, the request is written
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from crawler.errors import FetchError, Garbled, TooLarge
+from crawler.errors import FetchError, Garbled, Lapsed, TooLarge
 from crawler.fetch.resolver import TRIP
 from crawler.fetch.tls import with_authorities
 
@@ -86,7 +87,7 @@ class Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> Connection:  # the signature is aiohttp's
-        """Raises Garbled when the server speaks before it is asked."""
+        """Raises Garbled when the server speaks before it is asked, Lapsed when it may not be."""
         trip = TRIP.get()
         while True:  # kept connections are finite, a new one ends it
             connection = await super().connect(req, traces, timeout)
@@ -102,5 +103,8 @@ class Connector(aiohttp.TCPConnector):
             protocol.interim = protocol.received = 0
             protocol.limit = trip.most if trip is not None else self._max_exchange
         if trip is not None:
+            if trip.owned is not None and not trip.owned():
+                connection.release()  # as good as before
+                raise Lapsed
             trip.connected(time.monotonic())
         return connection

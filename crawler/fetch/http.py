@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any, Final, Self
@@ -80,7 +81,8 @@ class HttpFetcher:
     Bodies above `rules.spool_above`, and all that find no room in `rules.in_flight`, lie in a file
     in `spool`. `credentials` know what is said to which origin. `accept` sees a response's content
     type; False: the body is not read. `rate`: bodies are read no faster than so many bytes a
-    second, all together. `robots_timeout` is the whole time for a robots.txt.
+    second, all together. `robots_timeout` is the whole time for a robots.txt. `owned` says, just
+    before a request is written, whether the link may still be asked for; if not: Lapsed.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class HttpFetcher:
         keep_request: bool = False,
         rate: int | None = None,
         robots_timeout: float = 20.0,
+        owned: Callable[[Link], bool] | None = None,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(slots) if isinstance(slots, int) else slots
@@ -107,6 +110,7 @@ class HttpFetcher:
         self._keep_request = keep_request
         self._throttle = Throttle(rate) if rate else None
         self._robots_timeout = robots_timeout
+        self._owned = owned
         self._room = Room(rules.in_flight)
         self._proxy = Proxy(rules.proxy)
         self._tls = TlsContexts(rules)
@@ -228,6 +232,8 @@ class HttpFetcher:
             self._tls.own if self._tls.own and self._credentials.own(home) else None,
         )
         trip = Trip(request.url.host or "", request.port or 0, fresh=fresh)
+        if self._owned is not None:
+            trip.owned = partial(self._owned, link)
         token = TRIP.set(trip)
         rules = self._rules
         loop = asyncio.get_running_loop()

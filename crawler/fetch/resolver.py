@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Final
@@ -25,13 +26,14 @@ class Trip:
     """What the connector's callbacks note down about the exchange under way."""
 
     __slots__ = (
-        "address", "clock", "connecting", "dns", "fresh", "head", "host", "most", "port", "ready",
-        "until",
+        "address", "clock", "connecting", "dns", "fresh", "head", "host", "most", "owned", "port",
+        "ready", "until",
     )  # fmt: skip
 
     def __init__(self, host: str, port: int, *, fresh: bool = False) -> None:
         self.fresh = fresh  # no kept connection, please
         self.most = 0  # bytes of the answer, with all that stands around its body
+        self.owned: Callable[[], bool] | None = None  # asked before each request; None: ours
         self.host = host
         self.port = port
         self.dns: float | None = None  # seconds

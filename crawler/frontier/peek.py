@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from crawler.errors import ConfigError, FrontierError
+from crawler.folder import WORKER
 from crawler.frontier.rows import counted
 from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Counts
@@ -47,7 +48,7 @@ def peek(path: Path) -> View:
 def looking(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write. Raises as `peek` does."""
     if not path.exists():
-        raise ConfigError(f"{path.parent}: holds no crawl")
+        raise ConfigError(f"{path.parent}: {missing(path.parent)}")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -56,6 +57,16 @@ def looking(path: Path) -> Iterator[sqlite3.Connection]:
             yield db
     except sqlite3.Error as error:
         raise FrontierError(f"{path}: {error}") from error
+
+
+def missing(folder: Path) -> str:
+    """Why there is nothing to look at."""
+    if (folder / WORKER).exists():
+        return (
+            "holds a worker's share of a crawl on Redis, where a finished URL has no story: "
+            "crawler frontier jobs shows it, crawler frontier export brings it home"
+        )
+    return "holds no crawl"
 
 
 def queued(path: Path) -> Iterator[str]:

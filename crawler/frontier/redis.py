@@ -1,7 +1,7 @@
 """The frontier on Redis or Valkey: the same crawl on as many machines as are started.
 
 Order, dedup, leases and politeness live on the server, in functions that are one atomic step each
-(redis_host.lua, redis_queue.lua), by the server's clock; nothing here decides who may be asked. A
+(the redis_*.lua files), by the server's clock; nothing here decides who may be asked. A
 worker holds what it has on lease, renews it, and knows that it may have lost it: `recognise` asks
 before anything is written, and `settle` is refused, link by link, where the token is another's.
 
@@ -24,6 +24,7 @@ import msgspec
 
 from crawler.config import FrontierConfig, PaceConfig, ScopeConfig
 from crawler.errors import ConfigError, FrontierError
+from crawler.frontier.redis_lease import Held, lapsed, moment
 from crawler.frontier.redis_rows import (
     Stats,
     counts_of,
@@ -55,23 +56,14 @@ OFTEN, SELDOM = 0.005, 0.2
 """Seconds between two questions of a worker who waits. Nobody rings across machines: a message can
 be lost, and five questions a second and worker cost the server a thousandth of its time."""
 
+LOOKS: Final = 8
+"""Looks in the length of a lease for exchanges that outlive it; each ends one look early."""
+
 SHOWN: Final = 1000  # hosts whose pace is remembered for the display
 
 log = logging.getLogger(__name__)
 
 Handle = int | str
-
-
-class Held:
-    """What this worker has on lease."""
-
-    __slots__ = ("away", "id", "shard", "token")
-
-    def __init__(self, shard: int, name: bytes, token: bytes) -> None:
-        self.shard = shard
-        self.id = name
-        self.token = token
-        self.away = True  # its host's connection is in use
 
 
 class RedisFrontier:
@@ -142,6 +134,7 @@ class RedisFrontier:
         self._tasks = [
             asyncio.create_task(self._pump(), name="frontier pump"),
             asyncio.create_task(self._renew(), name="frontier renewal"),
+            asyncio.create_task(self._break_off(), name="frontier lapses"),
         ]
         return self
 
@@ -216,8 +209,10 @@ class RedisFrontier:
         self._bell.set()
 
     async def turn(self, link: Link) -> None:
-        held = Held(self._shard(link.host), f"t{os.urandom(8).hex()}".encode(), os.urandom(8))
+        name = f"t{os.urandom(8).hex()}".encode()
+        held = Held(self._shard(link.host), name, os.urandom(8), moment())
         while True:
+            held.since = moment()
             wait = await self._wire.call(
                 "turn", held.shard, self._job, link.host, held.id, held.token, self._lease_ms,
                 self._terms, random.random(),
@@ -234,6 +229,32 @@ class RedisFrontier:
             self._abroad -= held.away
             self._given_up.append(held)
             self._bell.set()
+
+    # ── leases (`leased.Leases`) ─────────────────────────────────────────────────────────────
+
+    def owns(self, link: Link) -> bool:
+        """Whether the link is ours for sure; on one machine everything always is."""
+        held = self._held.get(link.id or link.url)
+        return held is not None and held.sure(self._settings.lease, moment())
+
+    async def renew(self, link: Link) -> bool:
+        """Waits for a server that is away. False: the link is forgotten here, another has it."""
+        held = self._held.get(link.id or link.url)
+        if held is None:
+            return False
+        (mine,) = await self._extend([held])
+        if not mine and self._held.get(link.id or link.url) is held:
+            del self._held[link.id or link.url]
+            self._abroad -= held.away
+            held.away = False
+            self._bell.set()
+        return mine
+
+    def watch(self, link: Link, exchange: asyncio.Timeout | None) -> None:
+        """An exchange begins, or is over."""
+        held = self._held.get(link.id or link.url)
+        if held is not None:
+            held.exchange = exchange
 
     async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
         """Also where a worker learns that a link is no longer its own: such a visit becomes a
@@ -311,6 +332,11 @@ class RedisFrontier:
         """Links that will still be visited by somebody, as of the last answer."""
         stats = self._sum
         return stats.queued + stats.resting + stats.leased
+
+    @property
+    def on_lease(self) -> int:
+        """Links that this worker has on lease."""
+        return len(self._held)
 
     def paces(self, most: int = 10) -> list[HostPace]:
         """Of hosts that this worker asked, as of then."""
@@ -466,9 +492,12 @@ class RedisFrontier:
                 by_shard.setdefault(held.shard, []).append((number, held))
         for shard, some in by_shard.items():
             words = [word for _, held in some for word in (held.id, held.token)]
+            asked = moment()
             answers = await self._wire.call("extend", shard, self._job, self._lease_ms, *words)
-            for (number, _), mine in zip(some, answers, strict=True):
+            for (number, held), mine in zip(some, answers, strict=True):
                 kept[number] = bool(mine)
+                if mine:
+                    held.since = asked
         return kept
 
     async def _renew(self) -> None:
@@ -484,6 +513,16 @@ class RedisFrontier:
                 await self._extend(list(self._held.values()))
         except Exception as error:  # noqa: BLE001 - raised again in everybody who waits
             self._break(error)
+
+    async def _break_off(self) -> None:
+        """End exchanges whose leases ended: their hosts may be asked by others by now."""
+        length = self._settings.lease
+        while True:
+            await asyncio.sleep(length / LOOKS)
+            for held in lapsed(self._held.values(), length * (1 - 1 / LOOKS), moment()):
+                assert held.exchange is not None
+                held.exchange.reschedule(0.0)
+                held.exchange = None
 
     async def _pump(self) -> None:
         """Ask for links while somebody waits for one."""
@@ -532,6 +571,7 @@ class RedisFrontier:
 
     async def _take(self, shard: int, need: int) -> int:
         level = self._level if self._by_depth and self._wire.shards > 1 else -1
+        asked = moment()
         taken, stats = await self._wire.call(
             "lease", shard, self._job, need, self._lease_ms, os.urandom(8).hex(), level,
             self._quota, int(self._robots), self._settings.crashes, self._terms, random.random(),
@@ -541,7 +581,7 @@ class RedisFrontier:
             stats_of(stats), hosts=known.hosts if known else 0
         )
         for name, token, host, written, home in taken:
-            held = Held(shard, name, token)
+            held = Held(shard, name, token, asked)
             where = host.decode("utf-8", "surrogatepass")
             if name[:1] == b"r" and not written:
                 link = Link(f"{home.decode()}/robots.txt", where, kind=Kind.ROBOTS)

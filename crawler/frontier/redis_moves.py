@@ -70,7 +70,7 @@ async def moved_in(wire: Wire, job: str, file: Path, config: str) -> Arrived:
 _LINKS: Final = (
     "SELECT link.key, link.url, host.name, (SELECT url FROM link AS up WHERE up.id = link.via), "
     "link.kind, link.depth, link.hops, link.rank, link.state, link.attempt, link.cookie, "
-    "link.reason, link.digest, link.twin FROM link JOIN host ON host.id = link.host "
+    "link.reason, link.digest, link.twin, link.due FROM link JOIN host ON host.id = link.host "
     "ORDER BY link.host, link.rank, link.id"
 )
 
@@ -80,6 +80,7 @@ async def _links(wire: Wire, job: str, db: sqlite3.Connection) -> Arrived:
     queued: dict[int, list[Any]] = {n: [] for n in range(wire.shards)}
     known: dict[int, list[Any]] = {n: [] for n in range(wire.shards)}
     twins: dict[int, list[Any]] = {n: [] for n in range(wire.shards)}
+    resting: dict[int, list[Any]] = {n: [] for n in range(wire.shards)}
     for row in db.execute(_LINKS):
         (
             key,
@@ -96,15 +97,21 @@ async def _links(wire: Wire, job: str, db: sqlite3.Connection) -> Arrived:
             reason,
             digest,
             twin,
+            due,
         ) = row
         shard = shard_of(host, wire.shards)
         bucket, number = member(key)
         arrived.seen += 1
-        if state in {QUEUED, RESTING, SKIPPED, BRAKED}:
+        if state == RESTING:
+            link = Link(url, host, depth, via, KINDS[kind], hops, attempt, cookie=cookie or "")
+            wait = max(0.0, ((due or 0.0) - time.time()) * 1000)
+            resting[shard] += (host, bucket, number, rank, wait, element(link, key))
+            arrived.queued += 1
+        elif state in {QUEUED, SKIPPED, BRAKED}:
             link = Link(url, host, depth, via, KINDS[kind], hops, attempt, cookie=cookie or "")
             why = reason if state in {SKIPPED, BRAKED} else ""
             queued[shard] += (host, bucket, number, rank, why, element(link, key))
-            arrived.queued += state in {QUEUED, RESTING}
+            arrived.queued += state == QUEUED
         else:
             page = state in {DONE, UNCHANGED} and KINDS[kind] is Kind.PAGE
             known[shard] += (host, bucket, number, STATES[state], int(page))
@@ -112,10 +119,13 @@ async def _links(wire: Wire, job: str, db: sqlite3.Connection) -> Arrived:
                 short = bytes.fromhex(digest.rpartition(":")[2])[:12]
                 twins[short[0] % wire.shards] += (short, url)
         for verb, rows, most in (
-            ("add", queued, 6 * SOME), ("known", known, 5 * SOME), ("twins", twins, 2 * SOME)
+            ("add", queued, 6 * SOME), ("later", resting, 6 * SOME),
+            ("known", known, 5 * SOME), ("twins", twins, 2 * SOME),
         ):  # fmt: skip
             await _send(wire, job, verb, rows, most)
-    for verb, rows in (("add", queued), ("known", known), ("twins", twins)):
+    for verb, rows in (
+        ("add", queued), ("later", resting), ("known", known), ("twins", twins)
+    ):  # fmt: skip
         await _send(wire, job, verb, rows, 1)
     return arrived
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from importlib import resources
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -40,7 +40,10 @@ from redis.exceptions import (
 from crawler.errors import ConfigError, FrontierError
 
 PREFIX: Final = "crawler:"
-LIBRARY: Final = ("redis_host.lua", "redis_queue.lua")
+LIBRARY: Final = (
+    "redis_host.lua", "redis_queue.lua", "redis_lease.lua", "redis_settle.lua", "redis_job.lua",
+)  # fmt: skip
+"""One after the other they are one program: a file knows what those before it define."""
 SHARDS: Final = 16
 """Of a new deployment on a cluster; on one server one shard does all: more cost round trips."""
 
@@ -65,6 +68,7 @@ class Health(msgspec.Struct, frozen=True):
     most: int
     durable: bool
     troubles: tuple[str, ...]
+    commands: int = 0  # run since it started
 
 
 class Wire:
@@ -123,21 +127,21 @@ class Wire:
 
     async def call(self, verb: str, shard: int, *args: Any) -> Any:
         """Call a function on a shard. A cancelled caller does not break the connection."""
-        return await asyncio.shield(
-            asyncio.ensure_future(
-                self._try(self._client.fcall, f"crawler1_{verb}", 1, self.tag(shard), *args)
-            )
+        return await _shielded(
+            self._try(self._client.fcall, f"crawler1_{verb}", 1, self.tag(shard), *args)
         )
 
     async def plain(self, *words: Any) -> Any:
         """A plain command, its second word a key. May be cancelled, as `call` may."""
-        return await asyncio.shield(
-            asyncio.ensure_future(self._try(self._client.execute_command, *words))
-        )
+        return await _shielded(self._try(self._client.execute_command, *words))
 
     async def keys(self, pattern: str) -> list[bytes]:
         """Keys that match, on all nodes: for deleting and moving, not for every day."""
-        return [key async for key in self._client.scan_iter(match=pattern, count=1000)]
+
+        async def scan() -> list[bytes]:
+            return [key async for key in self._client.scan_iter(match=pattern, count=1000)]
+
+        return await self._try(scan)
 
     async def health(self) -> list[Health]:
         """Of each server, in one sentence a trouble."""
@@ -244,7 +248,16 @@ def judged(info: dict[str, Any], intset: int | None) -> Health:
             f"URLs a shard each costs 76 bytes instead of 9; set it to {INTSET}"
         )
     version = str(info.get("valkey_version") or info.get("redis_version", ""))
-    return Health(version, int(info.get("used_memory", 0)), most, durable, tuple(troubles))
+    commands = int(info.get("total_commands_processed", 0))
+    used = int(info.get("used_memory", 0))
+    return Health(version, used, most, durable, tuple(troubles), commands)
+
+
+async def _shielded(work: Coroutine[Any, Any, T]) -> T:
+    """Wait for what goes on when its caller is cancelled; how it ends is then nobody's news."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(task)
 
 
 def _told(error: Exception) -> str:

@@ -27,6 +27,7 @@ from crawler.frontier.budget import Kept, terms
 from crawler.frontier.host import Host
 from crawler.frontier.schedule import Schedule
 from crawler.frontier.store import News, Store
+from crawler.frontier.twins import digest_of
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.pace import HostPace, Lesson, robots_lesson
 
@@ -193,6 +194,8 @@ class SqliteFrontier:
         self._serve()
 
     async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
+        if not any(map(digest_of, visits)):  # downloads, errors: nothing to compare
+            return visits
         return await self._run(self._store.recognise, visits)
 
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:

@@ -39,7 +39,7 @@ def enter(db: sqlite3.Connection, visit: Visit) -> None:
     if not digest:
         return
     if visit.duplicate_of is None:
-        db.execute("INSERT OR IGNORE INTO content VALUES (?, ?)", (_key(digest), visit.link.id))
+        db.execute("INSERT OR IGNORE INTO content VALUES (?, ?)", (key_of(digest), visit.link.id))
         return
     first = _first(db, digest)
     if first is not None:
@@ -70,7 +70,7 @@ def _first(db: sqlite3.Connection, digest: str) -> tuple[int, str] | None:
     row = db.execute(
         "SELECT link.id, url, digest FROM content JOIN link ON link.id = content.link "
         "WHERE content.key = ?",
-        (_key(digest),),
+        (key_of(digest),),
     ).fetchone()
     # Half a digest can be met on purpose; the whole one cannot.
     return (row[0], row[1]) if row and row[2] == digest else None
@@ -83,5 +83,5 @@ def digest_of(visit: Visit) -> str:
     return extract.digest if extract.bytes_body else ""
 
 
-def _key(digest: str) -> int:
+def key_of(digest: str) -> int:
     return int(digest.rpartition(":")[2][:16], 16) - (1 << 63)

@@ -8,13 +8,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crawler.config import Config
+from crawler.service import files_intake
 from crawler.service.access import NAME, Role, Token
-from crawler.service.intake import UNITS, Invalid, is_open, public, without_login
-from crawler.service.job import Limits, State
+from crawler.service.body import HIDDEN, Invalid, without_login
+from crawler.service.intake import public
+from crawler.service.job import Limits
 from crawler.service.parts import Parts, caller
 from crawler.service.problem import Problem, missing
 from crawler.service.routes import CURSOR, JSON, LIMIT, Param, Route, cursor, json, whole
+from crawler.service.schema import job_schema
 from crawler.service.timetable import Schedule, Timetable
 from crawler.service.views import (
     AuditList,
@@ -25,7 +27,6 @@ from crawler.service.views import (
     TokenView,
     moment,
 )
-from crawler.settings import fields
 
 _NAME: Final = Param(
     "name", "Letters, digits, dots, dashes", {"type": "string", "pattern": f"^{NAME.pattern}$"},
@@ -153,83 +154,6 @@ def convert(body: object, kind: Any) -> Any:
         raise Invalid(message, where.strip("`").removeprefix("$").replace(".", "/")) from error
 
 
-def job_schema(parts: Parts) -> dict[str, Any]:
-    """The configuration model as this service takes it: closed keys are left out."""
-    known = fields()
-    tree: dict[str, Any] = {}
-    _, components = msgspec.json.schema_components((Config,), ref_template="#/$defs/{name}")
-    root = components["Config"]
-    for key, field in known.items():
-        if not is_open(key, parts.config.allow):
-            continue
-        section, _, name = key.rpartition(".")
-        source = root
-        if section:
-            reference = root["properties"][section]
-            target = (
-                reference.get("$ref")
-                or reference["allOf" if "allOf" in reference else "anyOf"][0]["$ref"]
-            )
-            source = components[target.rpartition("/")[2]]
-        shown = {
-            key_: value for key_, value in source["properties"][name].items() if key_ != "default"
-        }
-        shown["description"] = parts.help.get(key, "")
-        preset: Any = dict(parts.defaults)
-        for part in key.split("."):
-            preset = preset.get(part) if isinstance(preset, dict) else None
-        shown["default"] = preset if preset is not None else _plain(field.default)
-        if field.unit:
-            shown = {
-                "anyOf": [{k: v for k, v in shown.items() if k not in {"description", "default"}},
-                          {"type": "string", "pattern": UNITS[field.unit]}],
-                "description": shown["description"], "default": shown["default"],
-                "x-unit": field.unit,
-            }  # fmt: skip
-        place = tree
-        if section:
-            place = tree.setdefault(
-                section, {"type": "object", "properties": {}, "additionalProperties": False}
-            )["properties"]
-        place[name] = shown
-    tree["seeds"] |= {"minItems": 1, "items": {"type": "string", "pattern": "^https?://"}}
-    tree["job"] = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "name": {"type": "string", "maxLength": 200, "description": "What you call it"},
-            "webhooks": {
-                "type": "array",
-                "maxItems": 8,
-                "description": "Who is told about changes of state",
-                "items": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["url"],
-                    "properties": {
-                        "url": {"type": "string", "pattern": "^https?://"},
-                        "secret": {"type": ["string", "null"]},
-                        "events": {
-                            "type": "array",
-                            "items": {"enum": [state.value for state in State]},
-                        },
-                    },
-                },
-            },
-        },
-    }
-    return {
-        "type": "object",
-        "properties": tree,
-        "required": ["seeds"],
-        "additionalProperties": False,
-    }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
 def _named(request: Request) -> str:
     name: str = request.path_params["name"]
     if not NAME.fullmatch(name):
@@ -249,7 +173,10 @@ def _token(token: Token) -> TokenView:
 def _schedule(schedule: Schedule) -> ScheduleView:
     body = dict(schedule.request)
     extras = body.pop("job", None)
-    shown = public(body)
+    files = body.pop("files", None)
+    shown = public(body) if files is None else public(body, files_intake.is_open)
+    if isinstance(files, list):
+        shown["files"] = [_file(one) for one in files]
     if isinstance(extras, dict):
         hooks = [
             {**hook, "secret": None, "url": without_login(hook["url"])}
@@ -265,3 +192,15 @@ def _schedule(schedule: Schedule) -> ScheduleView:
         schedule.last_job,
         shown,
     )
+
+
+def _file(asked: Any) -> Any:
+    """A file of a schedule's download, without logins and what its headers say."""
+    if isinstance(asked, str):
+        return without_login(asked)
+    shown = {**asked, "url": without_login(asked["url"])}
+    if "headers" in shown:
+        shown["headers"] = dict.fromkeys(shown["headers"], HIDDEN)
+    if "mirrors" in shown:
+        shown["mirrors"] = [without_login(one) for one in shown["mirrors"]]
+    return shown

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crawler.errors import HouseError
 from crawler.service.access import LOCAL, Meter, Role
-from crawler.service.intake import Invalid
+from crawler.service.body import Invalid
 from crawler.service.job import Conflict
 from crawler.service.logs import REQUEST
 from crawler.service.metrics import Metrics

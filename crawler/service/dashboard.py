@@ -25,7 +25,9 @@ FILES: Final = {
     "/page/style.css": ("style.css", "text/css; charset=utf-8"),
     "/page/app.js": ("app.js", "text/javascript; charset=utf-8"),
     "/page/parts.js": ("parts.js", "text/javascript; charset=utf-8"),
+    "/page/downloads.js": ("downloads.js", "text/javascript; charset=utf-8"),
     "/page/form.js": ("form.js", "text/javascript; charset=utf-8"),
+    "/page/workers.js": ("workers.js", "text/javascript; charset=utf-8"),
 }
 
 

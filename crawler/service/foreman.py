@@ -14,22 +14,22 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
 from crawler.config import Config
 from crawler.errors import ConfigError, CrawlerError, FrontierError
-from crawler.folder import FRONTIER
-from crawler.frontier.peek import peek
+from crawler.folder import Mode
 from crawler.model import Visit
 from crawler.pace import HostPace
 from crawler.running import Running
 from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
 from crawler.service.logs import JOB
 from crawler.service.register import Register
+from crawler.service.runner import Runner
 from crawler.tally import Snapshot, Tally
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ RETRY_EVERY: Final = 2.0
 RECENT: Final = 50
 """Visits remembered of each running job, for whoever looks on."""
 
-_STOPS: Final = {
+STOPS: Final = {
     "paused": (State.PAUSED, ""),
     "cancelled": (State.CANCELLED, ""),
     "aborted": (State.CANCELLED, ""),
@@ -54,10 +54,6 @@ _STOPS: Final = {
     "memory": (State.HELD, "memory"),
 }
 """What a job becomes whose crawl was stopped by us, by the crawl's finish_reason."""
-
-
-Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
-"""`build.open_crawl` with what the crawls share, or what stands for it in a test."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -78,9 +74,35 @@ class Shift:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.crawl: Running | None = None
+        self.task: asyncio.Task[None] | None = None
         self.before = Totals()
         self.recent: deque[Seen] = deque(maxlen=RECENT)
         self.ends_with = ""  # asked to stop while it was still being opened
+
+    async def work(self, folder: Path, runner: Runner) -> tuple[State, str]:
+        """One run, from opening the job's folder on; the job's next state, and why."""
+        config = msgspec.convert(self.job.config, Config)
+        reached = await runner.reached(config, folder)
+        if reached is not None:
+            self.before = reached
+            if config.limits.size_limit is not None:
+                left = max(0, config.limits.size_limit - reached.bytes_wire)
+                limits = msgspec.structs.replace(config.limits, size_limit=left)
+                config = msgspec.structs.replace(config, limits=limits)
+        mode: Mode = "new" if reached is None else "resume"
+        async with runner.open(config, dir=folder, mode=mode, sinks=[self]) as crawl:
+            self.crawl = crawl
+            if self.ends_with:
+                self.stop(self.ends_with)
+            await crawl.run()
+        ending = self.ends_with or crawl.finish_reason
+        if ending in STOPS:
+            return STOPS[ending]
+        totals = self.totals()
+        if not totals.pages and totals.failed:
+            reasons = crawl.tally.reasons.most_common(1)
+            return State.FAILED, f"no page: {reasons[0][0] if reasons else 'nothing was reached'}"
+        return State.FINISHED, crawl.finish_reason
 
     async def append(self, visits: Sequence[Visit]) -> int:
         for visit in visits[-RECENT:]:
@@ -137,26 +159,29 @@ class Foreman:
         self,
         register: Register,
         folder: Path,
-        opener: Opener,
+        runner_of: Callable[[Job], Runner],
         *,
         limits: Limits,
         limits_of: Callable[[str], Limits],
         may_start: Callable[[], str] = lambda: "",
         ended: Callable[[Tally], None] = lambda _: None,
         make_room: Callable[[], bool] = lambda: False,
+        shift_of: Callable[[Job], Shift] = Shift,
         trace: Callable[[str, str], AbstractContextManager[None]] = lambda _job, _name: (
             nullcontext()
         ),
     ) -> None:
         self.shifts: dict[str, Shift] = {}
         self.draining = False
+        self._dropped = False
         self._register = register
         self._folder = folder
-        self._opener = opener
+        self.runner_of = runner_of
         self._limits = limits
         self.limits_of = limits_of
         self._may_start = may_start  # a word for why nothing may, else nothing
         self._ended = ended
+        self._shift_of = shift_of  # what does the job's kind of work
         self._trace = trace  # a span around each run, by id and name
         self._make_room = make_room  # for the register on a full disk; False: there is none left
 
@@ -182,12 +207,25 @@ class Foreman:
                         await bell.wait()
             for shift in self.shifts.values():
                 shift.stop("shutdown")
+            if self._dropped:  # while one was being started
+                self.drop()
             notes.cancel()
 
     def drain(self) -> None:
         """Stop every crawl within its grace time; the jobs stay queued for the next start."""
         self.draining = True
         self._register.ring()
+
+    def drop(self) -> None:
+        """After `drain`: let go of what is in hand. A crawl that is still being opened (it waits
+        for a server that is away) is left as it is; the next start goes on with it.
+        """
+        self._dropped = True
+        for shift in self.shifts.values():
+            if shift.crawl is not None:
+                shift.crawl.abort()
+            elif shift.task is not None:
+                shift.task.cancel()
 
     async def ask(self, job: str, verb: str) -> Job:
         """A person's verb. Raises KeyError, Conflict."""
@@ -201,8 +239,17 @@ class Foreman:
                 shift.stop("cancelled")
         return changed
 
+    async def forget(self, job: Job, *, output: bool = True) -> None:
+        """Drop what of a job lies outside its folder: its queue and, with `output`, the shares that
+        workers wrote. What cannot be had now is left, and said.
+        """
+        try:
+            await self.runner_of(job).forget(job, output=output)
+        except (CrawlerError, OSError) as error:
+            log.warning("job %s: something of it is left behind: %s", job.id, error)
+
     def hold(self, job: str, reason: str) -> None:
-        """Stop a running job for a reason that passes; see `_STOPS`."""
+        """Stop a running job for a reason that passes; see `STOPS`."""
         if (shift := self.shifts.get(job)) is not None:
             shift.stop(reason)
 
@@ -227,8 +274,8 @@ class Foreman:
                 job = await self._register.change(job.id, _begin, opened=True)  # noqa: PLW2901 - a moment later
             except (Conflict, KeyError):  # paused, cancelled or deleted under our hands
                 continue
-            shift = self.shifts[job.id] = Shift(job)
-            crew.create_task(self._work(shift), name=f"job {job.id}")
+            shift = self.shifts[job.id] = self._shift_of(job)
+            shift.task = crew.create_task(self._work(shift), name=f"job {job.id}")
 
     async def _work(self, shift: Shift) -> None:
         """One run of a job, from opening its folder to its next state."""
@@ -238,7 +285,7 @@ class Foreman:
         state, reason = State.FAILED, ""
         try:
             with self._trace(job.id, job.name):
-                state, reason = await self._crawl(shift)
+                state, reason = await shift.work(self.folder_of(job.id), self.runner_of(job))
         except* CrawlerError as group:
             state, reason = _verdict(group)
         except* OSError as group:
@@ -253,6 +300,8 @@ class Foreman:
         del self.shifts[job.id]
         log.info("job %s is %s %s", job.id, state, reason)
         await self._enter(job.id, state, reason, totals)
+        if state is State.FINISHED:
+            await self.forget(job, output=False)
 
     async def _enter(self, job: str, state: State, reason: str, totals: Totals) -> None:
         """Keep how a run ended. A disk that is full for the register, too, is waited for."""
@@ -270,32 +319,6 @@ class Foreman:
             else:
                 return
 
-    async def _crawl(self, shift: Shift) -> tuple[State, str]:
-        folder = self.folder_of(shift.job.id)
-        frontier = folder / FRONTIER
-        config = msgspec.convert(shift.job.config, Config)
-        going_on = frontier.exists()
-        if going_on:
-            shift.before = await asyncio.to_thread(_reached, frontier)
-            if config.limits.size_limit is not None:
-                left = max(0, config.limits.size_limit - shift.before.bytes_wire)
-                limits = msgspec.structs.replace(config.limits, size_limit=left)
-                config = msgspec.structs.replace(config, limits=limits)
-        mode = "resume" if going_on else "new"
-        async with self._opener(config, dir=folder, mode=mode, sinks=[shift]) as crawl:
-            shift.crawl = crawl
-            if shift.ends_with:
-                shift.stop(shift.ends_with)
-            await crawl.run()
-        ending = shift.ends_with or crawl.finish_reason
-        if ending in _STOPS:
-            return _STOPS[ending]
-        totals = shift.totals()
-        if not totals.pages and totals.failed:
-            reasons = crawl.tally.reasons.most_common(1)
-            return State.FAILED, f"no page: {reasons[0][0] if reasons else 'nothing was reached'}"
-        return State.FINISHED, crawl.finish_reason
-
     async def _note(self) -> None:
         while True:
             await asyncio.sleep(NOTE_EVERY)
@@ -311,19 +334,6 @@ def _begin(state: State) -> State:
     if state is not State.QUEUED:
         raise Conflict(f"the job is {state}")
     return State.RUNNING
-
-
-def _reached(path: Path) -> Totals:
-    """What the job's frontier says it has done. Blocking."""
-    view = peek(path)
-    counts = view.counts
-    return Totals(
-        pages=counts.done,
-        visits=counts.done + counts.moved + counts.unchanged + counts.failed,
-        failed=counts.failed,
-        bytes_wire=view.bytes_wire,
-        queued=counts.pending,
-    )
 
 
 def _verdict(group: BaseExceptionGroup[Any]) -> tuple[State, str]:

@@ -7,19 +7,31 @@ not named here: a setting that is added to the model later stays closed until so
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from crawler.config import Config
-from crawler.errors import ConfigError, CrawlerError
+from crawler.errors import ConfigError
 from crawler.identity import demand_contact
 from crawler.scope import Scope
+from crawler.service.body import (
+    FIELDS,
+    HIDDEN,
+    Invalid,
+    check_headers,
+    check_types,
+    keys,
+    pointer_in,
+    pointer_of,
+    read_extras,
+    without_login,
+)
 from crawler.service.job import Limits, Webhook
-from crawler.settings import Settings, as_tree, fields
+from crawler.settings import Settings, as_tree
+from crawler.transfer.order import Order as File
 from crawler.urls import Urls
 
 OPEN: Final = (
@@ -43,49 +55,14 @@ NEVER: Final = ("output.dir",)
 
 CEILINGS: Final[Mapping[str, int]] = {"limits.concurrency": 1000, "limits.workers": 4000}
 
-MOST_WEBHOOKS: Final = 8
-
-_FIELDS: Final = fields()
-
-_SECTIONS: Final = frozenset(key.partition(".")[0] for key in _FIELDS if "." in key)
-
-HIDDEN: Final = "…"
-"""Stands for a secret in everything that is told back."""
-
-UNITS: Final[Mapping[str, str]] = {
-    "s": r"^[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)?([0-9]{1,4}(ms|s|m|h))*$",
-    "B": r"^[0-9]{1,9}(\.[0-9]{1,3})?[kKmMgGtT]?i?[bB]?$",
-}
-"""How a duration or a size may be written as text; `units.py` decides what it means."""
-
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A header's name, RFC 9110 §5.6.2."""
-
-_RESERVED: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
-"""Headers that are the HTTP client's business: set by hand they would smuggle requests."""
-
-
-class Invalid(CrawlerError):
-    """A body that cannot be used. `pointer` says where (RFC 6901)."""
-
-    def __init__(self, detail: str, pointer: str = "") -> None:
-        super().__init__(detail)
-        self.pointer = pointer
-
-
-class Extras(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body's own section `job`: what a crawl from the command line does not have."""
-
-    name: str = ""
-    webhooks: tuple[Webhook, ...] = ()
-
 
 class Order(msgspec.Struct, frozen=True):
-    """A body that was understood."""
+    """A body that was understood. `files`: what is to be downloaded; None: it is a crawl."""
 
     name: str
     config: Config
     webhooks: tuple[Webhook, ...]
+    files: tuple[File, ...] | None = None
 
 
 def order(
@@ -100,28 +77,28 @@ def order(
     if not isinstance(body, dict):
         raise Invalid("expected a JSON object")
     tree = dict(body)
-    extras = _extras(tree.pop("job", {}))
+    extras = read_extras(tree.pop("job", {}))
     settings = Settings()
     settings.tree(defaults, "the service's defaults")
-    for key in _keys(tree):
+    for key in keys(tree):
         if not is_open(key, allow):
-            raise Invalid(_closed(key), _pointer(key))
-    _check_types(tree)
+            raise Invalid(_closed(key), pointer_of(key))
+    check_types(tree)
     try:
         settings.tree(tree, "body")
         settings.set("parse.processes", processes, "service")
-        config = _bounded(settings.config(), limits)
+        config = bounded(settings.config(), limits)
         seeds = _seeds(config)
         Scope(config.scope, seeds)  # its regular expressions are ones
     except (ConfigError, TypeError) as error:
         place, _, message = str(error).partition(": ")
-        raise Invalid(message or place, _pointer_in(message)) from error
+        raise Invalid(message or place, pointer_in(message)) from error
     try:
         demand_contact(config, seeds)
     except ConfigError as error:
         words = str(error).partition(";")[0].replace("--contact", "fetch.contact")
         raise Invalid(words, "/fetch/contact") from error
-    _check_headers(config)
+    check_headers(config)
     if not seeds:
         raise Invalid("name at least one seed", "/seeds")
     host = urlsplit(seeds[0]).hostname or ""
@@ -133,13 +110,14 @@ def is_open(key: str, allow: Iterable[str] = ()) -> bool:
     if key in NEVER:
         return False
     section = f"{key.partition('.')[0]}.*"
-    return key in OPEN or section in OPEN or key in allow or key not in _FIELDS
+    return key in OPEN or section in OPEN or key in allow or key not in FIELDS
 
 
-def public(tree: Mapping[str, Any]) -> dict[str, Any]:
+def public(tree: Mapping[str, Any], may_set: Callable[[str], bool] = is_open) -> dict[str, Any]:
     """A configuration tree as it may be shown: what could be a credential is not told back.
 
-    That is every text of a closed key, too, as an operator's defaults may hold logins and paths.
+    That is every text of a key closed to the job (`may_set`), too, as an operator's defaults may
+    hold logins and paths.
     """
     shown: dict[str, Any] = {}
     for name, part in tree.items():
@@ -151,94 +129,16 @@ def public(tree: Mapping[str, Any]) -> dict[str, Any]:
                 dotted = f"{name}.{key}"
                 if dotted == "fetch.headers" and value:
                     section[key] = dict.fromkeys(value, HIDDEN)
-                elif is_open(dotted) or not value or isinstance(value, int | float):
+                elif may_set(dotted) or not value or isinstance(value, int | float):
                     section[key] = value
                 elif dotted not in NEVER:
                     section[key] = HIDDEN
     return shown
 
 
-def without_login(url: str) -> str:
-    """A URL with its user and password hidden (RFC 3986 §3.2.1)."""
-    scheme, slashes, rest = url.partition("://")
-    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
-    if not slashes or "@" not in authority:
-        return url
-    host = authority.rpartition("@")[2]
-    return f"{scheme}://{HIDDEN}@{host}{rest[len(authority) :]}"
-
-
 def stored(config: Config) -> dict[str, Any]:
     """A configuration as the register keeps it."""
     return as_tree(config)
-
-
-def _extras(value: object) -> Extras:
-    try:
-        extras = msgspec.convert(value, Extras)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at ")
-        raise Invalid(
-            message, "/job" + where.strip("`").removeprefix("$").replace(".", "/")
-        ) from None
-    if len(extras.name) > 200:
-        raise Invalid("longer than 200 characters", "/job/name")
-    if len(extras.webhooks) > MOST_WEBHOOKS:
-        raise Invalid(f"more than {MOST_WEBHOOKS} webhooks", "/job/webhooks")
-    for number, hook in enumerate(extras.webhooks):
-        parts = _split(hook.url)
-        if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise Invalid("not a http or https URL", f"/job/webhooks/{number}/url")
-    return extras
-
-
-def _split(url: str) -> Any:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    return None if any(char <= " " or char == "\x7f" for char in url) else parts
-
-
-def _keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys that a tree sets; unknown ones too, they are refused by name later."""
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and key in _SECTIONS:
-            yield from _keys(value, f"{key}.")
-        else:
-            yield key
-
-
-def _check_types(tree: Mapping[str, Any]) -> None:
-    """JSON says what it means: `0` is no `false`, `"5"` no number. Only durations and sizes may be
-    text, as on the command line. What is unknown is left to the settings, which know its neighbour.
-    """
-    known = _FIELDS
-    plain: dict[str, Any] = {}
-    for name, value in tree.items():
-        if name in known:
-            plain[name] = value
-        elif isinstance(value, Mapping):
-            part = {}
-            for key, inner in value.items():
-                field = known.get(f"{name}.{key}")
-                if field is None:
-                    continue
-                if not (field.unit and isinstance(inner, str)):
-                    part[key] = inner
-                elif not re.fullmatch(UNITS[field.unit], inner):
-                    raise Invalid(f"{inner[:40]!r} is not a number with a unit", f"/{name}/{key}")
-            plain[name] = part
-    plain = {name: value for name, value in plain.items() if name in Config.__struct_fields__}
-    try:
-        msgspec.convert(plain, Config)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at ")
-        pointer = re.sub(r"\[(\d+)\]", r".\1", where.strip("`").removeprefix("$"))
-        pointer = re.sub(r"\[.*?\]", "", pointer)
-        raise Invalid(message, pointer.replace(".", "/")) from error
 
 
 def _closed(key: str) -> str:
@@ -247,7 +147,7 @@ def _closed(key: str) -> str:
     return f"{key}: not for jobs of this service (its operator may --allow {key})"
 
 
-def _bounded(config: Config, limits: Limits) -> Config:
+def bounded(config: Config, limits: Limits) -> Config:
     """Ask for no more than there is: ceilings are lowered silently, and shown in the job."""
     own = config.limits
     for key, most in CEILINGS.items():
@@ -271,28 +171,3 @@ def _seeds(config: Config) -> list[str]:
             raise ConfigError(f"body: seeds: {seed!r} is not a http or https URL")
         seeds.append(canonical)
     return seeds
-
-
-def _check_headers(config: Config) -> None:
-    """A line end in a header would smuggle another one in (RFC 9110 §5.5)."""
-    for name, value in config.fetch.headers.items():
-        if not _NAME.fullmatch(name) or name.lower() in _RESERVED or not _is_clean(value):
-            raise Invalid(f"header {name!r} is not usable", "/fetch/headers")
-    for key in ("user_agent", "contact"):
-        if not _is_clean(getattr(config.fetch, key)):
-            raise Invalid("control characters or characters beyond Latin-1", f"/fetch/{key}")
-
-
-def _is_clean(value: str) -> bool:
-    return all((" " <= char != "\x7f" and char < "\u0100") or char == "\t" for char in value)
-
-
-def _pointer(key: str) -> str:
-    return "/" + key.replace("~", "~0").replace("/", "~1").replace(".", "/")
-
-
-def _pointer_in(message: str) -> str:
-    match = re.match(r"([a-z_]+(?:\.[a-z_]+)?)\b", message)
-    known = _FIELDS
-    key = match[1] if match else ""
-    return _pointer(key) if key in known or any(k.startswith(f"{key}.") for k in known) else ""

@@ -1,4 +1,4 @@
-"""A job: one crawl that the service was asked for, and the states it goes through. Pure.
+"""A job: a crawl or download that the service was asked for, and the states it goes through. Pure.
 
     queued ──▶ running ──▶ finished
       ▲  ▲        │  │ └─▶ failed
@@ -34,6 +34,13 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     FINISHED = "finished"
     FAILED = "failed"
+
+
+class Kind(StrEnum):
+    """What a job does."""
+
+    CRAWL = "crawl"
+    DOWNLOAD = "download"
 
 
 ACTIVE: Final = frozenset({State.RUNNING, State.PAUSING, State.CANCELLING})
@@ -95,13 +102,17 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """What a job has done so far, over all its runs."""
+    """What a job has done so far, over all its runs.
+
+    `pages` are a crawl's, `files` a download's that are there. `queued` is what is left to do.
+    """
 
     pages: int = 0
     visits: int = 0
     failed: int = 0
     bytes_wire: int = 0
     queued: int = 0
+    files: int = 0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -125,6 +136,7 @@ class Job(msgspec.Struct, frozen=True):
     runs: int = 0
     schedule: str | None = None
     totals: Totals = Totals()
+    kind: Kind = Kind.CRAWL
 
 
 def after(state: State, verb: str) -> State:

@@ -17,6 +17,7 @@ CREATE TABLE job (
     schedule   TEXT,                    -- name of the schedule that made it
     totals     TEXT NOT NULL DEFAULT '{}',
     key        TEXT,                    -- Idempotency-Key it was created with
+    files      TEXT,                    -- JSON, what a download is to fetch; NULL: it is a crawl
     UNIQUE (owner, key)
 );
 

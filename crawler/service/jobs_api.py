@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from crawler.service.access import Role
 from crawler.service.intake import stored
-from crawler.service.job import ACTIVE, VERBS, State
+from crawler.service.job import ACTIVE, VERBS, Kind, State
 from crawler.service.parts import Parts, caller
 from crawler.service.problem import Problem
 from crawler.service.routes import (
@@ -31,6 +31,8 @@ from crawler.service.routes import (
 )
 from crawler.service.storage import put_away
 from crawler.service.views import JobList, job_view
+
+KINDS: Final = tuple(kind.value for kind in Kind)
 
 STATES: Final = tuple(state.value for state in State)
 
@@ -60,8 +62,8 @@ class JobsApi:
         }
         one = {200: ("JobView", JSON, "The job")}
         return [
-            Route("POST", "/jobs", "createJob", "Start a crawl", self.create, Role.ADMIN,
-                  params=(KEY,), body="Job",
+            Route("POST", "/jobs", "createJob", "Start a crawl, or a download", self.create,
+                  Role.ADMIN, params=(KEY,), body="NewJob",
                   gives={201: ("JobView", JSON, "The new job"),
                          200: ("JobView", JSON, "The job this Idempotency-Key made before")},
                   fails=(422, 429)),
@@ -69,6 +71,7 @@ class JobsApi:
                   params=(
                       Param("state", "Only these states, comma-separated", words_of(STATES),
                             example="running,queued"),
+                      Param("kind", "Only jobs of this kind", {"enum": list(KINDS)}),
                       Param("name", "Only names that contain this",
                             {"type": "string", "maxLength": 200}),
                       CURSOR, LIMIT),
@@ -101,6 +104,7 @@ class JobsApi:
                 config=stored(order.config),
                 webhooks=order.webhooks,
                 key=key,
+                files=order.files,
             )
         view = job_view(job, parts.foreman.shifts.get(job.id), whole=True)
         return json(view, 201 if new else 200, {"location": f"/jobs/{job.id}"})
@@ -123,8 +127,12 @@ class JobsApi:
         limit = whole(request, "limit", 100)
         if len(request.query_params.get("name", "")) > 200:
             raise Problem(422, "name: longer than 200 characters")
+        kinds = among(request, "kind", KINDS)
+        if len(kinds) > 1:
+            raise Problem(422, "kind: one of them, or none for all")
         jobs = await self._parts.register.jobs(
             states=among(request, "state", STATES),
+            kind=kinds[0] if kinds else None,
             name=request.query_params.get("name"),
             before=cursor(request),
             limit=limit + 1,
@@ -153,6 +161,7 @@ class JobsApi:
         job = await self._parts.job(request)
         if job.state in ACTIVE or job.id in self._parts.foreman.shifts:
             raise Problem(409, f"the job is {job.state}: cancel it first")
+        await self._parts.foreman.forget(job)
         trash = await asyncio.to_thread(put_away, self._parts.foreman.folder_of(job.id))
         await self._parts.register.delete(job.id)
         if trash is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -21,12 +21,16 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from crawler import __version__
+from crawler.service.download_shift import DownloadShift
 from crawler.service.foreman import Foreman
 from crawler.service.job import State
 from crawler.service.share import Neighbours
 from crawler.service.storage import Caretaker
 from crawler.service.webhooks import Courier
 from crawler.tally import Histogram, Tally
+
+if TYPE_CHECKING:
+    from crawler.service.cluster import Cluster
 
 _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds."""
@@ -89,14 +93,17 @@ class Metrics(Collector):
         caretaker: Caretaker,
         neighbours: Neighbours,
         courier: Courier,
+        cluster: Cluster | None = None,
     ) -> None:
         self.counts: dict[str, int] = {}  # jobs by state, refreshed before a scrape
         self.lag = 0.0
         self.requests: Counter[tuple[str, str]] = Counter()  # of the API: operation, class
+        self.files: Counter[str] = Counter()  # of downloads, by how they ended
         self._foreman = foreman
         self._caretaker = caretaker
         self._neighbours = neighbours
         self._courier = courier
+        self._cluster = cluster  # None: jobs are run here
         self._ended = Sums()
         self._last_page = 0.0
         self._registry = CollectorRegistry(auto_describe=False)
@@ -109,46 +116,23 @@ class Metrics(Collector):
         """Keep the sums of a crawl that is closed now."""
         self._ended.add(tally)
 
+    def file(self, status: str) -> None:
+        """A file of a download has come to an end."""
+        self.files[status] += 1
+
     def collect(self) -> Iterable[Metric]:
-        tallies = [
-            shift.crawl.tally for shift in self._foreman.shifts.values() if shift.crawl is not None
-        ]
-        sums = Sums()
-        sums.plain.update(self._ended.plain)
-        sums.statuses.update(self._ended.statuses)
-        sums.errors.update(self._ended.errors)
-        sums.skipped.update(self._ended.skipped)
-        sums.outcomes.update(self._ended.outcomes)
-        sums.histograms.update(self._ended.histograms)
-        for tally in tallies:
-            sums.add(tally)
-        gauges = [tally.gauges for tally in tallies]
-        recent = [shift.recent[-1].at for shift in self._foreman.shifts.values() if shift.recent]
+        shifts = list(self._foreman.shifts.values())
+        recent = [shift.recent[-1].at for shift in shifts if shift.recent]
         self._last_page = max([self._last_page, *recent])
         yield _info()
-        plain = sums.plain
-        yield _counter("requests", "Requests made.", plain["requests"], method="GET")
-        yield _responses(sums.statuses)
-        yield _counted("fetch_errors", "Fetches that failed, each try.", "type", sums.errors)
-        yield _counter("retries", "Visits put off for another try.", plain["retries"])
-        yield _counted("skipped", "Links not visited, by the rule.", "reason", sums.skipped)
-        yield _counted("visits", "Visits that ended.", "outcome", sums.outcomes)
-        yield _counter("response_bytes", "Bytes of bodies on the wire.", plain["bytes_wire"])
-        yield _counter("pages", "Pages fetched and read.", plain["pages"])
-        yield _counter("links_found", "Links found on pages.", plain["links"])
-        yield _histogram(
-            "request_duration_seconds", "One exchange.", "phase",
-            {name: sums.histograms.get(name) for name in ("ttfb", "total")},
-        )  # fmt: skip
-        yield _histogram(
-            "parse_duration_seconds", "Reading one page.", "", {"": sums.histograms.get("parse")}
+        yield from of_crawls(
+            [shift.crawl.tally for shift in shifts if shift.crawl is not None], self._ended
         )
-        yield _gauges("frontier_size", "URLs that wait.", "state",
-                      {"queued": sum(one.queued for one in gauges)})  # fmt: skip
-        yield _gauges("inflight", "What is under way.", "stage", {
-            "fetch": sum(one.in_flight for one in gauges),
-            "parse": sum(one.parsing for one in gauges),
-        })  # fmt: skip
+        yield _counted("files", "Files of downloads that ended.", "status", self.files)
+        yield _gauge("download_bytes_per_second", "Of all downloads that run.", sum(
+            one.rate for shift in shifts
+            if isinstance(shift, DownloadShift) and (one := shift.standing()) is not None
+        ))  # fmt: skip
         yield _gauges("jobs", "Jobs by state.", "state",
                       {state.value: self.counts.get(state, 0) for state in State})  # fmt: skip
         yield _gauge("connections_limit", "Connections for all jobs.",
@@ -167,7 +151,48 @@ class Metrics(Collector):
         for (operation, status), number in sorted(self.requests.items()):
             api.add_metric([operation, status], number)
         yield api
+        if self._cluster is not None:
+            from crawler.service.cluster_metrics import families  # noqa: PLC0415 - where it is used
+
+            yield from families(self._cluster)
         yield _gauge("scrape_timestamp_seconds", "When this was written.", time.time())
+
+
+def of_crawls(tallies: Sequence[Tally], ended: Sums) -> Iterable[Metric]:
+    """The sums of open crawls and of those that have ended."""
+    sums = Sums()
+    sums.plain.update(ended.plain)
+    sums.statuses.update(ended.statuses)
+    sums.errors.update(ended.errors)
+    sums.skipped.update(ended.skipped)
+    sums.outcomes.update(ended.outcomes)
+    sums.histograms.update(ended.histograms)
+    for tally in tallies:
+        sums.add(tally)
+    gauges = [tally.gauges for tally in tallies]
+    plain = sums.plain
+    yield _counter("requests", "Requests made.", plain["requests"], method="GET")
+    yield _responses(sums.statuses)
+    yield _counted("fetch_errors", "Fetches that failed, each try.", "type", sums.errors)
+    yield _counter("retries", "Visits put off for another try.", plain["retries"])
+    yield _counted("skipped", "Links not visited, by the rule.", "reason", sums.skipped)
+    yield _counted("visits", "Visits that ended.", "outcome", sums.outcomes)
+    yield _counter("response_bytes", "Bytes of bodies on the wire.", plain["bytes_wire"])
+    yield _counter("pages", "Pages fetched and read.", plain["pages"])
+    yield _counter("links_found", "Links found on pages.", plain["links"])
+    yield _histogram(
+        "request_duration_seconds", "One exchange.", "phase",
+        {name: sums.histograms.get(name) for name in ("ttfb", "total")},
+    )  # fmt: skip
+    yield _histogram(
+        "parse_duration_seconds", "Reading one page.", "", {"": sums.histograms.get("parse")}
+    )
+    yield _gauges("frontier_size", "URLs that wait.", "state",
+                  {"queued": sum(one.queued for one in gauges)})  # fmt: skip
+    yield _gauges("inflight", "What is under way.", "stage", {
+        "fetch": sum(one.in_flight for one in gauges),
+        "parse": sum(one.parsing for one in gauges),
+    })  # fmt: skip
 
 
 def _bucketed(histogram: Histogram) -> Counter[float]:

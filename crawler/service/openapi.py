@@ -11,6 +11,7 @@ import msgspec
 from crawler import __version__
 from crawler.service import views
 from crawler.service.admin_api import NewSchedule, NewToken
+from crawler.service.downloads_api import DownloadList
 from crawler.service.problem import MEDIA
 from crawler.service.reading import Story
 from crawler.service.routes import JSON, Param, Route
@@ -18,7 +19,7 @@ from crawler.service.routes import JSON, Param, Route
 _RECORDS: Final = (
     views.JobView, views.JobList, views.PageList, views.LinkList, views.HostList, views.FileList,
     views.TokenView, views.TokenList, views.ScheduleView, views.ScheduleList, views.AuditList,
-    views.Health, views.Event, Story, NewToken, NewSchedule,
+    views.Health, views.Event, Story, NewToken, NewSchedule, DownloadList,
 )  # fmt: skip
 
 PROBLEM: Final = {
@@ -36,7 +37,7 @@ PROBLEM: Final = {
 }
 
 EXAMPLES: Final[Mapping[str, Any]] = {
-    "Job": {
+    "NewJob": {
         "seeds": ["https://example.com/"],
         "limits": {"max_pages": 100},
         "job": {"name": "example"},
@@ -50,7 +51,9 @@ EXAMPLES: Final[Mapping[str, Any]] = {
 }
 
 
-def document(routes: Sequence[Route], job_schema: Mapping[str, Any]) -> dict[str, Any]:
+def document(
+    routes: Sequence[Route], job_schema: Mapping[str, Any], download_schema: Mapping[str, Any]
+) -> dict[str, Any]:
     """The whole description, OpenAPI 3.1."""
     _, components = msgspec.json.schema_components(
         _RECORDS, ref_template="#/components/schemas/{name}"
@@ -58,11 +61,15 @@ def document(routes: Sequence[Route], job_schema: Mapping[str, Any]) -> dict[str
     schemas: dict[str, Any] = {
         **components,
         "Job": dict(job_schema),
+        "Download": dict(download_schema),
+        "NewJob": {
+            "anyOf": [{"$ref": f"#/components/schemas/{one}"} for one in ("Job", "Download")]
+        },
         "Schema": {"type": "object"},
         "Problem": PROBLEM,
     }
     # A schedule's job is a job's body, by another name in the record.
-    schemas["NewSchedule"]["properties"]["job"] = {"$ref": "#/components/schemas/Job"}
+    schemas["NewSchedule"]["properties"]["job"] = {"$ref": "#/components/schemas/NewJob"}
     schemas["NewToken"]["properties"]["name"]["pattern"] = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
     paths: dict[str, Any] = {}
     for route in routes:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from crawler.service import files_intake
 from crawler.service.access import Access, Token
 from crawler.service.foreman import Foreman
 from crawler.service.intake import Order, order
@@ -35,6 +36,13 @@ class Parts(msgspec.Struct, frozen=True):
 
     def read(self, body: object, owner: str) -> Order:
         """A job's body, by the rules of this service. Raises Invalid."""
+        if isinstance(body, dict) and "files" in body:
+            return files_intake.order(
+                body,
+                defaults=self.defaults,
+                allow=self.config.allow,
+                limits=self.limits_of(owner),
+            )
         return order(
             body,
             defaults=self.defaults,

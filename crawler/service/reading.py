@@ -44,6 +44,10 @@ PRIVATE: Final = (
     "frontier.db-shm",
     "frontier.lock",
     "crawl.toml",
+    "shares.db",
+    "shares.db-wal",
+    "shares.db-shm",
+    "pages.jsonl.part",
 )
 """Not for download: the frontier is in use, and the settings may hold credentials."""
 
@@ -111,7 +115,7 @@ def links(
     """Links in the order of discovery, those with a greater id than `after`."""
     numbers = [STATES.index(state) for state in states]
     rule = f"AND link.state IN ({', '.join('?' * len(numbers))})" if numbers else ""
-    with _open(folder) as db:
+    with opened(folder) as db:
         rows = db.execute(
             f"{_ROW} WHERE link.id > ? {rule} ORDER BY link.id LIMIT ?",
             (after, *numbers, limit),
@@ -125,7 +129,7 @@ def why(folder: Path, url: str, rules: UrlsConfig) -> Story | None:
     if canonical is None:
         return None
     key = fingerprint(canonical, host_key(canonical))
-    with _open(folder) as db:
+    with opened(folder) as db:
         number = look_up(db, key)
         if number is None:
             return None
@@ -164,7 +168,7 @@ def why(folder: Path, url: str, rules: UrlsConfig) -> Story | None:
 def hosts(folder: Path, limit: int = 100) -> list[HostRow]:
     """The hosts with the most work left, then the largest."""
     now = time.time()
-    with _open(folder) as db:
+    with opened(folder) as db:
         rows = db.execute(
             "SELECT host.name, count(*), sum(link.state IN (0, 1)) AS queued, "
             "sum(link.state = 2), sum(link.state = 6), host.rest_until, "
@@ -270,7 +274,7 @@ def _link(row: Sequence[Any]) -> LinkRow:
 
 def _mark(folder: Path) -> int:
     try:
-        with _open(folder) as db:
+        with opened(folder) as db:
             row = db.execute("SELECT length FROM mark WHERE sink = 'pages.jsonl'").fetchone()
     except FileNotFoundError:
         return 0
@@ -284,7 +288,7 @@ def _at_line_start(path: Path, place: int) -> bool:
 
 
 @contextmanager
-def _open(folder: Path) -> Iterator[sqlite3.Connection]:
+def opened(folder: Path) -> Iterator[sqlite3.Connection]:
     """The frontier, read-only, with a deadline. Raises FileNotFoundError, FrontierError."""
     path = folder / FRONTIER
     if not path.exists():

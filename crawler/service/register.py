@@ -21,20 +21,24 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 import msgspec
 
 from crawler.errors import FrontierError
-from crawler.service.job import AFTER_A_CRASH, ENDED, Job, State, Totals, Webhook
+from crawler.service.job import AFTER_A_CRASH, ENDED, Job, Kind, State, Totals, Webhook
 from crawler.service.locks import claim
+from crawler.transfer.order import Order
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-VERSION: Final = 1
+VERSION: Final = 2
+
+MIGRATIONS: Final = {1: "ALTER TABLE job ADD COLUMN files TEXT"}
+"""What makes the next version of one."""
 
 EVENTS_KEPT: Final = 100_000
 """Changes of state remembered for clients that come back with a Last-Event-ID."""
 
 _COLUMNS: Final = (
     "id, number, name, owner, state, reason, config, webhooks, created_at, started_at, ended_at, "
-    "runs, schedule, totals"
+    "runs, schedule, totals, files IS NOT NULL"
 )
 
 
@@ -104,8 +108,12 @@ class Register:
         webhooks: Sequence[Webhook] = (),
         schedule: str | None = None,
         key: str | None = None,
+        files: Sequence[Any] | None = None,
     ) -> tuple[Job, bool]:
-        """A new job, queued; and whether it is new: an owner's `key` makes one job only."""
+        """A new job, queued; and whether it is new: an owner's `key` makes one job only.
+
+        `files` are a download's orders; None: it is a crawl.
+        """
 
         def work() -> tuple[Job, bool]:
             with self._transaction():
@@ -116,10 +124,10 @@ class Register:
                 identity = secrets.token_hex(6)
                 self._db.execute(
                     "INSERT INTO job (id, name, owner, state, config, webhooks, created_at, "
-                    "schedule, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "schedule, key, files) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         identity, name, owner, State.QUEUED, _json(config), _json(webhooks),
-                        time.time(), schedule, key,
+                        time.time(), schedule, key, None if files is None else _json(files),
                     ),
                 )  # fmt: skip
                 self._happened(self._one(identity))
@@ -133,10 +141,18 @@ class Register:
         found = await self._run(self._select, "WHERE id = ?", (identity,))
         return found[0] if found else None
 
+    async def files(self, identity: str) -> tuple[Order, ...]:
+        """What a download is to fetch, as it was ordered. Raises KeyError: there is no such job."""
+        rows = await self._run(self._fetch, "SELECT files FROM job WHERE id = ?", (identity,))
+        if not rows:
+            raise KeyError(identity)
+        return msgspec.json.decode(rows[0][0] or "[]", type=tuple[Order, ...])
+
     async def jobs(
         self,
         *,
         states: Collection[str] = (),
+        kind: str | None = None,
         owner: str | None = None,
         name: str | None = None,
         before: int | None = None,
@@ -147,6 +163,8 @@ class Register:
         if states:
             rules.append(f"state IN ({', '.join('?' * len(states))})")
             values += states
+        if kind is not None:
+            rules.append(f"files IS {'NOT ' if kind == Kind.DOWNLOAD else ''}NULL")
         if owner is not None:
             rules.append("owner = ?")
             values.append(owner)
@@ -313,13 +331,17 @@ class Register:
         self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._path.chmod(0o600)  # it holds the secrets that sign webhooks
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in {0, VERSION}:
+        if version not in {0, VERSION, *MIGRATIONS}:
             raise FrontierError(f"{self._path} has version {version}, this program reads {VERSION}")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")  # few commits, each a promise to somebody
         if version == 0:
             schema = resources.files(__package__).joinpath("jobs.sql").read_text("utf-8")
             self._db.executescript(f"BEGIN;\n{schema}\nPRAGMA user_version = {VERSION};\nCOMMIT;")
+        while version in MIGRATIONS:
+            step = f"{MIGRATIONS[version]};\nPRAGMA user_version = {version + 1};"
+            self._db.executescript(f"BEGIN;\n{step}\nCOMMIT;")
+            version += 1
         self.newest = self._db.execute(
             "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'"
         ).fetchone()[0]
@@ -396,7 +418,7 @@ def _json(value: Any) -> str:
 
 def _job(row: Sequence[Any]) -> Job:
     identity, number, name, owner, state, reason, config, webhooks, *rest = row
-    created, started, ended, runs, schedule, totals = rest
+    created, started, ended, runs, schedule, totals, is_download = rest
     return Job(
         identity,
         number,
@@ -412,4 +434,5 @@ def _job(row: Sequence[Any]) -> Job:
         runs,
         schedule,
         msgspec.json.decode(totals, type=Totals),
+        Kind.DOWNLOAD if is_download else Kind.CRAWL,
     )

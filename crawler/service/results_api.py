@@ -15,8 +15,8 @@ from crawler.config import UrlsConfig
 from crawler.errors import ConfigError
 from crawler.frontier.rows import STATES
 from crawler.model import Outcome
-from crawler.service import reading
-from crawler.service.job import Job
+from crawler.service import files_reading, reading
+from crawler.service.job import Job, Kind
 from crawler.service.parts import Parts
 from crawler.service.problem import Problem, missing
 from crawler.service.routes import (
@@ -74,24 +74,24 @@ class ResultsApi:
             Route("GET", "/jobs/{id}/links", "listLinks", "Every URL that was seen", self.links,
                   params=(JOB, Param("state", "Only these states", words_of(STATES),
                                      example="queued,resting"), CURSOR, LIMIT),
-                  gives=links, fails=(404, 422)),
+                  gives=links, fails=(404, 409, 422)),
             Route("GET", "/jobs/{id}/skipped", "listSkipped", "URLs that a rule refused",
                   functools.partial(self.links, states=REFUSED), params=paged,
-                  gives=links, fails=(404, 422)),
+                  gives=links, fails=(404, 409, 422)),
             Route("GET", "/jobs/{id}/errors", "listErrors",
                   "URLs that failed, with the page that links to them: broken links",
                   functools.partial(self.links, states=("failed",)), params=paged,
-                  gives=links, fails=(404, 422)),
+                  gives=links, fails=(404, 409, 422)),
             Route("GET", "/jobs/{id}/hosts", "listHosts",
                   "Hosts, those with the most work left first", self.hosts,
                   params=(JOB, LIMIT), gives={200: ("HostList", JSON, "Hosts")},
-                  fails=(404, 422)),
+                  fails=(404, 409, 422)),
             Route("GET", "/jobs/{id}/why", "explainUrl", "The story of one URL", self.why,
                   params=(JOB, Param("url", "The URL", {"type": "string", "minLength": 1,
                                                         "maxLength": 8192},
                                      example="https://example.com/")),
                   gives={200: ("Story", JSON, "How it was found and what became of it")},
-                  fails=(404, 422)),
+                  fails=(404, 409, 422)),
             Route("GET", "/jobs/{id}/files", "listFiles", "Files to download", self.files,
                   params=(JOB, Param("cursor", "`next` of the page before",
                                      {"type": "string", "maxLength": LONGEST}), LIMIT),
@@ -114,7 +114,7 @@ class ResultsApi:
         )
         found, place = await self._read(
             job,
-            reading.pages,
+            self._parts.foreman.runner_of(job).pages,
             after=cursor(request) or 0,
             limit=whole(request, "limit", 100),
             outcomes=among(request, "outcome", OUTCOMES),
@@ -123,7 +123,7 @@ class ResultsApi:
         return json(PageList(tuple(found), None if place is None else str(place)))
 
     async def links(self, request: Request, *, states: tuple[str, ...] = ()) -> Response:
-        job = await self._parts.job(request)
+        job = await self._told(request)
         limit = whole(request, "limit", 100)
         rows = (
             await self._read(
@@ -139,12 +139,12 @@ class ResultsApi:
         return json(LinkList(tuple(shown), str(shown[-1].id) if len(rows) > limit else None))
 
     async def hosts(self, request: Request) -> Response:
-        job = await self._parts.job(request)
+        job = await self._told(request)
         rows = await self._read(job, reading.hosts, limit=whole(request, "limit", 100)) or []
         return json(HostList(tuple(rows)))
 
     async def why(self, request: Request) -> Response:
-        job = await self._parts.job(request)
+        job = await self._told(request)
         url = request.query_params.get("url", "")
         if not 0 < len(url) <= 8192:
             raise Problem(422, "url: name one, of at most 8192 characters")
@@ -160,14 +160,19 @@ class ResultsApi:
         after = request.query_params.get("cursor", "")
         if len(after) > LONGEST:
             raise Problem(422, "cursor: not one of ours")
-        rows = await self._read(job, reading.files, limit + 1, after) or []
+        if job.kind is Kind.DOWNLOAD:
+            every = await self._read(job, files_reading.finished)
+            rows = [row for row in every if row.path > after][: limit + 1]
+        else:
+            rows = await self._read(job, reading.files, limit + 1, after) or []
         shown = rows[:limit]
         return json(FileList(tuple(shown), shown[-1].path if len(rows) > limit else None))
 
     async def file(self, request: Request) -> Response:
         job = await self._parts.job(request)
         folder = self._parts.foreman.folder_of(job.id)
-        path = await asyncio.to_thread(reading.locate, folder, request.path_params["path"])
+        find = files_reading.locate if job.kind is Kind.DOWNLOAD else reading.locate
+        path = await asyncio.to_thread(find, folder, request.path_params["path"])
         if path is None:
             raise missing("file")
         name = quote(path.name)
@@ -184,6 +189,17 @@ class ResultsApi:
         if path is None:
             raise Problem(404, "there is no report: it is written when a crawl ends")
         return FileResponse(path, headers=SANDBOX, media_type="text/html")
+
+    async def _told(self, request: Request) -> Job:
+        """The job that the path names. Raises Problem 404, 409: nobody keeps what is asked for."""
+        job = await self._parts.job(request)
+        if not self._parts.foreman.runner_of(job).keeps_links:
+            raise Problem(
+                409,
+                "workers run this job, and only what was visited is kept of it: ask for its pages "
+                "(those that failed: pages?outcome=failed)",
+            )
+        return job
 
     async def _read(self, job: Job, work: Any, *args: Any, **kwargs: Any) -> Any:
         """In a thread. None: the job has no folder yet. Raises Problem 422 for what cannot be."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import signal
@@ -17,18 +18,24 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import uvicorn
 
 from crawler.build import open_crawl
+from crawler.config import FrontierConfig
+from crawler.depot import open_depot
 from crawler.errors import ConfigError, FrontierError, HouseError
 from crawler.fetch.guard import AddressGuard
 from crawler.service.access import Access, Token
-from crawler.service.admin_api import AdminApi, job_schema
+from crawler.service.admin_api import AdminApi
 from crawler.service.api import Door, application
 from crawler.service.dashboard import pages
-from crawler.service.foreman import RETRY_EVERY, Foreman, Opener
+from crawler.service.download_shift import DepotOpener, DownloadShift
+from crawler.service.downloads_api import DownloadsApi
+from crawler.service.foreman import RETRY_EVERY, Foreman, Shift
+from crawler.service.job import Job, Kind
 from crawler.service.jobs_api import JobsApi
 from crawler.service.memory import Memory
 from crawler.service.metrics import Metrics
@@ -38,6 +45,9 @@ from crawler.service.probes_api import ProbesApi
 from crawler.service.register import Register
 from crawler.service.results_api import ResultsApi
 from crawler.service.routes import Route
+from crawler.service.runner import Here, Opener
+from crawler.service.runners import Runners
+from crawler.service.schema import download_schema, job_schema
 from crawler.service.settings import ServiceConfig, is_loopback
 from crawler.service.share import Neighbours
 from crawler.service.storage import Caretaker, give_up_reserve, keep_reserve, prepare
@@ -45,6 +55,10 @@ from crawler.service.stream import StreamApi
 from crawler.service.timetable import Timetable
 from crawler.service.tracing import OFF, Tracing
 from crawler.service.webhooks import Courier
+from crawler.service.workers_api import WorkersApi
+
+if TYPE_CHECKING:
+    from crawler.service.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +100,7 @@ class Service:
         self._stops += 1
         self.foreman.drain()
         if self._stops > 1:
-            for shift in self.foreman.shifts.values():
-                if shift.crawl is not None:
-                    shift.crawl.abort()
+            self.foreman.drop()
             self._server.force_exit = True
 
 
@@ -118,6 +130,7 @@ async def open_service(
     defaults: Mapping[str, Any] | None = None,
     help_texts: Mapping[str, str] | None = None,
     opener: Opener | None = None,
+    depots: DepotOpener | None = None,
     free: Callable[[Path], int] | None = None,
     tracing: Tracing = OFF,
 ) -> AsyncIterator[Service]:
@@ -141,18 +154,35 @@ async def open_service(
             folder, config, register, lambda: foreman, memory=Memory(),
             **({} if free is None else {"free": free}),
         )  # fmt: skip
+
+        def shift_of(job: Job) -> Shift:
+            if job.kind is Kind.CRAWL:
+                return Shift(job)
+            return DownloadShift(
+                job,
+                opener=depots or functools.partial(open_depot, neighbours=neighbours),
+                orders=register.files,
+                least_free=config.min_free,
+                count=lambda status: metrics.file(status),  # noqa: PLW0108 - made below
+            )
+
         foreman = Foreman(
             register,
             folder,
-            opener or functools.partial(open_crawl, neighbours=neighbours),
+            Runners(
+                Here(opener or functools.partial(open_crawl, neighbours=neighbours)),
+                Path(config.shares or folder / "shares"),
+            ).of,
             limits=config.limits(),
             limits_of=access.limits_of,
             may_start=lambda: caretaker.trouble,
             trace=tracing.job,
+            shift_of=shift_of,
             make_room=functools.partial(give_up_reserve, folder),
             ended=lambda tally: metrics.ended(tally),  # noqa: PLW0108 - made below
         )
-        metrics = Metrics(foreman, caretaker, neighbours, courier)
+        cluster = _cluster(defaults or {}, register, foreman)
+        metrics = Metrics(foreman, caretaker, neighbours, courier, cluster)
         parts = Parts(
             config, defaults or {}, register, foreman, access, help_texts or {}, caretaker.sizes,
             lambda: caretaker.trouble,
@@ -163,10 +193,12 @@ async def open_service(
             *ProbesApi(parts, metrics, lambda: described).routes(),
             *JobsApi(parts).routes(),
             *ResultsApi(parts).routes(),
+            *DownloadsApi(parts).routes(),
             *StreamApi(parts).routes(),
             *AdminApi(parts, timetable).routes(),
+            *WorkersApi(cluster).routes(),
         ]
-        described.update(document(routes, job_schema(parts)))
+        described.update(document(routes, job_schema(parts), download_schema(parts)))
         door = Door(parts, metrics, tracing)
         app = application(routes, door, pages(), config.cors)
         line = _listen(config)
@@ -197,8 +229,21 @@ async def open_service(
                 ("courier", courier.run),
                 ("timetable", timetable.run),
                 ("lag", functools.partial(_watch_lag, metrics)),
+                *([("cluster", cluster.run)] if cluster is not None else []),
             ],
         )
+
+
+def _cluster(defaults: Mapping[str, Any], register: Register, foreman: Foreman) -> Cluster | None:
+    """The workers, where jobs are put on a Redis. Raises ConfigError without the extra."""
+    frontier = msgspec.convert(defaults.get("frontier", {}), FrontierConfig, strict=False)
+    if frontier.url is None:
+        return None
+    if importlib.util.find_spec("redis") is None:
+        raise ConfigError("frontier.url needs redis: pip install 'crawler[redis]'")
+    from crawler.service.cluster import Cluster  # noqa: PLC0415 - an extra
+
+    return Cluster(frontier, register, lambda job: job in foreman.shifts)
 
 
 def _listen(config: ServiceConfig) -> socket.socket:

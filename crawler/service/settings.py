@@ -32,6 +32,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the service runs, and how much of it anybody may use."""
 
     dir: str = "crawler-service"
+    frontier: str | None = None  # redis://…: jobs are run by workers; frontier.url of every job
+    shares: str = ""  # where the workers' folders can be read; empty: DIR/shares
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: a free one, printed
     running: Annotated[int, Meta(ge=1, le=1000)] = 4  # jobs at a time
@@ -89,7 +91,13 @@ def read(
     for key, value in flags.items():
         if value is not None and value != ():
             values[key] = (value, f"--{key.replace('_', '-')}")
-    return _config(values), tree
+    config = _config(values)
+    if config.frontier:
+        section = tree.setdefault("frontier", {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"{name}: frontier is a section, not a value")
+        section["url"] = config.frontier
+    return config, tree
 
 
 def _config(values: Mapping[str, tuple[Any, str]]) -> ServiceConfig:

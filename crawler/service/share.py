@@ -93,7 +93,7 @@ class Share:
 
 
 class Neighbours:
-    """Implements `build.Neighbours` for the crawls of a service."""
+    """Implements `fetch.neighbours.Neighbours` for the jobs of a service."""
 
     def __init__(self, *, connections: int, guard: AddressGuard) -> None:
         self.turns = Turns()

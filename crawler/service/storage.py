@@ -193,6 +193,7 @@ class Caretaker:
             keep_bytes=self._config.keep_bytes,
         ):  # fmt: skip
             log.info("job %s is deleted: retention", job.id)
+            await self._foreman().forget(job)
             trash = await asyncio.to_thread(put_away, self._folder / "jobs" / job.id)
             await self._register.delete(job.id)
             await self._register.audit("retention", "deleteJob", job.id)

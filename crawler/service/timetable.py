@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from crawler.service.intake import Invalid, Order, stored
+from crawler.service.body import Invalid
+from crawler.service.intake import Order, stored
 from crawler.service.job import ENDED
 from crawler.service.register import Register
 
@@ -120,6 +121,7 @@ class Timetable:
                     webhooks=order.webhooks,
                     schedule=schedule.name,
                     key=f"schedule:{schedule.name}:{schedule.next_at:.0f}",
+                    files=order.files,
                 )
                 made = job.id
         await self._register.write(

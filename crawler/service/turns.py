@@ -133,6 +133,15 @@ class SharedFrontier:
             return None
         return None
 
+    async def turn(self, link: Link) -> None:
+        """For a request that no queue holds: another part of a file, a redirect's other host."""
+        await self._inner.turn(link)
+        try:
+            await self._turn(link)  # False, as we were stopped: what is in hand may still end
+        except asyncio.CancelledError:
+            self._inner.release(link, asked=False)
+            raise
+
     async def _turn(self, link: Link) -> bool:
         """Wait for the turn; False: we were stopped meanwhile."""
         delay = await self._delay(link)

@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 
 from crawler.pace import HostPace
+from crawler.service import files_intake
+from crawler.service.body import without_login
+from crawler.service.download_shift import DownloadShift
 from crawler.service.foreman import Seen, Shift
-from crawler.service.intake import public, without_login
-from crawler.service.job import Job, Totals
+from crawler.service.intake import public
+from crawler.service.job import Job, Kind, Totals
 from crawler.service.reading import FileRow, HostRow, LinkRow, Story
 from crawler.service.register import Event
+from crawler.standing import Standing
 from crawler.tally import bottleneck
 
 
@@ -54,7 +58,10 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job as the API shows it. Times are RFC 3339 in UTC; null: not yet."""
+    """A job as the API shows it. Times are RFC 3339 in UTC; null: not yet.
+
+    `live` is what a running crawl does at this moment, `download` where a running download stands.
+    """
 
     id: str
     number: int
@@ -71,6 +78,8 @@ class JobView(msgspec.Struct, frozen=True):
     webhooks: tuple[HookView, ...]
     live: Live | None = None
     config: dict[str, Any] | None = None
+    kind: Kind = Kind.CRAWL
+    download: Standing | None = None
 
 
 class JobList(msgspec.Struct, frozen=True):
@@ -102,6 +111,45 @@ class HostList(msgspec.Struct, frozen=True):
 class FileList(msgspec.Struct, frozen=True):
     files: tuple[FileRow, ...]
     next: str | None
+
+
+class HandView(msgspec.Struct, frozen=True):
+    """A job that a worker works on. `leased` are links that are its own until they are settled."""
+
+    job: str
+    pages: int
+    leased: int
+    in_flight: int
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """One worker. `state`: working, idle, leaving, or dead: it fell silent without a word, and its
+    leases run out. `silent`: seconds since it was heard of. `troubles`: by job, what keeps it off.
+    """
+
+    name: str
+    state: str
+    place: str
+    version: str
+    pid: int
+    since: str
+    silent: float
+    rss_bytes: int
+    pages: int
+    pages_per_second: float
+    leased: int
+    hands: tuple[HandView, ...]
+    troubles: dict[str, str]
+
+
+class WorkerList(msgspec.Struct, frozen=True):
+    """`shared`: whether jobs are run by workers. `trouble`: what is wrong with the server that
+    holds their queue, null: nothing.
+    """
+
+    workers: tuple[WorkerView, ...]
+    trouble: str | None
+    shared: bool
 
 
 class TokenView(msgspec.Struct, frozen=True):
@@ -163,6 +211,7 @@ __all__ = [
     "AuditRow",
     "Event",
     "FileList",
+    "HandView",
     "Health",
     "HostList",
     "JobList",
@@ -175,6 +224,8 @@ __all__ = [
     "Story",
     "TokenList",
     "TokenView",
+    "WorkerList",
+    "WorkerView",
     "job_view",
     "live_view",
     "moment",
@@ -234,5 +285,16 @@ def job_view(job: Job, shift: Shift | None, *, whole: bool = False) -> JobView:
             for hook in job.webhooks
         ),
         live=live_view(shift) if whole else None,
-        config=public(job.config) if whole else None,
+        config=_settings(job) if whole else None,
+        kind=job.kind,
+        download=shift.standing() if isinstance(shift, DownloadShift) else None,
     )
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """The configuration, without what its kind of work does not use."""
+    if job.kind is Kind.CRAWL:
+        return public(job.config)
+    shown = public(job.config, files_intake.is_open)
+    unused = ("seeds", "scope", "sitemap", "parse", "warc", "frontier", "output")
+    return {name: part for name, part in shown.items() if name not in unused}

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,6 +18,9 @@ import msgspec
 from crawler.errors import Garbled, Mismatch
 
 Fields = tuple[tuple[str, str], ...]
+Head = Mapping[str, str]
+
+_STRONG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 _RANGE: Final = re.compile(r"bytes\s+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
 _WHOLE: Final = re.compile(r"bytes\s+\*/([0-9]{1,19})", re.IGNORECASE)
@@ -37,27 +42,32 @@ class Answer(msgspec.Struct, frozen=True):
     ranges: bool  # the server says that it can be asked for parts
     mime: str
 
+    @property
+    def is_page(self) -> bool:
+        return self.mime in {"text/html", "application/xhtml+xml"}
 
-def field(fields: Fields, name: str) -> str:
-    return next((value for key, value in fields if key.lower() == name), "")
+
+def named(fields: Fields) -> Head:
+    """A head's fields by lower-case name; of several that are called the same, the first."""
+    return {key.lower(): value for key, value in reversed(fields)}
 
 
-def read(status: int, fields: Fields) -> Answer:
+def read(status: int, head: Head) -> Answer:
     """A 200 or 206. Raises Garbled for a range that cannot be made sense of."""
-    etag = field(fields, "etag").strip()
-    strong = etag if re.fullmatch(r'"[\x21\x23-\x7e\x80-\xff]*"', etag) else ""
-    modified = _seconds(field(fields, "last-modified"))
-    sent = _seconds(field(fields, "date"))
+    etag = head.get("etag", "").strip()
+    strong = etag if _STRONG.fullmatch(etag) else ""
+    modified = _seconds(head.get("last-modified", ""))
+    sent = _seconds(head.get("date", ""))
     date = ""
     # §8.8.2.2: a date is strong when it is clearly older than the answer.
     if modified is not None and sent is not None and sent - modified >= 1:
-        date = field(fields, "last-modified").strip()
-    mime = field(fields, "content-type").partition(";")[0].strip().lower()
-    start, end, size = 0, None, _length(fields)
+        date = head["last-modified"].strip()
+    mime = head.get("content-type", "").partition(";")[0].strip().lower()
+    start, end, size = 0, None, _length(head)
     if status == 206:
         if mime == "multipart/byteranges":
             raise Garbled("several ranges where one was asked for")
-        match = _RANGE.fullmatch(field(fields, "content-range").strip())
+        match = _RANGE.fullmatch(head.get("content-range", "").strip())
         if match is None:
             raise Garbled("206 without a usable Content-Range")
         start, end = int(match[1]), int(match[2]) + 1
@@ -68,19 +78,19 @@ def read(status: int, fields: Fields) -> Answer:
             raise Garbled(f"Content-Range of {end - start} bytes, Content-Length {length}")
     elif size is not None:
         end = size
-    ranges = status == 206 or "bytes" in field(fields, "accept-ranges").lower()
+    ranges = status == 206 or "bytes" in head.get("accept-ranges", "").lower()
     return Answer(status, start, end, size, strong, strong or date, modified, ranges, mime)
 
 
-def whole_size(fields: Fields) -> int | None:
+def whole_size(head: Head) -> int | None:
     """What a 416 says of the file's length; None: nothing."""
-    match = _WHOLE.fullmatch(field(fields, "content-range").strip())
+    match = _WHOLE.fullmatch(head.get("content-range", "").strip())
     return int(match[1]) if match else None
 
 
-def demand_identity(status: int, fields: Fields, url: str) -> None:
+def demand_identity(status: int, head: Head, url: str) -> None:
     """Raises Garbled for bytes that are coded though they were asked for as they are."""
-    coding = field(fields, "content-encoding").strip().lower()
+    coding = head.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:
         return
     packed = urlsplit(url).path.lower().endswith(_PACKED)
@@ -90,7 +100,7 @@ def demand_identity(status: int, fields: Fields, url: str) -> None:
 
 def demand_type(answer: Answer, name: str) -> None:
     """Raises Mismatch for a page where a file of another type was expected: a login, an error."""
-    if answer.mime not in {"text/html", "application/xhtml+xml"}:
+    if not answer.is_page:
         return
     expected, packed = mimetypes.guess_type(f"file://{name}", strict=False)
     if packed is None and (expected is None or expected.startswith("text/") or "xml" in expected):
@@ -98,13 +108,14 @@ def demand_type(answer: Answer, name: str) -> None:
     raise Mismatch(f"{answer.mime} where {packed or expected} was expected")
 
 
-def _length(fields: Fields) -> int | None:
-    text = field(fields, "content-length").strip()
-    if field(fields, "transfer-encoding"):
+def _length(head: Head) -> int | None:
+    text = head.get("content-length", "").strip()
+    if head.get("transfer-encoding"):
         return None  # RFC 9112 §6.3: it rules
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
+@lru_cache(64)  # of ten thousand answers in a minute, sixty differ
 def _seconds(date: str) -> float | None:
     if not date:
         return None

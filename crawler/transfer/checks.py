@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -132,6 +132,15 @@ def digests_of(path: Path, names: Iterable[str]) -> dict[str, str]:
         while count := file.readinto(buffer):
             for one in running.values():
                 one.update(view[:count])
+    return {name: one.hexdigest() for name, one in running.items()}
+
+
+def digests(chunks: Sequence[bytes], names: Iterable[str]) -> dict[str, str]:
+    """… of what is in memory."""
+    running = hashes(names)
+    for one in running.values():
+        for chunk in chunks:
+            one.update(chunk)
     return {name: one.hexdigest() for name, one in running.items()}
 
 

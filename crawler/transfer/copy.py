@@ -62,14 +62,14 @@ class Copy:
                     await self._open()
         part = self.part
         assert part is not None
-        await self._desk.on_disk(part.write, chunks, at)
+        await self._desk.disk.run(part.write, chunks, at)
         self.spans.add(at, at + sum(map(len, chunks)))
 
     async def _open(self) -> None:
         part = self.new_part()
         if self._fresh:
             await self._desk.book.save(self.order.url, self.progress(()))
-        await self._desk.on_disk(part.open, self.size, fresh=self._fresh)
+        await self._desk.disk.run(part.open, self.size, fresh=self._fresh)
         self._fresh = False
         self.part = part
 
@@ -81,7 +81,7 @@ class Copy:
         part, spans = self.part, self.spans.tuple()
         known = self._desk.book.progress[self.order.url].spans
         if part is not None and part.is_open and spans != known:
-            await self._desk.on_disk(part.sync)
+            await self._desk.disk.run(part.sync)
             await self._desk.book.save(self.order.url, self.progress(spans))
 
     def progress(self, spans: tuple[tuple[int, int], ...]) -> Progress:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from crawler.config import DownloadConfig
 from crawler.model import Link
 from crawler.protocols import FileFetcher, Frontier
 from crawler.rate import Meter
 from crawler.transfer.book import Book
+from crawler.transfer.disk import Disk
 from crawler.transfer.names import OURS, Claims, template
 from crawler.transfer.order import File
 from crawler.transfer.segment import BUFFER, BUFFERS
@@ -22,9 +23,6 @@ from crawler.urls import Urls, host_key
 
 if TYPE_CHECKING:
     from crawler.transfer.transfer import Transfer
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 LENT = 1 << 40
 """Ids of leases that no queue holds begin below this, apart from those of robots.txt files."""
@@ -42,6 +40,7 @@ class Desk:
         *,
         frontier: Frontier,
         fetcher: FileFetcher,
+        disk: Disk,
         book: Book,
         urls: Urls,
         waiting: Callable[[str], int],
@@ -54,6 +53,7 @@ class Desk:
         self.folder = folder
         self.frontier = frontier
         self.fetcher = fetcher
+        self.disk = disk
         self.book = book
         self.urls = urls
         self.waiting = waiting
@@ -61,7 +61,7 @@ class Desk:
         self.max_redirects = max_redirects
         self.fsync = fsync
         self.buffer = max(64 * 1024, min(BUFFER, BUFFERS // max(1, free())))
-        self.claims = Claims(lambda name: (folder / name).exists())
+        self.claims = Claims(lambda name: os.path.lexists(f"{folder}/{name}"))
         self.running: dict[str, Transfer] = {}
         self.results: dict[str, File] = {}
         self.wire = 0  # bytes that came, in all
@@ -70,18 +70,9 @@ class Desk:
         self._ids = count(LENT)
         self._rate = host_rate
         self._meters: dict[str, Meter] = {}
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="disk")
         for url, progress in book.progress.items():
             if progress.name:
                 self.claims.recall(progress.name, url)
-
-    def close(self) -> None:
-        self._threads.shutdown()
-
-    async def on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Blocking work beside the loop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
     def hop(self, url: str, link: Link) -> Link:
         """A lease for a request that no queue holds."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,9 @@ from crawler.transfer.copy import RENEWING, Copy
 from crawler.transfer.desk import Desk
 from crawler.transfer.order import File, Progress
 from crawler.transfer.part import Part
+
+Checks = Sequence[tuple[str, str]]
+"""`(algorithm, hexadecimal digest)`"""
 
 
 class Landing:
@@ -36,7 +41,7 @@ class Landing:
                 if size_of(final) >= 0 and part.part.samefile(final):
                     part.part.unlink()  # killed between the two halves of a rename
                 else:
-                    await self._desk.on_disk(part.finish, None, before.modified, replace=True)
+                    await self._named(part, partial(part.finish, replace=True))
                 return self._file(final, before.size, before.digest)
             elif size_of(final) == before.size and self._desk.rules.exists not in RENEWING:
                 return self._file(final, before.size, before.digest)
@@ -58,40 +63,58 @@ class Landing:
         if copy.order.size is not None and size != copy.order.size:
             raise Mismatch(f"{size} bytes, {copy.order.size} expected")
         part = copy.part or copy.new_part()
+        if not part.is_open and copy.spans.total:  # an earlier run had it all, but not its name
+            await desk.disk.run(part.open, None, fresh=False)
         wanted = [*copy.order.checksums, *announced]
-        if not part.is_open and (wanted or desk.fsync):
-            await desk.book.save(copy.order.url, copy.progress(()))
-            await desk.on_disk(_write, part, held)
-            held = []
-            await desk.on_disk(part.sync)
-        digest = await self._verified(part, wanted) if wanted else ""
+        if not part.is_open:
+            digest = await self._checked(part, held, wanted)
+            held = [] if wanted or desk.fsync else held
+        else:
+            names = {name for name, _ in wanted}
+            have = await desk.disk.run(checks.digests_of, part.part, names) if wanted else {}
+            digest = await self._right(part, wanted, have)
+            await desk.disk.run(part.seal, size, copy.modified)
         progress = copy.progress(((0, size),) if size else ())
         progress = msgspec.structs.replace(progress, finished=True, size=size, digest=digest)
         await desk.book.save(copy.order.url, progress)
         replace = desk.rules.exists in RENEWING
         while True:
             try:
-                await desk.on_disk(_finished, part, held, size, copy.modified, replace=replace)
+                await self._named(part, partial(_finished, part, held, copy.modified, replace))
                 break
             except FileExistsError:  # somebody made one in the meantime
                 held = []
                 part = await self._elsewhere(part, progress)
         return self._file(part.path, size, digest)
 
-    async def _verified(self, part: Part, wanted: list[tuple[str, str]]) -> str:
-        """The strongest digest that fits. Raises Mismatch."""
+    async def _checked(self, part: Part, held: list[bytes], wanted: Checks) -> str:
+        """The digest of a small file, which is written where it may not wait for its name: it is
+        to be looked at first, or to survive a power cut before its name does.
+        """
+        if not wanted and not self._desk.fsync:
+            return ""
+        copy = self._copy
+        await self._desk.book.save(copy.order.url, copy.progress(()))
         names = {name for name, _ in wanted}
-        have = await self._desk.on_disk(checks.digests_of, part.part, names)
+        work = partial(_written, part, held, copy.modified, names)
+        return await self._right(part, wanted, await self._desk.disk.together(work))
+
+    async def _right(self, part: Part, wanted: Checks, have: Mapping[str, str]) -> str:
+        """The strongest digest that fits. Raises Mismatch."""
         trouble = checks.wrong(wanted, have)
         if not trouble:
             return checks.strongest(have)
         if self._desk.rules.keep_wrong:
-            self.aside = await self._desk.on_disk(part.put_aside)
+            self.aside = await self._desk.disk.run(part.put_aside)
         else:
             part.close()
             part.part.unlink(missing_ok=True)
         self._copy.part = None
         raise Mismatch(trouble)
+
+    async def _named(self, part: Part, work: Callable[[], None]) -> None:
+        """Work that makes the file's name."""
+        await self._desk.disk.together(work, part.path.parent)
 
     async def _elsewhere(self, part: Part, progress: Progress) -> Part:
         """The next free name, the bytes with it."""
@@ -116,16 +139,19 @@ def size_of(path: Path) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
-def _write(part: Part, chunks: list[bytes]) -> None:
+def _written(
+    part: Part, chunks: list[bytes], modified: float | None, names: Iterable[str]
+) -> dict[str, str]:
+    """A whole small file, nameless yet; its digests."""
     part.open(None, fresh=True)
     if chunks:
         part.write(chunks, 0)
+    part.seal(None, modified)
+    return checks.digests(chunks, names)
 
 
-def _finished(
-    part: Part, chunks: list[bytes], size: int, modified: float | None, *, replace: bool
-) -> None:
-    """A small file in one go; a large one only gets its name."""
-    if not part.is_open and (chunks or not part.part.exists()):
-        _write(part, chunks)
-    part.finish(size, modified, replace=replace)
+def _finished(part: Part, chunks: list[bytes], modified: float | None, replace: bool) -> None:
+    """A small file in one go; another one only gets its name."""
+    if chunks or not part.part.exists():
+        _written(part, chunks, modified, ())
+    part.finish(replace=replace)

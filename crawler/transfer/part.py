@@ -28,7 +28,7 @@ class Part:
 
     def __init__(self, path: Path, *, fsync: bool) -> None:
         self.path = path
-        self.part = path.with_name(path.name + SUFFIX)
+        self.part = Path(f"{path}{SUFFIX}")
         self._fsync = fsync
         self._fd = -1
 
@@ -39,9 +39,12 @@ class Part:
     def open(self, size: int | None, *, fresh: bool) -> None:
         """For writing; `fresh`: nothing in it is good. Raises SinkError."""
         with self._mapped():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if fresh else 0)
-            self._fd = os.open(self.part, flags, 0o644)
+            try:
+                self._fd = os.open(self.part, flags, 0o644)
+            except FileNotFoundError:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._fd = os.open(self.part, flags, 0o644)
             if size is not None and size >= PREALLOCATE:
                 try:
                     os.posix_fallocate(self._fd, 0, size)
@@ -77,31 +80,31 @@ class Part:
             os.close(self._fd)
             self._fd = -1
 
-    def finish(self, size: int | None, modified: float | None, *, replace: bool) -> None:
-        """The bytes are whole and right: give them their name. Raises SinkError, FileExistsError.
+    def seal(self, size: int | None, modified: float | None) -> None:
+        """All of it is written: `size` bytes, None: no room was reserved. Closed; with fsync it
+        survives a power cut. Raises SinkError.
+        """
+        with self._mapped():
+            if size is not None:
+                os.ftruncate(self._fd, size)
+            if modified is not None:
+                with contextlib.suppress(OSError, OverflowError):
+                    os.utime(self._fd, (modified, modified))
+            if self._fsync:
+                os.fsync(self._fd)
+            self.close()
+
+    def finish(self, *, replace: bool) -> None:
+        """The bytes are whole, right and sealed: give them their name. Raises SinkError,
+        FileExistsError.
 
         Without `replace` a file that has come to be there in the meantime is not touched.
         """
         with self._mapped():
-            if self._fd >= 0:
-                if size is not None:
-                    os.ftruncate(self._fd, size)
-                if modified is not None:
-                    with contextlib.suppress(OSError, OverflowError):
-                        os.utime(self._fd, (modified, modified))
-                if self._fsync:
-                    os.fsync(self._fd)
-                self.close()
             if replace:
                 self.part.replace(self.path)
             else:
                 self._link()
-            if self._fsync:
-                folder = os.open(self.path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
 
     def _link(self) -> None:
         """Rename without replacing: a hard link cannot overwrite (rename can)."""

@@ -42,7 +42,7 @@ class Spans:
     @property
     def total(self) -> int:
         """How many bytes are there."""
-        return sum(end - start for start, end in self._spans)
+        return sum(end - start for start, end in self._spans) if self._spans else 0
 
     def tuple(self) -> tuple[tuple[int, int], ...]:
         return tuple(self._spans)

@@ -157,7 +157,7 @@ class Transfer:
                 raise
             return None
         if page.status == 416 and segment.at:
-            if copy.spans.total == answers.whole_size(page.headers) == segment.at:
+            if copy.spans.total == answers.whole_size(answers.named(page.headers)) == segment.at:
                 copy.size = segment.at
             else:
                 await self._changed_under_us()
@@ -270,9 +270,10 @@ class Transfer:
         if status not in {200, 206}:
             raise Garbled(f"status {status} has no file")
         copy = self.copy
-        answers.demand_identity(status, fields, segment.url)
-        answer = answers.read(status, fields)
-        if not self._desk.rules.accept_html:
+        head = answers.named(fields)
+        answers.demand_identity(status, head, segment.url)
+        answer = answers.read(status, head)
+        if answer.is_page and not self._desk.rules.accept_html:
             answers.demand_type(answer, self.order.name or names.from_url(self.order.url))
         if answer.size is not None and answer.size > self.most:
             raise TooLarge(f"{answer.size} bytes announced, {self.most} allowed")
@@ -283,11 +284,12 @@ class Transfer:
         else:
             await self._whole(segment, answer)
         if segment.source == copy.source:
-            self._announced = checks.announced(fields)
+            told = "repr-digest" in head or "digest" in head
+            self._announced = checks.announced(fields) if told else []
         if answer.modified is not None:
             copy.modified = answer.modified
         if not copy.name:
-            copy.claim(copy.wished(answers.field(fields, "content-disposition"), segment.url))
+            copy.claim(copy.wished(head.get("content-disposition", ""), segment.url))
         return True
 
     def _fit(self, segment: Segment, answer: Answer) -> None:

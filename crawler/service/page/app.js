@@ -1,8 +1,10 @@
 // The dashboard. It keeps the jobs as the API tells them and draws what changed; everything a person
 // does here is one request to the API.
 
+import { DownloadForm, FILE_COLUMNS, facts, fileCells, start, underWay } from "./downloads.js";
 import { JobForm } from "./form.js";
 import { Refused, amount, api, chart, el, listen, save, size, table, token } from "./parts.js";
+import { watchWorkers } from "./workers.js";
 
 const $ = (id) => document.getElementById(id);
 const jobs = new Map(); // id → job as last told
@@ -11,6 +13,7 @@ let open = null; // id of the job in detail
 let tab = "Overview";
 let next = null;
 const form = new JobForm($("fields"), $("form-error"));
+const downloadForm = new DownloadForm($("download-fields"), $("download-error"));
 
 const VERBS = {
   queued: ["pause", "cancel"], running: ["pause", "cancel"], pausing: ["cancel"], paused: ["resume", "cancel"],
@@ -77,8 +80,8 @@ function row(job) {
   return el("tr", { "aria-current": job.id === open ? "true" : null },
     el("td", {}, el("button", { type: "button", class: "name", "data-key": `${job.id}-name`, onclick: () => show(job.id), text: job.name || job.id })),
     el("td", {}, state(job)),
-    el("td", { class: "n", "data-label": "pages", text: amount(job.totals.pages) }),
-    el("td", { class: "n", "data-label": "pages/s", text: live ? live.recent_per_second : "–" }),
+    el("td", { class: "n", "data-label": job.kind === "download" ? "files" : "pages", text: amount(job.kind === "download" ? job.totals.files : job.totals.pages) }),
+    el("td", { class: "n", "data-label": "speed", text: job.download ? `${size(job.download.rate)}/s` : live ? `${live.recent_per_second} pages/s` : "–" }),
     el("td", { class: "n", "data-label": "queued", text: amount(live ? live.queued : job.totals.queued) }),
     el("td", { class: "n", "data-label": "failed", text: amount(job.totals.failed) }),
     el("td", { class: "n", "data-label": "", text: size(job.totals.bytes_wire) }),
@@ -132,16 +135,31 @@ function tiles(place, pairs) {
 function drawTiles(shown) {
   const live = shown.map((job) => job.live).filter(Boolean);
   const sum = (key) => live.reduce((total, one) => total + one[key], 0);
+  const loads = shown.map((job) => job.download).filter(Boolean);
+  const connections = loads.flatMap((one) => one.running).reduce((total, one) => total + one.connections, 0);
+  const files = loads.reduce((total, one) => total + one.waiting, 0);
   const count = (name) => shown.filter((job) => job.state === name).length;
   tiles($("tiles"), [
     ["running", count("running")], ["waiting", count("queued")], ["held", count("held")],
-    ["pages/s", sum("recent_per_second").toFixed(1)], ["open connections", amount(sum("in_flight"))],
-    ["queued URLs", amount(sum("queued"))],
+    ["pages/s", sum("recent_per_second").toFixed(1)], ["open connections", amount(sum("in_flight") + connections)],
+    ["queued URLs", amount(sum("queued") + files)],
     ["loop lag", `${Math.max(0, ...live.map((one) => one.lag_ms)).toFixed(0)} ms`],
   ]);
 }
 
 // ── one job ─────────────────────────────────────────────────────────────────────────────────
+
+const TABS_OF_DOWNLOADS = {
+  Overview: (place) => {
+    const tilesHere = el("dl", { class: "tiles" });
+    tiles(tilesHere, facts(jobs.get(open)));
+    place.replaceChildren(tilesHere, ...underWay(jobs.get(open)));
+  },
+  Files: (place) => browse(place, "downloads", "downloads", FILE_COLUMNS, fileCells(open, link, attempt)),
+  Settings: settings,
+};
+
+const tabs = () => (jobs.get(open)?.kind === "download" ? TABS_OF_DOWNLOADS : TABS);
 
 const TABS = {
   Overview: overview,
@@ -161,12 +179,13 @@ function link(url) { return el("a", { href: url, rel: "noreferrer noopener", tar
 
 async function show(id) {
   open = id;
+  if (!(tab in tabs())) tab = "Overview";
   const section = $("detail");
   section.hidden = false;
   section.replaceChildren(
     el("div", { class: "bar" }, el("h2", { id: "detail-title" }),
       el("div", { class: "bar", id: "detail-verbs" })),
-    el("div", { role: "tablist", "aria-label": "About this job", onkeydown: arrow }, Object.keys(TABS).map((name) => el("button", {
+    el("div", { role: "tablist", "aria-label": "About this job", onkeydown: arrow }, Object.keys(tabs()).map((name) => el("button", {
       type: "button", role: "tab", id: `tab-${name.replace(" ", "")}`, "aria-controls": "panel", text: name, onclick: () => { tab = name; drawTab(); },
     }))),
     el("div", { role: "tabpanel", id: "panel", tabindex: "0" }));
@@ -186,7 +205,7 @@ function drawHead() {
   if (!job || !$("detail-title")) return;
   $("detail-title").replaceChildren(`${job.name || job.id} `, state(job));
   const focus = document.activeElement?.dataset?.key;
-  $("detail-verbs").replaceChildren(verbs(job), el("button", { type: "button", text: "Report", "data-key": "report", onclick: report }),
+  $("detail-verbs").replaceChildren(verbs(job), job.kind === "download" ? "" : el("button", { type: "button", text: "Report", "data-key": "report", onclick: report }),
     el("button", { type: "button", text: "Close", "data-key": "close", onclick: close }));
   if (focus) $("detail-verbs").querySelector(`[data-key="${CSS.escape(focus)}"]`)?.focus();
 }
@@ -194,7 +213,7 @@ function drawHead() {
 function arrow(event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (!step) return;
-  const names = Object.keys(TABS);
+  const names = Object.keys(tabs());
   tab = names[(names.indexOf(tab) + step + names.length) % names.length];
   drawTab();
   $(`tab-${tab.replace(" ", "")}`).focus();
@@ -211,7 +230,7 @@ function drawTab() {
     button.tabIndex = chosen ? 0 : -1;
     if (chosen) $("panel").setAttribute("aria-labelledby", button.id);
   }
-  TABS[tab]($("panel"));
+  tabs()[tab]($("panel"));
 }
 
 function overview(place) {
@@ -344,6 +363,27 @@ $("form").addEventListener("submit", async (event) => {
     else form.complaint.textContent = error.message;
   }
 });
+$("new-download").addEventListener("click", () => {
+  downloadForm.build();
+  $("download-dialog").showModal();
+});
+$("download-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = downloadForm.read();
+  if (!body) return;
+  try {
+    const job = await start(body);
+    jobs.set(job.id, job);
+    $("download-dialog").close();
+    tab = "Overview";
+    tell(`${job.name} is ${job.state}`);
+    draw();
+    show(job.id);
+  } catch (error) {
+    if (error instanceof Refused) downloadForm.refused(error);
+    else downloadForm.complaint.textContent = error.message;
+  }
+});
 $("token").addEventListener("click", () => askToken(""));
 $("token-form").addEventListener("submit", () => { token.set($("token-input").value.trim()); location.reload(); });
 for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
@@ -365,6 +405,7 @@ function hear(kind, told) {
 }
 
 await load();
+watchWorkers($("workers"));
 listen(hear, (words, code) => {
   $("link").textContent = words;
   if (code === 401) askToken("This service wants a token.");

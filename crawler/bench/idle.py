@@ -1,0 +1,91 @@
+"""What a host costs in memory while nothing is asked of it: `python -m crawler.bench.idle [HOSTS]`
+
+The schedule keeps every host of a crawl (name, budget, when its robots.txt expires) for as long as
+the crawl lasts. Compiled robots.txt files are bounded in the gate (`gate.COMPILED`), so they are no
+part of it. Resident memory of this process is what is read, so an allocator's rounding counts.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Final
+
+import msgspec
+import psutil
+
+from crawler.frontier.budget import Terms
+from crawler.frontier.schedule import Schedule
+from crawler.model import Kind, Link
+from crawler.pace import Lesson
+
+HOSTS: Final = 100_000
+LINKS: Final = 8  # of each host in memory, where hosts have so many on average
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """Bytes. `met`: a host with links that wait on disk; `visited`: after its robots.txt and a
+    page; `link`: one link in its buffer, with a URL of 60 characters.
+    """
+
+    hosts: int
+    met: float
+    visited: float
+    link: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.hosts:,} hosts: {self.met:,.0f} bytes a host met, {self.visited:,.0f} once "
+            f"visited, {self.link:,.0f} a link in its buffer\n"
+        )
+
+
+def measure(hosts: int = HOSTS) -> Idle:
+    """Meet so many hosts, visit each, fill their buffers. Exact in a fresh process only."""
+    schedule = Schedule(Terms(adaptive=True))
+    before = _resident()
+    for number in range(1, hosts + 1):
+        host = schedule.host(f"host-{number}.example.org", number)
+        schedule.queue(host, LINKS + 1)
+    met = _resident()
+    schedule.thirsty()
+    now = 0.0
+    for host in schedule.hosts.values():
+        schedule.fill(host, [_link(host.name, host.number)])
+    while (link := schedule.take(now)) is not None:
+        schedule.release(link, now, lesson=Lesson(0.2, failed=False))
+        host = schedule.hosts[link.host]
+        if link.kind is Kind.ROBOTS:
+            home = link.url.removesuffix("/robots.txt")
+            schedule.open(host, home, now + 86_400, None)
+        else:
+            schedule.finish(link, page=True)
+        if schedule.next_due() not in {None, now} and schedule.pages < hosts:
+            now = max(now, schedule.next_due() or now)
+    assert schedule.pages == hosts
+    schedule.thirsty()
+    visited = _resident()
+    for host in schedule.hosts.values():
+        first = hosts + host.number * LINKS
+        schedule.fill(host, [_link(host.name, first + i) for i in range(LINKS)])
+    filled = _resident()
+    return Idle(
+        hosts,
+        (met - before) / hosts,
+        (visited - before) / hosts,
+        (filled - visited) / hosts / LINKS,
+    )
+
+
+def _link(host: str, number: int) -> Link:
+    url = f"http://{host}/{number:0{max(1, 52 - len(host))}d}"
+    return Link(url, host, depth=1, id=number)
+
+
+def _resident() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(str(measure(*map(int, sys.argv[1:]))))

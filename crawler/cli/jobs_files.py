@@ -1,0 +1,97 @@
+"""`crawler jobs fetch` and `crawler jobs files`: downloads of a running service."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from crawler.cli.api import Api
+from crawler.cli.download import LEFT_OUT, SECTIONS
+from crawler.cli.exits import Exit
+from crawler.cli.flags import options
+from crawler.cli.sources import add_flags, config_options, text_of, with_scheme
+from crawler.cli.words import plain, size
+from crawler.settings import Settings
+
+
+@click.command(short_help="Start a download as a job.")
+@click.argument("urls", nargs=-1, metavar="[URL]...")
+@click.option(
+    "-i",
+    "--input-file",
+    "lists",
+    multiple=True,
+    metavar="FILE",
+    help="URLs (aria2's lists too), JSON lines or a Metalink; repeatable.",
+)
+@click.option("--name", help="What you call it.  [the first host]")
+@click.option("--webhook", "hooks", multiple=True, metavar="URL", help="Told of every change.")
+@click.option("--key", metavar="WORD", help="The same word again makes no second job.")
+@click.option("--watch", is_flag=True, help="Watch it to its end.")
+@click.option("-g", "--globoff", is_flag=True, help="{a,b} and [1-9] in URLs mean themselves.")
+@config_options
+@options(only=SECTIONS, without=LEFT_OUT)
+@click.pass_obj
+def fetch(
+    api: Api,
+    /,
+    urls: tuple[str, ...],
+    lists: tuple[str, ...],
+    name: str | None,
+    hooks: tuple[str, ...],
+    key: str | None,
+    watch: bool,
+    globoff: bool,
+    **values: Any,
+) -> Exit:
+    """Download files as a job of the service; lists are read here. Prints the job's id."""
+    from crawler.cli.jobs import asked, watched  # noqa: PLC0415 - it registers this command
+    from crawler.transfer import lists as forms  # noqa: PLC0415 - not for `--help`
+
+    settings = Settings()
+    for file in values["files"]:
+        settings.toml(text_of(file), file)
+    add_flags(settings, values)
+    files: list[Any] = []
+    for url in urls:
+        files += [with_scheme(one) for one in ([url] if globoff else forms.spread(url))]
+    for path in lists:
+        files += [_told(order) for order in forms.read(text_of(path), path)]
+    body = asked(settings)
+    body["files"] = files
+    body["job"] = {"name": name or "", "webhooks": [{"url": url} for url in hooks]}
+    headers = {"Idempotency-Key": key} if key else None
+    with api.open("POST", "/jobs", body, headers) as answer:
+        job = json.load(answer)["id"]
+    click.echo(job)
+    return watched(api, job) if watch else Exit.OK
+
+
+@click.command(short_help="A download's files, and what became of each.")
+@click.argument("job", metavar="JOB")
+@click.option("-n", "--most", default=100, metavar="N", help="Rows at most.  [100]",
+              type=click.IntRange(1))  # fmt: skip
+@click.option("--state", help="Only these: waiting, running, done, failed.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.pass_obj
+def files(api: Api, job: str, most: int, state: str | None, as_json: bool) -> None:
+    """Show each file: its state, size, name or URL, and why it failed."""
+    for row in api.pages(f"/jobs/{job}/downloads", "downloads", most, state=state):
+        if as_json:
+            click.echo(json.dumps(row, ensure_ascii=False))
+            continue
+        known = "?" if row["bytes"] is None else size(row["bytes"])
+        reason = f"  {plain(row['reason'], 200)}" if row["reason"] else ""
+        click.echo(f"{row['state']:8} {known:>9}  {plain(row['path'] or row['url'], 500)}{reason}")
+
+
+def _told(order: Any) -> dict[str, Any]:
+    """An order as the service takes it: only what was said."""
+    line = {
+        "url": with_scheme(order.url), "name": order.name, "headers": order.headers,
+        "checksum": [f"{name}:{digest}" for name, digest in order.checksums],
+        "size": order.size, "mirrors": list(order.mirrors),
+    }  # fmt: skip
+    return {name: value for name, value in line.items() if value not in (None, {}, [])}

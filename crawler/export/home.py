@@ -1,0 +1,60 @@
+"""A crawl on many machines moved into one folder: records merged, queue written, settings saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from crawler.config import FrontierConfig
+from crawler.errors import FrontierError, Occupied
+from crawler.export.merge import PAGES, merge
+from crawler.folder import FRONTIER, is_crawl, write_config
+from crawler.frontier.redis_home import Finished, held_still, moved_out, waiting
+from crawler.frontier.redis_wire import Wire
+from crawler.frontier.rows import BRAKED
+from crawler.settings import Settings
+
+
+class Home(msgspec.Struct, frozen=True):
+    """What was moved."""
+
+    finished: int
+    waiting: int
+
+
+async def moved_home(wire: Wire, job: str, out: Path, folders: Sequence[str]) -> Home:
+    """Raises Occupied (DIR holds a crawl; workers are at work), ConfigError (no such job, a folder
+    without records, not all folders), HouseError. The job is only read and paused: where it fails,
+    remove DIR and ask again.
+    """
+    if is_crawl(out):
+        raise Occupied(f"{out}: already holds a crawl")
+    saved = await held_still(wire, job)
+    left = await waiting(wire, job)
+    open_ = {one.link.url for one in left if one.state != BRAKED}
+    merged = merge(out, folders, without=open_)
+    pages = out / PAGES
+    settings = Settings()
+    settings.toml(saved, f"job {job}")
+    config = msgspec.structs.replace(
+        settings.config(), frontier=FrontierConfig(),
+    )  # fmt: skip
+    config = msgspec.structs.replace(
+        config, output=msgspec.structs.replace(config.output, dir=str(out))
+    )
+    write_config(config, out)
+    try:
+        marks = {PAGES: pages.stat().st_size}
+        await moved_out(wire, job, out / FRONTIER, left, _finished(pages), marks)
+    except OSError as error:
+        raise FrontierError(f"{error.filename or out}: {error.strerror}") from error
+    return Home(merged.records, len(open_))
+
+
+def _finished(pages: Path) -> Iterator[Finished]:
+    decode = msgspec.json.Decoder(Finished).decode
+    with pages.open("rb") as lines:
+        for line in lines:
+            yield decode(line)

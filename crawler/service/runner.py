@@ -1,0 +1,93 @@
+"""How a job is run: here, in this process, or by workers elsewhere. The foreman does not know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+from crawler.config import Config
+from crawler.folder import FRONTIER, Mode
+from crawler.frontier.peek import peek
+from crawler.protocols import Sink
+from crawler.running import Running
+from crawler.service import reading
+from crawler.service.job import Job, Totals
+
+Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
+"""`build.open_crawl` with what the crawls share, or what stands for it in a test."""
+
+Records: TypeAlias = tuple[list[dict[str, Any]], int | None]
+"""Records, and the cursor to go on from; None: that was all."""
+
+
+class Runner(Protocol):
+    """One way to run jobs. A job's folder is its own; its name is the job's."""
+
+    @property
+    def keeps_links(self) -> bool:
+        """Whether the job's folder tells of every URL, not only of those that were visited."""
+        ...
+
+    async def reached(self, config: Config, folder: Path) -> Totals | None:
+        """What earlier runs of the job have done; None: it was never begun. Raises CrawlerError."""
+        ...
+
+    def open(
+        self,
+        config: Config,
+        *,
+        dir: Path,  # noqa: A002 - as build.open_crawl has it
+        mode: Mode,
+        sinks: Sequence[Sink],
+    ) -> AbstractAsyncContextManager[Running]:
+        """The job's crawl, as `build.open_crawl` opens one."""
+        ...
+
+    async def forget(self, job: Job, *, output: bool) -> None:
+        """Drop the job's queue and, with `output`, its records, where they lie elsewhere."""
+        ...
+
+    def pages(
+        self,
+        folder: Path,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        outcomes: Collection[str] = (),
+        statuses: Collection[int] = (),
+    ) -> Records:
+        """Records that are committed, each URL once. Blocking; see `reading.pages`."""
+        ...
+
+
+class Here:
+    """In this process, the queue in the job's folder."""
+
+    keeps_links = True
+    pages: Final = staticmethod(reading.pages)
+
+    def __init__(self, opener: Opener) -> None:
+        self.open: Final = opener
+
+    async def reached(self, config: Config, folder: Path) -> Totals | None:  # noqa: ARG002
+        path = folder / FRONTIER
+        return await asyncio.to_thread(_reached, path) if path.exists() else None
+
+    async def forget(self, job: Job, *, output: bool) -> None:
+        """Nothing of it lies elsewhere."""
+
+
+def _reached(path: Path) -> Totals:
+    """What the job's frontier says it has done. Blocking."""
+    view = peek(path)
+    counts = view.counts
+    return Totals(
+        pages=counts.done,
+        visits=counts.done + counts.moved + counts.unchanged + counts.failed,
+        failed=counts.failed,
+        bytes_wire=view.bytes_wire,
+        queued=counts.pending,
+    )
