@@ -316,6 +316,19 @@ def test_the_committed_page_is_made_of_the_committed_figures() -> None:
     assert results.peers
 
 
+def test_each_thread_of_a_crawl_is_told_apart(stage: Stage, tmp_path: Path) -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("no /proc/self/schedstat")
+    site = stage.site("latency-0", PAGES)
+    command = [sys.executable, "-m", "crawler.bench.bythread", site.url, str(tmp_path / "crawl")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    costs = json.loads(done.stdout)
+    assert costs["pages"] == PAGES
+    parts = [costs[name] for name in ("loop", "frontier", "others", "children")]
+    assert all(part > 0 for part in parts)
+    assert costs["process"] == pytest.approx(sum(parts[:3]), abs=0.01)
+
+
 # ── the guard ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -410,6 +423,19 @@ def test_a_race_counts_what_each_found_in_the_sites_log(monkeypatch: pytest.Monk
     assert all(row.rate.median > 0 and row.cpu.median > 0 and row.memory > 1 for row in rows)
     assert rows[0].version
     assert skipped == ["Scrapy: not installed (make peers)"]
+
+
+@pytest.mark.parametrize("name", ["bare: aiohttp + lexbor", "threads, requests + lxml"])
+def test_the_crawls_that_lack_everything_find_the_site(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (peer,) = (peer for peer in PEERS if peer.name == name)
+    if peer.needs() is None:
+        pytest.skip(f"{name}: {peer.lacking}")
+    monkeypatch.setattr(race, "PEERS", (peer,))
+    monkeypatch.setattr(race, "QUICK", (race.Course("latency-0", 8, 40),))
+    rows, _ = race.race(Plan(cells=(), rounds=1, peers=True), print)
+    assert (rows[0].found, rows[0].twice) == (40, 0)
 
 
 @pytest.mark.parametrize("name", ["wget", "wget2", "HTTrack", "Scrapy", "Crawlee Parsel"])

@@ -17,13 +17,13 @@ from typing import Any, Final, Self
 
 import ada_url
 import aiohttp
-import yarl
 from aiohttp.connector import AddrInfoType
 
 from crawler.config import FetchConfig
 from crawler.errors import FetchError, Garbled, TimedOut, TooLarge, Unreachable, Unwanted
 from crawler.fetch.allowance import Allowance, allowance
 from crawler.fetch.body import Body, Room
+from crawler.fetch.client import Client, Response
 from crawler.fetch.connector import Connector
 from crawler.fetch.cookies import Jar
 from crawler.fetch.credentials import Credentials
@@ -115,7 +115,7 @@ class HttpFetcher:
         self._proxy = Proxy(rules.proxy)
         self._tls = TlsContexts(rules)
         self._jar: Jar | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._client: Client | None = None
         self._busy = 0
         width = slots if isinstance(slots, int) else 1  # else whoever gave them counts memory too
         self._file_buffer = max(PAGE_BUFFER, min(FILE_BUFFER, FILE_BUFFERS // width))
@@ -137,26 +137,23 @@ class HttpFetcher:
             "ssl": self._tls.everyone,
             "socket_factory": self._socket,
         }
-        self._session = aiohttp.ClientSession(
-            connector=self._proxy.connector(settings) or Connector(**settings),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar() if self._jar is None else self._jar,
+        self._client = Client(
+            self._proxy.connector(settings) or Connector(**settings),
             headers={**HEADERS, "User-Agent": self._user_agent, **self._credentials.everywhere},
-            max_field_size=32 * 1024,
-            max_headers=512,
-            requote_redirect_url=False,
             timeout=aiohttp.ClientTimeout(
                 total=None,  # ours, around everything
                 sock_connect=rules.connect_timeout,
                 sock_read=self._silence,
             ),
+            jar=self._jar,
+            proxy=self._proxy.http,
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Raises SinkError when the cookies cannot be saved; they are the last thing done."""
-        assert self._session is not None
-        await self._session.close()
+        assert self._client is not None
+        await self._client.close()
         if self._jar is not None and self._rules.save_cookies:
             self._jar.save(self._rules.save_cookies)
 
@@ -225,8 +222,16 @@ class HttpFetcher:
         *,
         fresh: bool = False,
     ) -> Page:
-        url = yarl.URL(link.url, encoded=True)
-        trip = Trip(url.host or "", url.port or 0, fresh=fresh)
+        assert self._client is not None
+        home = origin(link.url)
+        request = self._client.request(
+            "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
+            home,
+            self._credentials.headers(home),
+            {**_own_headers(link), **(extra or {})},
+            self._tls.own if self._tls.own and self._credentials.own(home) else None,
+        )
+        trip = Trip(request.url.host or "", request.port or 0, fresh=fresh)
         if self._owned is not None:
             trip.owned = partial(self._owned, link)
         token = TRIP.set(trip)
@@ -239,25 +244,30 @@ class HttpFetcher:
         trip.most = max(granted.size, rules.max_body) + AROUND_BODY
         first_byte: float | None = None
         body: Receiver = into or Body(self._spool, rules.spool_above, self._room)
+        buffer = PAGE_BUFFER if into is None or self._throttle else self._file_buffer
         try:
             start = loop.time() + rules.dns_timeout + rules.connect_timeout
             async with asyncio.timeout_at(min(trip.until, start)) as trip.clock:
-                response = await self._headers(link, url, trip, extra, whole=into is None)
-                first_byte = time.monotonic()
-                trip.clock.reschedule(trip.until)
-                async with response:
+                self._judge(trip)
+                response = await self._client.ask(request, link.url, buffer=buffer)
+                try:
+                    first_byte = time.monotonic()
+                    trip.clock.reschedule(trip.until)
                     _demand_status(response.status)
+                    fields = _fields(response)
                     location = self._location(link.url, response)
                     if link.kind is Kind.PROBE:
                         response.close()  # whatever it says: nobody reads it
                     else:
                         redirect = location is not None
-                        await body.head(response.status, _fields(response))
+                        await body.head(response.status, fields)
                         await self._read(response, body, granted, trip, redirect=redirect)
+                finally:
+                    response.release()
             page = Page(
                 link,
                 response.status,
-                _fields(response),
+                fields,
                 await body.close(),
                 time.time() - (time.monotonic() - began),
                 _timings(trip, began, first_byte, waited),
@@ -290,34 +300,14 @@ class HttpFetcher:
             return "total"
         return trip.phase if first_byte is None else "idle"
 
-    async def _headers(
-        self,
-        link: Link,
-        url: yarl.URL,
-        trip: Trip,
-        extra: Mapping[str, str] | None,
-        *,
-        whole: bool,
-    ) -> aiohttp.ClientResponse:
-        assert self._session is not None
-        home = origin(link.url)
+    def _judge(self, trip: Trip) -> None:
+        """Raises Forbidden for what the guard can tell without an address."""
         if self._guard is not None:
             self._guard.judge_port(trip.port)
             if self._proxy.url is not None:
                 self._guard.judge_literal(trip.host)
-        headers = {**self._credentials.headers(home), **_own_headers(link), **(extra or {})}
-        tls = self._tls.own if self._tls.own and self._credentials.own(home) else True
-        return await self._session.request(
-            "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
-            url,
-            allow_redirects=False,
-            headers=headers or None,
-            ssl=tls,
-            proxy=self._proxy.http,
-            read_bufsize=PAGE_BUFFER if whole or self._throttle else self._file_buffer,
-        )
 
-    def _location(self, base: str, response: aiohttp.ClientResponse) -> str | None:
+    def _location(self, base: str, response: Response) -> str | None:
         """The absolute target of a redirect; as sent when it is no URL at all."""
         if response.status not in REDIRECTS:
             return None
@@ -333,7 +323,7 @@ class HttpFetcher:
 
     async def _read(
         self,
-        response: aiohttp.ClientResponse,
+        response: Response,
         body: Receiver,
         granted: Allowance,
         trip: Trip,
@@ -376,7 +366,7 @@ class HttpFetcher:
             came += await self._pay(len(chunk), trip)
             self._demand_pace(time.monotonic() - came, body.size)
 
-    def _judge_type(self, response: aiohttp.ClientResponse) -> None:
+    def _judge_type(self, response: Response) -> None:
         """Raises Unwanted for a type whose bodies are not read."""
         if self._accept is not None and response.status < 300:
             mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -419,10 +409,10 @@ class HttpFetcher:
         return socket(family, kind, protocol)
 
 
-def _fields(response: aiohttp.ClientResponse) -> tuple[tuple[str, str], ...]:
+def _fields(response: Response) -> tuple[tuple[str, str], ...]:
     """The head's fields as they were sent."""
     return tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
     )
 
 

@@ -5,6 +5,7 @@ Everything else is left at its default, but for what would make it wait on purpo
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -55,6 +56,11 @@ def environment(name: str) -> Callable[[], str | None]:
     return find
 
 
+def here(*modules: str) -> Callable[[], str | None]:
+    """Our own Python, when it has these modules."""
+    return lambda: sys.executable if all(map(importlib.util.find_spec, modules)) else None
+
+
 def program(name: str) -> Callable[[], str | None]:
     """A program on the path."""
     return lambda: shutil.which(name)
@@ -90,7 +96,7 @@ def _limit(python: str, errand: Errand) -> list[str]:
 
 def _script(name: str, *more: str) -> Callable[[str, Errand], list[str]]:
     def command(python: str, errand: Errand) -> list[str]:
-        out = str(errand.folder / ("pages.jsonl" if "scrapy" in name else "storage"))
+        out = str(errand.folder / ("storage" if "crawlee" in name else "pages.jsonl"))
         return [python, str(SCRIPTS / name), errand.url, str(errand.concurrency), out, *more]
 
     return command
@@ -146,6 +152,14 @@ PEERS: Final = (
          lacking="apt install wget2"),
     Peer(name="HTTrack", needs=program("httrack"), command=_httrack, version=("--version",),
          lacking="apt install httrack"),
+    Peer(name="threads, requests + lxml", needs=here("requests", "lxml"),
+         command=_script("threads_crawl.py"),
+         version=("-c", "import requests; print(requests.__version__)"),
+         lacking="pip install requests lxml"),
+    Peer(name="bare: aiohttp + lexbor", needs=here("selectolax", "uvloop"),
+         command=_script("bare_crawl.py"),
+         version=("-c", "import aiohttp; print(aiohttp.__version__)"),
+         lacking="pip install selectolax uvloop"),
     Peer(name="limit: aiohttp alone", needs=lambda: sys.executable, command=_limit,
          version=("-c", "import aiohttp; print(aiohttp.__version__)"), lacking="", is_limit=True),
     Peer(name="limit: wrk, in C", needs=program("wrk"), command=_wrk, version=("--version",),

@@ -50,6 +50,7 @@ FULL = (
     Course("latency-0", 64, 2500),
     Course("latency-100", 256, 1500, serial=False),
     Course("docs", 16),
+    Course("docs", 64, serial=False),
 )
 
 
@@ -94,7 +95,7 @@ def _run(peer: Peer, found: str, course: Course) -> Run:
         workload = WORKLOADS[course.workload]
         if workload.docs:
             with Nginx(documentation()[workload.docs]) as site:
-                urls = sorted(documentation()[workload.docs].rglob("*.html"))
+                urls = sorted(site.root.rglob("*.html"))
                 listed = [site.url + str(u.relative_to(site.root)) for u in urls]
                 cost, used = _metered(peer, found, site.url, site.pid, course, listed, folder)
                 log = [(line[5], int(line[2])) for line in map(_fields, site.lines())]
