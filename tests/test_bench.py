@@ -23,6 +23,7 @@ from crawler.bench.demo import DemoWeb
 from crawler.bench.figures import charts
 from crawler.bench.findings import Ratio, Row, Spread, dearer, faster, rows
 from crawler.bench.guard import Finding, compare
+from crawler.bench.haul import PERIOD
 from crawler.bench.job import OWN, Inside
 from crawler.bench.meter import LATE, Cost
 from crawler.bench.parsers import PARSERS
@@ -71,7 +72,9 @@ def test_a_variant_brings_home_every_page_once(stage: Stage, reference: Trial, n
     assert trial.inside.pages == PAGES + sitemap
     assert trial.inside.fetch_ms[0] > 0
     assert 0 <= trial.inside.parse_cpu <= trial.inside.user + trial.inside.system + 0.1
-    assert (trial.inside.lag_ms is not None) == VARIANTS[name].loop
+    looked = trial.inside.lag_ms is not None
+    assert looked <= VARIANTS[name].loop
+    assert looked or not VARIANTS[name].loop or trial.inside.wall < 5 * PERIOD
     assert trial.cost.user > 0
 
 
