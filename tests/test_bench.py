@@ -24,7 +24,7 @@ from crawler.bench.figures import charts
 from crawler.bench.findings import Ratio, Row, Spread, dearer, faster, rows
 from crawler.bench.guard import Finding, compare
 from crawler.bench.haul import PERIOD
-from crawler.bench.job import OWN, Inside
+from crawler.bench.job import OWN, Inside, ParserName
 from crawler.bench.meter import LATE, Cost
 from crawler.bench.parsers import PARSERS
 from crawler.bench.peers import race
@@ -150,6 +150,12 @@ def test_the_meter_counts_children_and_orphans(tmp_path: Path) -> None:
     assert cost.threads >= 1
 
 
+@pytest.mark.parametrize("parser", PARSERS)
+def test_every_parser_reads_a_crawl(stage: Stage, reference: Trial, parser: ParserName) -> None:
+    trial = attempt(stage, Cell("latency-0", "asyncio", 8, parser, pages=PAGES))
+    assert trial.pages == reference.pages
+
+
 def test_the_meter_ends_what_takes_too_long(tmp_path: Path) -> None:
     cost = metered([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, limit=0.3)
     assert cost.code == LATE
@@ -254,7 +260,7 @@ def test_rounds_refuse_two_who_differ(
 
 def test_the_full_plan_has_every_axis() -> None:
     cells = plan.full(docs=True).cells
-    assert {c.workload for c in cells} == set(WORKLOADS)
+    assert {c.workload for c in cells} == set(WORKLOADS) - {"docs-apache", "docs-openjdk"}
     assert {c.concurrency for c in cells if c.workload == "latency-100"} == set(plan.WIDTHS)
     assert {c.parser for c in cells} == set(PARSERS)
     assert plan.full(docs=True).rounds >= 5
@@ -408,6 +414,10 @@ def test_a_custom_plan_keeps_what_was_asked() -> None:
     assert chosen.rounds == 2
     assert isinstance(chosen, Plan)
     assert plan.with_peers(chosen, only=True).cells == ()
+    race = plan.with_peers(chosen, only=True, workloads=["docs-apache"], concurrency=[16, 64])
+    assert race.courses == (("docs-apache", 16), ("docs-apache", 64))
+    with pytest.raises(ConfigError, match="no workload 'docs-perl'"):
+        plan.with_peers(chosen, only=True, workloads=["docs-perl"])
 
 
 # ── the race of crawlers ─────────────────────────────────────────────────────────────────────
@@ -426,6 +436,27 @@ def test_a_race_counts_what_each_found_in_the_sites_log(monkeypatch: pytest.Monk
     assert all(row.rate.median > 0 and row.cpu.median > 0 and row.memory > 1 for row in rows)
     assert rows[0].version
     assert skipped == ["Scrapy: not installed (make peers)"]
+
+
+def test_a_race_is_run_where_and_against_whom_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [peer for peer in PEERS if peer.name in {"crawler", "limit: aiohttp alone", "Scrapy"}]
+    monkeypatch.setattr(race, "PEERS", wanted)
+    here = Plan(
+        cells=(),
+        rounds=1,
+        scale=0.01,
+        peers=True,
+        courses=(("hosts-200", 4),),
+        against=("limit: aiohttp alone",),
+    )
+    rows, skipped = race.race(here, print)
+    assert [(row.name, row.concurrency) for row in rows] == [
+        ("crawler", 4),
+        ("limit: aiohttp alone", 4),
+    ]
+    assert not skipped
+    with pytest.raises(ConfigError, match="no crawler 'Srapy'; there are: Scrapy, crawler"):
+        race.race(msgspec.structs.replace(here, against=("Srapy",)), print)
 
 
 @pytest.mark.parametrize("name", ["bare: aiohttp + lexbor", "threads, requests + lxml"])

@@ -1,12 +1,13 @@
 """The other parsers, filling the same record by the same rules: only the tree is another.
 
 Which elements count, and what their attributes mean, is the product's (`crawler/parse/html.py`).
+What styles refer to (`styles`) is left out: a crawl of pages does not ask for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from crawler.bench.job import ParserName
 from crawler.errors import ConfigError
@@ -29,7 +30,13 @@ MEDIA: Final = {
 }  # fmt: skip
 """Elements that load something, and the attribute without which they do not."""
 
-Html = Callable[..., Raw]
+
+class Html(Protocol):
+    """As `parse.html.read_html` is called by the reader."""
+
+    def __call__(self, text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw: ...
+
+
 Element = tuple[str, dict[str, str | None]]
 
 
@@ -45,7 +52,7 @@ def _lexbor() -> Html:
          *(f"{tag}[{name}]" if name else tag for tag, name in MEDIA.items())]
     )  # fmt: skip
 
-    def read(text: str, *, forms: bool, agent: str = "") -> Raw:
+    def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:  # noqa: ARG001
         tree = LexborHTMLParser(text)
         elements = ((node.tag or "", node.attributes) for node in tree.css(telling))
         raw = _filled(elements, forms=forms, agent=agent)
@@ -70,7 +77,7 @@ def _lxml() -> Html:
             "the parser lxml is not installed: pip install 'crawler[bench]'"
         ) from error
 
-    def read(text: str, *, forms: bool, agent: str = "") -> Raw:
+    def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:  # noqa: ARG001
         # As bytes with a declared encoding: lxml refuses text that names an encoding of its own.
         parser = html.HTMLParser(encoding="utf-8", huge_tree=True)
         try:
@@ -96,7 +103,7 @@ def _soup(features: str) -> Callable[[], Html]:
     def make() -> Html:
         from bs4 import BeautifulSoup  # noqa: PLC0415 - 50 ms that only its row pays
 
-        def read(text: str, *, forms: bool, agent: str = "") -> Raw:
+        def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:  # noqa: ARG001
             soup = BeautifulSoup(text, features, multi_valued_attributes=None)
             raw = _filled(
                 ((e.name, dict(e.attrs)) for e in soup.find_all(True)), forms=forms, agent=agent

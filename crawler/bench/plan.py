@@ -73,6 +73,10 @@ WORKLOADS: Final = {
                  size=24_000, links=60, latency=0.02, speed=1000),
         Workload(name="docs", says="mixed, the PostgreSQL manual, served by nginx",
                  docs="postgresql"),
+        Workload(name="docs-apache", says="mixed, Apache's manual, served by nginx",
+                 docs="apache"),
+        Workload(name="docs-openjdk", says="mixed, Java's 10,000 pages of API, served by nginx",
+                 docs="openjdk"),
         Workload(name="hosts-200", says="I/O-bound, 8 KB pages on 200 hosts, 20 ms",
                  hosts=200, latency=0.02),
         Workload(name="tls", says="I/O-bound, 8 KB pages, 20 ms, over TLS",
@@ -108,6 +112,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     name: str = "custom"
     peers: bool = False
+    courses: tuple[tuple[str, int], ...] = ()  # where crawlers race, how wide; (): the usual ones
+    against: tuple[str, ...] = ()  # which of them; (): all that are installed
     scale: float = 1.0  # of the webs' sizes
 
 
@@ -175,9 +181,23 @@ def chosen(
     return Plan(cells=cells, rounds=rounds or plan.rounds, name=name, peers=plan.peers, scale=scale)
 
 
-def with_peers(plan: Plan, *, only: bool) -> Plan:
-    """The plan and the race of crawlers; `only`: the race alone."""
-    return msgspec.structs.replace(plan, peers=True, cells=() if only else plan.cells)
+def with_peers(
+    plan: Plan,
+    *,
+    only: bool,
+    workloads: Sequence[str] = (),
+    concurrency: Sequence[int] = (),
+    against: Sequence[str] = (),
+) -> Plan:
+    """The plan and the race of crawlers; `only`: the race alone. Raises ConfigError."""
+    _known("workload", workloads, WORKLOADS)
+    return msgspec.structs.replace(
+        plan,
+        peers=True,
+        cells=() if only else plan.cells,
+        courses=tuple((name, width) for name in workloads for width in concurrency or (64,)),
+        against=tuple(against),
+    )
 
 
 def _known(what: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--quick", "size", flag_value="quick", default=True, help="Two minutes.  [default]")
 @click.option("--full", "size", flag_value="full", help="Every axis and the peers: about an hour.")
 @click.option("--peers", is_flag=True, help="Race other crawlers (`make peers` installs some).")
+@click.option("--against", multiple=True, metavar="NAME", help="Race only this one; repeat.")
 @click.option("--workload", "workloads", multiple=True, metavar="NAME", help="Only this; repeat.")
 @click.option("--variants", default="", metavar="LIST", help="Only these: threads,asyncio …")
 @click.option("--concurrency", default="", metavar="LIST", help="Connections: 1,64,256 …")
@@ -38,6 +39,7 @@ def bench(
     *,
     size: str,
     peers: bool,
+    against: tuple[str, ...],
     workloads: tuple[str, ...],
     variants: str,
     concurrency: str,
@@ -73,8 +75,14 @@ def bench(
         rounds=rounds,
         scale=scale,
     )
-    if peers:
-        chosen = plan.with_peers(chosen, only=not (workloads or variants or size == "full"))
+    if peers or against:
+        chosen = plan.with_peers(
+            chosen,
+            only=not (variants or size == "full"),
+            workloads=workloads,
+            concurrency=_numbers(concurrency),
+            against=against,
+        )
     command = " ".join(["crawler", *sys.argv[1:]])
     with _Progress(len(chosen.cells) * chosen.rounds, silent=silent or as_json) as progress:
         results = run_plan(chosen, command=command, progress=progress.tell)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
 import msgspec
 import psutil
@@ -21,6 +22,7 @@ from crawler.bench.plan import WORKLOADS, Plan, size
 from crawler.bench.results import PeerRow
 from crawler.bench.sites import Nginx, documentation, lacking
 from crawler.bench.trial import BenchError, metered
+from crawler.errors import ConfigError
 
 LIMIT = 300.0  # seconds for one run
 
@@ -45,8 +47,8 @@ class Run(msgspec.Struct, frozen=True):
     asked: int  # all requests
 
 
-QUICK = (Course("latency-0", 64, 1000),)
-FULL = (
+QUICK: Final[tuple[Course, ...]] = (Course("latency-0", 64, 1000),)
+FULL: Final[tuple[Course, ...]] = (
     Course("latency-0", 64, 2500),
     Course("latency-100", 256, 1500, serial=False),
     Course("docs", 16),
@@ -56,10 +58,13 @@ FULL = (
 
 def race(plan: Plan, progress: Callable[[str], None]) -> tuple[list[PeerRow], list[str]]:
     """All peers that are installed, on the courses of a plan; and why the others are missing."""
-    courses, rounds = FULL if plan.name == "full" else QUICK, plan.rounds
+    rounds = plan.rounds
+    courses = FULL if plan.name == "full" else QUICK
+    if plan.courses:
+        courses = tuple(Course(name, wide, _pages(name, wide)) for name, wide in plan.courses)
     there: list[tuple[Peer, str]] = []
     skipped: list[str] = []
-    for peer in PEERS:
+    for peer in _chosen(plan.against):
         found = peer.needs()
         if found is None:
             skipped.append(f"{peer.name}: not installed ({peer.lacking})")
@@ -86,6 +91,20 @@ def race(plan: Plan, progress: Callable[[str], None]) -> tuple[list[PeerRow], li
             _row(peer, version(peer, at), course, pages, runs[peer.name]) for peer, at in running
         ]
     return rows, skipped
+
+
+def _chosen(against: Sequence[str]) -> Sequence[Peer]:
+    """Ourselves, and those of these names. Raises ConfigError for a name that nobody has."""
+    names = {peer.name for peer in PEERS}
+    for name in against:
+        if name not in names:
+            raise ConfigError(f"no crawler {name!r}; there are: {', '.join(sorted(names))}")
+    return [peer for peer in PEERS if not against or peer.name in {"crawler", *against}]
+
+
+def _pages(name: str, concurrency: int) -> int:
+    workload = WORKLOADS[name]
+    return 0 if workload.docs else workload.pages(concurrency, 1.0)
 
 
 def _run(peer: Peer, found: str, course: Course) -> Run:
