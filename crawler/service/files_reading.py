@@ -12,13 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from crawler.config import UrlsConfig
-from crawler.depot import canonical
 from crawler.frontier.rows import STATES
 from crawler.service import reading
 from crawler.service.download_shift import FILES
 from crawler.transfer.book import read
 from crawler.transfer.names import OURS
 from crawler.transfer.order import Order, Progress
+from crawler.transfer.orders import canonical
 from crawler.urls import Urls
 
 FILE_STATES: Final = ("waiting", "running", "done", "failed")
