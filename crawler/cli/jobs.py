@@ -15,7 +15,7 @@ from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.jobs_files import fetch, files
 from crawler.cli.sources import add_flags, config_options, seeds_in, text_of, with_scheme
-from crawler.cli.words import amount, plain, size
+from crawler.cli.words import amount, counted, plain, size
 from crawler.errors import ConfigError
 from crawler.settings import SERVICE, Settings
 
@@ -231,14 +231,14 @@ def watched(api: Api, job: str) -> Exit:
             live, totals = found["live"], found["totals"]
             if (now := found["download"]) is not None:
                 click.echo(
-                    f"{amount(totals['files'])} files, {size(now['rate'])}/s, "
+                    f"{counted(totals['files'], 'file')}, {size(now['rate'])}/s, "
                     f"{amount(totals['queued'])} to do, {amount(totals['failed'])} failed, "
                     f"{size(totals['bytes_wire'])}",
                     err=True,
                 )
             elif live is not None:
                 click.echo(
-                    f"{amount(totals['pages'])} pages, {live['recent_per_second']}/s, "
+                    f"{counted(totals['pages'], 'page')}, {live['recent_per_second']}/s, "
                     f"{amount(live['queued'])} queued, {size(totals['bytes_wire'])}",
                     err=True,
                 )
