@@ -68,7 +68,7 @@ def robots(
 
 
 async def _ask(config: Config, url: str) -> Answer:
-    from crawler.build import open_robots  # noqa: PLC0415 - aiohttp: only who fetches pays
+    from crawler.trip import open_robots  # noqa: PLC0415 - aiohttp: only who fetches pays
 
     async with open_robots(config, url) as ask:
         return await ask()
