@@ -15,7 +15,7 @@ from crawler.config import UrlsConfig
 from crawler.errors import ConfigError
 from crawler.frontier.rows import STATES
 from crawler.model import Outcome
-from crawler.service import files_reading, reading
+from crawler.service import files_reading, folders, reading
 from crawler.service.job import Job, Kind
 from crawler.service.parts import Parts
 from crawler.service.problem import Problem, missing
@@ -162,13 +162,13 @@ class ResultsApi:
             every = await self._read(job, files_reading.finished)
             rows = [row for row in every if row.path > after]
         else:
-            rows = await self._read(job, reading.files, wanted.read, after) or []
+            rows = await self._read(job, folders.files, wanted.read, after) or []
         return json(FileList(*wanted.page(rows, lambda row: row.path)))
 
     async def file(self, request: Request) -> Response:
         job = await self._parts.job(request)
         folder = self._parts.foreman.folder_of(job.id)
-        find = files_reading.locate if job.kind is Kind.DOWNLOAD else reading.locate
+        find = files_reading.locate if job.kind is Kind.DOWNLOAD else folders.locate
         path = await asyncio.to_thread(find, folder, request.path_params["path"])
         if path is None:
             raise missing("file")
@@ -182,7 +182,7 @@ class ResultsApi:
     async def report(self, request: Request) -> Response:
         job = await self._parts.job(request)
         folder = self._parts.foreman.folder_of(job.id)
-        path = await asyncio.to_thread(reading.locate, folder, "report.html")
+        path = await asyncio.to_thread(folders.locate, folder, "report.html")
         if path is None:
             raise Problem(404, "there is no report: it is written when a crawl ends")
         return FileResponse(path, headers=SANDBOX, media_type="text/html")

@@ -11,9 +11,10 @@ from crawler.pace import HostPace
 from crawler.service import files_intake
 from crawler.service.body import without_login
 from crawler.service.download_shift import DownloadShift
+from crawler.service.folders import FileRow
 from crawler.service.intake import public
 from crawler.service.job import Job, Kind, Totals
-from crawler.service.reading import FileRow, HostRow, LinkRow, Story
+from crawler.service.reading import HostRow, LinkRow, Story
 from crawler.service.register import Event
 from crawler.service.shift import Seen, Shift
 from crawler.standing import Standing
