@@ -14,8 +14,8 @@ from crawler.service.download_shift import DownloadShift
 from crawler.service.folders import FileRow
 from crawler.service.intake import public
 from crawler.service.job import Job, Kind, Totals
+from crawler.service.messages import Event
 from crawler.service.reading import HostRow, LinkRow, Story
-from crawler.service.register import Event
 from crawler.service.shift import Seen, Shift
 from crawler.standing import Standing
 from crawler.tally import bottleneck
