@@ -10,6 +10,14 @@ from starlette.responses import Response
 
 from crawler.service import files_intake
 from crawler.service.access import NAME, Role, Token
+from crawler.service.admin_views import (
+    AuditList,
+    AuditRow,
+    ScheduleList,
+    ScheduleView,
+    TokenList,
+    TokenView,
+)
 from crawler.service.body import HIDDEN, Invalid, without_login
 from crawler.service.intake import public
 from crawler.service.job import Limits
@@ -18,15 +26,7 @@ from crawler.service.problem import Problem, missing
 from crawler.service.routes import CURSOR, JSON, LIMIT, Param, Route, json, paging
 from crawler.service.schema import job_schema
 from crawler.service.timetable import Schedule, Timetable
-from crawler.service.views import (
-    AuditList,
-    AuditRow,
-    ScheduleList,
-    ScheduleView,
-    TokenList,
-    TokenView,
-    moment,
-)
+from crawler.service.views import moment
 
 _NAME: Final = Param(
     "name", "Letters, digits, dots, dashes", {"type": "string", "pattern": f"^{NAME.pattern}$"},
