@@ -54,7 +54,7 @@ def loops_option(command: F) -> F:
         type=click.IntRange(min=1),
         metavar="N",
         help="So many loops, each a process; their queue is a Redis or Valkey, started for the "
-        "crawl unless --frontier names one.",
+        "crawl unless --frontier names one. Unset: one, and its queue in a file.",
     )(command)
 
 
@@ -164,7 +164,7 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
 
         out(explain(without_secrets(config), settings.origins))
         return Exit.OK
-    several = (folder / LOOPS).exists() if mode == "resume" else (values.get("loops") or 1) > 1
+    several = (folder / LOOPS).exists() if mode == "resume" else values.get("loops") is not None
     if mode == "resume" and values.get("loops") and not several:
         raise ConfigError(f"{folder}: its crawl has one loop, and its queue in a file: no --loops")
     if values.get("dry_run"):

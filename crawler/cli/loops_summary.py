@@ -73,6 +73,7 @@ def tree(joint: Joint) -> dict[str, Any]:
     """The same for programs."""
     shots = [one.shot for one in joint.told]
     summed = ("visits", "pages", "retries", "bytes_wire", "bytes_body", "links_found", "duplicates")
+    cpu = ("loop_cpu", "child_cpu")  # seconds, of all loops and of their parse processes
     counted = ("outcomes", "statuses", "reasons", "robots")
     return {
         "finish_reason": joint.reason,
@@ -88,6 +89,7 @@ def tree(joint: Joint) -> dict[str, Any]:
             for url, reason, target in _troubles(joint)
         ],
         **{name: sum(getattr(shot, name) for shot in shots) for name in summed},
+        **{name: sum(getattr(shot.gauges, name) for shot in shots) for name in cpu},
         **{name: _sum(getattr(shot, name) for shot in shots) for name in counted},
     }
 
