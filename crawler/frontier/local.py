@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from crawler.frontier.redis_wire import Wire
 
 PROGRAMS: Final = ("valkey-server", "redis-server")
-"""The first that is installed is used. Debian has both in packages of these names."""
+"""The first that is installed is used. Debian has them in packages of these names, Valkey
+since 13."""
 
 PATIENCE: Final = 60.0
 """Seconds to start: a large append-only file is read first, some 10 s a gigabyte."""
