@@ -50,6 +50,8 @@ LOOK_EVERY: Final = 0.5
 RESTARTS: Final = 5
 """Of a server that ends by itself; one that ends more often has a reason that we do not know."""
 
+LOCK: Final = "lock"
+
 LEAVE: Final = 5.0
 """Seconds that those who died with the last run have to be gone."""
 
@@ -60,10 +62,13 @@ def run(config: Config, folder: Path, mode: Mode, screen: Screen, number: int | 
     _fit(config)
     check(config)
     if mode != "resume":
+        if mode == "fresh" and (folder / SHARES / LOCK).exists():
+            with _alone(folder / SHARES / LOCK, 0.0):
+                pass  # nobody is at work on what is now removed
         prepare(folder, mode)
     (folder / SHARES).mkdir(exist_ok=True)
     with ExitStack() as stack:
-        lock = stack.enter_context(_alone(folder / SHARES / "lock"))
+        lock = stack.enter_context(_alone(folder / SHARES / LOCK))
         (folder / LOOPS).write_bytes(msgspec.json.encode({"loops": number}))
         if mode != "resume":
             write_config(config, folder)
@@ -173,7 +178,7 @@ class Crew:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "crawler.cli.loop",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            pass_fds=(self._lock,), limit=2**24,
+            pass_fds=(self._lock,),
             process_group=0,  # Ctrl-C comes to us alone, and is passed on once
         )  # fmt: skip
         self._alive[number] = child
@@ -332,13 +337,13 @@ def _fit(config: Config) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[int]:
-    """Be the only run in this folder. A loop of a killed run is given time to notice; its server
-    and the loops inherit the lock. Raises Occupied.
+def _alone(path: Path, patience: float = LEAVE) -> Iterator[int]:
+    """Be the only run in this folder. A loop of a killed run is given time to notice; the loops
+    and the server inherit the lock. Raises Occupied.
     """
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        deadline = time.monotonic() + LEAVE
+        deadline = time.monotonic() + patience
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

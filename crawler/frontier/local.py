@@ -34,8 +34,8 @@ PROGRAMS: Final = ("valkey-server", "redis-server")
 """The first that is installed is used. Debian has them in packages of these names, Valkey
 since 13."""
 
-PATIENCE: Final = 60.0
-"""Seconds to start: a large append-only file is read first, some 10 s a gigabyte."""
+PATIENCE: Final = 30.0
+"""Seconds to start and to stop; while it reads its data it says so, and is waited for."""
 
 SHARE: Final = 0.5
 """Of the machine's memory, at most; then nothing is added until there is room."""
@@ -113,11 +113,13 @@ class LocalServer:
         except BrokenPipeError:
             pass  # what it said is in its log
         deadline = time.monotonic() + PATIENCE
-        while not self._answers():
+        while not (said := self._ping()).startswith(b"+PONG"):
+            if said.startswith(b"-LOADING"):
+                deadline = time.monotonic() + PATIENCE
             if self._child.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                said = log.read_text("utf-8", "replace").strip().rpartition("\n")[2]
-                raise FrontierError(f"{self._program}: {said or 'did not start'}")
+                last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2]
+                raise FrontierError(f"{self._program}: {last or 'did not start'}")
             time.sleep(0.01)
 
     def stop(self) -> None:
@@ -144,6 +146,7 @@ class LocalServer:
             self._open.close()
             raise FrontierError(f"{error.filename or self._folder}: {error.strerror}") from error
         except BaseException:
+            self.stop()
             self._open.close()
             raise
         return self
@@ -176,15 +179,16 @@ class LocalServer:
         }
         return "".join(f"{name} {value}\n" for name, value in lines.items())
 
-    def _answers(self) -> bool:
+    def _ping(self) -> bytes:
+        """What it says; nothing when it does not listen yet."""
         try:
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(1.0)
                 line.connect(str(self._socket))
                 line.sendall(b"PING\r\n")
-                return line.recv(64).startswith(b"+PONG")
+                return line.recv(64)
         except OSError:
-            return False
+            return b""
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.url} {'up' if self._child else 'down'}>"
