@@ -18,7 +18,10 @@ from processes import tree
 from redis_server import a_server, servers
 
 from crawler.bench.demo import DemoWeb
+from crawler.cli.loops_share import own_settings
+from crawler.config import Config, FrontierConfig
 from crawler.frontier.local import LocalServer, program
+from crawler.settings import with_settings
 from crawler.tether import tethered
 
 PAGES = 300
@@ -304,11 +307,17 @@ def test_a_tethered_program_ends_with_its_parent(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(90)
 def test_several_workers_of_one_command(web: DemoWeb, tmp_path: Path) -> None:
-    """`crawler worker --count 2`: a folder each; Ctrl-C is one signal to each of them."""
+    """`crawler worker --count 2`: a folder each; Ctrl-C is one signal to each of them. The crawl is
+    begun by loops on the same server, which they use and leave alone.
+    """
     with a_server() as server:
         where = ("--frontier", server.url, "--job", "count")
         begin = ("crawl", web.url, *SETTINGS, *where, "--max-pages", "5", "-q")
-        assert crawler(*begin, "-O", str(tmp_path / "first"))[0] == 0
+        first = tmp_path / "first"
+        assert crawler(*begin, "--loops", "2", "-O", str(first))[0] == 0
+        assert sum(one["kind"] == "page" for one in records(first)) == 5
+        assert sorted(one.name for one in (first / "loops").iterdir()) == ["1", "2", "lock"]
+        assert "already has a job" in crawler(*begin, "--loops", "2", "-O", str(tmp_path / "x"))[2]
         work = ("worker", *where, "--count", "2", "-O", str(tmp_path / "w"))
         more = ("-s", "limits.max_pages=100000")
         child = start(*work, *more)
@@ -330,3 +339,14 @@ def test_several_workers_of_one_command(web: DemoWeb, tmp_path: Path) -> None:
         said = crawler("merge", str(out), str(tmp_path / "first"), str(tmp_path / "w"))
     assert said[0] == 0, said
     whole(out, web)
+
+
+def test_what_is_said_of_the_whole_crawl_is_divided() -> None:
+    config = with_settings(None, size_limit=1000, limit_rate=100, upload="s3://b/c/", processes=3)
+    where = FrontierConfig(url="unix:///s")
+    own = own_settings(config, where, Path("out/loops/2"), 4)
+    assert (own.limits.size_limit, own.pace.limit_rate) == (250, 25)
+    assert (own.output.dir, own.output.upload) == ("out/loops/2", "s3://b/c/2")
+    assert own.frontier is where
+    assert own.parse.processes == 3, "what is said of a loop is not"
+    assert own_settings(Config(), where, Path("1"), 1000).parse.processes == 1

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shlex
 import signal
@@ -29,6 +28,7 @@ import msgspec
 from crawler.build import check
 from crawler.cli.exits import Exit
 from crawler.cli.loop import Failed, Orders, Told
+from crawler.cli.loops_share import LOCK, alone, fit, number_in, own_settings, shares_in
 from crawler.cli.loops_summary import Joint, exit_of, line_of, lines, reason_of, tree
 from crawler.cli.screen import Screen, out
 from crawler.config import Config, FrontierConfig
@@ -36,7 +36,6 @@ from crawler.errors import ConfigError, FrontierError, HouseError, Occupied
 from crawler.export.merge import PAGES, Merged, merge
 from crawler.folder import LOOPS, SHARES, Mode, is_crawl, prepare, write_config
 from crawler.frontier.local import LocalServer, end_leases
-from crawler.parse.pool import usable_cpus
 
 if TYPE_CHECKING:
     from crawler.frontier.redis_wire import Wire
@@ -50,25 +49,20 @@ LOOK_EVERY: Final = 0.5
 RESTARTS: Final = 5
 """Of a server that ends by itself; one that ends more often has a reason that we do not know."""
 
-LOCK: Final = "lock"
-
-LEAVE: Final = 5.0
-"""Seconds that those who died with the last run have to be gone."""
-
 
 def run(config: Config, folder: Path, mode: Mode, screen: Screen, number: int | None) -> Exit:
     """Crawl to the end. `number` None: as many loops as the folder's crawl has had."""
-    number = number or _saved(folder)
-    _fit(config)
+    number = number or number_in(folder)
+    fit(config)
     check(config)
     if mode != "resume":
         if mode == "fresh" and (folder / SHARES / LOCK).exists():
-            with _alone(folder / SHARES / LOCK, 0.0):
+            with alone(folder / SHARES / LOCK, 0.0):
                 pass  # nobody is at work on what is now removed
         prepare(folder, mode)
     (folder / SHARES).mkdir(exist_ok=True)
     with ExitStack() as stack:
-        lock = stack.enter_context(_alone(folder / SHARES / LOCK))
+        lock = stack.enter_context(alone(folder / SHARES / LOCK))
         (folder / LOOPS).write_bytes(msgspec.json.encode({"loops": number}))
         if mode != "resume":
             write_config(config, folder)
@@ -146,7 +140,7 @@ class Crew:
         from crawler.secrets import without_secrets  # noqa: PLC0415
         from crawler.settings import dump_toml  # noqa: PLC0415
 
-        shares = any(is_crawl(share) for share in self._shares())
+        shares = any(is_crawl(share) for share in shares_in(self._folder))
         saved = dump_toml(without_secrets(self._config))
         if mode == "resume" and shares:
             await enlist(self._where, saved, "join")
@@ -173,8 +167,9 @@ class Crew:
     async def _loop(self, number: int) -> None:
         """One process, to its end."""
         share = self._folder / SHARES / str(number)
+        own = own_settings(self._config, self._where, share, self._number)
         verbose = self._screen.verbose
-        orders = Orders(self._own(share), is_crawl(share), self._screen.silent, verbose)
+        orders = Orders(own, is_crawl(share), self._screen.silent, verbose)
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "crawler.cli.loop",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -230,27 +225,6 @@ class Crew:
             return Exit(self._failed[0].code)
         raise HouseError(f"every loop died; nothing that was done is lost: {_resume(self._folder)}")
 
-    def _own(self, share: Path) -> Config:
-        """The settings of one loop: what is said of the whole crawl, divided."""
-        config, number = self._config, self._number
-        replace = msgspec.structs.replace
-        upload = config.output.upload
-        size, rate = config.limits.size_limit, config.pace.limit_rate
-        return replace(
-            config,
-            frontier=self._where,
-            output=replace(
-                config.output,
-                dir=str(share),
-                upload=f"{upload.rstrip('/')}/{share.name}" if upload else "",
-            ),
-            limits=replace(config.limits, size_limit=None if size is None else size // number),
-            pace=replace(config.pace, limit_rate=None if rate is None else max(1, rate // number)),
-            parse=replace(
-                config.parse, processes=config.parse.processes or max(1, usable_cpus() // number)
-            ),
-        )
-
     async def _tell(self, wire: Wire) -> None:
         """How far it is, now and then."""
         from crawler.frontier.redis_jobs import look  # noqa: PLC0415 - an extra
@@ -285,12 +259,9 @@ class Crew:
             return None
 
     def _merged(self) -> Merged | None:
-        if not any((share / PAGES).exists() for share in self._shares()):
+        if not any((share / PAGES).exists() for share in shares_in(self._folder)):
             return None
         return merge(self._folder, [str(self._folder / SHARES)], again=True)
-
-    def _shares(self) -> Iterator[Path]:
-        return (path for path in (self._folder / SHARES).iterdir() if path.name.isdecimal())
 
     @contextmanager
     def _caught(self) -> Iterator[None]:
@@ -321,48 +292,6 @@ class Crew:
         for child in self._alive.values():
             if child.returncode is None:
                 child.send_signal(number)
-
-
-def _fit(config: Config) -> None:
-    """Raises ConfigError for what needs one loop."""
-    refused = {
-        "--report-skipped": config.output.skipped,
-        "--mirror": config.output.mirror,
-        f"pace.group = {config.pace.group!r}": config.pace.group != "host",
-        "--save-cookies": config.fetch.save_cookies is not None,
-    }
-    for name, said in refused.items():
-        if said:
-            raise ConfigError(f"{name} needs a crawl of one loop, without --loops")
-
-
-@contextmanager
-def _alone(path: Path, patience: float = LEAVE) -> Iterator[int]:
-    """Be the only run in this folder. A loop of a killed run is given time to notice; the loops
-    and the server inherit the lock. Raises Occupied.
-    """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise Occupied(f"{path.parent}: is in use by another run") from error
-                time.sleep(0.05)
-            else:
-                break
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def _saved(folder: Path) -> int:
-    try:
-        return int(msgspec.json.decode((folder / LOOPS).read_bytes())["loops"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise HouseError(f"{folder / LOOPS}: not what a crawl of several loops writes") from error
 
 
 def _resume(folder: Path) -> str:
