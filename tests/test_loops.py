@@ -317,7 +317,9 @@ def test_several_workers_of_one_command(web: DemoWeb, tmp_path: Path) -> None:
         assert crawler(*begin, "--loops", "2", "-O", str(first))[0] == 0
         assert sum(one["kind"] == "page" for one in records(first)) == 5
         assert sorted(one.name for one in (first / "loops").iterdir()) == ["1", "2", "lock"]
-        assert "already has a job" in crawler(*begin, "--loops", "2", "-O", str(tmp_path / "x"))[2]
+        other = tmp_path / "other"
+        assert "already has a job" in crawler(*begin, "--loops", "2", "-O", str(other))[2]
+        assert "no crawl to resume" in crawler("resume", str(other))[2], "nobody joins by mistake"
         work = ("worker", *where, "--count", "2", "-O", str(tmp_path / "w"))
         more = ("-s", "limits.max_pages=100000")
         child = start(*work, *more)

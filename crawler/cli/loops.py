@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -32,7 +33,7 @@ from crawler.cli.loops_share import LOCK, alone, fit, number_in, own_settings, s
 from crawler.cli.loops_summary import Joint, exit_of, line_of, lines, reason_of, tree
 from crawler.cli.screen import Screen, out
 from crawler.config import Config, FrontierConfig
-from crawler.errors import ConfigError, FrontierError, HouseError, Occupied
+from crawler.errors import ConfigError, FrontierError, HouseError
 from crawler.export.merge import PAGES, Merged, merge
 from crawler.folder import LOOPS, SHARES, Mode, is_crawl, prepare, write_config
 from crawler.frontier.local import LocalServer, end_leases
@@ -63,13 +64,14 @@ def run(config: Config, folder: Path, mode: Mode, screen: Screen, number: int | 
     (folder / SHARES).mkdir(exist_ok=True)
     with ExitStack() as stack:
         lock = stack.enter_context(alone(folder / SHARES / LOCK))
-        (folder / LOOPS).write_bytes(msgspec.json.encode({"loops": number}))
-        if mode != "resume":
-            write_config(config, folder)
+        if mode == "new":
+            prepare(folder, mode)  # another may have crawled here while we waited for the lock
         server, where = None, config.frontier
         if where.url is None:
-            durable = config.output.durable
-            server = LocalServer(folder / SHARES / "queue", durable=durable, held=(lock,))
+            queue = folder / SHARES / "queue"
+            if mode != "resume":  # left by one who died before there was a crawl
+                shutil.rmtree(queue, ignore_errors=True)
+            server = LocalServer(queue, durable=config.output.durable, held=(lock,))
             stack.enter_context(server)
             where = msgspec.structs.replace(where, url=server.url)
         crew = Crew(config, where, folder, screen, server, number, lock)
@@ -140,16 +142,12 @@ class Crew:
         from crawler.secrets import without_secrets  # noqa: PLC0415
         from crawler.settings import dump_toml  # noqa: PLC0415
 
-        shares = any(is_crawl(share) for share in shares_in(self._folder))
         saved = dump_toml(without_secrets(self._config))
-        if mode == "resume" and shares:
-            await enlist(self._where, saved, "join")
-        else:
-            try:
-                await enlist(self._where, saved, "fresh" if mode == "fresh" else "new")
-            except Occupied:
-                if mode != "resume":  # else: it died before the first loop had begun
-                    raise
+        await enlist(self._where, saved, "join" if mode == "resume" else mode)
+        # Only now there is something to resume.
+        if mode != "resume":
+            write_config(self._config, self._folder)
+        (self._folder / LOOPS).write_bytes(msgspec.json.encode({"loops": self._number}))
         async with wire_to(self._where) as wire:
             if self._server is not None:  # and so nobody else is at work
                 await end_leases(wire, self._where.job)
