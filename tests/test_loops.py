@@ -26,7 +26,7 @@ from crawler.tether import tethered
 
 PAGES = 300
 SETTINGS = (
-    "--scope", "any", "--delay", "0.02", "--per-host", "1", "--contact", "test@example.com",
+    "--scope", "any", "--delay", "0.04", "--per-host", "1", "--contact", "test@example.com",
     "-s", "fetch.allow_networks=127.0.0.0/8", "--processes", "1",
 )  # fmt: skip
 
@@ -65,13 +65,19 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "pages.jsonl").read_text().splitlines()]
 
 
+def shared(folder: Path, name: str) -> int:
+    """Records of one loop by now."""
+    share = folder / "loops" / name / "pages.jsonl"
+    return share.read_bytes().count(b"\n") if share.exists() else 0
+
+
 def written(folder: Path) -> int:
     """Records of all shares by now."""
     return sum(one.read_bytes().count(b"\n") for one in folder.glob("loops/*/pages.jsonl"))
 
 
 def wait_for(true: Callable[[], object], child: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not true():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
@@ -108,7 +114,7 @@ def loops_of(child: subprocess.Popen[str]) -> list[int]:
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_two_loops_write_one_crawl(web: DemoWeb, tmp_path: Path) -> None:
     out = tmp_path / "out"
     begin = ("crawl", web.url, *SETTINGS, "--loops", "2", "-O", str(out))
@@ -119,7 +125,7 @@ def test_two_loops_write_one_crawl(web: DemoWeb, tmp_path: Path) -> None:
     assert (told["finish_reason"], told["loops"], told["loops_died"]) == ("finished", 2, 0)
     assert told["pages"] == PAGES
     assert told["records"] == len(records(out))
-    assert min(len(records(out / "loops" / name)) for name in "12") > 0
+    assert sum(len(records(out / "loops" / name)) for name in "12") == told["records"]
     config = (out / "crawl.toml").read_text()
     assert "unix:" not in config, "the crawl's settings are those that were said"
     again = crawler(*begin)
@@ -129,24 +135,26 @@ def test_two_loops_write_one_crawl(web: DemoWeb, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 def test_interrupted_and_killed_it_ends_with_the_same_records(web: DemoWeb, tmp_path: Path) -> None:
     """Ctrl-C; kill -9 of everything; of the first process alone, which the rest follows. A lease
     is a minute, and nobody waits for one: who comes back knows that no loop is left.
     """
     out = tmp_path / "out"
-    child = start("crawl", web.url, *SETTINGS, "--loops", "2", "-O", str(out))
-    wait_for(lambda: written(out) > 40, child)
+    slow = ("--delay", "0.5")  # seconds for whichever loop comes late: both do some of it
+    child = start("crawl", web.url, *SETTINGS, *slow, "--loops", "2", "-O", str(out))
+    wait_for(lambda: all(shared(out, name) for name in "12"), child)
     os.killpg(child.pid, signal.SIGINT)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=60)
     assert child.returncode == 11, errors
     assert f"crawler resume {out}" in errors
     assert "died" not in errors
     got = records(out)
-    assert 40 < len({one["url"] for one in got}) == len(got) < PAGES
+    assert len({one["url"] for one in got}) == len(got) < PAGES
     assert {one["outcome"] for one in got} == {"done"}, "they were finished, not dropped"
 
-    child = start("resume", str(out), "--loops", "3")
+    quick = ("--delay", "0.04")
+    child = start("resume", str(out), "--loops", "3", *quick)
     wait_for(lambda: written(out) > len(got) + 40, child)
     assert len(loops_of(child)) == 3
     for pid in tree(child.pid):
@@ -155,7 +163,7 @@ def test_interrupted_and_killed_it_ends_with_the_same_records(web: DemoWeb, tmp_
     before = written(out)
     assert before < PAGES
 
-    child = start("resume", str(out))
+    child = start("resume", str(out), *quick)
     wait_for(lambda: written(out) > before + 40, child)
     family = tree(child.pid)
     child.kill()
@@ -166,14 +174,14 @@ def test_interrupted_and_killed_it_ends_with_the_same_records(web: DemoWeb, tmp_
         time.sleep(0.02)
     assert len(records(out)) == len(got), "it was not merged since"
 
-    code, _, errors = crawler("resume", str(out))
+    code, _, errors = crawler("resume", str(out), *quick)
     assert code == 0, errors
     assert "loops  3" in errors, "as many as last time"
     whole(out, web)
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 def test_a_loop_and_the_server_die_and_the_crawl_goes_on(web: DemoWeb, tmp_path: Path) -> None:
     out = tmp_path / "out"
     lease = ("-s", "frontier.lease=1")
@@ -192,7 +200,7 @@ def test_a_loop_and_the_server_die_and_the_crawl_goes_on(web: DemoWeb, tmp_path:
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 def test_what_is_at_work_is_left_alone_and_a_limit_is_the_crawls(
     web: DemoWeb, tmp_path: Path
 ) -> None:
@@ -305,7 +313,7 @@ def test_a_tethered_program_ends_with_its_parent(tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 def test_several_workers_of_one_command(web: DemoWeb, tmp_path: Path) -> None:
     """`crawler worker --count 2`: a folder each; Ctrl-C is one signal to each of them. The crawl is
     begun by loops on the same server, which they use and leave alone.
@@ -330,7 +338,7 @@ def test_several_workers_of_one_command(web: DemoWeb, tmp_path: Path) -> None:
 
         wait_for(lambda: so_far() > 40, child)
         os.killpg(child.pid, signal.SIGINT)
-        _, errors = child.communicate(timeout=30)
+        _, errors = child.communicate(timeout=60)
         assert child.returncode == 11, errors
         assert "stopping at once" not in errors, "they were signalled twice"
         code, _, errors = crawler(*work, *more)
