@@ -243,6 +243,7 @@ def test_without_a_server_one_line_says_what_to_install(
     assert "valkey-server" in line
     assert "redis-server" in line
     assert "apt install redis-server" in line
+    assert not (tmp_path / "out").exists(), "--fresh would have removed a crawl for nothing"
 
 
 @pytest.mark.parametrize(

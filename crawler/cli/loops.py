@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -36,7 +37,7 @@ from crawler.config import Config, FrontierConfig
 from crawler.errors import ConfigError, FrontierError, HouseError
 from crawler.export.merge import PAGES, Merged, merge
 from crawler.folder import LOOPS, SHARES, Mode, is_crawl, prepare, write_config
-from crawler.frontier.local import LocalServer, end_leases
+from crawler.frontier.local import LocalServer, end_leases, program
 
 if TYPE_CHECKING:
     from crawler.frontier.redis_wire import Wire
@@ -56,6 +57,10 @@ def run(config: Config, folder: Path, mode: Mode, screen: Screen, number: int | 
     number = number or number_in(folder)
     fit(config)
     check(config)
+    if importlib.util.find_spec("redis") is None:
+        raise ConfigError("--loops needs redis: pip install 'crawler[redis]'")
+    if config.frontier.url is None:
+        program()  # before --fresh removes anything
     if mode != "resume":
         if mode == "fresh" and (folder / SHARES / LOCK).exists():
             with alone(folder / SHARES / LOCK, 0.0):
@@ -135,10 +140,7 @@ class Crew:
     @asynccontextmanager
     async def _open(self, mode: Mode) -> AsyncIterator[Wire]:
         """The job is there. Raises Occupied, ConfigError, FrontierError."""
-        try:
-            from crawler.frontier.redis_jobs import enlist, wire_to  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError as error:
-            raise ConfigError(f"--loops needs {error.name}: pip install crawler[redis]") from error
+        from crawler.frontier.redis_jobs import enlist, wire_to  # noqa: PLC0415 - an extra
         from crawler.secrets import without_secrets  # noqa: PLC0415
         from crawler.settings import dump_toml  # noqa: PLC0415
 
