@@ -155,6 +155,19 @@ async def open_crawl(
         )
 
 
+def check(config: Config) -> None:
+    """Raises ConfigError for settings with which no crawl can be opened: for a door that has
+    something to make before it opens one.
+    """
+    config = with_implied(config)
+    urls = Urls(config.urls)
+    seeds = canonical_seeds(urls, config.seeds)
+    product_token(config)
+    demand_contact(config, seeds)
+    Scope(config.scope, seeds)
+    check_readers(config)
+
+
 def check_readers(config: Config) -> None:
     """Raises ConfigError for rules, plugins and extras that cannot be used. What reads pages is
     loaded for those who ask for it only: the parse processes have it, this one has no use for it.
