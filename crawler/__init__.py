@@ -8,7 +8,7 @@ The house, bottom up; a file imports only from lower floors (tests/test_floors.p
     3  gate ledger folder watch                 may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first
        frontier/ fetch/ parse/ sinks/ transfer/ rooms beside it; none sees another
-    5  build depot export/ report/              configuration → an open crawl; what it left behind
+    5  build outputs trip depot export/ report/ configuration → an open crawl; what it left behind
     6  library delivery cli/ bench/             doors
 """
 

@@ -1,23 +1,18 @@
 """Config → an open Crawl. The only module that knows every room; everything is opened here.
 
-What has a socket, a file, a thread or a process is entered on one exit stack, in order, and closed
-in reverse whatever happens.
+What a crawl writes is chosen in outputs.py; a trip without a crawl is made in trip.py, of the same
+parts. What has a socket, a file, a thread or a process is entered on one exit stack, in order, and
+closed in reverse whatever happens.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
-import msgspec
-
-from crawler import __version__
-from crawler.asker import Answer, Asker
 from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
@@ -31,7 +26,8 @@ from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
 from crawler.leased import LeasedFetcher
 from crawler.ledger import Ledger
-from crawler.model import Kind, Link, Visit
+from crawler.model import Link
+from crawler.outputs import outputs_of, upload_of
 from crawler.parse.pool import ParsePool, usable_cpus
 from crawler.parse.rules import ReaderRules
 from crawler.protocols import Frontier, Sink
@@ -39,26 +35,16 @@ from crawler.retry import Retry
 from crawler.scope import Scope
 from crawler.secrets import split_login, without_secrets
 from crawler.settings import dump_toml, with_implied
-from crawler.sinks.files import Files
-from crawler.sinks.graph import Graph
-from crawler.sinks.jsonl import JsonLines, RecordLines
-from crawler.sinks.skipped import Skipped
-from crawler.sinks.texts import Texts
-from crawler.sinks.upload import Upload
-from crawler.sinks.warc import Warc
 from crawler.stages import Stages
 from crawler.start import starting_points
 from crawler.tally import Gauges, Tally
-from crawler.urls import Urls, host_key, origin
+from crawler.urls import Urls
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
 if TYPE_CHECKING:
     from crawler.frontier.redis import RedisFrontier
     from crawler.parse.archive import Archivist
-
-Output: TypeAlias = JsonLines | Graph | Files | Texts | Skipped | Warc
-"""A sink of ours: opened, cut to its mark and closed here."""
 
 
 @asynccontextmanager
@@ -82,21 +68,21 @@ async def open_crawl(
     config = with_implied(config)
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
-    seeds = _seeds(urls, config.seeds)
+    seeds = canonical_seeds(urls, config.seeds)
     agent = product_token(config)
     demand_contact(config, seeds)
     scope = Scope(config.scope, seeds)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
-    _check_readers(config)
+    check_readers(config)
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.
-        upload = await _upload(stack, config, folder)
+        upload = await upload_of(stack, config, folder)
         frontier = await stack.enter_async_context(_frontier(config, folder, mode, join=join))
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
-        outputs = _outputs(config, folder, frontier, upload)
+        outputs = outputs_of(config, folder, frontier, upload)
         for output in outputs:
             await stack.enter_async_context(output)
         marks = await frontier.marks()
@@ -120,7 +106,7 @@ async def open_crawl(
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
         fetcher = await stack.enter_async_context(
-            _fetcher(config, spool, neighbours, owned=None if leases is None else leases.owns)
+            fetcher_of(config, spool, neighbours, owned=None if leases is None else leases.owns)
         )
         asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         paced: Frontier = frontier
@@ -175,79 +161,14 @@ def check(config: Config) -> None:
     """
     config = with_implied(config)
     urls = Urls(config.urls)
-    seeds = _seeds(urls, config.seeds)
+    seeds = canonical_seeds(urls, config.seeds)
     product_token(config)
     demand_contact(config, seeds)
     Scope(config.scope, seeds)
-    _check_readers(config)
+    check_readers(config)
 
 
-@asynccontextmanager
-async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awaitable[Visit]]]:
-    """One trip to one URL, without frontier or folder: what `crawler fetch` shows."""
-    urls = Urls(config.urls)
-    (seed,) = _seeds(urls, [url])
-    alone = msgspec.structs.replace(config, seeds=(url,))  # it alone may be sent secrets
-    scope = Scope(config.scope, [seed])
-    verdict = Verdict(urls, scope, Retry(config.retry), fetch=config.fetch, pace=config.pace)
-    _check_readers(config)
-    rules = ReaderRules(
-        urls=urls,
-        scope=scope,
-        limits=config.scope,
-        parse=config.parse,
-        fetch=config.fetch,
-        keep_body=False,
-        agent=product_token(config),
-        robots=config.robots,
-    )
-    async with AsyncExitStack() as stack:
-        spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
-        parse = msgspec.structs.replace(config.parse, processes=1)
-        parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(_fetcher(alone, spool))
-
-        async def trip() -> Visit:
-            link = Link(seed, host_key(seed))
-            page = await fetcher.fetch(link)
-            visit = verdict.on_answer(link, page)
-            extract = await parser.read(page)
-            return msgspec.structs.replace(visit, extract=extract, found=extract.found)
-
-        yield trip
-
-
-@asynccontextmanager
-async def open_robots(config: Config, url: str) -> AsyncIterator[Callable[[], Awaitable[Answer]]]:
-    """One question for the robots.txt of a URL's origin, without frontier or folder: what
-    `crawler robots` shows.
-    """
-    urls = Urls(config.urls)
-    (seed,) = _seeds(urls, [url])
-    rules = ReaderRules(
-        urls=urls,
-        scope=Scope(config.scope, [seed]),
-        limits=config.scope,
-        parse=config.parse,
-        fetch=config.fetch,
-    )
-    async with AsyncExitStack() as stack:
-        spool = Path(stack.enter_context(TemporaryDirectory(prefix="crawler-")))
-        parse = msgspec.structs.replace(config.parse, processes=1)
-        parser = await stack.enter_async_context(ParsePool(rules, parse))
-        fetcher = await stack.enter_async_context(
-            _fetcher(msgspec.structs.replace(config, seeds=(url,)), spool)
-        )
-        asker = Asker(fetcher, parser, urls)
-        link = Link(f"{origin(seed)}/robots.txt", host_key(seed), kind=Kind.ROBOTS)
-
-        async def ask() -> Answer:
-            return await asker.ask(link)
-
-        yield ask
-
-
-def _check_readers(config: Config) -> None:
+def check_readers(config: Config) -> None:
     """Raises ConfigError for rules, plugins and extras that cannot be used. What reads pages is
     loaded for those who ask for it only: the parse processes have it, this one has no use for it.
     """
@@ -271,7 +192,7 @@ def _archivist(config: Config, spool: Path) -> Archivist:
     return Archivist(config.warc.compression, config.warc.digest, spool)
 
 
-def _fetcher(
+def fetcher_of(
     config: Config,
     spool: Path,
     neighbours: Neighbours | None = None,
@@ -280,7 +201,7 @@ def _fetcher(
 ) -> HttpFetcher:
     """Raises ConfigError for secrets, networks and proxies that cannot be used."""
     fetch = config.fetch
-    seeds = _seeds(Urls(config.urls), config.seeds)
+    seeds = canonical_seeds(Urls(config.urls), config.seeds)
     named = frozenset(urlsplit(seed).hostname or "" for seed in seeds)
     own = AddressGuard(named, private=fetch.private, networks=networks(fetch.allow_networks))
     most = config.limits.concurrency
@@ -298,7 +219,8 @@ def _fetcher(
     )
 
 
-def _seeds(urls: Urls, given: Sequence[str]) -> list[str]:
+def canonical_seeds(urls: Urls, given: Sequence[str]) -> list[str]:
+    """Each once. Raises ConfigError for what is no URL of ours."""
     seeds = []
     for url in given:
         canonical = urls.canonical(url)
@@ -351,60 +273,3 @@ async def _frontier(
         worker=worker_id(folder, config.frontier.job),
     ) as many:
         yield many
-
-
-async def _upload(stack: AsyncExitStack, config: Config, folder: Path) -> Upload | None:
-    if not config.output.upload:
-        return None
-    return await stack.enter_async_context(Upload(folder, config.output.upload))
-
-
-def _outputs(config: Config, folder: Path, frontier: Queue, upload: Upload | None) -> list[Output]:
-    outputs: list[Output] = []
-    durable = config.output.durable
-    if config.output.jsonl:
-        outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
-    if config.output.graph:
-        outputs.append(Graph(folder / "graph.bin", durable=durable))
-    if config.parse.plugins or config.parse.rules:
-        outputs.append(RecordLines(folder / "records.jsonl", durable=durable))
-    if config.output.save != "none":
-        every = config.output.save == "all"
-        outputs.append(Files(folder / "html", every=every, durable=durable))
-    if config.output.text:
-        outputs.append(Texts(folder / "text", durable=durable))
-    if config.output.warc:
-        outputs.append(
-            Warc(
-                folder / "warc",
-                about=_warcinfo(config),
-                max_file=config.warc.max_file,
-                compression=config.warc.compression,
-                digest=config.warc.digest,
-                revisit=config.warc.revisit,
-                durable=durable,
-                finished=upload.offer if upload else None,
-            )
-        )
-    if config.output.skipped:
-        outputs.append(
-            Skipped(
-                folder / Skipped.name,
-                take=frontier.refusals,
-                keep=partial(frontier.settle, []),
-                durable=durable,
-            )
-        )
-    return outputs
-
-
-def _warcinfo(config: Config) -> dict[str, str]:
-    """Who made an archive, and how: the fields of its warcinfo records."""
-    return {
-        "software": f"crawler/{__version__}",
-        "format": "WARC File Format 1.1",
-        "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
-        "robots": "obey" if config.robots.obey else "ignore",
-        "http-header-user-agent": user_agent(config),
-        **({"operator": config.fetch.contact} if config.fetch.contact else {}),
-    }

@@ -10,13 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from crawler.config import Config
 from crawler.crawl import Crawl
-from crawler.errors import ConfigError, HouseError
+from crawler.errors import HouseError
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
@@ -33,7 +32,6 @@ from crawler.parse.rules import ReaderRules
 from crawler.protocols import Frontier
 from crawler.retry import Retry
 from crawler.scope import Scope
-from crawler.secrets import split_login
 from crawler.tally import Gauges, Tally
 from crawler.transfer import book as books
 from crawler.transfer.book import Book
@@ -42,6 +40,7 @@ from crawler.transfer.disk import Disk
 from crawler.transfer.files import Arrivals, FileTrips
 from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
+from crawler.transfer.orders import canonical, hosts, origins
 from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
@@ -116,7 +115,7 @@ async def open_depot(
                 book.progress[url] = Progress(name=book.progress[url].name)
         await book.enter(orders)
         every = list(book.orders.values())
-        named = _origins(orders) | {origin(one.url) for one in every}
+        named = origins(orders) | {origin(one.url) for one in every}
         scope = Scope(config.scope, [one.url for one in every[:1]])
         verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
         fetcher = await stack.enter_async_context(
@@ -128,7 +127,7 @@ async def open_depot(
                 user_agent=user_agent(config),
                 spool=ours,
                 guard=AddressGuard(
-                    _hosts([*orders, *every]),
+                    hosts([*orders, *every]),
                     private=config.fetch.private,
                     networks=networks(config.fetch.allow_networks),
                 )
@@ -195,14 +194,6 @@ async def open_depot(
         yield Depot(crawl, desk, arrivals, here)
 
 
-def _origins(orders: Sequence[Order]) -> set[str]:
-    return {origin(url) for one in orders for url in (one.url, *one.mirrors)}
-
-
-def _hosts(orders: Sequence[Order]) -> set[str]:
-    return {urlsplit(one).hostname or "" for one in _origins(orders)}
-
-
 def _found(url: str) -> Found:
     host = host_key(url)
     return url, host, fingerprint(url, host), Kind.FILE.value, ""
@@ -213,31 +204,6 @@ def _prepare(ours: Path) -> None:
         ours.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HouseError(f"{error.filename or ours}: {error.strerror}") from error
-
-
-def canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
-    """One order a URL, mirrors of the second added to the first. Raises ConfigError."""
-    found: dict[str, Order] = {}
-    for order in orders:
-        places = []
-        for url in (order.url, *order.mirrors):
-            place = urls.canonical(url)
-            if place is None:
-                raise ConfigError(f"{split_login(url)[0]!r}: not a http or https URL")
-            places.append(place)
-        url, *mirrors = places
-        before = found.get(url)
-        if before is not None:
-            mirrors = [*before.mirrors, *mirrors]
-            order = msgspec.structs.replace(  # noqa: PLW2901 - the same order, made whole
-                order,
-                name=before.name or order.name,
-                checksums=tuple(dict.fromkeys((*before.checksums, *order.checksums))),
-                size=before.size if order.size is None else order.size,
-            )
-        mirrors = [one for one in dict.fromkeys(mirrors) if one != url]
-        found[url] = msgspec.structs.replace(order, url=url, mirrors=tuple(mirrors))
-    return list(found.values())
 
 
 def _again(

@@ -13,7 +13,7 @@ import msgspec
 
 from crawler.pace import HostPace
 from crawler.transfer.order import File
-from crawler.units import duration
+from crawler.units import counted, duration
 
 if TYPE_CHECKING:
     from crawler.depot import Depot
@@ -136,7 +136,7 @@ def _host(pace: HostPace) -> Host:
 def why(pace: HostPace) -> str:
     """Why the host's next file waits."""
     if pace.parked:
-        return f"it failed {pace.failures} times: tried again in {duration(pace.parked)}"
+        return f"it failed {counted(pace.failures, 'time')}: tried again in {duration(pace.parked)}"
     if pace.rest > 1:
         return f"it rests for {duration(pace.rest)}"
     if pace.in_flight >= pace.width:

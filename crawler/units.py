@@ -71,6 +71,11 @@ def amount(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def counted(number: float, one: str, many: str = "") -> str:
+    """1, "file" → 1 file; 2 → 2 files. `many` where an s at the end does not make it."""
+    return f"{amount(number)} {one if number == 1 else many or f'{one}s'}"
+
+
 def in_bytes(number: float) -> str:
     """Bytes with a decimal prefix, as disks and networks count."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -60,7 +60,7 @@ async def test_a_sound_site_is_0_and_what_is_outside_is_asked_with_head_and_not_
     assert asked == {"/": "GET", "/a": "HEAD", "/moved": "HEAD", "/i": "HEAD"}
     assert [one.method for one in site.log if one.path == "/shy"] == ["HEAD", "GET"]
     result = await check(site.url, "--scope", "page", "--internal")
-    assert "checked 1 links" in result.output
+    assert "checked 1 link," in result.output
     assert site.hits["/a"] == 1
 
 

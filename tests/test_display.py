@@ -22,7 +22,7 @@ from crawler.cli.display import Display, Forecast, line, panel
 from crawler.cli.screen import Screen
 from crawler.cli.summary import Ending, summary, summary_json
 from crawler.cli.terminal import Terminal
-from crawler.cli.words import amount, duration, harmless, plain, size
+from crawler.cli.words import amount, counted, duration, harmless, plain, size
 from crawler.config import Config, LimitsConfig
 from crawler.model import Counts
 from crawler.tally import Gauges, HostSum, Snapshot, Tally
@@ -319,6 +319,12 @@ def test_durations_as_people_read_them(seconds: float, text: str) -> None:
 )
 def test_sizes_as_people_read_them(number: float, text: str) -> None:
     assert size(number) == text
+
+
+def test_what_is_counted_is_said_in_the_number_it_has() -> None:
+    assert [counted(n, "file") for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert [counted(n, "retry", "retries") for n in (1, 3)] == ["1 retry", "3 retries"]
+    assert counted(12345, "link") == f"{amount(12345)} links"
 
 
 def test_amounts_are_grouped() -> None:

@@ -68,10 +68,10 @@ async def test_the_summary_names_what_failed(website: OpenSite, tmp_path: Path) 
     code, out, err = await run(site.at("/{a,b}"), cwd=tmp_path)
     assert (code, out) == (Exit.SERVER, "")
     assert f"failed: {site.at('/b')}: status:404" in err
-    assert "finished: 1 files, 1 failed" in err
+    assert "finished: 1 file, 1 failed" in err
     code, _, err = await run(site.at("/a"), cwd=tmp_path)
     assert code == Exit.OK
-    assert "1 were there" in err
+    assert "1 was there" in err
     assert site.hits["/a"] == 1
 
 

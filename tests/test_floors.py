@@ -33,7 +33,7 @@ FLOORS = {
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks", "transfer"},
-    5: {"build", "depot", "standing", "export", "report"},
+    5: {"outputs", "build", "trip", "depot", "standing", "export", "report"},
     6: {"library", "delivery", "cli", "service", "bench", "__main__"},
 }
 """Floor 4 is the loop and the rooms beside it: none of them sees another."""
@@ -53,7 +53,7 @@ INSIDE_FLOOR_1 = {
 
 INSIDE_FLOOR_2 = {"asker": {"protocols"}}
 
-INSIDE_FLOOR_5 = {"standing": {"depot"}}
+INSIDE_FLOOR_5 = {"build": {"outputs"}, "trip": {"build"}, "standing": {"depot"}}
 
 INSIDE_FLOOR_6 = {"__main__": {"cli"}, "cli": {"bench", "service"}}
 

@@ -17,7 +17,8 @@ from conftest import OpenSite
 from serving import Client, Process, service
 from website import page
 
-from crawler.cli.jobs import asked, jobs
+from crawler.cli.job_words import asked
+from crawler.cli.jobs import jobs
 from crawler.service.job import VERBS, State
 from crawler.service.settings import ServiceConfig, read
 from crawler.settings import Settings

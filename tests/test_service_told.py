@@ -26,7 +26,7 @@ from website import missing, page
 from crawler.service import webhooks
 from crawler.service.body import Invalid
 from crawler.service.logs import JOB, JsonLines, Lines
-from crawler.service.register import Delivery
+from crawler.service.messages import Delivery
 from crawler.service.timetable import next_time
 
 CONFIG = Path(__file__).parent.parent / "config"

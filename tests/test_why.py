@@ -132,7 +132,7 @@ async def test_it_works_while_the_crawl_runs(website: Open, tmp_path: Path) -> N
     async with open_crawl(config, dir=tmp_path) as running:
         assert story(tmp_path, site.url)["outcome"] == "queued, 0 links of its host before it"
         assert story(tmp_path, site.url)["robots"] == "its robots.txt has not been asked for yet"
-        assert story(tmp_path, site.url)["host"] == "1 links queued, not paced (pace.fast)"
+        assert story(tmp_path, site.url)["host"] == "1 link queued, not paced (pace.fast)"
         running.stop()
 
 
@@ -198,7 +198,7 @@ async def test_status_and_summary_tell_what_is_parked(site: Website, folder: Pat
     shown = CliRunner().invoke(crawler, ["status", str(folder)]).output
     assert re.search(r"braked  \d+ × trap:novelty, 1 × tooLong", shown)
     assert re.search(r"skipped  .*1 × excluded", shown)
-    assert "same  1 pages" in shown
+    assert "same  1 page has the bytes" in shown
     assert "crawler release" in shown
     tree = json.loads(CliRunner().invoke(crawler, ["status", str(folder), "--json"]).output)
     assert tree["braked"]["tooLong"] == 1

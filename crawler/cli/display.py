@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
 from crawler.cli.screen import Screen
-from crawler.cli.words import amount, duration, plain, share, size
+from crawler.cli.words import amount, counted, duration, plain, share, size
 from crawler.config import Config
 from crawler.tally import Snapshot, Tally
 
@@ -108,10 +108,11 @@ def line(shot: Snapshot, left: float | None = None) -> str:
     """The state of things in one plain line."""
     gauges = shot.gauges
     return (
-        f"[{duration(shot.elapsed)}] {amount(shot.pages)} pages "
+        f"[{duration(shot.elapsed)}] {counted(shot.pages, 'page')} "
         f"({shot.recent_per_second:.1f}/s), {amount(gauges.queued)} queued, "
         f"{gauges.in_flight} in flight, {size(shot.bytes_wire)}, "
-        f"{amount(shot.outcomes.get('failed', 0))} failed, {amount(shot.retries)} retries, "
+        f"{amount(shot.outcomes.get('failed', 0))} failed, "
+        f"{counted(shot.retries, 'retry', 'retries')}, "
         f"lag {gauges.lag_ms:.0f} ms" + (f", {duration(left)} left" if left is not None else "")
     )
 
@@ -134,7 +135,7 @@ def panel(shot: Snapshot, left: float | None = None) -> Text:
     )
     queue = (
         f"{amount(gauges.queued)} to visit   {gauges.in_flight}/{gauges.slots} in flight   "
-        f"{gauges.parsing} to parse   {amount(shot.retries)} retries"
+        f"{gauges.parsing} to parse   {counted(shot.retries, 'retry', 'retries')}"
     )
     loop = (
         f"lag {gauges.lag_ms:.0f} ms (max {gauges.lag_max_ms:.0f})   "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +11,8 @@ import click
 
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import add_flags, config_options, text_of, with_scheme
-from crawler.errors import ConfigError
+from crawler.cli.orders import ordered
+from crawler.cli.sources import add_flags, config_options, text_of
 from crawler.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ SECTIONS: Final = ("limits.concurrency", "limits.time_limit", "limits.size_limit
                    "pace.", "fetch.", "retry.", "robots.obey", "output.durable")  # fmt: skip
 
 LEFT_OUT: Final = ("fetch.max_body", "fetch.timeout")
-
-TYPES: Final = ("image", "audio", "video", "font", "text", "application")
-"""Words of --type that stand for the first half of a media type; others are endings."""
 
 
 @click.command(short_help="Files: many, fast, resumable, verified.")
@@ -121,7 +117,7 @@ def download(folder: Path, **values: Any) -> Exit:
     Exit code: 0, all files are there; 32, wrong bytes; 8, a server's error; 4, the network.
     """
     config = _settings(values).config()
-    orders = _orders(values)
+    orders = ordered(values)
     from crawler.cli.screen import Screen  # noqa: PLC0415 - rich: not for `--help`
 
     screen = Screen(
@@ -158,79 +154,6 @@ def _settings(values: dict[str, Any]) -> Settings:
         if value is not None:
             settings.set(key, value, f"--{key.partition('.')[2].replace('_', '-')}")
     return settings
-
-
-def _orders(values: dict[str, Any]) -> list[Order]:
-    """Everything that was asked for. Raises ConfigError."""
-    import msgspec  # noqa: PLC0415
-
-    from crawler.transfer import checks, lists, names  # noqa: PLC0415
-    from crawler.transfer.order import Order  # noqa: PLC0415
-
-    found: list[Order] = []
-    for url in values["urls"]:
-        if "://" not in url and Path(url).is_file():
-            raise ConfigError(f"{url}: is a file; to download the URLs in it: -i {url}")
-        many = [url] if values["globoff"] else lists.spread(url)
-        found += [Order(with_scheme(one)) for one in many]
-    single = values["name"] is not None and "{" not in values["name"]
-    if single or values["sums"] or values["mirrors"]:
-        if len(found) != 1 or values["lists"] or values["crawl"]:
-            raise ConfigError("-o NAME, --checksum and --mirror are for one URL; see -i for lists")
-        try:
-            found[0] = msgspec.structs.replace(
-                found[0],
-                name=names.ordered(values["name"]) if single else None,
-                checksums=tuple(checks.checksum(text) for text in values["sums"]),
-                mirrors=tuple(with_scheme(url) for url in values["mirrors"]),
-            )
-        except ValueError as error:
-            raise ConfigError(f"--checksum: {error}") from error
-    for name in values["lists"]:
-        text = _stdin() if name == "-" else text_of(name)
-        found += lists.read(text, "stdin" if name == "-" else name)
-    if values["types"] and values["crawl"] is None:
-        raise ConfigError("--type: of which crawl? --from DIR")
-    if values["crawl"] is not None:
-        found += [Order(url) for url in _seen(values["crawl"], values["types"])]
-    for name in values["sum_files"]:
-        found = lists.with_sums(found, checks.sums(text_of(name), Path(name).name))
-    if not found:
-        raise ConfigError("nothing to download: crawler download https://example.com/a.zip, or -i")
-    checks.hashes({which for order in found for which, _ in order.checksums})
-    return found
-
-
-def _stdin() -> str:
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"stdin: not UTF-8 (byte {error.start})") from error
-
-
-def _seen(folder: Path, types: str | None) -> list[str]:
-    """URLs of a crawl's links that are of these types, by what their path ends in."""
-    import mimetypes  # noqa: PLC0415
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
-    from crawler.folder import FRONTIER  # noqa: PLC0415
-    from crawler.frontier.downloads import known_urls  # noqa: PLC0415
-
-    if not (folder / FRONTIER).exists():
-        raise ConfigError(f"{folder}: holds no crawl")
-    wanted = {one.strip().lower().removeprefix(".") for one in (types or "").split(",")} - {""}
-    if not wanted:
-        raise ConfigError("--from: which files? --type pdf,zip,image")
-    found = []
-    for url, _ in known_urls(folder / FRONTIER):
-        path = urlsplit(url).path
-        ending = path.rpartition("/")[2].rpartition(".")[2].lower()
-        mime = mimetypes.guess_type(f"file://{path}", strict=False)[0] or ""
-        if ending in wanted or mime in wanted or (mime.partition("/")[0] in wanted & {*TYPES}):
-            found.append(url)
-    if not found:
-        raise ConfigError(f"{folder}: that crawl has seen no file of type {types}")
-    return found
 
 
 def _dry_run(config: Config, orders: Sequence[Order], folder: Path, *, as_json: bool) -> Exit:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from crawler.cli.words import amount, duration, plain, size
+from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.config import FrontierConfig
 from crawler.errors import ConfigError
 
@@ -51,7 +51,7 @@ def jobs(url: str) -> None:
             most = f" of {size(health.most)}" if health.most else ""
             click.echo(
                 f"{wire.name}: version {health.version}, {size(health.used)}{most} in use, "
-                f"{wire.shards} shard{'s' if wire.shards > 1 else ''}"
+                f"{counted(wire.shards, 'shard')}"
             )
             for trouble in health.troubles:
                 click.echo(f"  warning: {trouble}")
@@ -62,7 +62,7 @@ def jobs(url: str) -> None:
                 f"{plain(name, 60)}: {amount(stats.done)} done, "
                 f"{amount(stats.queued + stats.resting)} queued, {amount(stats.leased)} on lease, "
                 f"{amount(stats.failed)} failed, {amount(stats.refused)} refused, "
-                f"{amount(stats.hosts)} hosts; {amount(stats.expired)} leases ran out, "
+                f"{counted(stats.hosts, 'host')}; {amount(stats.expired)} leases ran out, "
                 f"{amount(stats.fenced)} late results refused"
             )
             for one in job.workers:
@@ -99,7 +99,7 @@ def retry(reason: str, url: str, job: str) -> None:
         number = 0
         for shard in range(wire.shards):
             number += await wire.call("retry", shard, job, reason)
-        click.echo(f"{amount(number)} links queued")
+        click.echo(f"{counted(number, 'link')} queued")
 
     _run(url, queue)
 

@@ -6,20 +6,19 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from crawler.cli.api import SERVER, Api
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
+from crawler.cli.job_words import asked, line, watched
 from crawler.cli.jobs_files import fetch, files
 from crawler.cli.sources import add_flags, config_options, seeds_in, text_of, with_scheme
 from crawler.cli.words import amount, plain, size
 from crawler.errors import ConfigError
 from crawler.settings import SERVICE, Settings
-
-ENDS: Final = frozenset({"finished", "failed", "cancelled"})
 
 _JOB = click.argument("job", metavar="JOB")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
@@ -86,7 +85,7 @@ def start(
 def listed(api: Api, state: str | None, most: int, as_json: bool) -> None:
     """Show jobs, the newest first."""
     for job in api.pages("/jobs", "jobs", most, state=state):
-        click.echo(json.dumps(job) if as_json else _line(job))
+        click.echo(json.dumps(job) if as_json else line(job))
 
 
 @jobs.command(short_help="One job in full.")
@@ -99,7 +98,7 @@ def show(api: Api, job: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    click.echo(_line(found))
+    click.echo(line(found))
     if live := found["live"]:
         click.echo(
             f"{live['recent_per_second']} pages/s, {live['in_flight']} open connections, "
@@ -112,7 +111,7 @@ def _verb(name: str, words: str) -> None:
     @_JOB
     @click.pass_obj
     def verb(api: Api, job: str) -> None:
-        click.echo(_line(api.ask("POST", f"/jobs/{job}/{name}")))
+        click.echo(line(api.ask("POST", f"/jobs/{job}/{name}")))
 
     verb.help = f"{words}."
 
@@ -208,54 +207,3 @@ def download(api: Api, job: str, file: str, output: Path | None) -> None:
 
 jobs.add_command(fetch)
 jobs.add_command(files)
-
-
-def asked(settings: Settings) -> dict[str, Any]:
-    """Only what was said: what was not is the service's to decide."""
-    from crawler.settings import as_tree  # noqa: PLC0415 - one name, used here
-
-    tree = as_tree(settings.config())
-    body: dict[str, Any] = {}
-    for key in settings.origins:
-        section, _, name = key.rpartition(".")
-        source = tree.get(section, {}) if section else tree
-        if name in source:
-            (body.setdefault(section, {}) if section else body)[name] = source[name]
-    return body
-
-
-def watched(api: Api, job: str) -> Exit:
-    """Say what a job does until it ends; then how."""
-    for kind, found in api.events(job):
-        if kind == "live":
-            live, totals = found["live"], found["totals"]
-            if (now := found["download"]) is not None:
-                click.echo(
-                    f"{amount(totals['files'])} files, {size(now['rate'])}/s, "
-                    f"{amount(totals['queued'])} to do, {amount(totals['failed'])} failed, "
-                    f"{size(totals['bytes_wire'])}",
-                    err=True,
-                )
-            elif live is not None:
-                click.echo(
-                    f"{amount(totals['pages'])} pages, {live['recent_per_second']}/s, "
-                    f"{amount(live['queued'])} queued, {size(totals['bytes_wire'])}",
-                    err=True,
-                )
-        elif kind == "state":
-            click.echo(f"{found['state']} {plain(found['reason'])}".rstrip(), err=True)
-            if found["state"] in ENDS and api.ask("GET", f"/jobs/{job}")["state"] in ENDS:
-                return {"finished": Exit.OK, "cancelled": Exit.INTERRUPTED}.get(
-                    found["state"], Exit.SERVER
-                )
-    return Exit.INTERRUPTED  # the service is going down; the job goes on when it is back
-
-
-def _line(job: dict[str, Any]) -> str:
-    totals = job["totals"]
-    unit = "files" if job["kind"] == "download" else "pages"
-    return (
-        f"{job['id']}  {job['state']:10} {amount(totals[unit]):>8} {unit} "
-        f"{size(totals['bytes_wire']):>9}  {plain(job['name'], 60)}"
-        f"{'  ' + plain(job['reason'], 80) if job['reason'] else ''}"
-    )

@@ -11,6 +11,7 @@ from crawler.cli.api import Api
 from crawler.cli.download import LEFT_OUT, SECTIONS
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
+from crawler.cli.job_words import asked, watched
 from crawler.cli.sources import add_flags, config_options, text_of, with_scheme
 from crawler.cli.words import plain, size
 from crawler.settings import Settings
@@ -47,7 +48,6 @@ def fetch(
     **values: Any,
 ) -> Exit:
     """Download files as a job of the service; lists are read here. Prints the job's id."""
-    from crawler.cli.jobs import asked, watched  # noqa: PLC0415 - it registers this command
     from crawler.transfer import lists as forms  # noqa: PLC0415 - not for `--help`
 
     settings = Settings()

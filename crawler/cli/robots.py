@@ -11,7 +11,7 @@ import click
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.sources import config_options, merged, with_scheme
-from crawler.cli.words import plain
+from crawler.cli.words import counted, plain
 from crawler.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def robots(
 
 
 async def _ask(config: Config, url: str) -> Answer:
-    from crawler.build import open_robots  # noqa: PLC0415 - aiohttp: only who fetches pays
+    from crawler.trip import open_robots  # noqa: PLC0415 - aiohttp: only who fetches pays
 
     async with open_robots(config, url) as ask:
         return await ask()
@@ -120,7 +120,7 @@ def _group(read: Robots) -> str:
         return "none speaks to us: everything is allowed"
     where = ", ".join(str(number) for number in read.group_lines[:SHOWN])
     rules = len(read.rules)
-    return f"{read.group}, named in line {where}, with {rules} rule{'s' if rules != 1 else ''}"
+    return f"{read.group}, named in line {where}, with {counted(rules, 'rule')}"
 
 
 def _json(answer: Answer, read: Robots, agent: str, urls: list[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crawler.cli.words import amount, duration, plain, size
+from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.folder import FRONTIER
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
         ("reasons", _by_reason(view.reasons)),
         ("skipped", _by_reason(view.skipped)),
         ("braked", _by_reason(view.braked)),
-        ("same", f"{amount(view.duplicates)} pages have the bytes of an earlier one"),
+        (
+            "same",
+            f"{counted(view.duplicates, 'page has', 'pages have')} the bytes of an earlier one",
+        ),
         ("hosts", f"{amount(counts.hosts)}: {hosts}" if hosts else "none"),
         *_waits("resting", view.resting, "Retry-After, back-off"),
         *_waits("parked", view.parked, "after failures in a row"),

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.cli.words import amount, duration, plain, size
+from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
@@ -74,7 +74,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     rows = [
         ("ended", REASONS.get(ending.reason, ending.reason)),
         ("pages", pages),
-        ("visits", f"{_list(shot.outcomes)}, {amount(shot.retries)} retries"),
+        ("visits", f"{_list(shot.outcomes)}, {counted(shot.retries, 'retry', 'retries')}"),
     ]
     if shot.statuses:
         rows.append(("status", ", ".join(f"{amount(n)} × {s}" for s, n in shot.statuses.items())))
@@ -86,7 +86,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     urls = (
-        f"{amount(counts.seen)} seen on {_hosts(counts.hosts)}: "
+        f"{amount(counts.seen)} seen on {counted(counts.hosts, 'host')}: "
         f"{amount(counts.done)} done, {amount(counts.pending)} still queued, "
         f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
         f"{amount(counts.braked)} braked"
@@ -106,7 +106,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     loop = (
         f"lag {gauges.lag_mean_ms:.0f} ms mean, {gauges.lag_max_ms:.0f} ms at most, "
         f"{gauges.loop_cpu:.1f} s CPU; parsing {gauges.child_cpu:.1f} s "
-        f"in {gauges.processes} processes"
+        f"in {counted(gauges.processes, 'process', 'processes')}"
     )
     rows += [
         ("loop", loop),
@@ -121,9 +121,9 @@ def held_back(pace: HostPace) -> str:
     """Why a host was not asked faster."""
     said = plain(pace.name, 60)
     if pace.parked:
-        said += f": parked for {duration(pace.parked)} after {amount(pace.failures)} failures"
+        said += f": parked for {duration(pace.parked)} after {counted(pace.failures, 'failure')}"
     elif pace.failures and pace.parks:
-        said += f": not answering, {amount(pace.failures)} failures in a row"
+        said += f": not answering, {counted(pace.failures, 'failure')} in a row"
     if pace.crawl_delay is not None:
         asked, kept = duration(pace.crawl_delay), duration(pace.delay)
         said += f": asks for {asked} between requests, {kept} are kept"
@@ -151,13 +151,9 @@ def _next(ending: Ending) -> str:
 def _braked(number: int, folder: Path) -> str:
     where = shlex.quote(str(folder))
     return (
-        f"{amount(number)} links look like a web without an end and are parked; "
+        f"{counted(number, 'link looks', 'links look')} like a web without an end, parked; "
         f"see them: crawler status {where}; follow them: crawler release {where} 'trap:*'"
     )
-
-
-def _hosts(number: int) -> str:
-    return f"{amount(number)} host{'s' if number != 1 else ''}"
 
 
 def _list(numbers: Mapping[str, int]) -> str:

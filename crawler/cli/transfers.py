@@ -21,7 +21,7 @@ from rich.text import Text
 from crawler.cli.exits import Exit, download_code
 from crawler.cli.run import Signals, calm, loop_factory, raise_file_limit
 from crawler.cli.screen import Screen, out
-from crawler.cli.words import amount, duration, plain, size
+from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.config import Config
 from crawler.depot import Depot, open_depot
 from crawler.standing import Standing, Watcher
@@ -106,7 +106,7 @@ def line(state: Standing) -> str:
     """The state of things in one plain line."""
     eta = f", {duration(state.eta)} left" if state.eta is not None else ""
     return (
-        f"[{duration(state.elapsed)}] {amount(state.done)} files, {size(state.bytes)} "
+        f"[{duration(state.elapsed)}] {counted(state.done, 'file')}, {size(state.bytes)} "
         f"({size(state.rate)}/s{eta}), {len(state.running)} running, "
         f"{amount(state.waiting)} waiting, {amount(state.failed)} failed"
     )
@@ -135,7 +135,10 @@ def panel(state: Standing) -> Group:
     rows.append(Text(line(state), "bold green"))
     waiting = [one for one in state.hosts if one.rest > 1 or one.parked]
     rows += [
-        Text(f"{plain(one.host, 60)}: {one.queued} files wait, {one.why}", "dim")
+        Text(
+            f"{plain(one.host, 60)}: {counted(one.queued, 'file waits', 'files wait')}, {one.why}",
+            "dim",
+        )
         for one in waiting[:3]
     ]
     return Group(*rows)
@@ -193,9 +196,9 @@ def _summary(board: Board, state: Standing, reason: str, screen: Screen) -> None
     if more > 0:
         screen.say(f"… and {amount(more)} more failed")
     elapsed = max(state.elapsed, 0.001)
-    here = f", {amount(state.here)} were there" if state.here else ""
+    here = f", {counted(state.here, 'was there', 'were there')}" if state.here else ""
     left = f", {amount(state.waiting)} left" if state.waiting else ""
     screen.say(
-        f"{reason}: {amount(state.done)} files{here}, {amount(state.failed)} failed{left}; "
+        f"{reason}: {counted(state.done, 'file')}{here}, {amount(state.failed)} failed{left}; "
         f"{size(state.bytes)} in {duration(elapsed)} ({size(state.bytes / elapsed)}/s)"
     )

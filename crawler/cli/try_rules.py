@@ -58,7 +58,7 @@ def try_(rules: str, url: str, as_json: bool, **values: Any) -> Exit:
 
 
 async def _trip(config: Config, url: str) -> Visit:
-    from crawler.build import open_trip  # noqa: PLC0415 - aiohttp: only who fetches pays
+    from crawler.trip import open_trip  # noqa: PLC0415 - aiohttp: only who fetches pays
 
     async with open_trip(config, url) as go:
         return await go()

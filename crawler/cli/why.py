@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from crawler.cli.sources import saved, with_scheme
-from crawler.cli.words import amount, duration, plain, size
+from crawler.cli.words import counted, duration, plain, size
 from crawler.errors import ConfigError
 from crawler.folder import FRONTIER
 
@@ -117,7 +117,7 @@ def _found(seen: Seen | None) -> list[tuple[str, str]]:
     how = "as a seed" if not seen.way else f"on {seen.way[0]}"
     if seen.hops:
         how = f"by redirect from {seen.way[0]}, hop {seen.hops}"
-    clicks = f"{seen.depth} click{'s' if seen.depth != 1 else ''}"
+    clicks = f"{counted(seen.depth, 'click')}"
     rows = [("found", f"{how}; kind {seen.kind}, {clicks} from its seed")]
     if len(seen.way) > 1:
         way = [*seen.way[: SHOWN - 1], seen.way[-1]] if len(seen.way) > SHOWN else [*seen.way]
@@ -149,7 +149,7 @@ def _host(config: Config, told: Story, now: float) -> str:
     if not host.known:
         return "not met yet"
     rest = host.rest_until - now
-    parts = [f"{amount(host.queued)} links queued"]
+    parts = [f"{counted(host.queued, 'link')} queued"]
     if rest > 0:
         parts.append(f"resting for {duration(rest)} more")
     if host.parked_until > now:
@@ -182,7 +182,7 @@ def _outcome(told: Story, reason: str, now: float) -> str:
     when = f" at {_moment(seen.visited_at)}" if seen.visited_at is not None else ""
     answer = f" status {seen.status}" if seen.status is not None else ""
     words = {
-        "queued": f"queued, {amount(seen.ahead or 0)} links of its host before it",
+        "queued": f"queued, {counted(seen.ahead or 0, 'link')} of its host before it",
         "resting": f"failed{when} ({seen.reason}), tried again "
         + (f"at {_moment(seen.due)}" if seen.due and seen.due > now else "when it is its turn"),
         "done": f"done{when}:{answer}, {size(seen.bytes or 0)}{tries}",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 
-from crawler.units import amount, duration
+from crawler.units import amount, counted, duration
 from crawler.units import in_bytes as size
 
-__all__ = ["amount", "duration", "harmless", "plain", "share", "size"]
+__all__ = ["amount", "counted", "duration", "harmless", "plain", "share", "size"]
 
 
 def share(part: float) -> str:

@@ -1,7 +1,7 @@
 """One HTTP exchange at a time and many side by side: aiohttp's session, our slots and limits.
 
 Follows no redirect (a redirect is a link), decodes nothing (the parse processes do), keeps the
-bytes as they were sent.
+bytes as they were sent. The exchange is here; the body's way through its guards is in reading.py.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from socket import socket
 from typing import Any, Final, Self
 
-import ada_url
 import aiohttp
-from aiohttp.connector import AddrInfoType
 
 from crawler.config import FetchConfig
-from crawler.errors import FetchError, Garbled, TimedOut, TooLarge, Unreachable, Unwanted
-from crawler.fetch.allowance import Allowance, allowance
+from crawler.errors import FetchError, Garbled, Unreachable
+from crawler.fetch.allowance import allowance
 from crawler.fetch.body import Body, Room
-from crawler.fetch.client import Client, Response
+from crawler.fetch.client import Client
 from crawler.fetch.connector import Connector
 from crawler.fetch.cookies import Jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
+from crawler.fetch.head import demand_status, fields_of, location_of, own_headers
 from crawler.fetch.proxy import Proxy
+from crawler.fetch.reading import Reading
 from crawler.fetch.resolver import TRIP, Resolver, Trip
+from crawler.fetch.sockets import Sockets
 from crawler.fetch.throttle import Throttle
 from crawler.fetch.tls import TlsContexts
 from crawler.model import Kind, Link, Page, Timings
@@ -38,16 +38,8 @@ from crawler.protocols import Receiver
 from crawler.secrets import as_told
 from crawler.urls import origin
 
-REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-REDIRECT_BODY: Final = 64 * 1024
-"""A redirect's body is read up to here, to keep its connection; nobody looks at it."""
-
 QUICK_TRIES: Final = 3
 """Tries in all to get a connection that answers: a kept one may close at any time."""
-
-ADDRESSES: Final = 10_000
-"""Hosts whose address is remembered for their records."""
 
 PAGE_BUFFER: Final = 64 * 1024
 FILE_BUFFER: Final = 1024 * 1024
@@ -104,9 +96,7 @@ class HttpFetcher:
         self._slots = asyncio.Semaphore(slots) if isinstance(slots, int) else slots
         self._user_agent = user_agent
         self._spool = spool
-        self._guard = guard
         self._credentials = credentials or Credentials(rules)
-        self._accept = accept
         self._keep_request = keep_request
         self._throttle = Throttle(rate) if rate else None
         self._robots_timeout = robots_timeout
@@ -119,8 +109,11 @@ class HttpFetcher:
         self._busy = 0
         width = slots if isinstance(slots, int) else 1  # else whoever gave them counts memory too
         self._file_buffer = max(PAGE_BUFFER, min(FILE_BUFFER, FILE_BUFFERS // width))
-        self._addresses: dict[str, str] = {}
         self._silence = max(rules.first_byte_timeout, rules.idle_timeout)
+        self._sockets = Sockets(guard, proxied=self._proxy.url is not None)
+        self._reading = Reading(
+            rules, accept=accept, throttle=self._throttle, silence=self._silence
+        )
 
     async def __aenter__(self) -> Self:
         rules = self._rules
@@ -135,7 +128,7 @@ class HttpFetcher:
             "resolver": Resolver(rules.dns_timeout),
             "ttl_dns_cache": 300,
             "ssl": self._tls.everyone,
-            "socket_factory": self._socket,
+            "socket_factory": self._sockets.open,
         }
         self._client = Client(
             self._proxy.connector(settings) or Connector(**settings),
@@ -228,7 +221,7 @@ class HttpFetcher:
             "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
             home,
             self._credentials.headers(home),
-            {**_own_headers(link), **(extra or {})},
+            {**own_headers(link), **(extra or {})},
             self._tls.own if self._tls.own and self._credentials.own(home) else None,
         )
         trip = Trip(request.url.host or "", request.port or 0, fresh=fresh)
@@ -248,20 +241,20 @@ class HttpFetcher:
         try:
             start = loop.time() + rules.dns_timeout + rules.connect_timeout
             async with asyncio.timeout_at(min(trip.until, start)) as trip.clock:
-                self._judge(trip)
+                self._sockets.judge(trip)
                 response = await self._client.ask(request, link.url, buffer=buffer)
                 try:
                     first_byte = time.monotonic()
                     trip.clock.reschedule(trip.until)
-                    _demand_status(response.status)
-                    fields = _fields(response)
-                    location = self._location(link.url, response)
+                    demand_status(response.status)
+                    fields = fields_of(response)
+                    location = location_of(link.url, response)
                     if link.kind is Kind.PROBE:
                         response.close()  # whatever it says: nobody reads it
                     else:
                         redirect = location is not None
                         await body.head(response.status, fields)
-                        await self._read(response, body, granted, trip, redirect=redirect)
+                        await self._reading.read(response, body, granted, trip, redirect=redirect)
                 finally:
                     response.release()
             page = Page(
@@ -273,7 +266,7 @@ class HttpFetcher:
                 _timings(trip, began, first_byte, waited),
                 body.size,
                 location,
-                self._address(trip),
+                self._sockets.address(trip),
                 f"{response.version.major}.{response.version.minor}" if response.version else "1.1",
                 response.reason or "",
                 as_told(response.request_info.headers.items()) if self._keep_request else (),
@@ -299,139 +292,6 @@ class HttpFetcher:
         if ours and clock is not None and clock.when() == trip.until:
             return "total"
         return trip.phase if first_byte is None else "idle"
-
-    def _judge(self, trip: Trip) -> None:
-        """Raises Forbidden for what the guard can tell without an address."""
-        if self._guard is not None:
-            self._guard.judge_port(trip.port)
-            if self._proxy.url is not None:
-                self._guard.judge_literal(trip.host)
-
-    def _location(self, base: str, response: Response) -> str | None:
-        """The absolute target of a redirect; as sent when it is no URL at all."""
-        if response.status not in REDIRECTS:
-            return None
-        target = response.headers.get("Location")
-        if target is None:
-            return None
-        # Header bytes beyond ASCII are UTF-8 in practice, and aiohttp keeps the others escaped.
-        target = target.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        try:
-            return ada_url.join_url(base, target)
-        except ValueError:
-            return target
-
-    async def _read(
-        self,
-        response: Response,
-        body: Receiver,
-        granted: Allowance,
-        trip: Trip,
-        *,
-        redirect: bool,
-    ) -> None:
-        length = response.content_length
-        limit = granted.size
-        if redirect:
-            if length is None or length > REDIRECT_BODY:
-                response.close()
-                body.truncated = "length"
-                return
-        else:
-            self._judge_type(response)
-            if length is not None and length > limit and not granted.cut:
-                response.close()
-                raise TooLarge(f"{length} bytes announced, {limit} allowed")
-        content = response.content
-        came = time.monotonic()
-        idle = self._rules.idle_timeout if self._rules.idle_timeout < self._silence else None
-        while True:
-            if idle is None:
-                chunk = await content.readany()
-            else:
-                async with asyncio.timeout(idle):
-                    chunk = await content.readany()
-            if not chunk:
-                return
-            if body.size + len(chunk) > limit:
-                response.close()
-                if granted.cut:
-                    await body.add(chunk[: limit - body.size])
-                    return
-                raise TooLarge(f"more than {limit} bytes")
-            await body.add(chunk)
-            if body.full:
-                response.close()
-                return
-            came += await self._pay(len(chunk), trip)
-            self._demand_pace(time.monotonic() - came, body.size)
-
-    def _judge_type(self, response: Response) -> None:
-        """Raises Unwanted for a type whose bodies are not read."""
-        if self._accept is not None and response.status < 300:
-            mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if not self._accept(mime):
-                response.close()
-                raise Unwanted(mime)
-
-    async def _pay(self, number: int, trip: Trip) -> float:
-        """Wait until `number` bytes are paid for; the seconds, which are ours, not the server's."""
-        if self._throttle is None or trip.clock is None:
-            return 0.0
-        waited = await self._throttle.pay(number, trip.clock)
-        trip.until += waited
-        return waited
-
-    def _demand_pace(self, seconds: float, size: int) -> None:
-        """Raises TimedOut for a body that comes in drops: it would hold its slot for ever."""
-        rules = self._rules
-        if seconds > rules.min_rate_after and size < rules.min_rate * seconds:
-            raise TimedOut("rate")
-
-    def _address(self, trip: Trip) -> str | None:
-        """Where the answer came from; a kept connection leads where the host's last was made."""
-        if trip.address is not None:
-            if len(self._addresses) >= ADDRESSES:
-                self._addresses.clear()
-            self._addresses[trip.host] = trip.address
-        return self._addresses.get(trip.host)
-
-    def _socket(self, info: AddrInfoType) -> socket:
-        """Make a socket for an address, once the guard has seen it."""
-        family, kind, protocol, _, address = info
-        trip = TRIP.get()
-        if trip is not None:
-            trip.connecting = time.monotonic()
-            if self._proxy.url is None:  # else it is the proxy's, which the person named
-                trip.address = str(address[0])
-                if self._guard is not None:
-                    self._guard.judge(trip.host, trip.address)
-        return socket(family, kind, protocol)
-
-
-def _fields(response: Response) -> tuple[tuple[str, str], ...]:
-    """The head's fields as they were sent."""
-    return tuple(
-        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
-    )
-
-
-def _demand_status(status: int) -> None:
-    """Raises Garbled for what is no final answer: 101 to nobody's wish, 000, 099."""
-    if status < 200:
-        raise Garbled(f"status {status:03}")
-
-
-def _own_headers(link: Link) -> dict[str, str]:
-    """A wall's cookie, and what makes a revisit conditional (RFC 9110 §13.1)."""
-    headers = {"Cookie": link.cookie} if link.cookie else {}
-    known = link.known
-    if known is not None and known.digest:
-        if known.etag:
-            headers["If-None-Match"] = known.etag
-        if known.modified:
-            headers["If-Modified-Since"] = known.modified
-    return headers
 
 
 def _timings(trip: Trip, began: float, first_byte: float, waited: float) -> Timings:

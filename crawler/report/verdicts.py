@@ -11,6 +11,7 @@ import msgspec
 
 from crawler.report.anchors import Missing
 from crawler.report.broken import Broken
+from crawler.units import counted
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ def as_text(checked: Checked) -> Iterator[str]:
     )
     stopped = "" if checked.complete else "; stopped before the end"
     yield (
-        f"checked {checked.links} links, {checked.pages} of them pages that were read: "
+        f"checked {counted(checked.links, 'link')}, {checked.pages} of them pages that were read: "
         f"{len(checked.broken)} broken{anchors}{refused}{stopped}"
     )
 

@@ -10,23 +10,23 @@ from starlette.responses import Response
 
 from crawler.service import files_intake
 from crawler.service.access import NAME, Role, Token
-from crawler.service.body import HIDDEN, Invalid, without_login
-from crawler.service.intake import public
-from crawler.service.job import Limits
-from crawler.service.parts import Parts, caller
-from crawler.service.problem import Problem, missing
-from crawler.service.routes import CURSOR, JSON, LIMIT, Param, Route, cursor, json, whole
-from crawler.service.schema import job_schema
-from crawler.service.timetable import Schedule, Timetable
-from crawler.service.views import (
+from crawler.service.admin_views import (
     AuditList,
     AuditRow,
     ScheduleList,
     ScheduleView,
     TokenList,
     TokenView,
-    moment,
 )
+from crawler.service.body import HIDDEN, Invalid, without_login
+from crawler.service.intake import public
+from crawler.service.job import Limits
+from crawler.service.parts import Parts, caller
+from crawler.service.problem import Problem, missing
+from crawler.service.routes import CURSOR, JSON, LIMIT, Param, Route, json, paging
+from crawler.service.schema import job_schema
+from crawler.service.timetable import Schedule, Timetable
+from crawler.service.views import moment
 
 _NAME: Final = Param(
     "name", "Letters, digits, dots, dashes", {"type": "string", "pattern": f"^{NAME.pattern}$"},
@@ -136,10 +136,10 @@ class AdminApi:
     # ── the rest ─────────────────────────────────────────────────────────────────────────────
 
     async def audit(self, request: Request) -> Response:
-        limit = whole(request, "limit", 100)
-        rows = await self._parts.register.audited(cursor(request), limit + 1)
-        shown = tuple(AuditRow(**{**row, "at": moment(row["at"])}) for row in rows[:limit])
-        return json(AuditList(shown, str(shown[-1].id) if len(rows) > limit else None))
+        wanted = paging(request)
+        rows = await self._parts.register.audited(wanted.after, wanted.read)
+        told = [AuditRow(**{**row, "at": moment(row["at"])}) for row in rows]
+        return json(AuditList(*wanted.page(told, lambda row: row.id)))
 
     async def schema(self, request: Request) -> Response:  # noqa: ARG002
         return json(job_schema(self._parts))

@@ -17,9 +17,9 @@ import msgspec
 
 from crawler.config import Config
 from crawler.depot import Depot
-from crawler.service.foreman import STOPS, Shift
 from crawler.service.job import Job, State, Totals
 from crawler.service.runner import Runner
+from crawler.service.shift import STOPS, Shift
 from crawler.standing import Standing, Watcher
 from crawler.tally import Snapshot
 from crawler.transfer.order import File, Order, Progress

@@ -21,9 +21,8 @@ from crawler.service.routes import (
     Param,
     Route,
     among,
-    cursor,
     json,
-    whole,
+    paging,
     words_of,
 )
 
@@ -53,7 +52,7 @@ class DownloadsApi:
 
     async def downloads(self, request: Request) -> Response:
         job = await self._parts.job(request)
-        limit = whole(request, "limit", 100)
+        wanted = paging(request)
         shift = self._parts.foreman.shifts.get(job.id)
         rows = await asyncio.to_thread(
             entries,
@@ -62,10 +61,7 @@ class DownloadsApi:
             msgspec.convert(job.config.get("urls", {}), UrlsConfig),
             receiving=shift.receiving() if isinstance(shift, DownloadShift) else {},
             states=among(request, "state", FILE_STATES),
-            after=cursor(request) or 0,
-            limit=limit + 1,
+            after=wanted.after or 0,
+            limit=wanted.read,
         )
-        shown = rows[:limit]
-        return json(
-            DownloadList(tuple(shown), str(shown[-1].number) if len(rows) > limit else None)
-        )
+        return json(DownloadList(*wanted.page(rows, lambda row: row.number)))

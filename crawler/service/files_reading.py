@@ -12,13 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from crawler.config import UrlsConfig
-from crawler.depot import canonical
 from crawler.frontier.rows import STATES
-from crawler.service import reading
+from crawler.service import folders, reading
 from crawler.service.download_shift import FILES
 from crawler.transfer.book import read
 from crawler.transfer.names import OURS
 from crawler.transfer.order import Order, Progress
+from crawler.transfer.orders import canonical
 from crawler.urls import Urls
 
 FILE_STATES: Final = ("waiting", "running", "done", "failed")
@@ -72,10 +72,10 @@ def entries(
     return found
 
 
-def finished(folder: Path) -> list[reading.FileRow]:
+def finished(folder: Path) -> list[folders.FileRow]:
     """What can be fetched, by path."""
     rows = [
-        reading.FileRow(progress.name, progress.size or 0)
+        folders.FileRow(progress.name, progress.size or 0)
         for _, _, _, progress in _known(folder).values()
         if progress.finished
     ]
@@ -86,7 +86,7 @@ def locate(folder: Path, relative: str) -> Path | None:
     """A finished file; None: there is none of that name, or not yet."""
     if relative not in {row.path for row in finished(folder)}:
         return None
-    return reading.locate(folder / FILES, relative)
+    return folders.locate(folder / FILES, relative)
 
 
 def _known(folder: Path) -> dict[str, tuple[str, str, int | None, Progress]]:

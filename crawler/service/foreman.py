@@ -8,29 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from crawler.config import Config
-from crawler.errors import ConfigError, CrawlerError, FrontierError
-from crawler.folder import Mode
-from crawler.model import Visit
-from crawler.pace import HostPace
-from crawler.running import Running
+from crawler.errors import CrawlerError, FrontierError
 from crawler.service.job import Conflict, Job, Limits, State, Totals, after, choose
 from crawler.service.logs import JOB
 from crawler.service.register import Register
 from crawler.service.runner import Runner
-from crawler.tally import Snapshot, Tally
+from crawler.service.shift import Shift
+from crawler.service.wrecks import first, verdict
+from crawler.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -39,117 +31,6 @@ NOTE_EVERY: Final = 5.0
 
 RETRY_EVERY: Final = 2.0
 """Seconds until the register is tried again when its disk is full."""
-
-RECENT: Final = 50
-"""Visits remembered of each running job, for whoever looks on."""
-
-STOPS: Final = {
-    "paused": (State.PAUSED, ""),
-    "cancelled": (State.CANCELLED, ""),
-    "aborted": (State.CANCELLED, ""),
-    "shutdown": (State.QUEUED, "shutdown"),
-    "disk-full": (State.HELD, "disk-full"),
-    "disk-quota": (State.HELD, "disk-quota"),
-    "your-disk-quota": (State.HELD, "your-disk-quota"),
-    "memory": (State.HELD, "memory"),
-}
-"""What a job becomes whose crawl was stopped by us, by the crawl's finish_reason."""
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """One of the last visits, as shown to whoever looks on."""
-
-    url: str
-    outcome: str
-    status: int | None
-    ms: float | None
-    at: float
-
-
-class Shift:
-    """One opened crawl of a job. A sink of it, too: it remembers the last visits."""
-
-    name = "recent"
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.crawl: Running | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.before = Totals()
-        self.recent: deque[Seen] = deque(maxlen=RECENT)
-        self.ends_with = ""  # asked to stop while it was still being opened
-
-    async def work(self, folder: Path, runner: Runner) -> tuple[State, str]:
-        """One run, from opening the job's folder on; the job's next state, and why."""
-        config = msgspec.convert(self.job.config, Config)
-        reached = await runner.reached(config, folder)
-        if reached is not None:
-            self.before = reached
-            if config.limits.size_limit is not None:
-                left = max(0, config.limits.size_limit - reached.bytes_wire)
-                limits = msgspec.structs.replace(config.limits, size_limit=left)
-                config = msgspec.structs.replace(config, limits=limits)
-        mode: Mode = "new" if reached is None else "resume"
-        async with runner.open(config, dir=folder, mode=mode, sinks=[self]) as crawl:
-            self.crawl = crawl
-            if self.ends_with:
-                self.stop(self.ends_with)
-            await crawl.run()
-        ending = self.ends_with or crawl.finish_reason
-        if ending in STOPS:
-            return STOPS[ending]
-        totals = self.totals()
-        if not totals.pages and totals.failed:
-            reasons = crawl.tally.reasons.most_common(1)
-            return State.FAILED, f"no page: {reasons[0][0] if reasons else 'nothing was reached'}"
-        return State.FINISHED, crawl.finish_reason
-
-    async def append(self, visits: Sequence[Visit]) -> int:
-        for visit in visits[-RECENT:]:
-            page = visit.page
-            self.recent.append(
-                Seen(
-                    visit.link.url,
-                    visit.outcome.value,
-                    page.status if page else None,
-                    round(page.timings.total, 1) if page else None,
-                    time.time(),
-                )
-            )
-        return 0
-
-    async def cut(self, mark: int) -> None:
-        """Nothing to cut: nothing of it survives."""
-
-    def stop(self, reason: str) -> None:
-        """Ask the crawl to end; what is in hand has its grace time, except when cancelled."""
-        self.ends_with = reason if reason == "cancelled" else self.ends_with or reason
-        if self.crawl is None:
-            return
-        if reason == "cancelled":
-            self.crawl.abort()
-        else:
-            self.crawl.stop(reason)
-
-    def snapshot(self, hosts: int = 5) -> Snapshot | None:
-        return None if self.crawl is None else self.crawl.tally.snapshot(hosts=hosts)
-
-    def paces(self, most: int = 10) -> tuple[HostPace, ...]:
-        """How hosts are treated now; see `protocols.Frontier.paces`."""
-        return () if self.crawl is None else tuple(self.crawl.frontier.paces(most))
-
-    def totals(self) -> Totals:
-        """All runs together, as the tally of this one knows."""
-        if self.crawl is None:
-            return self.before
-        tally, before = self.crawl.tally, self.before
-        return Totals(
-            pages=before.pages + tally.pages,
-            visits=before.visits + tally.visits,
-            failed=before.failed + tally.outcomes["failed"],
-            bytes_wire=before.bytes_wire + tally.bytes_wire,
-            queued=tally.gauges.queued,
-        )
 
 
 class Foreman:
@@ -249,7 +130,7 @@ class Foreman:
             log.warning("job %s: something of it is left behind: %s", job.id, error)
 
     def hold(self, job: str, reason: str) -> None:
-        """Stop a running job for a reason that passes; see `STOPS`."""
+        """Stop a running job for a reason that passes; see `shift.STOPS`."""
         if (shift := self.shifts.get(job)) is not None:
             shift.stop(reason)
 
@@ -287,11 +168,11 @@ class Foreman:
             with self._trace(job.id, job.name):
                 state, reason = await shift.work(self.folder_of(job.id), self.runner_of(job))
         except* CrawlerError as group:
-            state, reason = _verdict(group)
+            state, reason = verdict(group)
         except* OSError as group:
-            state, reason = _verdict(group)
+            state, reason = verdict(group)
         except* Exception as group:
-            error = _first(group)
+            error = first(group)
             log.exception("job %s: a bug", job.id, exc_info=error)
             reason = f"bug: {type(error).__name__}"
         totals = shift.totals()
@@ -334,35 +215,3 @@ def _begin(state: State) -> State:
     if state is not State.QUEUED:
         raise Conflict(f"the job is {state}")
     return State.RUNNING
-
-
-def _verdict(group: BaseExceptionGroup[Any]) -> tuple[State, str]:
-    """What an error of ours makes of the job: a full disk passes, anything else does not."""
-    error = _first(group)
-    if _is_full(error):
-        return State.HELD, "disk-full"
-    kind = "configuration: " if isinstance(error, ConfigError) else ""
-    return State.FAILED, f"{kind}{error}"
-
-
-def _first(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
-
-
-_FULL: Final = (
-    os.strerror(errno.ENOSPC),
-    os.strerror(errno.EDQUOT),
-    "disk is full",  # SQLite
-)
-
-
-def _is_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return True
-        if any(words in str(error) for words in _FULL):  # our errors keep the system's words
-            return True
-        error = error.__cause__
-    return False

@@ -24,9 +24,8 @@ from crawler.service.routes import (
     Param,
     Route,
     among,
-    cursor,
     json,
-    whole,
+    paging,
     words_of,
 )
 from crawler.service.storage import put_away
@@ -124,25 +123,25 @@ class JobsApi:
                 )
 
     async def listed(self, request: Request) -> Response:
-        limit = whole(request, "limit", 100)
         if len(request.query_params.get("name", "")) > 200:
             raise Problem(422, "name: longer than 200 characters")
         kinds = among(request, "kind", KINDS)
         if len(kinds) > 1:
             raise Problem(422, "kind: one of them, or none for all")
+        wanted = paging(request)
         jobs = await self._parts.register.jobs(
             states=among(request, "state", STATES),
             kind=kinds[0] if kinds else None,
             name=request.query_params.get("name"),
-            before=cursor(request),
-            limit=limit + 1,
+            before=wanted.after,
+            limit=wanted.read,
         )
         shifts = self._parts.foreman.shifts
-        shown = jobs[:limit]
+        shown, following = wanted.page(jobs, lambda job: job.number)
         return json(
             JobList(
                 tuple(job_view(job, shifts.get(job.id)) for job in shown),
-                str(shown[-1].number) if len(jobs) > limit else None,
+                following,
                 await self._parts.register.counts(),
             )
         )

@@ -9,17 +9,19 @@ from typing import Any, Final
 import msgspec
 
 from crawler import __version__
-from crawler.service import views
+from crawler.service import admin_views, views
 from crawler.service.admin_api import NewSchedule, NewToken
 from crawler.service.downloads_api import DownloadList
+from crawler.service.messages import Event
 from crawler.service.problem import MEDIA
 from crawler.service.reading import Story
 from crawler.service.routes import JSON, Param, Route
 
 _RECORDS: Final = (
     views.JobView, views.JobList, views.PageList, views.LinkList, views.HostList, views.FileList,
-    views.TokenView, views.TokenList, views.ScheduleView, views.ScheduleList, views.AuditList,
-    views.Health, views.Event, Story, NewToken, NewSchedule, DownloadList,
+    admin_views.TokenView, admin_views.TokenList, admin_views.ScheduleView,
+    admin_views.ScheduleList, admin_views.AuditList,
+    views.Health, Event, Story, NewToken, NewSchedule, DownloadList,
 )  # fmt: skip
 
 PROBLEM: Final = {

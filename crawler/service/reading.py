@@ -1,4 +1,4 @@
-"""What lies in a job's folder, read from outside while the crawl runs or not. All of it blocks.
+"""What a job's crawl knows and wrote, read from outside while it runs or not. All of it blocks.
 
 Every read is bounded: a page of rows, a window of a file. Of `pages.jsonl` only what is committed
 is shown, so a line that was seen once is never taken back.
@@ -6,7 +6,6 @@ is shown, so a line that was seen once is never taken back.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -37,19 +36,6 @@ ANCESTORS: Final = 100
 """Pages on the way from a seed that a story tells of."""
 
 _KINDS: Final = tuple(kind.value for kind in Kind)
-
-PRIVATE: Final = (
-    "frontier.db",
-    "frontier.db-wal",
-    "frontier.db-shm",
-    "frontier.lock",
-    "crawl.toml",
-    "shares.db",
-    "shares.db-wal",
-    "shares.db-shm",
-    "pages.jsonl.part",
-)
-"""Not for download: the frontier is in use, and the settings may hold credentials."""
 
 
 class LinkRow(msgspec.Struct, frozen=True):
@@ -93,13 +79,6 @@ class Story(msgspec.Struct, frozen=True):
     duplicate_of: str | None = None  # the page that had the same bytes before
     target: str | None = None  # where its redirect leads
     brake: str = ""  # why what looks like it is parked as a trap
-
-
-class FileRow(msgspec.Struct, frozen=True):
-    """A file that can be downloaded."""
-
-    path: str
-    bytes: int
 
 
 _ROW: Final = (
@@ -225,46 +204,6 @@ def pages(
             if len(found) == limit:
                 break
     return found, place if place < committed else None
-
-
-def files(folder: Path, limit: int = 1000, after: str = "") -> list[FileRow]:
-    """What can be downloaded, by path, those that sort after `after`."""
-    found = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != "spool" or base != str(folder))
-        for name in sorted(names):
-            path = Path(base, name)
-            relative = str(path.relative_to(folder))
-            if relative not in PRIVATE and relative > after and not path.is_symlink():
-                found.append(FileRow(relative, path.stat().st_size))
-    return sorted(found, key=lambda row: row.path)[:limit]
-
-
-def locate(folder: Path, relative: str) -> Path | None:
-    """A downloadable file; None: there is none, or it lies outside (`..`, links, private)."""
-    if "\0" in relative or relative in PRIVATE or relative.startswith("spool/"):
-        return None
-    try:
-        root = folder.resolve(strict=True)
-        path = (root / relative).resolve(strict=True)
-        # Only the plain name of a file inside: no `..`, no link, no slash too many.
-        if str(path) != f"{root}/{relative}" or not path.is_file():
-            return None
-    except (OSError, ValueError):
-        return None
-    return path
-
-
-def size_of(folder: Path) -> int:
-    """Bytes that a job's folder takes on the disk."""
-    total = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(base, name)).st_blocks * 512  # noqa: PTH118 - hot
-            except FileNotFoundError:
-                continue
-    return total
 
 
 def _link(row: Sequence[Any]) -> LinkRow:

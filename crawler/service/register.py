@@ -1,4 +1,4 @@
-"""DIR/jobs.db: what was asked for and what became of it. One thread owns the connection.
+"""DIR/jobs.db: what was asked for and what became of it, asked and told by method.
 
 Every method is one transaction; a change of state, its event and its webhook messages are entered
 together, so that after `kill -9` either all of them have happened or none.
@@ -7,34 +7,18 @@ together, so that after `kill -9` either all of them have happened or none.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, Self
 
 import msgspec
 
-from crawler.errors import FrontierError
 from crawler.service.job import AFTER_A_CRASH, ENDED, Job, Kind, State, Totals, Webhook
-from crawler.service.locks import claim
+from crawler.service.jobs_file import JobsFile
+from crawler.service.messages import Delivery, Event, as_json, happened
 from crawler.transfer.order import Order
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-VERSION: Final = 2
-
-MIGRATIONS: Final = {1: "ALTER TABLE job ADD COLUMN files TEXT"}
-"""What makes the next version of one."""
-
-EVENTS_KEPT: Final = 100_000
-"""Changes of state remembered for clients that come back with a Last-Event-ID."""
 
 _COLUMNS: Final = (
     "id, number, name, owner, state, reason, config, webhooks, created_at, started_at, ended_at, "
@@ -42,55 +26,30 @@ _COLUMNS: Final = (
 )
 
 
-class Event(msgspec.Struct, frozen=True):
-    """A job changed its state. `id` grows over all jobs, also over restarts."""
-
-    id: int
-    job: str
-    at: float
-    state: str
-    reason: str
-
-
-class Delivery(msgspec.Struct, frozen=True):
-    """A webhook message that is still to be delivered."""
-
-    id: int
-    event: int
-    job: str
-    url: str
-    secret: str | None
-    body: str
-    attempt: int
-    due: float
-
-
 class Register:
     """An async context manager around the file. Raises Occupied when another service has it."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "jobs.db"
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="register")
-        self._db: sqlite3.Connection
-        self._lock: int | None = None
+        self._file = JobsFile(folder / "jobs.db")
         self.bell = asyncio.Event()  # replaced at each ring: take it before looking
         self.newest = 0  # id of the last event
 
     async def __aenter__(self) -> Self:
-        self._lock = claim(self._path, "another service")
+        await self._file.__aenter__()
         try:
-            await self._run(self._open)
+            rows = await self._file.run(
+                self._file.fetch,
+                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'",
+                (),
+            )
         except BaseException:
-            await self.__aexit__()
+            await self._file.__aexit__()
             raise
+        self.newest = rows[0][0]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if hasattr(self, "_db"):
-            await self._run(self._db.close)
-        self._thread.shutdown(wait=False)
-        if self._lock is not None:
-            os.close(self._lock)
+        await self._file.__aexit__()
 
     def ring(self) -> None:
         """Wake everybody who waits for news."""
@@ -116,34 +75,36 @@ class Register:
         """
 
         def work() -> tuple[Job, bool]:
-            with self._transaction():
+            with self._file.transaction():
                 if key is not None:
                     old = self._select("WHERE owner = ? AND key = ?", (owner, key))
                     if old:
                         return old[0], False
                 identity = secrets.token_hex(6)
-                self._db.execute(
+                self._file.db.execute(
                     "INSERT INTO job (id, name, owner, state, config, webhooks, created_at, "
                     "schedule, key, files) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        identity, name, owner, State.QUEUED, _json(config), _json(webhooks),
-                        time.time(), schedule, key, None if files is None else _json(files),
+                        identity, name, owner, State.QUEUED, as_json(config), as_json(webhooks),
+                        time.time(), schedule, key, None if files is None else as_json(files),
                     ),
                 )  # fmt: skip
-                self._happened(self._one(identity))
+                self.newest = happened(self._file.db, self._one(identity))
                 return self._one(identity), True
 
-        made = await self._run(work)
+        made = await self._file.run(work)
         self.ring()
         return made
 
     async def get(self, identity: str) -> Job | None:
-        found = await self._run(self._select, "WHERE id = ?", (identity,))
+        found = await self._file.run(self._select, "WHERE id = ?", (identity,))
         return found[0] if found else None
 
     async def files(self, identity: str) -> tuple[Order, ...]:
         """What a download is to fetch, as it was ordered. Raises KeyError: there is no such job."""
-        rows = await self._run(self._fetch, "SELECT files FROM job WHERE id = ?", (identity,))
+        rows = await self._file.run(
+            self._file.fetch, "SELECT files FROM job WHERE id = ?", (identity,)
+        )
         if not rows:
             raise KeyError(identity)
         return msgspec.json.decode(rows[0][0] or "[]", type=tuple[Order, ...])
@@ -175,13 +136,13 @@ class Register:
             rules.append("number < ?")
             values.append(before)
         where = f"WHERE {' AND '.join(rules)} ORDER BY number DESC LIMIT ?"
-        return await self._run(self._select, where, (*values, limit))
+        return await self._file.run(self._select, where, (*values, limit))
 
     async def counts(self, owner: str | None = None) -> dict[str, int]:
         """Jobs by state."""
         where, values = ("WHERE owner = ?", (owner,)) if owner is not None else ("", ())
-        rows = await self._run(
-            self._fetch,
+        rows = await self._file.run(
+            self._file.fetch,
             f"SELECT state, count(*) FROM job {where} GROUP BY state",  # noqa: S608 - ours
             values,
         )
@@ -203,17 +164,17 @@ class Register:
         """
 
         def work() -> Job:
-            with self._transaction():
+            with self._file.transaction():
                 job = self._one(identity)
                 new = state if isinstance(state, State) else state(job.state)
                 if totals is not None:
-                    self._db.execute(
-                        "UPDATE job SET totals = ? WHERE id = ?", (_json(totals), identity)
+                    self._file.db.execute(
+                        "UPDATE job SET totals = ? WHERE id = ?", (as_json(totals), identity)
                     )
                 if new is job.state and not opened:
                     return self._one(identity)
                 now = time.time()
-                self._db.execute(
+                self._file.db.execute(
                     "UPDATE job SET state = ?, reason = ?, runs = runs + ?, "
                     "started_at = coalesce(started_at, ?), ended_at = ? WHERE id = ?",
                     (
@@ -222,28 +183,28 @@ class Register:
                     ),
                 )  # fmt: skip
                 job = self._one(identity)
-                self._happened(job)
+                self.newest = happened(self._file.db, job)
                 return job
 
-        job = await self._run(work)
+        job = await self._file.run(work)
         self.ring()
         return job
 
     async def note(self, identity: str, totals: Totals) -> None:
         """Keep what a running job has reached; it is shown while nothing runs."""
-        await self._run(
-            self._write, "UPDATE job SET totals = ? WHERE id = ?", (_json(totals), identity)
+        await self._file.run(
+            self._file.write, "UPDATE job SET totals = ? WHERE id = ?", (as_json(totals), identity)
         )
 
     async def delete(self, identity: str) -> None:
         """Forget a job and its story; its folder is the caller's business, beforehand."""
 
         def work() -> None:
-            with self._transaction():
+            with self._file.transaction():
                 for table, column in (("delivery", "job"), ("event", "job"), ("job", "id")):
-                    self._db.execute(f"DELETE FROM {table} WHERE {column} = ?", (identity,))  # noqa: S608 - ours
+                    self._file.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (identity,))  # noqa: S608 - ours
 
-        await self._run(work)
+        await self._file.run(work)
         self.ring()
 
     async def recover(self) -> list[Job]:
@@ -251,28 +212,28 @@ class Register:
 
         def work() -> list[Job]:
             changed = []
-            with self._transaction():
+            with self._file.transaction():
                 for job in self._select(
                     f"WHERE state IN ({', '.join('?' * len(AFTER_A_CRASH))})", tuple(AFTER_A_CRASH)
                 ):
                     new = AFTER_A_CRASH[job.state]
-                    self._db.execute(
+                    self._file.db.execute(
                         "UPDATE job SET state = ?, reason = 'restart', ended_at = ? WHERE id = ?",
                         (new, time.time() if new in ENDED else None, job.id),
                     )
-                    self._happened(self._one(job.id))
+                    self.newest = happened(self._file.db, self._one(job.id))
                     changed.append(self._one(job.id))
             return changed
 
-        return await self._run(work)
+        return await self._file.run(work)
 
     # ── events, webhooks, audit ──────────────────────────────────────────────────────────────
 
     async def events(self, after: int, job: str | None = None, limit: int = 500) -> list[Event]:
         """What happened after an event, in order."""
         where, values = ("AND job = ?", (job,)) if job is not None else ("", ())
-        rows = await self._run(
-            self._fetch,
+        rows = await self._file.run(
+            self._file.fetch,
             f"SELECT id, job, at, state, reason FROM event WHERE id > ? {where} ORDER BY id LIMIT ?",  # noqa: S608, E501 - ours
             (after, *values, limit),
         )
@@ -280,8 +241,8 @@ class Register:
 
     async def deliveries(self, limit: int = 100) -> list[Delivery]:
         """Messages to be delivered, the most urgent first."""
-        rows = await self._run(
-            self._fetch,
+        rows = await self._file.run(
+            self._file.fetch,
             "SELECT id, event, job, url, secret, body, attempt, due FROM delivery "
             "ORDER BY due LIMIT ?",
             (limit,),
@@ -289,26 +250,26 @@ class Register:
         return [Delivery(*row) for row in rows]
 
     async def delivered(self, delivery: int) -> None:
-        await self._run(self._write, "DELETE FROM delivery WHERE id = ?", (delivery,))
+        await self._file.run(self._file.write, "DELETE FROM delivery WHERE id = ?", (delivery,))
 
     async def postpone(self, delivery: int, due: float) -> None:
-        await self._run(
-            self._write,
+        await self._file.run(
+            self._file.write,
             "UPDATE delivery SET attempt = attempt + 1, due = ? WHERE id = ?",
             (due, delivery),
         )
 
     async def audit(self, who: str, what: str, target: str, detail: str = "") -> None:
-        await self._run(
-            self._write,
+        await self._file.run(
+            self._file.write,
             "INSERT INTO audit (at, who, what, target, detail) VALUES (?, ?, ?, ?, ?)",
             (time.time(), who, what, target, detail),
         )
 
     async def audited(self, before: int | None, limit: int) -> list[dict[str, Any]]:
         """Changes, the newest first."""
-        rows = await self._run(
-            self._fetch,
+        rows = await self._file.run(
+            self._file.fetch,
             "SELECT id, at, who, what, target, detail FROM audit WHERE id < ? "
             "ORDER BY id DESC LIMIT ?",
             (before if before is not None else 2**62, limit),
@@ -319,35 +280,16 @@ class Register:
     # ── plain rows, for tokens and schedules ─────────────────────────────────────────────────
 
     async def rows(self, query: str, *values: Any) -> list[Any]:
-        return await self._run(self._fetch, query, values)
+        return await self._file.run(self._file.fetch, query, values)
 
     async def write(self, query: str, *values: Any) -> int:
         """The number of rows changed."""
-        return await self._run(self._write, query, values)
+        return await self._file.run(self._file.write, query, values)
 
     # ── inside, on the thread ────────────────────────────────────────────────────────────────
 
-    def _open(self) -> None:
-        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._path.chmod(0o600)  # it holds the secrets that sign webhooks
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in {0, VERSION, *MIGRATIONS}:
-            raise FrontierError(f"{self._path} has version {version}, this program reads {VERSION}")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # few commits, each a promise to somebody
-        if version == 0:
-            schema = resources.files(__package__).joinpath("jobs.sql").read_text("utf-8")
-            self._db.executescript(f"BEGIN;\n{schema}\nPRAGMA user_version = {VERSION};\nCOMMIT;")
-        while version in MIGRATIONS:
-            step = f"{MIGRATIONS[version]};\nPRAGMA user_version = {version + 1};"
-            self._db.executescript(f"BEGIN;\n{step}\nCOMMIT;")
-            version += 1
-        self.newest = self._db.execute(
-            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'"
-        ).fetchone()[0]
-
     def _select(self, where: str, values: Sequence[Any]) -> list[Job]:
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM job {where}", values)  # noqa: S608 - ours
+        rows = self._file.db.execute(f"SELECT {_COLUMNS} FROM job {where}", values)  # noqa: S608 - ours
         return [_job(row) for row in rows]
 
     def _one(self, identity: str) -> Job:
@@ -356,64 +298,8 @@ class Register:
             raise KeyError(identity)
         return found[0]
 
-    def _fetch(self, query: str, values: Sequence[Any]) -> list[Any]:
-        return self._db.execute(query, values).fetchall()
-
-    def _write(self, query: str, values: Sequence[Any]) -> int:
-        with self._transaction():
-            return self._db.execute(query, values).rowcount
-
-    def _happened(self, job: Job) -> None:
-        """Enter the event and its webhook messages. Inside a transaction."""
-        now = time.time()
-        number = self._db.execute(
-            "INSERT INTO event (job, at, state, reason) VALUES (?, ?, ?, ?)",
-            (job.id, now, job.state, job.reason),
-        ).lastrowid
-        assert number is not None
-        self.newest = number
-        self._db.execute("DELETE FROM event WHERE id <= ?", (number - EVENTS_KEPT,))
-        for hook in job.webhooks:
-            if hook.events and job.state not in hook.events:
-                continue
-            body = {
-                "type": f"job.{job.state}",
-                "event": number,
-                "at": now,
-                "job": {
-                    "id": job.id, "name": job.name, "state": job.state, "reason": job.reason,
-                    "totals": job.totals,
-                },
-            }  # fmt: skip
-            self._db.execute(
-                "INSERT INTO delivery (event, job, url, secret, body, due) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (number, job.id, hook.url, hook.secret, _json(body), now),
-            )
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-
-    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
-        except sqlite3.Error as error:
-            raise FrontierError(f"{self._path}: {error}") from error
-
     def __repr__(self) -> str:
-        return f"<Register {self._path}, event {self.newest}>"
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+        return f"<Register {self._file.path}, event {self.newest}>"
 
 
 def _job(row: Sequence[Any]) -> Job:

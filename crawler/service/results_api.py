@@ -15,7 +15,7 @@ from crawler.config import UrlsConfig
 from crawler.errors import ConfigError
 from crawler.frontier.rows import STATES
 from crawler.model import Outcome
-from crawler.service import files_reading, reading
+from crawler.service import files_reading, folders, reading
 from crawler.service.job import Job, Kind
 from crawler.service.parts import Parts
 from crawler.service.problem import Problem, missing
@@ -24,11 +24,12 @@ from crawler.service.routes import (
     JOB,
     JSON,
     LIMIT,
+    Paging,
     Param,
     Route,
     among,
-    cursor,
     json,
+    paging,
     whole,
     words_of,
 )
@@ -112,11 +113,12 @@ class ResultsApi:
         statuses = (
             [whole(request, "status", 0, 100, 999)] if "status" in request.query_params else []
         )
+        wanted = paging(request)
         found, place = await self._read(
             job,
             self._parts.foreman.runner_of(job).pages,
-            after=cursor(request) or 0,
-            limit=whole(request, "limit", 100),
+            after=wanted.after or 0,
+            limit=wanted.limit,
             outcomes=among(request, "outcome", OUTCOMES),
             statuses=statuses,
         ) or ([], None)
@@ -124,19 +126,15 @@ class ResultsApi:
 
     async def links(self, request: Request, *, states: tuple[str, ...] = ()) -> Response:
         job = await self._told(request)
-        limit = whole(request, "limit", 100)
-        rows = (
-            await self._read(
-                job,
-                reading.links,
-                states=states or among(request, "state", STATES),
-                after=cursor(request) or 0,
-                limit=limit + 1,
-            )
-            or []
+        wanted = paging(request)
+        rows = await self._read(
+            job,
+            reading.links,
+            states=states or among(request, "state", STATES),
+            after=wanted.after or 0,
+            limit=wanted.read,
         )
-        shown = rows[:limit]
-        return json(LinkList(tuple(shown), str(shown[-1].id) if len(rows) > limit else None))
+        return json(LinkList(*wanted.page(rows or [], lambda row: row.id)))
 
     async def hosts(self, request: Request) -> Response:
         job = await self._told(request)
@@ -156,22 +154,21 @@ class ResultsApi:
 
     async def files(self, request: Request) -> Response:
         job = await self._parts.job(request)
-        limit = whole(request, "limit", 100)
+        wanted = Paging(None, whole(request, "limit", 100))  # by path: `after` is a word here
         after = request.query_params.get("cursor", "")
         if len(after) > LONGEST:
             raise Problem(422, "cursor: not one of ours")
         if job.kind is Kind.DOWNLOAD:
             every = await self._read(job, files_reading.finished)
-            rows = [row for row in every if row.path > after][: limit + 1]
+            rows = [row for row in every if row.path > after]
         else:
-            rows = await self._read(job, reading.files, limit + 1, after) or []
-        shown = rows[:limit]
-        return json(FileList(tuple(shown), shown[-1].path if len(rows) > limit else None))
+            rows = await self._read(job, folders.files, wanted.read, after) or []
+        return json(FileList(*wanted.page(rows, lambda row: row.path)))
 
     async def file(self, request: Request) -> Response:
         job = await self._parts.job(request)
         folder = self._parts.foreman.folder_of(job.id)
-        find = files_reading.locate if job.kind is Kind.DOWNLOAD else reading.locate
+        find = files_reading.locate if job.kind is Kind.DOWNLOAD else folders.locate
         path = await asyncio.to_thread(find, folder, request.path_params["path"])
         if path is None:
             raise missing("file")
@@ -185,7 +182,7 @@ class ResultsApi:
     async def report(self, request: Request) -> Response:
         job = await self._parts.job(request)
         folder = self._parts.foreman.folder_of(job.id)
-        path = await asyncio.to_thread(reading.locate, folder, "report.html")
+        path = await asyncio.to_thread(folders.locate, folder, "report.html")
         if path is None:
             raise Problem(404, "there is no report: it is written when a crawl ends")
         return FileResponse(path, headers=SANDBOX, media_type="text/html")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -11,6 +11,11 @@ from starlette.responses import Response
 
 from crawler.service.access import Role
 from crawler.service.problem import Problem
+
+Row = TypeVar("Row")
+
+Page: TypeAlias = tuple[tuple[Row, ...], str | None]
+"""Rows, and the cursor to go on from."""
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -81,6 +86,30 @@ def cursor(request: Request) -> int | None:
     if "cursor" not in request.query_params:
         return None
     return whole(request, "cursor", 0, 0, 2**62)
+
+
+class Paging(msgspec.Struct, frozen=True):
+    """Which rows of a list are asked for: those after `after` (None: from the start), `limit` at
+    most. One more is to be read, so that `page` can tell whether any follow.
+    """
+
+    after: int | None
+    limit: int
+
+    @property
+    def read(self) -> int:
+        return self.limit + 1
+
+    def page(self, rows: Sequence[Row], place: Callable[[Row], object]) -> Page[Row]:
+        """The rows to show, and the cursor behind the last of them; None: that was all."""
+        shown = tuple(rows[: self.limit])
+        return shown, str(place(shown[-1])) if len(rows) > self.limit else None
+
+
+def paging(request: Request) -> Paging:
+    """`CURSOR` and `LIMIT` of a request. Raises Problem 422."""
+    limit = whole(request, "limit", 100)
+    return Paging(cursor(request), limit)
 
 
 def among(request: Request, name: str, known: tuple[str, ...]) -> list[str]:

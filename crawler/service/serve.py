@@ -34,7 +34,7 @@ from crawler.service.api import Door, application
 from crawler.service.dashboard import pages
 from crawler.service.download_shift import DepotOpener, DownloadShift
 from crawler.service.downloads_api import DownloadsApi
-from crawler.service.foreman import RETRY_EVERY, Foreman, Shift
+from crawler.service.foreman import RETRY_EVERY, Foreman
 from crawler.service.job import Job, Kind
 from crawler.service.jobs_api import JobsApi
 from crawler.service.memory import Memory
@@ -50,6 +50,7 @@ from crawler.service.runners import Runners
 from crawler.service.schema import download_schema, job_schema
 from crawler.service.settings import ServiceConfig, is_loopback
 from crawler.service.share import Neighbours
+from crawler.service.shift import Shift
 from crawler.service.storage import Caretaker, give_up_reserve, keep_reserve, prepare
 from crawler.service.stream import StreamApi
 from crawler.service.timetable import Timetable

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from crawler.errors import HouseError
+from crawler.service.folders import size_of
 from crawler.service.foreman import Foreman
 from crawler.service.job import ENDED, Job, State
 from crawler.service.memory import Memory
-from crawler.service.reading import size_of
 from crawler.service.register import Register
 from crawler.service.settings import ServiceConfig
 

@@ -11,11 +11,11 @@ from crawler.pace import HostPace
 from crawler.service import files_intake
 from crawler.service.body import without_login
 from crawler.service.download_shift import DownloadShift
-from crawler.service.foreman import Seen, Shift
+from crawler.service.folders import FileRow
 from crawler.service.intake import public
 from crawler.service.job import Job, Kind, Totals
-from crawler.service.reading import FileRow, HostRow, LinkRow, Story
-from crawler.service.register import Event
+from crawler.service.reading import HostRow, LinkRow
+from crawler.service.shift import Seen, Shift
 from crawler.standing import Standing
 from crawler.tally import bottleneck
 
@@ -152,84 +152,12 @@ class WorkerList(msgspec.Struct, frozen=True):
     shared: bool
 
 
-class TokenView(msgspec.Struct, frozen=True):
-    """A token's name and role. `token` itself is told once, to who made it."""
-
-    name: str
-    role: str
-    created_at: str | None
-    limits: dict[str, int | None]
-    token: str | None = None
-
-
-class TokenList(msgspec.Struct, frozen=True):
-    tokens: tuple[TokenView, ...]
-
-
-class ScheduleView(msgspec.Struct, frozen=True):
-    """A job that is made again and again."""
-
-    name: str
-    owner: str
-    cron: str
-    zone: str
-    next_at: str
-    last_job: str | None
-    job: dict[str, Any]
-
-
-class ScheduleList(msgspec.Struct, frozen=True):
-    schedules: tuple[ScheduleView, ...]
-
-
-class AuditRow(msgspec.Struct, frozen=True):
-    """Who changed what, and when."""
-
-    id: int
-    at: str
-    who: str
-    what: str
-    target: str
-    detail: str
-
-
-class AuditList(msgspec.Struct, frozen=True):
-    audit: tuple[AuditRow, ...]
-    next: str | None
-
-
 class Health(msgspec.Struct, frozen=True):
     """`status` is ok, or one word for what is wrong."""
 
     status: str
     running: int
     version: str
-
-
-__all__ = [
-    "AuditList",
-    "AuditRow",
-    "Event",
-    "FileList",
-    "HandView",
-    "Health",
-    "HostList",
-    "JobList",
-    "JobView",
-    "LinkList",
-    "Live",
-    "PageList",
-    "ScheduleList",
-    "ScheduleView",
-    "Story",
-    "TokenList",
-    "TokenView",
-    "WorkerList",
-    "WorkerView",
-    "job_view",
-    "live_view",
-    "moment",
-]
 
 
 def moment(seconds: float | None) -> str | None:

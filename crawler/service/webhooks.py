@@ -25,7 +25,8 @@ from crawler import __version__
 from crawler.errors import FetchError
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.resolver import TRIP, Resolver, Trip
-from crawler.service.register import Delivery, Register
+from crawler.service.messages import Delivery
+from crawler.service.register import Register
 
 log = logging.getLogger(__name__)
 

@@ -75,7 +75,8 @@ class Crew:
     def _may_split(self) -> bool:
         """Whether another connection would take nothing from files that have none."""
         transfer, copy = self._transfer, self._transfer.copy
-        if not transfer.ranges or copy.size is None or transfer.changed or not copy.identified:
+        sheet = transfer.sheet
+        if not sheet.ranges or copy.size is None or sheet.changed or not copy.identified:
             return False
         return not self._desk.waiting(host_key(copy.source)) and self._desk.free() > 0
 
@@ -90,7 +91,7 @@ class Crew:
         middle = halve(widest.at, end)
         if middle is None:
             return
-        helper = Segment(transfer, middle, end)
+        helper = Segment(transfer.sheet, middle, end)
         widest.end = middle
         order = transfer.order
         if order.checksums:  # only they can tell that mirrors have the same bytes

@@ -4,36 +4,30 @@
        ▲            │ broke: what came is kept, go on at the next byte
        └── wrong bytes or no answer: the next mirror
 
-The first exchange uses the lease of the loop; every other waits for its host's turn in the
-frontier. What is written is told to the book ten times a second, so that a kill costs that much and
+What is asked of whom is in requests.py, what an answer means for the bytes that are there in
+sheet.py. What is written is told to the book ten times a second, so that a kill costs that much and
 what was in flight.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
-from collections.abc import AsyncIterator
-from email.utils import formatdate
 from typing import Final
 
 import msgspec
 
-from crawler.errors import FetchError, Garbled, Mismatch, TooLarge, Truncated
+from crawler.errors import FetchError, Mismatch, Truncated
 from crawler.model import Link, Page, Timings
-from crawler.pace import lesson_of
 from crawler.transfer import answer as answers
-from crawler.transfer import checks, names
-from crawler.transfer.answer import Answer, Fields
 from crawler.transfer.copy import Copy
 from crawler.transfer.crew import Crew
 from crawler.transfer.desk import Desk
 from crawler.transfer.landing import Landing, size_of
 from crawler.transfer.order import File, Order, Progress
+from crawler.transfer.requests import Requests
 from crawler.transfer.segment import Segment
+from crawler.transfer.sheet import FileSheet
 from crawler.transfer.spans import Spans
-from crawler.urls import host_key, origin
 
 WORTH: Final = 64 * 1024
 """An exchange that broke after so many bytes has helped: it is gone on with at once."""
@@ -43,25 +37,20 @@ CHANGES: Final = 3
 
 
 class Transfer:
-    """Implements `segment.Sheet`. One at a time for each file; `run` is called once."""
+    """One at a time for each file; `run` is called once."""
 
     def __init__(self, link: Link, order: Order, progress: Progress, desk: Desk) -> None:
         self.order = order
         self.copy = Copy(order, progress, desk)
         self.connections = 0
-        self.most = desk.rules.max_filesize or sys.maxsize
-        self.buffer = desk.buffer
-        self.changed = False
-        self.wire = 0
         self.segments: list[Segment] = []
-        self.ranges = True  # the server gives parts
         self._link = link
         self._desk = desk
         self._landing = Landing(self.copy, desk)
         self._crew = Crew(self, desk)
-        self._leased = True
+        self._requests = Requests(link, self.copy, desk)
         self._changes = 0
-        self._announced: list[tuple[str, str]] = []
+        self.sheet = FileSheet(self.copy, desk, written=self._crew.attend)
 
     @property
     def name(self) -> str:
@@ -110,7 +99,7 @@ class Transfer:
             except Mismatch:
                 if source not in copy.spoilt:
                     copy.spoilt.append(source)
-                await self._start_over()
+                await self.sheet.start_over()
                 if number == len(tries) - 1 or (last and not pieced):
                     raise
             except FetchError:
@@ -127,12 +116,12 @@ class Transfer:
         if source != copy.source:
             copy.source, copy.validator = source, ""
         if copy.spans.total and not copy.identified:
-            await self._start_over()
+            await self.sheet.start_over()
         try:
             while True:
                 gap = self._gap()
                 if gap is not None:
-                    page = await self._one(source, Segment(self, *gap, first=self._crew.idle))
+                    page = await self._one(source, Segment(self.sheet, *gap, first=self._crew.idle))
                     if page is not None:
                         return page
                 elif self._crew.idle:
@@ -148,7 +137,7 @@ class Transfer:
         try:
             page = await self.piece(source, segment)
         except Mismatch:
-            if not self.changed:
+            if not self.sheet.changed:
                 raise
             await self._changed_under_us()
             return None
@@ -185,25 +174,14 @@ class Transfer:
 
     async def piece(self, source: str, segment: Segment) -> Page:
         """One part from one source, redirects followed, each request in its host's turn."""
-        url, desk = source, self._desk
         segment.source = source
         self.segments.append(segment)
         self.connections += 1
         try:
-            for _ in range(desk.max_redirects + 1):
-                segment.url = url
-                async with self._turn(url) as hop:
-                    page = await self._exchange(hop, segment)
-                if page.location is None:
-                    return page
-                target = desk.urls.canonical(page.location)
-                if target is None:
-                    raise Garbled("redirect to what is no http address")
-                url = target
-            raise Garbled("too many redirects")
+            return await self._requests.follow(segment)
         finally:
             self.connections -= 1
-            if segment.held and not self.changed and not self._is_whole(segment):
+            if segment.held and not self.sheet.changed and not self._is_whole(segment):
                 await segment.flush()
             if not segment.held and segment in self.segments:
                 self.segments.remove(segment)
@@ -214,139 +192,11 @@ class Transfer:
         size = self.copy.size
         return not self.copy.is_open and held == segment.at and size in {None, held}
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, url: str) -> AsyncIterator[Link]:
-        """A moment at which the host may be asked: the loop's lease at first, later one's own."""
-        frontier = self._desk.frontier
-        leased, self._leased = self._leased, False
-        if leased and host_key(url) == self._link.host:
-            yield msgspec.structs.replace(self._link, url=url)
-            return
-        if leased:  # a mirror's: the lease is another host's
-            frontier.release(self._link, asked=False)
-        hop = self._desk.hop(url, self._link)
-        await frontier.turn(hop)
-        try:
-            yield hop
-        finally:
-            frontier.release(hop, asked=False)  # nothing, where it was released with its lesson
-
-    async def _exchange(self, hop: Link, segment: Segment) -> Page:
-        desk, lesson = self._desk, None
-        headers = self._headers(hop.url, segment)
-        try:
-            page = await desk.fetcher.fetch(hop, headers=headers, into=segment)
-            lesson = lesson_of(page)
-        except FetchError as error:
-            lesson = lesson_of(None, error)
-            raise
-        else:
-            return page
-        finally:
-            desk.frontier.release(hop, lesson=lesson)
-
-    def _headers(self, url: str, segment: Segment) -> dict[str, str]:
-        copy = self.copy
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        if origin(url) == origin(self.order.url):
-            headers |= self.order.headers
-        part = segment.at > 0 or (segment.end is not None and segment.end != copy.size)
-        if part or not segment.first:
-            last = "" if segment.end is None else segment.end - 1
-            headers["Range"] = f"bytes={segment.at}-{last}"
-            if copy.validator and segment.source == copy.source:
-                headers["If-Range"] = copy.validator
-        elif self._desk.rules.exists == "newer":
-            with contextlib.suppress(OSError):
-                path = self._desk.folder / (copy.before.name or copy.early_name())
-                headers["If-Modified-Since"] = formatdate(path.stat().st_mtime, usegmt=True)
-        return headers
-
-    # ── what the segments ask (segment.Sheet) ────────────────────────────────────────────────
-
-    async def greet(self, segment: Segment, status: int, fields: Fields) -> bool:
-        if status >= 300:
-            return False
-        if status not in {200, 206}:
-            raise Garbled(f"status {status} has no file")
-        copy = self.copy
-        head = answers.named(fields)
-        answers.demand_identity(status, head, segment.url)
-        answer = answers.read(status, head)
-        if answer.is_page and not self._desk.rules.accept_html:
-            answers.demand_type(answer, self.order.name or names.from_url(self.order.url))
-        if answer.size is not None and answer.size > self.most:
-            raise TooLarge(f"{answer.size} bytes announced, {self.most} allowed")
-        if None not in {answer.size, self.order.size} and answer.size != self.order.size:
-            raise Mismatch(f"{answer.size} bytes announced, {self.order.size} expected")
-        if status == 206:
-            self._fit(segment, answer)
-        else:
-            await self._whole(segment, answer)
-        if segment.source == copy.source:
-            told = "repr-digest" in head or "digest" in head
-            self._announced = checks.announced(fields) if told else []
-        if answer.modified is not None:
-            copy.modified = answer.modified
-        if not copy.name:
-            copy.claim(copy.wished(head.get("content-disposition", ""), segment.url))
-        return True
-
-    def _fit(self, segment: Segment, answer: Answer) -> None:
-        """A part: is it the one that was asked for, of the file that was begun?"""
-        copy = self.copy
-        if answer.start != segment.at or (segment.at == 0 and segment.first and not copy.size):
-            raise Garbled(f"bytes from {answer.start} where {segment.at} was asked for")
-        ours = segment.source == copy.source
-        other = copy.size is not None and answer.size not in {None, copy.size}
-        if ours and copy.validator.startswith('"') and answer.etag:
-            other = other or answer.etag != copy.validator
-        if other and not ours:
-            raise Garbled("a mirror has another file")
-        if other:
-            self.changed = True
-            raise Mismatch("changed while it was fetched")
-        copy.size = copy.size if answer.size is None else answer.size
-        if ours and not copy.validator:
-            copy.validator = answer.validator
-        segment.asked = answer.end
-        segment.end = answer.end if segment.end is None else min(segment.end, answer.end or 0)
-
-    async def _whole(self, segment: Segment, answer: Answer) -> None:
-        """All of it: as wished, or because ranges are ignored, or because the file is another."""
-        copy = self.copy
-        if not segment.first:
-            ours = segment.source == copy.source
-            self.ranges = self.ranges and not ours
-            if ours and (answer.validator, answer.size) != (copy.validator, copy.size):
-                self.changed = True
-                raise Mismatch("changed while it was fetched")
-            raise Garbled("the whole file where a range was asked for")
-        if segment.at or copy.spans.total:
-            await self._start_over()
-        copy.size, copy.validator = answer.size, answer.validator
-        self.ranges = answer.ranges
-        segment.at = 0
-        segment.end = segment.asked = answer.size
-
-    async def write(self, chunks: list[bytes], at: int) -> None:
-        await self.copy.write(chunks, at)
-        self._crew.attend()
-
-    async def came(self, segment: Segment, number: int) -> None:
-        self.wire += number
-        await self._desk.came(number, host_key(segment.url))
-
-    async def _start_over(self) -> None:
-        self.changed = False
-        self._announced = []
-        await self.copy.start_over()
-
     async def _changed_under_us(self) -> None:
         self._changes += 1
         await self._crew.rest()
         self.segments.clear()
-        await self._start_over()
+        await self.sheet.start_over()
         if self._changes >= CHANGES:
             raise Mismatch("changed again and again while it was fetched")
 
@@ -355,11 +205,11 @@ class Transfer:
     async def _finish(self, page: Page) -> Page:
         held = [chunk for one in self.segments for chunk in one.held]
         self.segments.clear()
-        return self._told(await self._landing.finish(held, self._announced), page)
+        return self._told(await self._landing.finish(held, self.sheet.announced), page)
 
     def _told(self, file: File, page: Page | None = None) -> Page:
         """Leave the file for who hands it over; the page that the loop gets to see."""
-        self._desk.results[self.order.url] = msgspec.structs.replace(file, wire=self.wire)
+        self._desk.results[self.order.url] = msgspec.structs.replace(file, wire=self.sheet.wire)
         return self._page(304 if file.status == "here" else 200, page)
 
     def _told_of(self, page: Page) -> Page:
@@ -373,13 +223,18 @@ class Transfer:
     def _page(self, status: int, page: Page | None = None) -> Page:
         """The whole trip as one answer."""
         if page is None:
-            return Page(self._link, status, (), b"", time.time(), Timings(0.0), self.wire)
+            return Page(self._link, status, (), b"", time.time(), Timings(0.0), self.sheet.wire)
         return msgspec.structs.replace(
-            page, link=self._link, status=status, body=b"", bytes_wire=self.wire, location=None
+            page,
+            link=self._link,
+            status=status,
+            body=b"",
+            bytes_wire=self.sheet.wire,
+            location=None,
         )
 
     def failed(self) -> None:
         """Where wrong bytes went, for who tells of the failure."""
         if self._landing.aside is not None:
             url, aside = self.order.url, self._landing.aside
-            self._desk.results[url] = File(url, "failed", wire=self.wire, aside=aside)
+            self._desk.results[url] = File(url, "failed", wire=self.sheet.wire, aside=aside)

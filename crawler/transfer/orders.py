@@ -1,0 +1,47 @@
+"""A list of orders: one for each URL, and whom they speak of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+
+from crawler.errors import ConfigError
+from crawler.secrets import split_login
+from crawler.transfer.order import Order
+from crawler.urls import Urls, origin
+
+
+def canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
+    """One order a URL, mirrors of the second added to the first. Raises ConfigError."""
+    found: dict[str, Order] = {}
+    for order in orders:
+        places = []
+        for url in (order.url, *order.mirrors):
+            place = urls.canonical(url)
+            if place is None:
+                raise ConfigError(f"{split_login(url)[0]!r}: not a http or https URL")
+            places.append(place)
+        url, *mirrors = places
+        before = found.get(url)
+        if before is not None:
+            mirrors = [*before.mirrors, *mirrors]
+            order = msgspec.structs.replace(  # noqa: PLW2901 - the same order, made whole
+                order,
+                name=before.name or order.name,
+                checksums=tuple(dict.fromkeys((*before.checksums, *order.checksums))),
+                size=before.size if order.size is None else order.size,
+            )
+        mirrors = [one for one in dict.fromkeys(mirrors) if one != url]
+        found[url] = msgspec.structs.replace(order, url=url, mirrors=tuple(mirrors))
+    return list(found.values())
+
+
+def origins(orders: Sequence[Order]) -> set[str]:
+    """Where the files and their mirrors are."""
+    return {origin(url) for one in orders for url in (one.url, *one.mirrors)}
+
+
+def hosts(orders: Sequence[Order]) -> set[str]:
+    return {urlsplit(one).hostname or "" for one in origins(orders)}

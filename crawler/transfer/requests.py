@@ -1,0 +1,93 @@
+"""The requests of one file's trip: each in its host's turn, for its part of the file.
+
+The first uses the lease of the loop; every other waits for its host's turn in the frontier.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+
+import msgspec
+
+from crawler.errors import FetchError, Garbled
+from crawler.model import Link, Page
+from crawler.pace import lesson_of
+from crawler.transfer.copy import Copy
+from crawler.transfer.desk import Desk
+from crawler.transfer.segment import Segment
+from crawler.urls import host_key, origin
+
+
+class Requests:
+    """One transfer's. `link` is the lease of the loop: used, or given back, by the first."""
+
+    def __init__(self, link: Link, copy: Copy, desk: Desk) -> None:
+        self._link = link
+        self._copy = copy
+        self._desk = desk
+        self._leased = True
+
+    async def follow(self, segment: Segment) -> Page:
+        """The answer to a segment, from its source or where that leads. Raises FetchError."""
+        url, desk = segment.source, self._desk
+        for _ in range(desk.max_redirects + 1):
+            segment.url = url
+            async with self._turn(url) as hop:
+                page = await self._exchange(hop, segment)
+            if page.location is None:
+                return page
+            target = desk.urls.canonical(page.location)
+            if target is None:
+                raise Garbled("redirect to what is no http address")
+            url = target
+        raise Garbled("too many redirects")
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, url: str) -> AsyncIterator[Link]:
+        """A moment at which the host may be asked: the loop's lease at first, later one's own."""
+        frontier = self._desk.frontier
+        leased, self._leased = self._leased, False
+        if leased and host_key(url) == self._link.host:
+            yield msgspec.structs.replace(self._link, url=url)
+            return
+        if leased:  # a mirror's: the lease is another host's
+            frontier.release(self._link, asked=False)
+        hop = self._desk.hop(url, self._link)
+        await frontier.turn(hop)
+        try:
+            yield hop
+        finally:
+            frontier.release(hop, asked=False)  # nothing, where it was released with its lesson
+
+    async def _exchange(self, hop: Link, segment: Segment) -> Page:
+        desk, lesson = self._desk, None
+        headers = self._headers(hop.url, segment)
+        try:
+            page = await desk.fetcher.fetch(hop, headers=headers, into=segment)
+            lesson = lesson_of(page)
+        except FetchError as error:
+            lesson = lesson_of(None, error)
+            raise
+        else:
+            return page
+        finally:
+            desk.frontier.release(hop, lesson=lesson)
+
+    def _headers(self, url: str, segment: Segment) -> dict[str, str]:
+        copy = self._copy
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        if origin(url) == origin(copy.order.url):
+            headers |= copy.order.headers
+        part = segment.at > 0 or (segment.end is not None and segment.end != copy.size)
+        if part or not segment.first:
+            last = "" if segment.end is None else segment.end - 1
+            headers["Range"] = f"bytes={segment.at}-{last}"
+            if copy.validator and segment.source == copy.source:
+                headers["If-Range"] = copy.validator
+        elif self._desk.rules.exists == "newer":
+            with contextlib.suppress(OSError):
+                path = self._desk.folder / (copy.before.name or copy.early_name())
+                headers["If-Modified-Since"] = formatdate(path.stat().st_mtime, usegmt=True)
+        return headers

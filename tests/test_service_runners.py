@@ -1,0 +1,42 @@
+"""Who runs a job, on a service whose crawls are shared among workers (`frontier = redis://…`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawler.service.job import Job, Kind, State
+from crawler.service.runner import Here
+from crawler.service.runners import Runners
+
+ELSEWHERE = {"frontier": {"url": "redis://127.0.0.1:1/0"}}
+"""Nothing listens there: who runs a job is told without asking it."""
+
+
+def never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("nothing is opened to tell who runs a job")
+
+
+def job(kind: Kind, config: dict[str, Any]) -> Job:
+    return Job("0123456789ab", 1, "a", "me", State.QUEUED, "", config, (), 0.0, kind=kind)
+
+
+@pytest.mark.parametrize("config", [{}, ELSEWHERE])
+def test_a_download_runs_here_wherever_crawls_run(config: dict[str, Any], tmp_path: Path) -> None:
+    here = Here(never)
+    runner = Runners(here, tmp_path).of(job(Kind.DOWNLOAD, config))
+    assert runner is here
+    assert runner.keeps_links
+
+
+def test_a_crawl_runs_where_its_frontier_is(tmp_path: Path) -> None:
+    pytest.importorskip("redis")
+    here = Here(never)
+    runners = Runners(here, tmp_path)
+    shared = runners.of(job(Kind.CRAWL, ELSEWHERE))
+    assert shared is not here
+    assert not shared.keeps_links
+    assert runners.of(job(Kind.CRAWL, ELSEWHERE)) is shared
+    assert runners.of(job(Kind.CRAWL, {})) is here
