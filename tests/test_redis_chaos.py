@@ -16,14 +16,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 from urllib.request import urlopen
 
 import pytest
 from manners import Exchange, Owed, complaints
-from redis_server import RedisServer, servers
+from namespace import PORT, Namespace
+from redis_server import RedisServer, a_server, servers
 from strait import Strait
 
 from crawler.bench.demo import DemoWeb
@@ -48,10 +51,23 @@ HOOKS = Path(__file__).parent / "hooks"
 DAY = 86_400.0
 
 
+class Way(Protocol):
+    """A worker's own way to Redis, that can be cut."""
+
+    url: str
+
+    def part(self) -> None: ...
+    def heal(self) -> None: ...
+
+
+Ways = Callable[[], AbstractContextManager[Way]]
+Network = Callable[[], AbstractContextManager[tuple[RedisServer, Ways]]]
+
+
 class Worker:
     """A process, its own way to Redis, and the file that says how far its clock is off."""
 
-    def __init__(self, child: subprocess.Popen[bytes], way: Strait, clock: Path) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], way: Way, clock: Path) -> None:
         self.child = child
         self.way = way
         self._clock = clock
@@ -65,11 +81,11 @@ class Worker:
 class Crew:
     """Workers of one job, each in a folder of its own."""
 
-    def __init__(self, folder: Path, server: Path, lease: float, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, ways: Ways, lease: float, stack: ExitStack) -> None:
         self.folder = folder
         self.alive: list[Worker] = []
         self._stack = stack
-        self._server = server
+        self._ways = ways
         self._where = ("--job", "chaos", "-s", f"frontier.lease={lease}")
         self._number = 0
         self._counted: dict[Path, tuple[int, int]] = {}
@@ -86,7 +102,7 @@ class Crew:
         log = (self.folder / f"log-{self._number}").open("wb")
         clock = self.folder / f"clock-{self._number}"
         clock.write_bytes(struct.pack("d", 0.0))
-        way = self._stack.enter_context(Strait(self._server))
+        way = self._stack.enter_context(self._ways())
         where = ("--frontier", way.url, *self._where, "-O", str(folder))
         child = subprocess.Popen(
             [sys.executable, "-m", "crawler", *words, *where],
@@ -130,9 +146,9 @@ class Crew:
 
 
 @contextmanager
-def crew_of(folder: Path, server: Path, lease: float) -> Iterator[Crew]:
+def crew_of(folder: Path, ways: Ways, lease: float) -> Iterator[Crew]:
     with ExitStack() as stack:
-        crew = Crew(folder, server, lease, stack)
+        crew = Crew(folder, ways, lease, stack)
         try:
             yield crew
         finally:
@@ -142,17 +158,40 @@ def crew_of(folder: Path, server: Path, lease: float) -> Iterator[Crew]:
                     worker.child.wait()
 
 
-def chaos(
-    tmp_path: Path, *, pages: int, hosts: int, workers: int, blows: int, lease: float
-) -> None:
+@contextmanager
+def by_strait() -> Iterator[tuple[RedisServer, Ways]]:
+    """A Redis, and relays to it that hold back what is sent."""
+    with a_server() as server:
+        yield server, partial(Strait, server.socket)
+
+
+@contextmanager
+def by_cable() -> Iterator[tuple[RedisServer, Ways]]:
+    """A Redis in a network of its own, and cables to it that lose packets."""
     if not servers():
         pytest.skip("no Redis or Valkey on this machine")
-    program = list(servers().values())[-1]
+    open_ = ("--bind", "0.0.0.0", "--protected-mode", "no")
+    with Namespace() as there:
+        program = list(servers().values())[-1]
+        with RedisServer(program, *open_, port=PORT, within=there.within) as server:
+            yield server, there.cable
+
+
+def chaos(
+    tmp_path: Path,
+    *,
+    pages: int,
+    hosts: int,
+    workers: int,
+    blows: int,
+    lease: float,
+    network: Network = by_strait,
+) -> None:
     dice = random.Random(int(os.environ.get("CHAOS_SEED", "2026")))
     log = tmp_path / "web.log"
     kills = 0
     web = DemoWeb(pages=pages, hosts=hosts, log=log, broken=0.0, latency=LATENCY)
-    with web, RedisServer(program) as server, crew_of(tmp_path, server.socket, lease) as crew:
+    with web, network() as (server, ways), crew_of(tmp_path, ways, lease) as crew:
         crew.begin(web.url)
         crew.wait_for(1)
         for _ in range(workers - 1):
@@ -238,8 +277,9 @@ def test_chaos_in_small(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_chaos(tmp_path: Path) -> None:
-    chaos(tmp_path, pages=50_000, hosts=300, workers=4, blows=30, lease=3.0)
+@pytest.mark.parametrize("network", [by_strait, by_cable])
+def test_chaos(tmp_path: Path, network: Network) -> None:
+    chaos(tmp_path, pages=50_000, hosts=300, workers=4, blows=30, lease=3.0, network=network)
 
 
 @pytest.mark.timeout(90)
@@ -247,12 +287,9 @@ def test_a_stopped_worker_sends_nothing_that_is_no_longer_its(tmp_path: Path) ->
     """Stopped with a link on lease, its connection being made and nothing sent, until another
     worker visited that host: what it had leased is then asked for once, and not by it.
     """
-    if not servers():
-        pytest.skip("no Redis or Valkey on this machine")
     log = tmp_path / "web.log"
     web = DemoWeb(pages=300, hosts=6, log=log, broken=0.0, latency=LATENCY)
-    program = list(servers().values())[-1]
-    with web, RedisServer(program) as server, crew_of(tmp_path, server.socket, 1.0) as crew:
+    with web, by_strait() as (server, ways), crew_of(tmp_path, ways, 1.0) as crew:
         crew.begin(web.url)
         crew.wait_for(1)
         pause = ("FCALL", "crawler1_pause", "1", "crawler:{0}:", "chaos")
