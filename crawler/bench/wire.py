@@ -56,6 +56,7 @@ class Crowd:
                     self._empty.clear()
         for one in list(self._up):
             one.transport.abort()
+        await asyncio.sleep(0)  # they are told of it, and say in the log what they were at
 
 
 class Connection(asyncio.Protocol):
