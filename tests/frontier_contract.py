@@ -31,7 +31,7 @@ class Queue(Frontier, Protocol):
 Opened = Callable[..., AbstractAsyncContextManager[Queue]]
 
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which something that never comes is a failure; a loaded machine is only slow."""
 
 
