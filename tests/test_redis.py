@@ -102,7 +102,7 @@ async def test_a_lease_runs_out_and_the_late_settle_is_refused(
 async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> None:
     async with (
         asyncio.timeout(PATIENCE),  # it hung once, on a loaded machine: nobody waits for ever
-        frontier(server, job, lease=3.0) as queue,
+        frontier(server, job, lease=6.0) as queue,
         frontier(server, job) as other,
     ):
         await queue.add([found("http://a.test/")])
@@ -114,7 +114,7 @@ async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> N
             return float(words.split()[-1])
 
         first = ends()
-        await until(lambda: ends() >= first + 3000, PATIENCE)  # renewed beyond its length
+        await until(lambda: ends() > first, PATIENCE)  # with a stall of four seconds to spare
         assert not waiting.done()
         (kept,) = await queue.recognise([Visit(link, Outcome.DONE)])
         await queue.settle([kept], {})
