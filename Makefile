@@ -12,7 +12,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-chaos test-cluster scale crawl-million
+.PHONY: test-chaos test-cluster scale crawl-million bench-workers
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -68,6 +68,10 @@ crawl-million: $(VENV)/.dev
 # A billion pages on ten million hosts: the real schedule in virtual time. docs/scale.md
 scale: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.scale $(ARGS)
+
+# Several loops on one queue beside one on a file; a URL's memory on Redis: ARGS="--urls 1000000". docs/scale.md
+bench-workers: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.workers $(ARGS)
 
 test-archive: $(VENV)/.dev $(VENV)-replay/.installed
 	REPLAY_BIN=$(VENV)-replay/bin $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)

@@ -169,6 +169,19 @@ async def open_crawl(
         )
 
 
+def check(config: Config) -> None:
+    """Raises ConfigError for settings with which no crawl can be opened: for a door that has
+    something to make before it opens one.
+    """
+    config = with_implied(config)
+    urls = Urls(config.urls)
+    seeds = _seeds(urls, config.seeds)
+    product_token(config)
+    demand_contact(config, seeds)
+    Scope(config.scope, seeds)
+    _check_readers(config)
+
+
 @asynccontextmanager
 async def open_trip(config: Config, url: str) -> AsyncIterator[Callable[[], Awaitable[Visit]]]:
     """One trip to one URL, without frontier or folder: what `crawler fetch` shows."""

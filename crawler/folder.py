@@ -24,22 +24,28 @@ FRONTIER = "frontier.db"
 WORKER = "worker.json"
 """Its presence says that a folder holds one worker's share of a crawl on many machines."""
 
+LOOPS = "loops.json"
+"""Its presence says that a folder holds a crawl of several loops, each with its share in SHARES."""
+
+SHARES = "loops"
+"""One folder a loop, and one for the server that has their queue."""
+
 SAVED = "crawl.toml"
 """The whole effective configuration."""
 
 OURS = (
-    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, WORKER, "pages.jsonl",
+    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, WORKER, LOOPS, "pages.jsonl",
     "skipped.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
 )  # fmt: skip
 """What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
 
-FOLDERS = ("html", "text", "warc", "mirror")
+FOLDERS = ("html", "text", "warc", "mirror", SHARES)
 """Where it keeps files of its own, one a page or many a file."""
 
 
 def is_crawl(folder: Path) -> bool:
     """Whether there is something to resume."""
-    return any((folder / name).exists() for name in (FRONTIER, WORKER))
+    return any((folder / name).exists() for name in (FRONTIER, WORKER, LOOPS))
 
 
 def prepare(folder: Path, mode: Mode) -> None:

@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from crawler.errors import ConfigError
+from crawler.tether import tethered
 
 PATIENCE = 10.0  # seconds to start, and again to stop
 PORT_TRIES = 5  # nginx binds for itself, so another may be faster
@@ -65,18 +65,6 @@ http {{
         index index.html index.htm;
     }}
 }}
-"""
-# Asks the kernel for a SIGTERM when the parent dies, then becomes nginx; a parent that died before
-# is seen by the changed parent id. Linux only, and without it nginx only lacks the guard.
-LAUNCH = """\
-import ctypes, os, sys
-try:
-    ctypes.CDLL(None).prctl(1, 15)
-except (AttributeError, OSError):
-    pass
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent is gone")
-os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -199,7 +187,7 @@ class Nginx:
         )
         command = [nginx, "-p", str(folder), "-c", str(config), "-e", str(folder / "error.log")]
         self._child = subprocess.Popen(  # noqa: S603  (our own interpreter, then nginx)
-            [sys.executable, "-c", LAUNCH, str(os.getpid()), *command],
+            tethered(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

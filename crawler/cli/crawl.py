@@ -22,7 +22,7 @@ from crawler.cli.sources import (
     with_scheme,
 )
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER, is_crawl
+from crawler.folder import FRONTIER, LOOPS, is_crawl
 from crawler.secrets import without_secrets
 from crawler.settings import Settings
 
@@ -45,6 +45,17 @@ def screen_options(command: F) -> F:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def loops_option(command: F) -> F:
+    """For commands that can crawl with several loops."""
+    return click.option(
+        "--loops",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="So many loops, each a process; their queue is a Redis or Valkey, started for the "
+        "crawl unless --frontier names one. Unset: one, and its queue in a file.",
+    )(command)
 
 
 def dry_option(command: F) -> F:
@@ -70,6 +81,7 @@ def dry_option(command: F) -> F:
     is_flag=True,
     help="Visit the crawl that DIR holds again, if it does; fetch what changed.",
 )
+@loops_option
 @dry_option
 @screen_options
 @config_options
@@ -114,6 +126,7 @@ def crawl(
 
 @click.command(short_help="Go on with a crawl where it stopped.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@loops_option
 @dry_option
 @screen_options
 @config_options
@@ -151,16 +164,28 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
 
         out(explain(without_secrets(config), settings.origins))
         return Exit.OK
+    several = (folder / LOOPS).exists() if mode == "resume" else values.get("loops") is not None
+    if mode == "resume" and values.get("loops") and not several:
+        raise ConfigError(f"{folder}: its crawl has one loop, and its queue in a file: no --loops")
     if values.get("dry_run"):
+        if several and mode == "resume":
+            raise ConfigError(f"--dry-run: {folder} holds a crawl of several loops")
         return _dry_run(config, settings.origins, folder if mode == "resume" else None, values)
-    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
-
     screen = Screen(
         silent=values["silent"],
         verbose=values["verbose"],
         no_color=values["no_color"],
         as_json=values["as_json"],
     )
+    if several:
+        from crawler.fetch.tls import authorities_later  # noqa: PLC0415 - only who crawls pays
+
+        with authorities_later():
+            from crawler.cli import loops  # noqa: PLC0415
+
+        return loops.run(config, folder, mode, screen, values.get("loops"))
+    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+
     return run(config, folder, mode, screen)
 
 

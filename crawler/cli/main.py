@@ -124,20 +124,26 @@ def _run(arguments: list[str]) -> int:
 
 
 def _report(error: Exception, *, in_full: bool) -> int:
-    """One line for an error of ours, even out of a group; for a bug, where to go with it."""
+    lines, code = verdict_on(error, in_full=in_full)
+    _say(*lines)
+    return code
+
+
+def verdict_on(error: Exception, *, in_full: bool) -> tuple[list[str], int]:
+    """What ended a command: one line for an error of ours, even out of a group; for a bug, where
+    to go with it. And the exit code.
+    """
     from crawler.cli.exits import error_code  # noqa: PLC0415 - an error's cost only
 
     ours = list(_ours(error))
     if ours:
         error = next((one for one in ours if isinstance(one, HouseError)), ours[0])
         reason = f"{error.reason}: " if isinstance(error, FetchError) and error.detail else ""
-        _say(f"crawler: error: {reason}{error}")
-    else:
-        if in_full:
-            _say(*"".join(traceback.format_exception(error)).splitlines())
-        more = "please report it with the lines above" if in_full else "run it with -v to see where"
-        _say(f"crawler: bug: {type(error).__name__}: {error} ({more})")
-    return error_code(error)
+        return [f"crawler: error: {reason}{error}"], error_code(error)
+    lines = "".join(traceback.format_exception(error)).splitlines() if in_full else []
+    more = "please report it with the lines above" if in_full else "run it with -v to see where"
+    lines.append(f"crawler: bug: {type(error).__name__}: {error} ({more})")
+    return lines, error_code(error)
 
 
 def _ours(error: BaseException) -> Iterator[CrawlerError]:

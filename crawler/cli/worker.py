@@ -100,7 +100,8 @@ def _several(count: int, folder: Path) -> Exit:
     words = _without_count(sys.argv[1:])
     crew = [
         subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "crawler", *words, "--out-dir", str(folder / f"worker-{n}")]
+            [sys.executable, "-m", "crawler", *words, "--out-dir", str(folder / f"worker-{n}")],
+            process_group=0,  # a terminal's Ctrl-C comes to us alone: passed on, it would be two
         )
         for n in range(1, count + 1)
     ]

@@ -60,13 +60,16 @@ def sources_in(places: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def merge(out: Path, places: Sequence[str], *, without: Container[str] = ()) -> Merged:
+def merge(
+    out: Path, places: Sequence[str], *, without: Container[str] = (), again: bool = False
+) -> Merged:
     """Write OUT/pages.jsonl, and the bodies under OUT/html. Raises ConfigError, SinkError.
 
-    `without` are URLs whose records were never settled: they are visited again.
+    `without` are URLs whose records were never settled: they are visited again. `again`: what an
+    earlier merge left in OUT is replaced, in one step.
     """
     sources = sources_in(places)
-    if (out / PAGES).exists() or str(out) in sources:
+    if (not again and (out / PAGES).exists()) or str(out) in sources:
         raise ConfigError(f"{out}: already holds a {PAGES}")
     try:
         out.mkdir(parents=True, exist_ok=True)

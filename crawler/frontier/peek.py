@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from crawler.errors import ConfigError, FrontierError
-from crawler.folder import WORKER
+from crawler.folder import LOOPS, WORKER
 from crawler.frontier.rows import counted
 from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Counts
@@ -65,6 +65,11 @@ def missing(folder: Path) -> str:
         return (
             "holds a worker's share of a crawl on Redis, where a finished URL has no story: "
             "crawler frontier jobs shows it, crawler frontier export brings it home"
+        )
+    if (folder / LOOPS).exists():
+        return (
+            "holds a crawl of several loops, where a finished URL has no story: its records are in "
+            "pages.jsonl, crawler resume goes on with it"
         )
     return "holds no crawl"
 

@@ -1,0 +1,298 @@
+"""`crawler crawl --loops N`: N loops, each a process of its own, on one queue and one pace.
+
+    this process      starts a Redis (unless one is named) and the loops, passes signals on,
+                      says what happens, and makes one pages.jsonl of all shares at the end
+    DIR/loops/queue   the Redis' data; `crawler resume DIR` starts it again
+    DIR/loops/1 …     a share each, as `crawler worker` writes it
+
+Whatever dies, nothing is lost: a loop's links are another's when its leases end, and when this
+process dies the loops leave at once and the Redis with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from crawler.build import check
+from crawler.cli.exits import Exit
+from crawler.cli.loop import Failed, Orders, Told
+from crawler.cli.loops_share import LOCK, alone, fit, number_in, own_settings, shares_in
+from crawler.cli.loops_summary import Joint, exit_of, line_of, lines, reason_of, tree
+from crawler.cli.screen import Screen, out
+from crawler.config import Config, FrontierConfig
+from crawler.errors import ConfigError, FrontierError, HouseError
+from crawler.export.merge import PAGES, Merged, merge
+from crawler.folder import LOOPS, SHARES, Mode, is_crawl, prepare, write_config
+from crawler.frontier.local import LocalServer, end_leases, program
+
+if TYPE_CHECKING:
+    from crawler.frontier.redis_wire import Wire
+
+TELL_EVERY: Final = 10.0
+"""Seconds between two lines on how far it is."""
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks at the server; a child that is no coroutine's rings nobody."""
+
+RESTARTS: Final = 5
+"""Of a server that ends by itself; one that ends more often has a reason that we do not know."""
+
+
+def run(config: Config, folder: Path, mode: Mode, screen: Screen, number: int | None) -> Exit:
+    """Crawl to the end. `number` None: as many loops as the folder's crawl has had."""
+    number = number or number_in(folder)
+    fit(config)
+    check(config)
+    if importlib.util.find_spec("redis") is None:
+        raise ConfigError("--loops needs redis: pip install 'crawler[redis]'")
+    if config.frontier.url is None:
+        program()  # before --fresh removes anything
+    if mode != "resume":
+        if mode == "fresh" and (folder / SHARES / LOCK).exists():
+            with alone(folder / SHARES / LOCK, 0.0):
+                pass  # nobody is at work on what is now removed
+        prepare(folder, mode)
+    (folder / SHARES).mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        lock = stack.enter_context(alone(folder / SHARES / LOCK))
+        if mode == "new":
+            prepare(folder, mode)  # another may have crawled here while we waited for the lock
+        server, where = None, config.frontier
+        if where.url is None:
+            queue = folder / SHARES / "queue"
+            if mode != "resume":  # left by one who died before there was a crawl
+                shutil.rmtree(queue, ignore_errors=True)
+            server = LocalServer(queue, durable=config.output.durable, held=(lock,))
+            stack.enter_context(server)
+            where = msgspec.structs.replace(where, url=server.url)
+        crew = Crew(config, where, folder, screen, server, number, lock)
+        return asyncio.run(crew.work(mode))
+
+
+class Crew:
+    """The loops of one run."""
+
+    def __init__(
+        self,
+        config: Config,
+        where: FrontierConfig,
+        folder: Path,
+        screen: Screen,
+        server: LocalServer | None,
+        number: int,
+        lock: int,
+    ) -> None:
+        self._config = config
+        self._where = where
+        self._folder = folder
+        self._screen = screen
+        self._server = server
+        self._number = number
+        self._lock = lock
+        self._alive: dict[int, asyncio.subprocess.Process] = {}
+        self._signals: list[int] = []
+        self._told: list[Told] = []
+        self._failed: list[Failed] = []
+        self._died = 0
+
+    async def work(self, mode: Mode) -> Exit:
+        """Start, wait, sum up. Raises HouseError when no loop came to an end."""
+        began = time.monotonic()
+        async with self._open(mode) as wire:
+            with self._caught():
+                await self._crawl(wire)
+            wire.give_up()  # one that is away by now is not waited for
+            counts = await self._counts(wire)
+        merged = self._merged()
+        if not self._told:
+            return self._none_ended()
+        joint = Joint(
+            reason=reason_of(self._told),
+            folder=self._folder,
+            loops=self._number,
+            died=self._died + len(self._failed),
+            elapsed=time.monotonic() - began,
+            told=tuple(self._told),
+            counts=counts,
+            merged=merged,
+        )
+        if self._screen.as_json:
+            out(msgspec.json.encode(tree(joint)).decode())
+        elif not self._screen.silent:
+            for line in lines(joint):
+                self._screen.say(line)
+        return exit_of(joint)
+
+    @asynccontextmanager
+    async def _open(self, mode: Mode) -> AsyncIterator[Wire]:
+        """The job is there. Raises Occupied, ConfigError, FrontierError."""
+        from crawler.frontier.redis_jobs import enlist, wire_to  # noqa: PLC0415 - an extra
+        from crawler.secrets import without_secrets  # noqa: PLC0415
+        from crawler.settings import dump_toml  # noqa: PLC0415
+
+        saved = dump_toml(without_secrets(self._config))
+        await enlist(self._where, saved, "join" if mode == "resume" else mode)
+        # Only now there is something to resume.
+        if mode != "resume":
+            write_config(self._config, self._folder)
+        (self._folder / LOOPS).write_bytes(msgspec.json.encode({"loops": self._number}))
+        async with wire_to(self._where) as wire:
+            if self._server is not None:  # and so nobody else is at work
+                await end_leases(wire, self._where.job)
+            yield wire
+
+    async def _crawl(self, wire: Wire) -> None:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._tell(wire)), group.create_task(self._look_after())]
+            async with asyncio.TaskGroup() as loops:
+                for number in range(1, self._number + 1):
+                    loops.create_task(self._loop(number))
+            for task in beside:
+                task.cancel()
+
+    async def _loop(self, number: int) -> None:
+        """One process, to its end."""
+        share = self._folder / SHARES / str(number)
+        own = own_settings(self._config, self._where, share, self._number)
+        verbose = self._screen.verbose
+        orders = Orders(own, is_crawl(share), self._screen.silent, verbose)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "crawler.cli.loop",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            pass_fds=(self._lock,),
+            process_group=0,  # Ctrl-C comes to us alone, and is passed on once
+        )  # fmt: skip
+        self._alive[number] = child
+        try:
+            for one in self._signals:  # that came before it was there
+                child.send_signal(one)
+            assert child.stdin is not None
+            assert child.stdout is not None
+            with contextlib.suppress(ConnectionError):  # how it ended tells
+                child.stdin.write(msgspec.json.encode(orders) + b"\n")
+                await child.stdin.drain()
+            said = await child.stdout.read()
+            code = await child.wait()
+        finally:
+            del self._alive[number]
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        self._note(number, said, code)
+
+    def _note(self, number: int, said: bytes, code: int) -> None:
+        try:
+            told = msgspec.json.decode(said, type=Told | Failed)
+        except msgspec.DecodeError:
+            if not (self._signals and -code in self._signals):  # it had not yet begun
+                self._died += 1
+                why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                self._screen.say(f"loop {number} died ({why}); {self._heirs()}")
+            return
+        if isinstance(told, Told):
+            self._told.append(told)
+            return
+        if told.lines not in [one.lines for one in self._failed]:
+            for line in told.lines:
+                self._screen.say(line)
+            self._screen.say(f"loop {number} ended; {self._heirs()}")
+        self._failed.append(told)
+
+    def _heirs(self) -> str:
+        left = len(self._alive)
+        if not left:
+            return f"go on with: {_resume(self._folder)}"
+        return f"its links go to the other {left} within {self._where.lease:g} s"
+
+    def _none_ended(self) -> Exit:
+        if self._signals:
+            return Exit.INTERRUPTED
+        if self._failed:
+            return Exit(self._failed[0].code)
+        raise HouseError(f"every loop died; nothing that was done is lost: {_resume(self._folder)}")
+
+    async def _tell(self, wire: Wire) -> None:
+        """How far it is, now and then."""
+        from crawler.frontier.redis_jobs import look  # noqa: PLC0415 - an extra
+
+        while not self._screen.silent:
+            await asyncio.sleep(TELL_EVERY)
+            stats = (await look(wire, self._where.job)).stats
+            self._screen.say(line_of(stats, len(self._alive)))
+
+    async def _look_after(self) -> None:
+        """A server that ends is started again: the loops wait for it with what they have."""
+        if self._server is None:
+            return
+        left = RESTARTS
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if self._server.ended():
+                if not left:
+                    raise FrontierError(f"{self._server.folder}: its server ends again and again")
+                left -= 1
+                self._screen.say("the queue's server has ended; it is started again")
+                self._server.start()
+
+    async def _counts(self, wire: Wire) -> Any:
+        from crawler.frontier.redis_jobs import look  # noqa: PLC0415 - an extra
+        from crawler.frontier.redis_rows import counts_of  # noqa: PLC0415
+
+        try:
+            return counts_of((await look(wire, self._where.job)).stats)
+        except FrontierError as error:
+            self._screen.say(f"{error}: what is queued is not known")
+            return None
+
+    def _merged(self) -> Merged | None:
+        if not any((share / PAGES).exists() for share in shares_in(self._folder)):
+            return None
+        return merge(self._folder, [str(self._folder / SHARES)], again=True)
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        ours = [one for one in wanted if signal.getsignal(one) is not signal.SIG_IGN]
+        for number in ours:
+            loop.add_signal_handler(number, self._came, number)
+        try:
+            yield
+        finally:
+            for number in ours:
+                loop.remove_signal_handler(number)
+
+    def _came(self, number: int) -> None:
+        """First: they finish what is in hand. Second: they stop at once. Third: as if killed."""
+        self._signals.append(number)
+        if len(self._signals) == 1:
+            grace = self._config.limits.grace
+            self._screen.say(
+                f"stopping: what is in hand has {grace:g} s to finish (again: at once). "
+                f"Go on later with: {_resume(self._folder)}"
+            )
+        elif len(self._signals) == 2:
+            self._screen.say("stopping at once; what is in hand will be visited again")
+        else:
+            os._exit(Exit.FORCED)
+        for child in self._alive.values():
+            if child.returncode is None:
+                child.send_signal(number)
+
+
+def _resume(folder: Path) -> str:
+    return f"crawler resume {shlex.quote(str(folder))}"

@@ -1,0 +1,146 @@
+"""What a person sees of a crawl of several loops: how far it is, and what came of it. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from crawler.cli.exits import Exit, Fate, exit_code
+from crawler.cli.loop import Told
+from crawler.cli.summary import REASONS, told
+from crawler.cli.words import amount, duration, plain, size
+from crawler.export.merge import Merged
+from crawler.model import Counts
+
+if TYPE_CHECKING:
+    from crawler.frontier.redis_rows import Stats
+
+GRAVEST: Final = (
+    "aborted", "interrupted", "size-limit", "time-limit", "max-pages", "hosts-down", "finished",
+)  # fmt: skip
+"""Of several ends the first of these is the crawl's."""
+
+LISTED: Final = 12
+
+
+class Joint(msgspec.Struct, frozen=True):
+    """How a run ended. `counts` None: the server could not be asked. `merged` None: no records."""
+
+    reason: str
+    folder: Path
+    loops: int
+    died: int
+    elapsed: float
+    told: tuple[Told, ...]
+    counts: Counts | None
+    merged: Merged | None
+
+
+def reason_of(ends: Sequence[Told]) -> str:
+    """Why the crawl ended, of why its loops did."""
+    return min((one.reason for one in ends), key=GRAVEST.index)
+
+
+def exit_of(joint: Joint) -> Exit:
+    """As of a crawl of one loop that had all these visits."""
+    first = joint.told[0].shot
+    shot = msgspec.structs.replace(first, pages=sum(one.shot.pages for one in joint.told))
+    fates = [Fate[name] for one in joint.told for name in one.fates]
+    return exit_code(joint.reason, shot, fates, _sum(one.shot.robots for one in joint.told))
+
+
+def line_of(stats: Stats, alive: int) -> str:
+    """How far it is, on one line."""
+    return (
+        f"{amount(stats.done)} done, {amount(stats.queued + stats.resting)} queued, "
+        f"{amount(stats.leased)} in hand, {amount(stats.failed)} failed, {alive} loops"
+    )
+
+
+def lines(joint: Joint) -> list[str]:
+    """One line a row."""
+    rows = _rows(joint)
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:>{width}}  {text}" for name, text in rows]
+
+
+def tree(joint: Joint) -> dict[str, Any]:
+    """The same for programs."""
+    shots = [one.shot for one in joint.told]
+    summed = ("visits", "pages", "retries", "bytes_wire", "bytes_body", "links_found", "duplicates")
+    cpu = ("loop_cpu", "child_cpu")  # seconds, of all loops and of their parse processes
+    counted = ("outcomes", "statuses", "reasons", "robots")
+    return {
+        "finish_reason": joint.reason,
+        "dir": str(joint.folder),
+        "loops": joint.loops,
+        "loops_died": joint.died,
+        "elapsed": joint.elapsed,
+        "counts": msgspec.to_builtins(joint.counts),
+        "records": joint.merged.records if joint.merged else 0,
+        "repeated": joint.merged.repeated if joint.merged else 0,
+        "seeds_failed": [
+            {"url": url, "reason": reason, "leads_to": target or None}
+            for url, reason, target in _troubles(joint)
+        ],
+        **{name: sum(getattr(shot, name) for shot in shots) for name in summed},
+        **{name: sum(getattr(shot.gauges, name) for shot in shots) for name in cpu},
+        **{name: _sum(getattr(shot, name) for shot in shots) for name in counted},
+    }
+
+
+def _rows(joint: Joint) -> list[tuple[str, str]]:
+    facts = tree(joint)
+    died = f" ({joint.died} died)" if joint.died else ""
+    each = ", ".join(amount(one.shot.pages) for one in joint.told)
+    pages = (
+        f"{amount(facts['pages'])} in {duration(joint.elapsed)} "
+        f"({facts['pages'] / joint.elapsed:.1f}/s), {size(facts['bytes_wire'])} on the wire, "
+        f"{size(facts['bytes_body'])} decoded"
+    )
+    rows = [
+        ("ended", REASONS.get(joint.reason, joint.reason)),
+        ("pages", pages),
+        ("loops", f"{joint.loops}{died}: {each} pages"),
+        ("visits", f"{_list(facts['outcomes'])}, {amount(facts['retries'])} retries"),
+    ]
+    if statuses := sorted(facts["statuses"].items()):
+        rows.append(("status", ", ".join(f"{amount(n)} × {status}" for status, n in statuses)))
+    rows += [(name, _list(facts[name])) for name in ("reasons", "robots") if facts[name]]
+    rows += [("seed", told(*trouble)) for trouble in _troubles(joint)]
+    if (counts := joint.counts) is not None:
+        urls = (
+            f"{amount(counts.seen)} seen on {amount(counts.hosts)} hosts: "
+            f"{amount(counts.done)} done, {amount(counts.pending)} still queued, "
+            f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
+            f"{amount(counts.braked)} braked"
+        )
+        rows.append(("urls", urls))
+    if joint.merged is not None:
+        rows.append(
+            ("records", f"{amount(joint.merged.records)} in {joint.folder / 'pages.jsonl'}")
+        )
+    if joint.counts is None or joint.counts.pending:
+        rows.append(("next", f"crawler resume {shlex.quote(str(joint.folder))}"))
+    return rows
+
+
+def _troubles(joint: Joint) -> list[tuple[str, str, str]]:
+    return list(dict.fromkeys(trouble for one in joint.told for trouble in one.troubles))
+
+
+def _sum(some: Iterable[Mapping[Any, int]]) -> dict[Any, int]:
+    total: Counter[Any] = Counter()
+    for one in some:
+        total.update(one)
+    return dict(total.most_common())
+
+
+def _list(numbers: Mapping[str, int]) -> str:
+    shown = [f"{amount(n)} {plain(name, 60)}" for name, n in list(numbers.items())[:LISTED]]
+    return ", ".join(shown) or "none"
