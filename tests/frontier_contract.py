@@ -31,6 +31,10 @@ class Queue(Frontier, Protocol):
 Opened = Callable[..., AbstractAsyncContextManager[Queue]]
 
 
+PATIENCE = 30.0
+"""Seconds after which something that never comes is a failure; a loaded machine is only slow."""
+
+
 def found(url: str, reason: str = "", kind: Kind = Kind.PAGE) -> Found:
     host = host_key(url)
     return url, host, fingerprint(url, host), kind.value, reason
@@ -41,21 +45,21 @@ def urls(number: int, host: str = "a.test") -> list[str]:
 
 
 async def lease(queue: Queue) -> Link:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         link = await queue.lease()
     assert link is not None
     return link
 
 
 async def end(queue: Queue) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await queue.lease() is None
 
 
 async def drain(queue: Queue) -> list[str]:
     """Visit everything, finding nothing."""
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while (link := await queue.lease()) is not None:
             queue.release(link)
             seen.append(link.url)
@@ -185,7 +189,7 @@ class Contract:
                     done.append(outcome)
                     await queue.settle([Visit(link, outcome)], {})
 
-            async with asyncio.timeout(10), asyncio.TaskGroup() as crew:
+            async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as crew:
                 for _ in range(64):
                     crew.create_task(work())
             assert queue.exhausted

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -34,10 +34,15 @@ def servers() -> dict[str, str]:
 
 
 class RedisServer:
-    """Started by `with`; its append-only file survives `kill` and `start`."""
+    """Started by `with`; its append-only file survives `kill` and `start`.
 
-    def __init__(self, program: str, *settings: str, port: int = 0) -> None:
-        self._program = program
+    `within`: the words of a command that becomes it (`ip netns exec …`).
+    """
+
+    def __init__(
+        self, program: str, *settings: str, port: int = 0, within: Sequence[str] = ()
+    ) -> None:
+        self._program = (*within, program)
         self._settings = settings
         self._port = port
         self._folder = Path(tempfile.mkdtemp(prefix="crawler-redis-"))
@@ -60,7 +65,7 @@ class RedisServer:
         log = (self._folder / "log").open("ab")
         self._child = subprocess.Popen(
             [
-                self._program, "--port", str(self._port), "--bind", "127.0.0.1",
+                *self._program, "--port", str(self._port), "--bind", "127.0.0.1",
                 "--unixsocket", str(self.socket), "--dir", str(self._folder),
                 "--appendonly", "yes", "--save", "", "--set-max-intset-entries", "16384",
                 "--maxmemory", "2gb", "--maxmemory-policy", "noeviction", *self._settings,

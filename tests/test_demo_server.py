@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -183,11 +184,30 @@ def test_every_request_is_in_the_log(tmp_path: Path, processes: int) -> None:
     lines = list(web.requests())
     assert len(lines) == 11
     last = max(lines, key=lambda line: line["time"])
-    assert last | {"time": 0, "connection": ""} == {
-        "time": 0, "connection": "", "host": "there", "path": "/no?a=1", "status": 404, "bytes": 0,
+    assert last["came"] <= last["time"]
+    assert last | {"time": 0, "came": 0, "connection": ""} == {
+        "time": 0, "came": 0, "connection": "",
+        "host": "there", "path": "/no?a=1", "status": 404, "bytes": 0,
     }  # fmt: skip
     assert lines[0]["host"] == f"127.0.0.1:{port}"
     assert len({line["connection"] for line in lines}) == 11
+
+
+def test_the_log_says_when_a_request_came_and_when_its_answer_was_written(tmp_path: Path) -> None:
+    """Of an answer that waits, of a body that comes in drops, and of an asker who went away."""
+    log = tmp_path / "log"
+    with DemoWeb(pages=9, log=log, latency=0.2, slow=1.0, slow_for=0.4) as web:
+        ask(web, web.web.path(1))
+        ask(web, "/no")
+        with socket.create_connection(("127.0.0.1", web.web.port)) as line:
+            line.sendall(f"GET {web.web.path(2)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            assert line.recv(10), "its head is here, its body under way"
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset
+    slow, missing, gone = sorted(web.requests(), key=lambda one: one["came"])
+    assert slow["time"] - slow["came"] > 0.5, "to the last drop"
+    assert missing["time"] - missing["came"] > 0.19
+    assert slow["time"] <= missing["came"]
+    assert (gone["status"], gone["path"], gone["bytes"]) == (499, web.web.path(2), 0)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

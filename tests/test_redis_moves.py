@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ SETTINGS = (
     "--scope", "any", "--delay", "0.02", "--per-host", "1", "--contact", "test@example.com",
     "-s", "fetch.allow_networks=127.0.0.0/8", "--processes", "1",
 )  # fmt: skip
+
+TRAP = "trap:calendar"
+"""Why a link is parked."""
 
 
 def crawler(*words: str) -> subprocess.CompletedProcess[str]:
@@ -35,27 +39,37 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(120)
 def test_a_crawl_on_many_machines_goes_on_in_one_folder(tmp_path: Path) -> None:
-    """Stopped in the middle, one of its workers killed: each page once in the end."""
-    with DemoWeb(pages=300, hosts=10, broken=0.0) as web, a_server() as server:
+    """Two workers' shares of three shards, stopped in the middle, one killed: each page once."""
+    web = DemoWeb(pages=300, hosts=10, broken=0.0)
+    with web, a_server() as server, ExitStack() as crew:
+        server.say("SET", "crawler:shards", "3")
         where = ("--frontier", server.url, "--job", "home")
-        begin = ["crawl", web.url, *SETTINGS, *where, "-s", "frontier.lease=1", "-O"]
+        begin = ("crawl", web.url, *SETTINGS, "--delay", "0.1", "-s", "frontier.lease=1")
         shares = [tmp_path / "w1", tmp_path / "w2"]
-        crew = [
-            subprocess.Popen(
-                [sys.executable, "-m", "crawler", *words, str(share), "-q"],
-                stderr=subprocess.DEVNULL,
-            )
-            for words, share in [(begin, shares[0])]
-        ]
-        deadline = time.monotonic() + 60
-        while b"$2" not in server.say("HGET", "crawler:{0}:home:st", "done")[:2]:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        crew[0].send_signal(signal.SIGKILL)  # what it wrote and did not settle is left out
-        crew[0].wait()
+
+        def start(share: Path, *words: str) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", "crawler", *words, *where, "-O", str(share), "-q"]
+            child = crew.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+            crew.callback(child.kill)
+            return child
+
+        def paused(number: str) -> None:
+            for shard in range(3):
+                server.say("FCALL", "crawler1_pause", "1", f"crawler:{{{shard}}}:", "home", number)
+
+        killed = start(shares[0], *begin)
+        wait_for(lambda: written(shares[0]))
+        paused("1")  # until both are there
+        stopped = start(shares[1], "worker")
+        wait_for(lambda: server.say("KEYS", "crawler:worker:home:*").startswith(b"*2"))
+        paused("0")
+        wait_for(lambda: written(shares[1]) > 5)
+        killed.kill()  # what it wrote and did not settle is left out
+        stopped.send_signal(signal.SIGTERM)
+        assert (killed.wait(), stopped.wait(60)) == (-signal.SIGKILL, 11)
         out = tmp_path / "one"
-        time.sleep(1.1)  # its leases end: only time does that
-        said = crawler("frontier", "export", str(out), *map(str, shares[:1]), *where)
+        time.sleep(1.1)  # the leases of the dead end: only time does that
+        said = crawler("frontier", "export", str(out), *map(str, shares), *where)
         assert said.returncode == 0, said.stderr
         with closing(sqlite3.connect(out / "frontier.db")) as db:
             waiting = db.execute("SELECT count(*) FROM link WHERE state < 2").fetchone()[0]
@@ -67,11 +81,28 @@ def test_a_crawl_on_many_machines_goes_on_in_one_folder(tmp_path: Path) -> None:
     assert len({one["url"] for one in lines}) == len(lines)
 
 
+def written(share: Path) -> int:
+    """Records so far."""
+    pages = share / "pages.jsonl"
+    return pages.read_bytes().count(b"\n") if pages.exists() else 0
+
+
+def wait_for(true: Callable[[], object], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.timeout(120)
-def test_there_and_back_is_the_same_queue(tmp_path: Path) -> None:
-    """Links, order, attempts, dues, rests, robots.txt files and paces survive both moves."""
+@pytest.mark.parametrize("shards", [1, 4])
+def test_there_and_back_is_the_same_queue(tmp_path: Path, shards: int) -> None:
+    """Links, order, attempts, dues, rests, what is parked, robots.txt files and paces survive both
+    moves.
+    """
     asked = (
-        "SELECT url, host.name, kind, depth, hops, CASE WHEN state < 2 THEN rank END, state, "
+        "SELECT url, host.name, kind, depth, hops, "
+        "CASE WHEN state IN (0, 1, 8) THEN rank END, state, "
         "CASE WHEN state < 2 THEN attempt END, cookie, CASE WHEN state > 1 THEN reason END, "
         "digest, "
         "(SELECT url FROM link AS up WHERE up.id = link.via), "
@@ -87,6 +118,8 @@ def test_there_and_back_is_the_same_queue(tmp_path: Path) -> None:
             soon = time.time() + 5000
             first = "(SELECT id FROM link WHERE state = 0 ORDER BY id DESC LIMIT 1)"
             db.execute(f"UPDATE link SET state = 1, attempt = 2, due = {soon} WHERE id = {first}")
+            parked = "(SELECT id FROM link WHERE state = 0 ORDER BY id DESC LIMIT 3)"
+            db.execute(f"UPDATE link SET state = 8, reason = ? WHERE id IN {parked}", (TRAP,))
             db.execute("UPDATE host SET rest_until = ? WHERE id = 2", (soon,))
             db.execute("INSERT OR REPLACE INTO pace SELECT name, 3.5, 2, 1, ? FROM host "
                        "WHERE id = 3", (soon,))  # fmt: skip
@@ -94,6 +127,8 @@ def test_there_and_back_is_the_same_queue(tmp_path: Path) -> None:
             before = db.execute(asked).fetchall()
             robots = db.execute("SELECT * FROM robots ORDER BY origin").fetchall()
             due = db.execute("SELECT due FROM link WHERE state = 1 AND attempt = 2").fetchone()[0]
+        assert sum(row[6] == 8 for row in before) == 3
+        server.say("SET", "crawler:shards", str(shards))
         where = ("--frontier", server.url, "--job", "there")
         moved = crawler("frontier", "import", str(begun), *where)
         assert moved.returncode == 0, moved.stderr

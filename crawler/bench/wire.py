@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from itertools import count
-from time import monotonic
+from time import monotonic, time
 from typing import cast
 
 from crawler.bench.desk import Desk, Sheet, made
@@ -19,6 +19,7 @@ from crawler.bench.web import Reply, number_of
 
 HEAD_LIMIT = 16 * 1024  # bytes of one request's head, as most servers allow
 DROPS = 20  # pieces in which a slow body comes
+GONE = 499  # in the log: the asker went before the answer was written, as nginx writes it
 NO_FIELDS: Mapping[str, str] = {}
 _numbers = count(1)
 
@@ -55,6 +56,7 @@ class Crowd:
                     self._empty.clear()
         for one in list(self._up):
             one.transport.abort()
+        await asyncio.sleep(0)  # they are told of it, and say in the log what they were at
 
 
 class Connection(asyncio.Protocol):
@@ -74,6 +76,7 @@ class Connection(asyncio.Protocol):
         self.buffer = b""
         self.waiting = self.full = self.closing = self.ended = False
         self._fields_text, self._fields = b"", NO_FIELDS
+        self._came, self._target, self._status = 0.0, "", 0  # of the request under way
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,6 +92,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         if self._timer is not None:
             self._timer.cancel()
+        if self.waiting:
+            self._note(self._target, GONE, 0)
 
     def pause_writing(self) -> None:
         self.full = True
@@ -138,6 +143,7 @@ class Connection(asyncio.Protocol):
         while not (self._held() or self.transport.is_closing()):
             end = buffer.find(b"\r\n\r\n", at)
             if (len(buffer) if end < 0 else end) - at > HEAD_LIMIT:
+                self._came = time()
                 self._refuse(431)
                 break
             if end < 0:
@@ -148,6 +154,7 @@ class Connection(asyncio.Protocol):
         self.buffer = buffer[at:]
 
     def _request(self, head: bytes) -> None:
+        self._came = time()
         line, _, rest = head.lstrip(b"\r\n").partition(b"\r\n")
         parts = line.split(b" ")
         if rest != self._fields_text:
@@ -170,7 +177,7 @@ class Connection(asyncio.Protocol):
         sheet = self.desk.answer(self.host, target.partition("#")[0], fields)
         if not self.desk.manners.waits:
             return self._send(sheet, method, target)
-        self.waiting = True
+        self.waiting, self._target = True, target
         self._after(self.desk.delay(), sheet, method, target)
         return None
 
@@ -187,12 +194,12 @@ class Connection(asyncio.Protocol):
         body = b"" if method == b"HEAD" else sheet.body
         last = b"Connection: close\r\n" if self.closing else b""
         head = sheet.head + last + self.desk.date()
-        self.desk.note(self.name, self._fields.get("host", ""), target, sheet, len(body))
         if body and self.desk.is_slow(sheet):
             self.transport.write(head)
-            self.waiting = True
+            self.waiting, self._target, self._status = True, target, sheet.status
             self._soon(body, 0)
             return
+        self._note(target, sheet.status, len(body))
         self.transport.write(head + body)
         if last:
             self.transport.close()
@@ -205,6 +212,8 @@ class Connection(asyncio.Protocol):
         """Send the next drop of a slow body."""
         self.seen = monotonic()
         step = len(body) // DROPS + 1
+        if at + step >= len(body):
+            self._note(self._target, self._status, len(body))
         self.transport.write(body[at : at + step])
         if at + step < len(body):
             self._soon(body, at + step)
@@ -217,9 +226,13 @@ class Connection(asyncio.Protocol):
         self.closing = True
         allow = (("Allow", "GET, HEAD"),) if status == 405 else ()
         sheet = made(Reply(status, b"no\n", "text/plain", allow))
-        self.desk.note(self.name, self._fields.get("host", ""), "", sheet, len(sheet.body))
+        self._note("", status, len(sheet.body))
         self.transport.write(sheet.head + b"Connection: close\r\n" + self.desk.date() + sheet.body)
         self.transport.close()
+
+    def _note(self, target: str, status: int, size: int) -> None:
+        host = self._fields.get("host", "")
+        self.desk.note(self.name, host, target, status, size, self._came)
 
 
 def read_fields(text: bytes) -> dict[str, str]:

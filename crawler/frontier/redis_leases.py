@@ -1,0 +1,238 @@
+"""What one worker has on lease, and what the server still has to be told of it.
+
+A lease is kept up until its link is settled or given up, and looked at before anything is sent
+(`owns`); a connection that came back is told with the next flush, so that many cost one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from crawler.frontier.redis_lease import Held, lapsed, moment
+from crawler.frontier.redis_rows import lesson_row, pace_of
+from crawler.frontier.redis_shards import Shards
+from crawler.frontier.redis_wire import PREFIX
+from crawler.model import Kind, Link, Visit
+from crawler.pace import HostPace, Lesson, robots_lesson
+
+LOOKS: Final = 8
+"""Looks in the length of a lease for exchanges that outlive it; each ends one look early."""
+
+OFTEN, SELDOM = 0.005, 0.2
+"""Seconds between two questions of a worker who waits. Nobody rings across machines: a message can
+be lost, and five questions a second and worker cost the server a thousandth of its time."""
+
+SHOWN: Final = 1000  # hosts whose pace is remembered for the display
+
+Handle = int | str
+
+
+class Back(NamedTuple):
+    """A connection that is free again: whether the host was asked, its rest, what was learnt."""
+
+    held: Held
+    asked: bool
+    rest: float
+    lesson: Lesson | None
+
+
+class Leases:
+    """A worker's own. `length` in seconds; `bell` is rung when a place became free."""
+
+    def __init__(
+        self, shards: Shards, terms: bytes, bell: asyncio.Event, *, length: float, worker: str
+    ) -> None:
+        self.length = length
+        self.length_ms = max(1, int(length * 1000))
+        self.abroad = 0  # connections in use
+        self._shards = shards
+        self._terms = terms
+        self._bell = bell
+        self._worker = worker
+        self._held: dict[Handle, Held] = {}
+        self._settled = 0
+        self._backs: list[Back] = []
+        self._given_up: list[Held] = []
+        self._telling = asyncio.Lock()  # what was said first arrives first
+        self._paces: OrderedDict[str, HostPace] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    # ── taken and given back ─────────────────────────────────────────────────────────────────
+
+    def of(self, link: Link) -> Held | None:
+        return self._held.get(link.id or link.url)
+
+    def take(self, link: Link, held: Held) -> None:
+        self._held[link.id or link.url] = held
+        self.abroad += 1
+
+    def settled(self, link: Link) -> None:
+        """The server knows how it ended."""
+        held = self._held.pop(link.id or link.url, None)
+        if held is not None:
+            self.abroad -= held.away
+            self._settled += 1
+
+    def release(
+        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+    ) -> None:
+        held = self.of(link)
+        if held is None or not held.away:
+            return
+        held.away = False
+        self.abroad -= 1
+        self._backs.append(Back(held, asked, rest, lesson))
+        if link.id is not None and link.id < 0:
+            del self._held[link.id]  # a turn: nothing is settled
+        self._bell.set()
+
+    async def turn(self, link: Link) -> None:
+        name = f"t{os.urandom(8).hex()}".encode()
+        held = Held(self._shards.of(link.host), name, os.urandom(8), moment())
+        while True:
+            held.since = moment()
+            wait = await self._shards.wire.call(
+                "turn", held.shard, self._shards.job, link.host, held.id, held.token,
+                self.length_ms, self._terms, random.random(),
+            )  # fmt: skip
+            if wait < 0:
+                break
+            await asyncio.sleep(min(max(wait / 1000, OFTEN), SELDOM))
+        self.take(link, held)
+
+    def forgo(self, link: Link) -> None:
+        held = self._held.pop(link.id or link.url, None)
+        if held is not None:
+            self.abroad -= held.away
+            self._given_up.append(held)
+            self._bell.set()
+
+    async def give_up(self) -> None:
+        """Everything, and tell the server. Raises FrontierError when it is away."""
+        self._given_up += self._held.values()
+        self._held.clear()
+        await self.flush()
+
+    # ── ours or another's ────────────────────────────────────────────────────────────────────
+
+    def owns(self, link: Link) -> bool:
+        """Whether the link is ours for sure; on one machine everything always is."""
+        held = self.of(link)
+        return held is not None and held.sure(self.length, moment())
+
+    async def renew(self, link: Link) -> bool:
+        """Waits for a server that is away. False: the link is forgotten here, another has it."""
+        held = self.of(link)
+        if held is None:
+            return False
+        (mine,) = await self.extend([held])
+        if not mine and self.of(link) is held:
+            del self._held[link.id or link.url]
+            self.abroad -= held.away
+            held.away = False
+            self._bell.set()
+        return mine
+
+    def watch(self, link: Link, exchange: asyncio.Timeout | None) -> None:
+        """An exchange begins, or is over."""
+        held = self.of(link)
+        if held is not None:
+            held.exchange = exchange
+
+    async def extend(self, leases: Sequence[Held | None]) -> list[bool]:
+        """Renew; whether each is still ours."""
+        kept = [False] * len(leases)
+        by_shard: dict[int, list[tuple[int, Held]]] = {}
+        for number, held in enumerate(leases):
+            if held is not None:
+                by_shard.setdefault(held.shard, []).append((number, held))
+        for shard, some in by_shard.items():
+            words = [word for _, held in some for word in (held.id, held.token)]
+            asked = moment()
+            answers = await self._shards.wire.call(
+                "extend", shard, self._shards.job, self.length_ms, *words
+            )
+            for (number, held), mine in zip(some, answers, strict=True):
+                kept[number] = bool(mine)
+                if mine:
+                    held.since = asked
+        return kept
+
+    # ── said to the server ───────────────────────────────────────────────────────────────────
+
+    async def flush(self, settling: Sequence[Visit] = ()) -> None:
+        """Tell the server which connections are back, and which leases; and, of visits that are
+        about to be settled, what their robots.txt files taught.
+        """
+        robots = [self._robots_back(one) for one in settling if one.link.kind is Kind.ROBOTS]
+        async with self._telling:
+            await self._tell([one for one in robots if one is not None])
+
+    def _robots_back(self, visit: Visit) -> Back | None:
+        held = self._held.get(visit.link.url)
+        if held is None or not held.away:
+            return None
+        held.away = False
+        self.abroad -= 1
+        return Back(held, True, 0.0, robots_lesson(visit))
+
+    async def _tell(self, more: Sequence[Back]) -> None:
+        backs, self._backs = self._backs, []
+        backs += more
+        given_up, self._given_up = self._given_up, []
+        words: dict[int, list[Any]] = {}
+        for held, asked, rest, lesson in backs:
+            words.setdefault(held.shard, []).extend(
+                (held.id, held.token, int(asked), int(rest * 1000), lesson_row(lesson))
+            )
+        for shard, some in words.items():
+            for row in await self._shards.wire.call("back", shard, self._shards.job, *some):
+                pace = pace_of(row)
+                self._paces[pace.name] = pace
+                self._paces.move_to_end(pace.name)
+                if len(self._paces) > SHOWN:
+                    self._paces.popitem(last=False)
+        words = {}
+        for held in given_up:
+            words.setdefault(held.shard, []).extend((held.id, held.token))
+        for shard, some in words.items():
+            await self._shards.wire.call("forgo", shard, self._shards.job, *some)
+
+    def paces(self, most: int) -> list[HostPace]:
+        """Of hosts that this worker asked, as of then."""
+        ranked = sorted(
+            self._paces.values(), key=lambda p: (p.parked, p.crawl_delay or 0.0, p.queued)
+        )
+        return ranked[-most:][::-1]
+
+    # ── as long as the worker lives ──────────────────────────────────────────────────────────
+
+    async def keep_up(self) -> None:
+        """Leases last as long as their worker: each is renewed three times before it ends."""
+        while True:
+            said = {"leased": len(self._held), "done": self._settled, "at": time.time()}
+            await self._shards.wire.plain(
+                "SET", f"{PREFIX}worker:{self._shards.job}:{self._worker}",
+                msgspec.json.encode(said), "PX", 3 * self.length_ms,
+            )  # fmt: skip
+            await asyncio.sleep(self.length / 3)
+            await self.extend(list(self._held.values()))
+
+    async def break_off(self) -> None:
+        """End exchanges whose leases ended: their hosts may be asked by others by now."""
+        while True:
+            await asyncio.sleep(self.length / LOOKS)
+            for held in lapsed(self._held.values(), self.length * (1 - 1 / LOOKS), moment()):
+                assert held.exchange is not None
+                held.exchange.reschedule(0.0)
+                held.exchange = None

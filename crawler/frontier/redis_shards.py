@@ -1,0 +1,129 @@
+"""One job's shards on the server: what is asked of all of them, and their numbers.
+
+Each shard is a world of its own (its hosts, their queues, the fingerprints of their links), so
+what is asked here of several is asked one after the other: the numbers are as of the last answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from crawler.config import FrontierConfig
+from crawler.frontier.redis_rows import Stats, items, rules_of, shard_of, stats_of, total
+from crawler.frontier.redis_wire import PREFIX, Wire
+from crawler.model import Found, Rules
+
+
+class Shards:
+    """The wire to them, the job's name, and their numbers as of the last answers."""
+
+    def __init__(self, wire: Wire, settings: FrontierConfig, *, by_depth: bool) -> None:
+        self.wire = wire
+        self.job = settings.job
+        self.by_depth = by_depth
+        self.stats: dict[int, Stats] = {}
+        caps = (settings.max_queued, settings.host_queued)
+        self.caps = [-1 if cap is None else cap for cap in caps]
+
+    def __len__(self) -> int:
+        return self.wire.shards
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.wire.shards))
+
+    def of(self, host: str) -> int:
+        """Where a host, and all that is its, lives."""
+        return shard_of(host, self.wire.shards)
+
+    # ── numbers ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def sum(self) -> Stats:
+        return total(self.stats.values())
+
+    async def born(self) -> None:
+        """Say when the job began, unless somebody did."""
+        for shard in self:
+            key = f"{self.wire.tag(shard)}{self.job}:st"
+            await self.wire.plain("HSETNX", key, "born", int(time.time()))
+
+    async def look(self) -> Stats:
+        for shard in self:
+            self.stats[shard] = stats_of(await self.wire.call("stats", shard, self.job))
+        return self.sum
+
+    def heard(self, shard: int, values: Sequence[int]) -> None:
+        """Numbers that came with another answer: all but that of hosts."""
+        known = self.stats.get(shard)
+        hosts = known.hosts if known else 0
+        self.stats[shard] = msgspec.structs.replace(stats_of(values), hosts=hosts)
+
+    # ── links ────────────────────────────────────────────────────────────────────────────────
+
+    async def add(self, found: Sequence[Found], *, depth: int) -> int:
+        """Queue them, wherever they live; how many are new."""
+        fresh = 0
+        by_shard: dict[int, list[Found]] = {}
+        for one in found:
+            by_shard.setdefault(self.of(one[1]), []).append(one)
+        for shard, some in by_shard.items():
+            for start in range(0, len(some), 1000):
+                rows = items(
+                    some[start : start + 1000],
+                    depth=depth, hops=0, via=None, by_depth=self.by_depth,
+                )  # fmt: skip
+                fresh += len(await self.add_rows(shard, rows))
+        return fresh
+
+    async def add_rows(self, shard: int, rows: Sequence[Any]) -> list[int]:
+        """Queue what `redis_rows.items` wrote; the places of those that are new."""
+        fresh: list[int] = await self.wire.call("add", shard, self.job, *self.caps, *rows)
+        return fresh
+
+    async def retry(self, reason: str) -> int:
+        """Queue the failed links again whose reason contains this; how many."""
+        number = 0
+        for shard in self:
+            number += await self.wire.call("retry", shard, self.job, reason)
+        return number
+
+    # ── orders and facts ─────────────────────────────────────────────────────────────────────
+
+    async def pause(self, *, on: bool) -> None:
+        for shard in self:
+            await self.wire.call("pause", shard, self.job, int(on))
+
+    async def block(self, host: str, seconds: float) -> None:
+        await self.wire.call("block", self.of(host), host, int(seconds * 1000))
+
+    async def rules(self, origin: str) -> Rules | None:
+        host = origin.split("/", 3)[2]
+        written = await self.wire.call("robots", self.of(host), self.job, origin)
+        return None if written is None else rules_of(written)
+
+    async def marks(self, worker: str) -> dict[str, int]:
+        """The length each of a worker's outputs had at its last commit."""
+        written = await self.wire.plain("HGETALL", f"{self.wire.tag(0)}{self.job}:mark")
+        pairs = (
+            written.items() if isinstance(written, dict) else zip(*[iter(written)] * 2, strict=True)
+        )
+        mine = f"{worker}/"
+        return {
+            name.decode().removeprefix(mine): int(length)
+            for name, length in pairs
+            if name.decode().startswith(mine)
+        }
+
+    async def notes(self) -> dict[str, str | float]:
+        """Facts about the crawl as a whole, as kept by `note`."""
+        written = await self.wire.plain("GET", f"{PREFIX}{{0}}:{self.job}:notes")
+        return {} if written is None else msgspec.json.decode(written, type=dict[str, str | float])
+
+    async def note(self, **values: str | float) -> None:
+        every = {**await self.notes(), **values}
+        key = f"{PREFIX}{{0}}:{self.job}:notes"
+        await self.wire.plain("SET", key, msgspec.json.encode(every))
