@@ -13,7 +13,7 @@ import click
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.sources import (
-    add_flags,
+    add_said,
     config_options,
     merged,
     saved,
@@ -145,9 +145,7 @@ def resume(folder: Path, **values: Any) -> Exit:
 def go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Exit:
     """Resume with the saved settings, what was said now on top, and seeds that are new."""
     settings = saved(folder)
-    for name in values["files"]:
-        settings.toml(text_of(name), name)
-    add_flags(settings, values)
+    add_said(settings, values)
     settings.set("output.dir", str(folder), "DIR")  # it may have been moved
     if seeds:
         every = dict.fromkeys([*settings.config().seeds, *seeds])

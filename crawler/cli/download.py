@@ -12,7 +12,7 @@ import click
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.orders import ordered
-from crawler.cli.sources import add_flags, config_options, text_of
+from crawler.cli.sources import add_said, config_options
 from crawler.settings import Settings
 
 if TYPE_CHECKING:
@@ -140,10 +140,7 @@ def _settings(values: dict[str, Any]) -> Settings:
     settings = Settings()
     for key, value in DEFAULTS.items():
         settings.set(key, value, "download")
-    for name in values["files"]:
-        settings.toml(text_of(name), name)
-    settings.environment(os.environ)
-    add_flags(settings, values)
+    add_said(settings, values, os.environ)
     single = values["name"] is not None and "{" not in values["name"]
     for key, value in (
         ("download.name", None if single else values["name"]),

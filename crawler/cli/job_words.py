@@ -1,7 +1,9 @@
-"""A job of a service in words: what is asked of it, one line of it, and its way to its end."""
+"""A job of a service in words: how one is started, one line of it, and its way to its end."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -26,6 +28,30 @@ def asked(settings: Settings) -> dict[str, Any]:
         if name in source:
             (body.setdefault(section, {}) if section else body)[name] = source[name]
     return body
+
+
+def job_options(command: Any) -> Any:
+    """--name, --webhook, --key and --watch for a command that starts a job; see `posted`."""
+    for option in (
+        click.option("--watch", is_flag=True, help="Watch it to its end."),
+        click.option("--key", metavar="WORD", help="The same word again makes no second job."),
+        click.option("--webhook", "hooks", multiple=True, metavar="URL",
+                     help="Told of every change."),
+        click.option("--name", help="What you call it.  [the first host]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def posted(api: Api, body: dict[str, Any], values: Mapping[str, Any]) -> Exit:
+    """Start a job as `job_options` say, print its id and, if asked to, watch it."""
+    hooks = [{"url": url} for url in values["hooks"]]
+    body["job"] = {"name": values["name"] or "", "webhooks": hooks}
+    headers = {"Idempotency-Key": values["key"]} if values["key"] else None
+    with api.open("POST", "/jobs", body, headers) as answer:
+        job = json.load(answer)["id"]
+    click.echo(job)
+    return watched(api, job) if values["watch"] else Exit.OK
 
 
 def watched(api: Api, job: str) -> Exit:

@@ -13,9 +13,9 @@ import click
 from crawler.cli.api import SERVER, Api
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.job_words import asked, line, watched
+from crawler.cli.job_words import asked, job_options, line, posted, watched
 from crawler.cli.jobs_files import fetch, files
-from crawler.cli.sources import add_flags, config_options, seeds_in, text_of, with_scheme
+from crawler.cli.sources import add_said, config_options, seeds_in, text_of, with_scheme
 from crawler.cli.words import amount, plain, size
 from crawler.errors import ConfigError
 from crawler.settings import SERVICE, Settings
@@ -40,10 +40,7 @@ def jobs(context: click.Context, server: str | None) -> None:
 @jobs.command(short_help="Start a crawl as a job.")
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option("-i", "--input-file", metavar="FILE", help="Start at the URLs in FILE.")
-@click.option("--name", help="What you call it.  [the first host]")
-@click.option("--webhook", "hooks", multiple=True, metavar="URL", help="Told of every change.")
-@click.option("--key", metavar="WORD", help="The same word again makes no second job.")
-@click.option("--watch", is_flag=True, help="Watch it to its end.")
+@job_options
 @config_options
 @options(without=("output.dir",))
 @click.pass_obj
@@ -52,29 +49,17 @@ def start(
     /,
     urls: tuple[str, ...],
     input_file: str | None,
-    name: str | None,
-    hooks: tuple[str, ...],
-    key: str | None,
-    watch: bool,
     **values: Any,
 ) -> Exit:
     """Start a crawl of URL, or several; flags are those of `crawler crawl`. Prints the job's id."""
     settings = Settings()
-    for file in values["files"]:
-        settings.toml(text_of(file), file)
-    add_flags(settings, values)
+    add_said(settings, values)
     seeds = [with_scheme(url) for url in urls]
     if input_file:
         seeds += seeds_in(text_of(input_file).splitlines())
     if seeds:
         settings.set("seeds", list(dict.fromkeys(seeds)), "command line")
-    body = asked(settings)
-    body["job"] = {"name": name or "", "webhooks": [{"url": url} for url in hooks]}
-    headers = {"Idempotency-Key": key} if key else None
-    with api.open("POST", "/jobs", body, headers) as answer:
-        job = json.load(answer)["id"]
-    click.echo(job)
-    return watched(api, job) if watch else Exit.OK
+    return posted(api, asked(settings), values)
 
 
 @jobs.command("list", short_help="Jobs, the newest first.")

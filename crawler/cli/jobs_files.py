@@ -11,8 +11,8 @@ from crawler.cli.api import Api
 from crawler.cli.download import LEFT_OUT, SECTIONS
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.job_words import asked, watched
-from crawler.cli.sources import add_flags, config_options, text_of, with_scheme
+from crawler.cli.job_words import asked, job_options, posted
+from crawler.cli.sources import add_said, config_options, text_of, with_scheme
 from crawler.cli.words import plain, size
 from crawler.settings import Settings
 
@@ -27,10 +27,7 @@ from crawler.settings import Settings
     metavar="FILE",
     help="URLs (aria2's lists too), JSON lines or a Metalink; repeatable.",
 )
-@click.option("--name", help="What you call it.  [the first host]")
-@click.option("--webhook", "hooks", multiple=True, metavar="URL", help="Told of every change.")
-@click.option("--key", metavar="WORD", help="The same word again makes no second job.")
-@click.option("--watch", is_flag=True, help="Watch it to its end.")
+@job_options
 @click.option("-g", "--globoff", is_flag=True, help="{a,b} and [1-9] in URLs mean themselves.")
 @config_options
 @options(only=SECTIONS, without=LEFT_OUT)
@@ -40,10 +37,6 @@ def fetch(
     /,
     urls: tuple[str, ...],
     lists: tuple[str, ...],
-    name: str | None,
-    hooks: tuple[str, ...],
-    key: str | None,
-    watch: bool,
     globoff: bool,
     **values: Any,
 ) -> Exit:
@@ -51,22 +44,13 @@ def fetch(
     from crawler.transfer import lists as forms  # noqa: PLC0415 - not for `--help`
 
     settings = Settings()
-    for file in values["files"]:
-        settings.toml(text_of(file), file)
-    add_flags(settings, values)
+    add_said(settings, values)
     files: list[Any] = []
     for url in urls:
         files += [with_scheme(one) for one in ([url] if globoff else forms.spread(url))]
     for path in lists:
         files += [_told(order) for order in forms.read(text_of(path), path)]
-    body = asked(settings)
-    body["files"] = files
-    body["job"] = {"name": name or "", "webhooks": [{"url": url} for url in hooks]}
-    headers = {"Idempotency-Key": key} if key else None
-    with api.open("POST", "/jobs", body, headers) as answer:
-        job = json.load(answer)["id"]
-    click.echo(job)
-    return watched(api, job) if watch else Exit.OK
+    return posted(api, asked(settings) | {"files": files}, values)
 
 
 @click.command(short_help="A download's files, and what became of each.")

@@ -12,7 +12,7 @@ import click
 from crawler.cli.crawl import screen_options
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import add_flags, config_options, saved, text_of
+from crawler.cli.sources import add_said, config_options, saved
 from crawler.errors import ConfigError
 from crawler.folder import FRONTIER
 
@@ -42,9 +42,7 @@ def recrawl(folder: Path, due: bool, **values: Any) -> Exit:
 def again(folder: Path, values: dict[str, Any], *, due: bool = False) -> Exit:
     """One more run over a crawl's pages, with its saved settings and what was said now on top."""
     settings = saved(folder)
-    for name in values["files"]:
-        settings.toml(text_of(name), name)
-    add_flags(settings, values)
+    add_said(settings, values)
     settings.set("output.dir", str(folder), "DIR")
     config = settings.config()
     from crawler.cli.screen import Screen, out  # noqa: PLC0415 - rich: not for `--help`

@@ -40,14 +40,25 @@ def config_options(command: F) -> F:
 def merged(values: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """All sources in their order. `values` are a click command's. Raises ConfigError."""
     settings = Settings()
-    for name in values["files"]:
-        settings.toml(text_of(name), name)
-    settings.environment(environ)
-    add_flags(settings, values)
+    add_said(settings, values, environ)
     return settings
 
 
-def add_flags(settings: Settings, values: Mapping[str, Any]) -> None:
+def add_said(
+    settings: Settings, values: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> None:
+    """What is said now, in its order: files, environment (None: it has no say), flags, -s.
+
+    Raises ConfigError.
+    """
+    for name in values["files"]:
+        settings.toml(text_of(name), name)
+    if environ is not None:
+        settings.environment(environ)
+    _add_flags(settings, values)
+
+
+def _add_flags(settings: Settings, values: Mapping[str, Any]) -> None:
     """Presets, flags, -s: what the command line itself says."""
     for preset in ("polite", "fast"):
         if values[preset]:

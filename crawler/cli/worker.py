@@ -16,7 +16,7 @@ import click
 from crawler.cli.crawl import screen_options
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import add_flags, config_options, merged, text_of
+from crawler.cli.sources import add_said, config_options, merged
 from crawler.config import FrontierConfig
 from crawler.errors import ConfigError
 from crawler.folder import is_crawl
@@ -86,10 +86,7 @@ def of_job(text: str, where: FrontierConfig, values: dict[str, Any]) -> Settings
     settings = Settings()
     settings.toml(text, f"job {where.job}")
     settings.set("output.dir", "crawl", "default")  # the first worker's folder is not ours
-    for name in values["files"]:
-        settings.toml(text_of(name), name)
-    settings.environment(os.environ)
-    add_flags(settings, values)
+    add_said(settings, values, os.environ)
     settings.set("frontier.url", where.url, "--frontier")
     settings.set("frontier.job", where.job, "--job")
     return settings

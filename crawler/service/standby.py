@@ -45,6 +45,7 @@ from crawler.protocols import Frontier
 from crawler.running import Running
 from crawler.service.logs import JOB
 from crawler.service.share import Share, Slots
+from crawler.service.wrecks import first
 from crawler.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ class StandBy:
         except* FrontierError as group:
             if not self._stopping.is_set():
                 raise
-            log.warning("left without a word: %s", _first(group))
+            log.warning("left without a word: %s", first(group))
 
     async def _leave(self, wire: Wire) -> None:
         """Every crawl has its grace time; what the server does not hear now, it finds out."""
@@ -234,10 +235,10 @@ class StandBy:
         try:
             await self._crawl(job, stint)
         except* (CrawlerError, OSError) as group:
-            trouble = str(_first(group))
+            trouble = str(first(group))
             log.warning("job %s: %s; tried again in %g s", job, trouble, AGAIN)
         except* Exception as group:
-            error = _first(group)
+            error = first(group)
             log.exception("job %s: a bug", job, exc_info=error)
             trouble = f"bug: {type(error).__name__}"
         if stint.crawl is not None:
@@ -299,12 +300,6 @@ class StandBy:
 
     def __repr__(self) -> str:
         return f"<StandBy {self.name}: {len(self._stints)} jobs>"
-
-
-def _first(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
 
 
 def _rss() -> int:
