@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from crawler.errors import FrontierError
+from crawler.frontier.reader import reader
 from crawler.frontier.rows import KINDS, STATES
 
 if TYPE_CHECKING:
@@ -78,11 +80,8 @@ def revise(path: Path, judge: Callable[[list[Row], dict[str, str]], list[str]]) 
 def known_urls(path: Path) -> list[tuple[str, str]]:
     """URL and kind of every link of a crawl, in the order of discovery. Raises FrontierError."""
     try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
+        with closing(reader(path)) as db:
             rows = db.execute("SELECT url, kind FROM link ORDER BY id").fetchall()
-        finally:
-            db.close()
     except sqlite3.Error as error:
         raise FrontierError(f"{path}: {error}") from error
     return [(url, KINDS[kind].value) for url, kind in rows]
