@@ -105,8 +105,9 @@ async def open_crawl(
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
+        asked = frontier.sent if isinstance(frontier, SqliteFrontier) else frontier.owns
         fetcher = await stack.enter_async_context(
-            fetcher_of(config, spool, neighbours, owned=None if leases is None else leases.owns)
+            fetcher_of(config, spool, neighbours, owned=asked)
         )
         asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         paced: Frontier = frontier
@@ -250,6 +251,7 @@ async def _frontier(
             durable=config.output.durable,
             traps=config.scope,
             refusals=config.output.skipped,
+            told=True,
         ) as frontier:
             yield frontier
         return

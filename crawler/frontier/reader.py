@@ -1,4 +1,4 @@
-"""A connection that reads a frontier's file and leaves nothing behind, also while the crawl runs."""
+"""A connection that reads a frontier's file, while the crawl runs or not, and leaves nothing."""
 
 from __future__ import annotations
 
