@@ -75,6 +75,7 @@ async def open_crawl(
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
     check_readers(config)
+    fetcher_of(config, folder).check()  # a folder that was made would be in the way next time
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.

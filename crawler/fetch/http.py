@@ -115,6 +115,12 @@ class HttpFetcher:
             rules, accept=accept, throttle=self._throttle, silence=self._silence
         )
 
+    def check(self) -> None:
+        """Raises ConfigError for files that cannot be used: before there is anything to undo."""
+        if self._rules.load_cookies:
+            Jar().load(self._rules.load_cookies)
+        self._tls.read()
+
     async def __aenter__(self) -> Self:
         rules = self._rules
         self._tls.open()
