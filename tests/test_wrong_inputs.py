@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 
 import pytest
-from crawling import crawl, settings
-from website import Website, page
+from crawling import crawl, outcomes, settings
+from website import Website, page, reply
 
 from crawler.cli.exits import Exit
 from crawler.cli.main import _run
@@ -64,3 +66,35 @@ async def test_an_export_that_cannot_be_written_is_named(
         assert file.read_text() == "not a folder"
         assert _run(["export", form, f"{file}"]) in {Exit.HOUSE, Exit.USAGE}, form
         said(capsys)
+
+
+async def test_a_body_that_finds_no_place_on_the_disk_ends_the_crawl_and_is_fetched_again(
+    tmp_path: Path,
+) -> None:
+    """The kernel refuses to let any file grow beyond a megabyte: the body's, in the spool."""
+    script = (
+        "import resource, sys\nfrom crawler.cli.main import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))\nmain()"
+    )
+    large = reply(b"<title>large</title>" + b"x" * 3_000_000)
+    folder = tmp_path / "crawl"
+    args = ["-q", "--fast", "-s", "fetch.spool_above=100000"]
+    async with Website({"/": page(links=["/large"]), "/large": large}) as site:
+
+        async def run(*words: str) -> tuple[int, str]:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *words, stderr=asyncio.subprocess.PIPE
+            )
+            async with asyncio.timeout(40):
+                _, said = await process.communicate()
+            return process.returncode or 0, said.decode()
+
+        code, said = await run("-c", script, "crawl", site.url, "-O", str(folder), *args)
+        assert code == Exit.HOUSE, said
+        assert f"crawler: error: {folder / 'spool'}: File too large" in said
+        assert "bug" not in said
+        assert outcomes(folder) == {"/": "done"}
+        code, said = await run("-m", "crawler", "resume", str(folder), *args)
+        assert code == Exit.OK, said
+    assert outcomes(folder) == {"/": "done", "/large": "done"}
+    assert list((folder / "spool").iterdir()) == []

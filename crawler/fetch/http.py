@@ -168,7 +168,7 @@ class HttpFetcher:
         headers: Mapping[str, str] | None = None,
         into: Receiver | None = None,
     ) -> Page:
-        """One exchange. Raises FetchError; OSError when the spool's disk is full.
+        """One exchange. Raises FetchError; SinkError when the spool's disk is full.
 
         `headers` are sent beside and instead of the usual ones. `into` takes the body as it comes;
         the page's own is what its `close` returns.
