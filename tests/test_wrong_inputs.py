@@ -98,3 +98,12 @@ async def test_a_body_that_finds_no_place_on_the_disk_ends_the_crawl_and_is_fetc
         assert code == Exit.OK, said
     assert outcomes(folder) == {"/": "done", "/large": "done"}
     assert list((folder / "spool").iterdir()) == []
+
+
+def test_a_key_that_no_job_could_set_is_not_allowed_in_vain(
+    file: Path,  # noqa: ARG001 - the folder it is in
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("starlette")
+    assert _run(["serve", "--port", "0", "--allow", "fetch.proxi"]) == Exit.USAGE
+    assert said(capsys) == "--allow: fetch.proxi: no such setting; did you mean fetch.proxy?"
