@@ -98,6 +98,7 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            spool=spool,
             archivist=_archivist(config, spool) if archiving else None,
             keep_text=config.output.text,
             agent=agent,
