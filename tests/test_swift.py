@@ -1,0 +1,213 @@
+"""What is compiled gives what Python gives, for every text there is."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from crawler.parse import bounds, swift
+from crawler.parse.simhash import KEPT, MOST, simhash
+from crawler.parse.spaces import BLANKS, joined
+
+SOURCE = Path(swift.__file__).with_name("_swift.c")
+OTHER = "CRAWLER_TEST_SWIFT"
+"""Another build of the extension to be tried: the one with sanitizers."""
+
+
+def compiled() -> Any:
+    name = os.environ.get(OTHER)
+    if name is None:
+        return pytest.importorskip("crawler.parse._swift", reason="nothing was compiled here")
+    spec = importlib.util.spec_from_file_location("_swift", name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SWIFT = compiled()
+
+# Every kind of string, lone surrogates and NULs among them, and much of what the loops look for.
+TEXT = st.one_of(
+    st.text(),
+    st.text(st.characters(codec=None, exclude_categories=())),
+    st.text(st.sampled_from([*"tsaiobZ 0189<>/!-\0\x7f\xe9я漢\ud800\U0001f600", *BLANKS])),
+    st.text(st.characters(max_codepoint=0xFF)),
+)
+WORDS = st.sampled_from(
+    ["the", "a", "is", "t", "x", "2024-01-02", "été", "страница", "漢字", "\ud800", "\0", "t\tt"]
+)
+LONG = st.tuples(
+    st.lists(st.tuples(WORDS, st.text("abcst019é", max_size=6)), max_size=40),
+    st.integers(1, 60),
+    st.sampled_from([" ", "  ", "\n", " \u2003"]),
+).map(lambda made: made[2].join(f"{word}{tail}{n}" for n in range(made[1]) for word, tail in made[0]))
+"""Up to beyond what a simhash looks at, with more and fewer pairs than it keeps."""
+
+
+def test_it_was_made_for_this_tree() -> None:
+    assert SWIFT.MADE_FOR == swift.MADE_FOR
+
+
+@given(st.one_of(TEXT, LONG))
+@example("")
+@example(" \t\n")
+@example("t t t")
+@example("the  cat")  # a double space, and so every blank counts
+@example("x" * MOST + " the end")
+@example("\ud800" * MOST)
+@example(" ".join(f"t{n} word" for n in range(KEPT)))
+@example(" ".join(f"t{n} word" for n in range(KEPT - 1)) + " so it is")
+def test_simhash(text: str) -> None:
+    assert SWIFT.simhash(text) == simhash(text)
+
+
+@given(st.lists(TEXT, max_size=8))
+@example([])
+@example([""])
+@example(["a\u2028"])  # the only wide character is white space: the result is narrow
+@example(["a", "\U0001f600", "я", "b"])
+@example([" " * 5000, "я" * 5000, " x" * 5000])
+def test_joined(strings: list[str]) -> None:
+    expected = joined(strings)
+    got = SWIFT.joined(iter(strings))
+    assert got == expected == " ".join(" ".join(strings).split())
+    assert got.isascii() == expected.isascii()  # canonical, or nothing would be equal to it
+    assert sys.getsizeof(got) <= sys.getsizeof("".join([*expected]))
+
+
+TAGS = st.sampled_from(
+    [
+        "<div>", "</div>", "<DIV a=1>", "<p>", "</P>", "<colgroup>", "</colgroups>", "<x-y9>", "<9>",
+        "</", "<", "< div>", "<!-- -->", "<й>", "<\u212a>", "<div", "é", "я", "\U0001f600", "\0",
+        "<a " + "b" * 500, "c" * bounds.LONG_TAG, "c" * (bounds.LONG_TAG - 1), ">", "'>'",
+    ]
+)  # fmt: skip
+PARTS = st.lists(st.tuples(TAGS, st.sampled_from([1, 2, 999, 1001, 2001, 12_000])), max_size=6)
+
+
+@given(st.one_of(TEXT, PARTS.map(lambda parts: "".join(tag * times for tag, times in parts))))
+@example("<" * (bounds.MAX_TAGS + 1))
+@example("<p>" * (bounds.MAX_TAGS + 1))
+@example("<p></p>" * (bounds.MAX_TAGS // 2))
+@example("x" * (bounds.LARGE + 1))
+@example("<a" + " b" * 3000)  # to the end, and no `>`
+@example("\0" * (bounds.MAX_NULS + 1))
+@example("</div>" * 11_000)
+@example("<div>" * 1000 + "</b>" * 3000 + "<b>" * 7001)
+def test_within_bounds(text: str) -> None:
+    """What is said to be within bounds is; and what is not said so, but is, is a rare case."""
+    problems: list[str] = []
+    kept = bounds.within_bounds(text, problems)
+    if SWIFT.within(text):
+        assert kept is text
+        assert not problems
+    if len(text) < bounds.LONG_TAG and text.count("\0") <= bounds.MAX_NULS:
+        assert SWIFT.within(text)
+
+
+@pytest.mark.parametrize("name", sorted(bounds._NO_DEPTH))
+def test_what_does_not_nest(name: str) -> None:
+    for tag in (name, name.upper()):
+        assert SWIFT.within(f"<{tag} class=x>" * 20_000)
+    for tag in (f"{name}x", f"{name}-", f"x{name}", name[:-1] or "x"):
+        nests = tag not in bounds._NO_DEPTH
+        assert SWIFT.within(f"<{tag}>" * 20_000) != nests
+        assert SWIFT.within(f"</{tag}>" * 20_000) != nests
+
+
+def test_depth_is_what_stays_open() -> None:
+    most = bounds.MAX_DEPTH
+    for character in ("", "é", "я", "\U0001f600"):
+        flat = "<div><b></b></div>" * 5000 + character
+        assert SWIFT.within(flat)
+        assert SWIFT.within(flat + "<i>" * most)
+        assert not SWIFT.within(flat + "<i>" * (most + 1))
+        assert not SWIFT.within("<i>" * (most + 1) + flat)
+
+
+@pytest.mark.parametrize("loop", ["simhash", "joined", "within"])
+@pytest.mark.parametrize("given", [None, 1, b"bytes", [b"bytes"], ["a", None]])
+def test_what_is_no_text_is_a_type_error(loop: str, given: Any) -> None:
+    with pytest.raises(TypeError):
+        getattr(SWIFT, loop)(given)
+
+
+def broken() -> Iterator[str]:
+    yield "a"
+    raise ValueError("no more")
+
+
+def test_a_failure_of_what_is_joined_comes_through() -> None:
+    with pytest.raises(ValueError, match="no more"):
+        SWIFT.joined(broken())
+
+
+def test_a_very_long_text() -> None:
+    for piece in ("word \n ", "été \xa0 ", "слово  ", "\U0001f600 \u2003"):
+        strings = [piece * 100_000, piece * 3]
+        assert SWIFT.joined(strings) == joined(strings)
+        assert SWIFT.simhash(strings[0]) == simhash(strings[0])
+        assert SWIFT.within(strings[0])
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_what_runs_is_chosen_once(pure: str) -> None:
+    script = "from crawler.parse import swift; print(swift.COMPILED, swift.joined([' a', 'b ']))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, swift.PURE: pure},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{not pure} a b\n"
+
+
+CHECKED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Werror", "-Wall", "-Wextra")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_nothing_is_undefined(tmp_path: Path) -> None:
+    """All of the above once more, with each access and each sum checked (gcc or clang on Linux)."""
+    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
+    if sys.platform != "linux" or shutil.which(compiler[0]) is None:
+        pytest.skip("needs Linux and a compiler")
+    library = subprocess.run(
+        [*compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(library).is_absolute():
+        pytest.skip("the compiler has no libasan")
+    made = tmp_path / "_swift.so"
+    include = sysconfig.get_path("include")
+    flags = ("-std=c11", "-O1", "-g", "-shared", "-fPIC", f"-isystem{include}")
+    subprocess.run([*compiler, *CHECKED, *flags, str(SOURCE), "-o", str(made)], check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", __file__],
+        env={
+            **os.environ,
+            OTHER: str(made),
+            "LD_PRELOAD": library,
+            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # Python's own, at its end
+            "PYTHONMALLOC": "malloc",  # each piece of memory its own, so that its ends are seen
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert " passed" in done.stdout
