@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from crawler.bench.compiled import compile_to
 from crawler.parse import bounds, swift
 from crawler.parse.simhash import KEPT, MOST, simhash
 from crawler.parse.spaces import BLANKS, joined
@@ -54,7 +55,9 @@ LONG = st.tuples(
     st.lists(st.tuples(WORDS, st.text("abcst019é", max_size=6)), max_size=40),
     st.integers(1, 60),
     st.sampled_from([" ", "  ", "\n", " \u2003"]),
-).map(lambda made: made[2].join(f"{word}{tail}{n}" for n in range(made[1]) for word, tail in made[0]))
+).map(
+    lambda made: made[2].join(f"{word}{tail}{n}" for n in range(made[1]) for word, tail in made[0])
+)
 """Up to beyond what a simhash looks at, with more and fewer pairs than it keeps."""
 
 
@@ -99,11 +102,15 @@ TAGS = st.sampled_from(
 PARTS = st.lists(st.tuples(TAGS, st.sampled_from([1, 2, 999, 1001, 2001, 12_000])), max_size=6)
 
 
+@settings(deadline=None, max_examples=60)  # some are long
 @given(st.one_of(TEXT, PARTS.map(lambda parts: "".join(tag * times for tag, times in parts))))
 @example("<" * (bounds.MAX_TAGS + 1))
 @example("<p>" * (bounds.MAX_TAGS + 1))
 @example("<p></p>" * (bounds.MAX_TAGS // 2))
 @example("x" * (bounds.LARGE + 1))
+@example("<p b c>" * bounds.MAX_TAGS)
+@example("<p b c>" * bounds.MAX_TAGS + " " * bounds.LARGE)
+@example("<p b c d>" * bounds.MAX_TAGS)
 @example("<a" + " b" * 3000)  # to the end, and no `>`
 @example("\0" * (bounds.MAX_NULS + 1))
 @example("</div>" * 11_000)
@@ -127,6 +134,17 @@ def test_what_does_not_nest(name: str) -> None:
         nests = tag not in bounds._NO_DEPTH
         assert SWIFT.within(f"<{tag}>" * 20_000) != nests
         assert SWIFT.within(f"</{tag}>" * 20_000) != nests
+
+
+@pytest.mark.parametrize("inside", [" b c\xa0d e ", "\xa0b\u2003c\td e", "\U0001f600 b c \u3000d"])
+def test_attributes_are_counted_above_a_size(inside: str) -> None:
+    """A tag's words less one, which makes a `<p>` less than none."""
+    tag, number = f"<p{inside}>", bounds.MOST_ATTRIBUTES // 3
+    for tail in ("", "x" * bounds.LARGE):
+        for most in (tag * number, "<p>" * 3 + tag * (number + 1)):
+            assert SWIFT.within(most + tail)
+            assert bounds.within_bounds(most + tail, []) == most + tail
+            assert SWIFT.within(most + tag + tail) == (not tail)
 
 
 def test_depth_is_what_stays_open() -> None:
@@ -177,27 +195,36 @@ def test_what_runs_is_chosen_once(pure: str) -> None:
     assert done.stdout == f"{not pure} a b\n"
 
 
-CHECKED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Werror", "-Wall", "-Wextra")
+CHECKED = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined",
+           "-fno-sanitize-recover=all")  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_is_undefined(tmp_path: Path) -> None:
-    """All of the above once more, with each access and each sum checked (gcc or clang on Linux)."""
-    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
-    if sys.platform != "linux" or shutil.which(compiler[0]) is None:
+    """All of the above once more, with each access and each sum checked (gcc, on Linux)."""
+    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
+    if sys.platform != "linux" or shutil.which(compiler) is None:
         pytest.skip("needs Linux and a compiler")
     library = subprocess.run(
-        [*compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
     if not Path(library).is_absolute():
         pytest.skip("the compiler has no libasan")
     made = tmp_path / "_swift.so"
-    include = sysconfig.get_path("include")
-    flags = ("-std=c11", "-O1", "-g", "-shared", "-fPIC", f"-isystem{include}")
-    subprocess.run([*compiler, *CHECKED, *flags, str(SOURCE), "-o", str(made)], check=True)
+    compile_to(SOURCE, made, *CHECKED)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", __file__],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "not slow",
+            __file__,
+        ],
         env={
             **os.environ,
             OTHER: str(made),

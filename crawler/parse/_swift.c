@@ -26,6 +26,8 @@
 #define LONG_TAG 4096
 #define MAX_NULS 1000
 #define LARGE 1000000
+#define MOST_ATTRIBUTES 150000
+#define MAX_CHARACTERS 4000000
 
 /* A string's characters. Its kind is handed on as a constant wherever a loop must be quick, so that
    the compiler makes one loop of each. */
@@ -512,6 +514,21 @@ at(const Text *text, Py_ssize_t position)
     return PyUnicode_READ(text->kind, text->characters, position);
 }
 
+/* Where it comes next; the text's length: nowhere. */
+static Py_ssize_t
+find(const Text *text, Py_ssize_t from, Py_UCS4 wanted)
+{
+    if (text->kind == PyUnicode_1BYTE_KIND) {
+        const Py_UCS1 *all = text->characters;
+        const Py_UCS1 *found = memchr(all + from, (int)wanted, (size_t)(text->length - from));
+        return found == NULL ? text->length : found - all;
+    }
+    while (from < text->length && at(text, from) != wanted) {
+        from++;
+    }
+    return from;
+}
+
 static inline int
 is_letter(Py_UCS4 one)
 {
@@ -533,16 +550,38 @@ has_long_tag(const Text *text)
             position = near + 1;
             continue;
         }
-        Py_ssize_t close = position + LONG_TAG;
-        while (close < text->length && at(text, close) != '>') {
-            close++;
-        }
+        Py_ssize_t close = find(text, position + LONG_TAG, '>');
         for (Py_ssize_t start = position; close - start > LONG_TAG; start++) {
             if (at(text, start) == '<' && is_letter(at(text, start + 1))) {
                 return 1;
             }
         }
         position = close + 1;
+    }
+    return 0;
+}
+
+/* Whether all tags together have too many attributes: what is between white space in a tag, less
+   the first, which is the rest of its name. */
+static int
+has_many_attributes(const Text *text)
+{
+    Py_ssize_t number = 0;
+    for (Py_ssize_t next = find(text, 0, '<'); next < text->length; next = find(text, next, '<')) {
+        next++;
+        if (next == text->length || !is_letter(at(text, next))) {
+            continue;
+        }
+        Py_ssize_t close = find(text, next + 1, '>');
+        number--;
+        for (int before = 1; ++next < close;) {
+            int space = Py_UNICODE_ISSPACE(at(text, next)) != 0;
+            number += before & !space;
+            before = space;
+        }
+        if (number > MOST_ATTRIBUTES) {
+            return 1;
+        }
     }
     return 0;
 }
@@ -579,11 +618,9 @@ static int
 is_shallow(const Text *text)
 {
     Py_ssize_t sum = 0, lowest = 0, highest = 0;
-    for (Py_ssize_t next = 0; next < text->length;) {
-        if (at(text, next++) != '<') {
-            continue;
-        }
+    for (Py_ssize_t next = find(text, 0, '<'); next < text->length; next = find(text, next, '<')) {
         int step = 1;
+        next++;
         if (next < text->length && at(text, next) == '/') {
             step = -1;
             next++;
@@ -623,11 +660,14 @@ within(PyObject *Py_UNUSED(module), PyObject *object)
     if (look_into(object, &text) < 0) {
         return NULL;
     }
-    if (text.length > LARGE || count(&text, 0) > MAX_NULS || has_long_tag(&text)) {
+    if (text.length > MAX_CHARACTERS || count(&text, 0) > MAX_NULS || has_long_tag(&text)) {
         Py_RETURN_FALSE;
     }
     Py_ssize_t tags = count(&text, '<');
-    return PyBool_FromLong(tags <= LOOK || (tags <= MAX_TAGS && is_shallow(&text)));
+    if (tags > MAX_TAGS || (text.length > LARGE && has_many_attributes(&text))) {
+        Py_RETURN_FALSE;
+    }
+    return PyBool_FromLong(tags <= LOOK || is_shallow(&text));
 }
 
 /* ── the module ─────────────────────────────────────────────────────────────────────────────── */
@@ -643,8 +683,8 @@ static PyMethodDef functions[] = {
 static int
 say_made_for(PyObject *module)
 {
-    PyObject *terms = Py_BuildValue("(iiiiiiiii)", EDITION, MOST, KEPT, MAX_TAGS, LOOK, MAX_DEPTH,
-                                    LONG_TAG, MAX_NULS, LARGE);
+    PyObject *terms = Py_BuildValue("(iiiiiiiiiii)", EDITION, MOST, KEPT, MAX_TAGS, LOOK, MAX_DEPTH,
+                                    LONG_TAG, MAX_NULS, LARGE, MOST_ATTRIBUTES, MAX_CHARACTERS);
     int failed = PyModule_AddObjectRef(module, "MADE_FOR", terms);
     Py_XDECREF(terms);
     return failed;

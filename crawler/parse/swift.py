@@ -23,7 +23,7 @@ EDITION: Final = 1
 
 MADE_FOR: Final = (
     EDITION, fingerprints.MOST, fingerprints.KEPT, bounds.MAX_TAGS, bounds.LOOK, bounds.MAX_DEPTH,
-    bounds.LONG_TAG, bounds.MAX_NULS, bounds.LARGE,
+    bounds.LONG_TAG, bounds.MAX_NULS, bounds.LARGE, bounds.MOST_ATTRIBUTES, bounds.MAX_CHARACTERS,
 )  # fmt: skip
 
 
