@@ -12,7 +12,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-chaos test-cluster scale crawl-million bench-workers
+.PHONY: test-chaos test-cluster scale crawl-million bench-workers test-swift
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -105,6 +105,10 @@ bench-guard: $(VENV)/.dev
 # What reading a page costs a parse process, beside a revision: make bench-reading AGAINST=main
 bench-reading: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.readcost $(AGAINST) $(ARGS)
+
+# What is compiled, with each access and each sum checked by the compiler's sanitizers. Half a minute.
+test-swift: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_swift.py $(ARGS)
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)

@@ -17,10 +17,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import crawler
 from crawler.bench.compiled import compile_to
 from crawler.parse import bounds, swift
 from crawler.parse.simhash import KEPT, MOST, simhash
 from crawler.parse.spaces import BLANKS, joined
+from crawler.settings import Settings
 
 SOURCE = Path(swift.__file__).with_name("_swift.c")
 OTHER = "CRAWLER_TEST_SWIFT"
@@ -94,8 +96,9 @@ def test_joined(strings: list[str]) -> None:
 
 TAGS = st.sampled_from(
     [
-        "<div>", "</div>", "<DIV a=1>", "<p>", "</P>", "<colgroup>", "</colgroups>", "<x-y9>", "<9>",
-        "</", "<", "< div>", "<!-- -->", "<й>", "<\u212a>", "<div", "é", "я", "\U0001f600", "\0",
+        "<div>", "</div>", "<DIV a=1>", "<p>", "</P>", "<colgroup>", "</colgroups>", "<x-y9>",
+        "<9>", "</", "<", "< div>", "<!-- -->", "<й>", "<\u212a>", "<div", "é", "я",
+        "\U0001f600", "\0",
         "<a " + "b" * 500, "c" * bounds.LONG_TAG, "c" * (bounds.LONG_TAG - 1), ">", "'>'",
     ]
 )  # fmt: skip
@@ -182,17 +185,29 @@ def test_a_very_long_text() -> None:
         assert SWIFT.within(strings[0])
 
 
-@pytest.mark.parametrize("pure", ["", "1"])
-def test_what_runs_is_chosen_once(pure: str) -> None:
-    script = "from crawler.parse import swift; print(swift.COMPILED, swift.joined([' a', 'b ']))"
+@pytest.mark.parametrize(("pure", "said"), [("", "compiled loops"), ("1", "pure Python")])
+def test_what_runs_is_chosen_once_and_said(pure: str, said: str) -> None:
+    pytest.importorskip("crawler.parse._swift", reason="nothing was compiled here")
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-m", "crawler", "--version"],
         env={**os.environ, swift.PURE: pure},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == f"{not pure} a b\n"
+    assert done.stdout == f"crawler {crawler.__version__} ({said})\n"
+
+
+def test_a_build_of_another_tree_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = pytest.importorskip("crawler.parse._swift", reason="nothing was compiled here")
+    monkeypatch.delenv(swift.PURE, raising=False)
+    assert swift._compiled() is module
+    monkeypatch.setattr(module, "MADE_FOR", (0, *swift.MADE_FOR[1:]))
+    assert swift._compiled() is None
+
+
+def test_leaving_it_alone_is_no_setting() -> None:
+    Settings().environment({swift.PURE: "1"})
 
 
 CHECKED = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined",
@@ -229,7 +244,7 @@ def test_nothing_is_undefined(tmp_path: Path) -> None:
             **os.environ,
             OTHER: str(made),
             "LD_PRELOAD": library,
-            "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",  # Python's own, at its end
+            "ASAN_OPTIONS": "detect_leaks=0",  # Python's own, at its end
             "PYTHONMALLOC": "malloc",  # each piece of memory its own, so that its ends are seen
         },
         capture_output=True,

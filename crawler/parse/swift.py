@@ -38,16 +38,21 @@ def _compiled() -> ModuleType | None:
     return _swift if _swift.MADE_FOR == MADE_FOR else None
 
 
-def _within_bounds(text: str, problems: list[str]) -> str:
-    """Most pages are, and one pass over them says so."""
-    return text if _swift.within(text) else bounds.within_bounds(text, problems)
+def _quickly(within: Callable[[str], bool]) -> Callable[[str, list[str]], str]:
+    """Most pages are within bounds, and one look says so."""
 
+    def within_bounds(text: str, problems: list[str]) -> str:
+        return text if within(text) else bounds.within_bounds(text, problems)
 
-_swift = _compiled()
-COMPILED: Final = _swift is not None
+    return within_bounds
+
 
 simhash: Callable[[str], int | None] = fingerprints.simhash
 joined: Callable[[Iterable[str]], str] = spaces.joined
 within_bounds: Callable[[str, list[str]], str] = bounds.within_bounds
+
+_swift = _compiled()
+COMPILED: Final = _swift is not None
 if _swift is not None:
-    simhash, joined, within_bounds = _swift.simhash, _swift.joined, _within_bounds
+    simhash, joined = _swift.simhash, _swift.joined
+    within_bounds = _quickly(_swift.within)
