@@ -185,4 +185,4 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt crawler/parse/_swif
 
 clean:
 	rm -rf $(VENV) $(VENV)-replay build *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	rm -rf .hypothesis .fuzz
+	rm -rf .hypothesis .fuzz crawler/parse/_swift.*.so

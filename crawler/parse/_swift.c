@@ -68,12 +68,19 @@ look_into(PyObject *object, Text *text)
 
 static const uint32_t CRC[256] = {C64(0), C64(64), C64(128), C64(192)};
 
-static uint32_t
-crc32(const uint8_t *from, const uint8_t *end, uint32_t sum)
+/* With one byte more; begins with all bits set, and is the sum with all bits turned. */
+static inline uint32_t
+crc_step(uint32_t sum, uint8_t byte)
 {
-    sum = ~sum;
+    return CRC[(sum ^ byte) & 0xFF] ^ sum >> 8;
+}
+
+static uint32_t
+crc32(const uint8_t *from, const uint8_t *end)
+{
+    uint32_t sum = ~0u;
     while (from < end) {
-        sum = CRC[(sum ^ *from++) & 0xFF] ^ sum >> 8;
+        sum = crc_step(sum, *from++);
     }
     return ~sum;
 }
@@ -146,7 +153,7 @@ keep_frequent(Sample *sample, const uint8_t *space, const uint8_t *end, int stag
         if (next != NULL && is_frequent(space[1], stage)) {
             const uint8_t *behind = memchr(next + 1, ' ', (size_t)(end - next - 1));
             const uint8_t *stop = behind == NULL ? end : behind;
-            keep(sample, crc32(space, stop, 0), space, (size_t)(stop - space));
+            keep(sample, crc32(space, stop), space, (size_t)(stop - space));
             next = behind;
         }
         space = next;
@@ -171,26 +178,28 @@ word_start(const uint8_t *from, const uint8_t *end)
     return from;
 }
 
-/* Every word with the next one; a word that is alone with nothing. How many words: 0, 1 or more. */
+/* Every word with the next one; one that is alone with nothing. How many words: 0, 1, or 2 for more.
+   The sum of a pair goes on from the first word's while the second's own is made beside it. */
 static int
 keep_all(Sample *sample, const uint8_t *from, const uint8_t *end)
 {
-    const uint8_t *word = word_start(from, end);
-    if (word == end) {
-        return 0;
-    }
-    const uint8_t *stop = word_end(word, end);
-    uint32_t sum = crc32(word, stop, 0);
-    int words = 1;
-    while ((word = word_start(stop, end)) < end) {
-        stop = word_end(word, end);
-        /* Two of one sum count once here, whatever they are: no bytes are compared. */
-        keep(sample, crc32(word, stop, sum), word, 0);
-        sum = crc32(word, stop, 0);
-        words = 2;
+    uint32_t before = 0;
+    int words = 0;
+    while ((from = word_start(from, end)) < end) {
+        uint32_t alone = ~0u, pair = ~before;
+        for (; from < end && !is_blank(*from); from++) {
+            alone = crc_step(alone, *from);
+            pair = crc_step(pair, *from);
+        }
+        if (words > 0) {
+            /* Two of one sum count once here, whatever they are: no bytes are compared. */
+            keep(sample, ~pair, end, 0);
+        }
+        words += words < 2;
+        before = ~alone;
     }
     if (words == 1) {
-        keep(sample, sum, from, 0);
+        keep(sample, before, end, 0);
     }
     return words;
 }
