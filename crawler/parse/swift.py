@@ -1,7 +1,7 @@
 """The loops over all of a page's characters: in C where that could be compiled, else in Python.
 
 `_swift.c` is compiled when the package is installed, if there is a compiler (docs/decisions/0078).
-It gives what simhash.py, spaces.py and bounds.py give, to the bit, for a twentieth of the time;
+It gives what simhash.py, spaces.py and bounds.py give, to the bit, for a fifth of the time;
 those are its reference, and what runs without it. Which of the two runs is chosen here, once.
 """
 
