@@ -107,7 +107,11 @@ async def open_crawl(
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
-        asked = frontier.sent if isinstance(frontier, SqliteFrontier) else frontier.owns
+        asked: Callable[[Link], bool] | None = None  # without pauses there is nothing to tell
+        if not isinstance(frontier, SqliteFrontier):
+            asked = frontier.owns
+        elif not config.pace.fast:
+            asked = frontier.sent
         fetcher = await stack.enter_async_context(
             fetcher_of(config, spool, neighbours, owned=asked)
         )
