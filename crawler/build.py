@@ -107,13 +107,8 @@ async def open_crawl(
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
-        asked: Callable[[Link], bool] | None = None  # without pauses there is nothing to tell
-        if not isinstance(frontier, SqliteFrontier):
-            asked = frontier.owns
-        elif not config.pace.fast:
-            asked = frontier.sent
         fetcher = await stack.enter_async_context(
-            fetcher_of(config, spool, neighbours, owned=asked)
+            fetcher_of(config, spool, neighbours, owned=_owner(frontier, config))
         )
         asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         paced: Frontier = frontier
@@ -239,6 +234,13 @@ def canonical_seeds(urls: Urls, given: Sequence[str]) -> list[str]:
 
 
 Queue: TypeAlias = "SqliteFrontier | RedisFrontier"
+
+
+def _owner(queue: Queue, config: Config) -> Callable[[Link], bool] | None:
+    """What the fetcher asks, and so tells, when it is about to write a request."""
+    if not isinstance(queue, SqliteFrontier):
+        return queue.owns
+    return None if config.pace.fast else queue.sent  # without pauses it need not know
 
 
 @asynccontextmanager
