@@ -77,4 +77,5 @@ class Asker:
         finally:
             if isinstance(page.body, Path):
                 page.body.unlink(missing_ok=True)
-        return Answer(page.status, extract.body or b"", tuple(hops), page)
+        body = extract.body if isinstance(extract.body, bytes) else b""
+        return Answer(page.status, body, tuple(hops), page)

@@ -75,6 +75,7 @@ async def open_crawl(
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
     check_readers(config)
+    fetcher_of(config, folder).check()  # a folder that was made would be in the way next time
     prepare(folder, mode)
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.
@@ -97,6 +98,7 @@ async def open_crawl(
             parse=config.parse,
             fetch=config.fetch,
             keep_body=config.output.save != "none",
+            spool=spool,
             archivist=_archivist(config, spool) if archiving else None,
             keep_text=config.output.text,
             agent=agent,
@@ -106,7 +108,7 @@ async def open_crawl(
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
         fetcher = await stack.enter_async_context(
-            fetcher_of(config, spool, neighbours, owned=None if leases is None else leases.owns)
+            fetcher_of(config, spool, neighbours, owned=_owner(frontier, config))
         )
         asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         paced: Frontier = frontier
@@ -234,6 +236,13 @@ def canonical_seeds(urls: Urls, given: Sequence[str]) -> list[str]:
 Queue: TypeAlias = "SqliteFrontier | RedisFrontier"
 
 
+def _owner(queue: Queue, config: Config) -> Callable[[Link], bool] | None:
+    """What the fetcher asks, and so tells, when it is about to write a request."""
+    if not isinstance(queue, SqliteFrontier):
+        return queue.owns
+    return None if config.pace.fast else queue.sent  # without pauses it need not know
+
+
 @asynccontextmanager
 async def _frontier(
     config: Config, folder: Path, mode: Mode, *, join: bool
@@ -250,6 +259,7 @@ async def _frontier(
             durable=config.output.durable,
             traps=config.scope,
             refusals=config.output.skipped,
+            told=True,
         ) as frontier:
             yield frontier
         return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -44,18 +44,6 @@ from crawler.transfer.orders import canonical, hosts, origins
 from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
-
-DEFAULTS: Final[dict[str, Any]] = {
-    "robots.obey": False,  # who names a file means it
-    "limits.concurrency": 16,
-    "pace.delay": 0.0,
-    "pace.per_host": 5,
-    "retry.retries": 5,
-    "fetch.timeout": 30 * 86_400.0,  # a large file takes what it takes; min_rate ends what stalls
-    "fetch.max_body": 1 << 62,
-    "urls.strip_query": (),  # the address is the one that was given
-}
-"""Settings that differ from a crawl's: a list of files is asked for, not found."""
 
 
 class Depot:

@@ -170,7 +170,7 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     anchors: tuple[str, ...] | None = None  # ids and names on the page, only for a check of them
     fragments: tuple[tuple[str, str], ...] = ()  # (URL, fragment) that links name, likewise
     markdown: str | None = None  # the main content, only when a sink asked for it
-    body: bytes | None = None  # decoded body, only when a sink asked for it
+    body: bytes | Path | None = None  # decoded, only when a sink asked for it; large: a file
     kept: Kept | None = None  # only when the crawl is archived
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 SLACK = 0.2
 """Seconds. Two requests of a host with several connections can reach it closer together than they
-left: making a connection, or a busy machine, delays one of them. Nothing of the kind is granted
+left: a busy machine delays one of them, or the server's clock. Nothing of the kind is granted
 where a host is visited alone: its next request leaves after its last answer came."""
 
 UNREAD = 0.5

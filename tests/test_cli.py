@@ -469,11 +469,16 @@ def test_two_signals_stop_at_once() -> None:
 
 
 def test_a_hangup_stops_gently_too() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # who tests under nohup ignores it
+
     async def work(crawl: FakeCrawl) -> None:
         tell(signal.SIGHUP)
         await crawl.stopped.wait()
 
-    assert run_fake(work)[0] == 11
+    try:
+        assert run_fake(work)[0] == 11
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_the_parent_ignores_stays_ignored() -> None:

@@ -16,6 +16,8 @@ import trustme
 from conftest import OpenSite
 from website import Answer, Asked, Reply, busy, gate, page, redirect, reply, text
 
+from crawler.cli.exits import Exit
+
 PATIENCE = 40.0
 QUICK = ("--fast", "--no-robots", "--processes", "1", "-s", "retry.base=0.01")
 
@@ -287,3 +289,21 @@ async def test_whom_to_trust_is_read_at_the_first_https(tmp_path: Path) -> None:
         refused = await start_up(url, tmp_path / "b", tmp_path / "theirs.pem")
     assert trusted == ("0", "[] True")
     assert refused == ("5", "[] True")
+
+
+@pytest.mark.parametrize(("signals", "code"), [(1, Exit.INTERRUPTED), (2, Exit.FORCED)])
+async def test_a_crawl_whose_server_is_away_can_be_stopped(
+    signals: int, code: int, tmp_path: Path
+) -> None:
+    """It waits ten minutes for its Redis; whoever stops it does not."""
+    args = ("--frontier", "redis://127.0.0.1:1/", "--grace", "0.5" if signals == 1 else "600")
+    child = await start("crawl", "http://127.0.0.1:1/", *args, "-O", str(tmp_path / "crawl"))
+    assert child.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b"waiting for it" not in await child.stderr.readline():
+            assert child.returncode is None
+        for word in (b"stopping: ", b"stopping at once")[:signals]:
+            child.send_signal(signal.SIGINT)
+            while word not in await child.stderr.readline():
+                pass
+        assert (await end(child)).code == code

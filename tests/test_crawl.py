@@ -22,6 +22,7 @@ from website import (
     page,
     raw,
     redirect,
+    reply,
     sequence,
     text,
     truncated,
@@ -389,6 +390,25 @@ async def test_bodies_are_saved_on_request(website: Open, tmp_path: Path) -> Non
     saved = [path.read_bytes() for path in (tmp_path / "html").rglob("*.html")]
     assert b"<p>hello" in saved
     assert len(saved) == 2
+
+
+@pytest.mark.parametrize("save", ["html", "all"])
+async def test_large_bodies_are_saved_by_way_of_the_spool(
+    save: str, website: Open, tmp_path: Path
+) -> None:
+    """Whole, also where the sink does not want them: none is left behind."""
+    large, data = b"<p>large" + b"x" * 700_000, b"\0\1" * 400_000
+    site = await website(
+        {"/": page(links=["/large", "/data"]), "/large": reply(large),
+         "/data": reply(data, mime="application/octet-stream")}
+    )  # fmt: skip
+    await crawl(settings(site.url, save=save), tmp_path)
+    assert set(outcomes(tmp_path).values()) == {"done"}
+    saved = {path.read_bytes() for path in (tmp_path / "html").rglob("*") if path.is_file()}
+    assert large in saved
+    assert (data in saved) is (save == "all")
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert not list((tmp_path / "html").rglob("*.part"))
 
 
 async def test_a_page_that_first_breaks_and_then_works_is_done(

@@ -196,6 +196,16 @@ def test_the_summary_says_what_happened_and_what_next() -> None:
     assert "robots.txt forbids it" in seeds[1]
 
 
+def test_what_became_of_urls_is_said_once() -> None:
+    """Three visits saw redirects; that these lead in a circle was known at the last of them."""
+    shot = shot_of(visits=907, outcomes={"done": 2, "moved": 3, "failed": 902}, retries=1)
+    said = summary(Ending("finished", Path("d"), shot, Counts(done=2, failed=905, hosts=1)))
+    rows = dict(row.strip().split("  ", 1) for row in said)
+    assert rows["visits"] == "907, 1 retry"
+    assert rows["urls"] == "907 seen on 1 host: 2 done, 905 failed, 0 still queued"
+    assert "902" not in "".join(said)
+
+
 @pytest.mark.parametrize(
     ("reason", "counts", "command"),
     [

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from conftest import OpenSite
 from downloading import names_in, noise, ranged
 from website import gate, page, redirect, reply, text
 
 from crawler.cli.exits import Exit, download_code
-from crawler.cli.main import main
+from crawler.cli.main import crawler, main
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide" / "download.md"
 
@@ -213,3 +214,12 @@ async def test_the_guides_program_runs(website: OpenSite, tmp_path: Path) -> Non
     )  # fmt: skip
     out, _ = await process.communicate()
     assert out.decode().split()[:2] == ["done", "files/a.zip"]
+
+
+def test_help_shows_the_defaults_of_a_download_not_those_of_a_crawl() -> None:
+    told = " ".join(CliRunner().invoke(crawler, ["download", "--help"]).output.split())
+    for words, default in (
+        ("Open connections in all.", "16"), ("Requests at a time to one host.", "5"),
+        ("Tries after the first.", "5"), ("what pages say to robots.", "no"),
+    ):  # fmt: skip
+        assert f"{words} [{default}]" in told

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,10 @@ from frontier_contract import Contract, Opened
 
 from crawler.config import PaceConfig
 from crawler.errors import FrontierError, Occupied
+from crawler.frontier.book import Book
+from crawler.frontier.downloads import known_urls
+from crawler.frontier.peek import peek
+from crawler.frontier.reader import reader
 from crawler.frontier.sqlite import SqliteFrontier
 
 
@@ -84,3 +90,53 @@ def test_the_claim_on_a_file_dies_with_its_process(tmp_path: Path) -> None:
             pass
 
     asyncio.run(reopen())
+
+
+# ── read from outside ────────────────────────────────────────────────────────────────────────
+
+
+def beside(path: Path) -> set[str]:
+    return {one.name for one in path.parent.iterdir()} - {path.name, "frontier.lock"}
+
+
+async def test_reading_a_closed_crawl_leaves_nothing_beside_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "why?100%" / "frontier.db"  # a name is no part of a question to SQLite
+    path.parent.mkdir()
+    async with frontier(path):
+        pass
+    assert beside(path) == set()
+    with closing(reader(path)) as db:
+        assert db.execute("SELECT count(*) FROM link").fetchone() == (0,)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            db.execute("DELETE FROM meta")
+    peek(path)
+    with Book(path) as book:
+        assert book.one("SELECT count(*) FROM host") == 0
+    assert known_urls(path) == []
+    assert beside(path) == set()
+
+
+async def test_what_a_running_crawl_committed_is_read_and_its_log_left_alone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "frontier.db"
+    async with frontier(path) as queue:
+        await queue.note(known="yes")
+        with closing(reader(path)) as db:
+            assert db.execute("SELECT value FROM meta").fetchall() == [("yes",)]
+        assert beside(path) == {"frontier.db-wal", "frontier.db-shm"}
+        await queue.note(known="still")
+        assert await queue.notes() == {"known": "still"}
+    assert beside(path) == set()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+async def test_a_closed_crawl_is_read_where_nothing_may_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "frontier.db"
+    async with frontier(path):
+        pass
+    tmp_path.chmod(0o555)
+    try:
+        assert peek(path).counts.seen == 0
+    finally:
+        tmp_path.chmod(0o755)

@@ -8,17 +8,21 @@ full one. What judges is tested first: it must see a planted violation of each k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
+import socket
+import ssl
 import sys
 import time
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+import trustme
 from answers import Answer, Asked, Reply, busy, page, redirect, sequence, text
-from crawling import records
+from crawling import crawl, records, settings
 from manners import Exchange, Owed, complaints
 from website import Website
 
@@ -182,3 +186,70 @@ async def test_no_host_is_asked_faster_than_it_may_be(tmp_path: Path) -> None:
 async def test_no_host_is_ever_asked_faster_than_it_may_be(tmp_path: Path) -> None:
     """Several kills and some thousand requests."""
     await prove(tmp_path, hosts=50, pages=60, kills=6)
+
+
+# ── a connection that takes its time ─────────────────────────────────────────────────────────
+
+
+class Doorman:
+    """A TLS server that lets nobody finish the handshake before its `door` is opened."""
+
+    def __init__(self) -> None:
+        self.door = asyncio.Event()
+        self.callers = 0  # connections that were made
+        self.asked: list[str] = []
+        self._line = socket.create_server(("127.0.0.1", 0))
+        self._line.setblocking(False)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(self._context)
+        self._crew: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> str:
+        self._crew.add(asyncio.create_task(self._admit()))
+        return f"https://127.0.0.1:{self._line.getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._crew:
+            task.cancel()
+        await asyncio.wait(self._crew)
+        self._line.close()
+
+    async def _admit(self) -> None:
+        while True:
+            caller, _ = await asyncio.get_running_loop().sock_accept(self._line)
+            self.callers += 1
+            self._crew.add(asyncio.create_task(self._greet(caller)))
+
+    async def _greet(self, caller: socket.socket) -> None:
+        await self.door.wait()
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol, caller, ssl=self._context
+        )
+        with contextlib.closing(transport), contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                self.asked.append(head.split(b" ", 2)[1].decode())
+                transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+async def test_a_host_is_not_asked_again_while_its_connection_is_still_being_made(
+    tmp_path: Path,
+) -> None:
+    """The pause lies between requests as they leave; connecting is not part of it."""
+    doorman = Doorman()
+    paths = [f"/{number}" for number in range(20)]
+    pages = {"/": page(links=paths), **{path: page() for path in paths}}
+    async with Website(pages) as other, doorman as behind:
+        config = settings(
+            other.url, *(f"{behind}/{number}" for number in range(4)),
+            fast=False, delay=0.01, per_host=3, adaptive=False, obey=False, insecure=True,
+        )  # fmt: skip
+        crawling = asyncio.create_task(crawl(config, tmp_path))
+        await other.wait_for("/19")  # twenty pauses of the same length elsewhere
+        assert doorman.callers == 1
+        assert doorman.asked == []
+        doorman.door.set()
+        await crawling
+    assert sorted(doorman.asked) == ["/0", "/1", "/2", "/3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from itertools import pairwise
 
 from hypothesis import given
@@ -65,6 +66,77 @@ def test_delay_is_kept_between_two_starts() -> None:
     assert schedule.take(10.9) is None
     assert schedule.next_due() == 11.0
     assert schedule.take(11.0) == link(2)
+
+
+def test_a_pause_begins_when_the_request_is_written() -> None:
+    """A connection that took long to make must not bring two requests closer together."""
+    schedule = fast(width=3, delay=1.0, told=True)
+    filled(schedule, "h", range(1, 6))
+    filled(schedule, "other", range(11, 13))
+    assert schedule.take(10.0) == link(1)
+    assert schedule.take(10.0) == link(11, "other"), "another host is none of its business"
+    assert schedule.take(15.0) is None, "nobody knows yet when the first will reach it"
+    assert schedule.next_due() is None
+    assert schedule.sent(link(1), 15.3)
+    assert schedule.next_due() == 16.3
+    assert schedule.take(16.2) is None
+    assert schedule.take(16.3) == link(2)
+    schedule.sent(link(2), 16.4)
+    schedule.sent(link(1), 17.0)  # once more, on another connection: a kept one had been closed
+    assert schedule.take(17.9) is None
+    assert schedule.take(18.0) == link(3)
+
+
+def test_what_was_never_sent_holds_its_host_no_longer_than_its_trip() -> None:
+    schedule = fast(width=2, delay=1.0, told=True)
+    filled(schedule, "h", range(1, 6))
+    refused = schedule.take(10.0)
+    assert refused is not None
+    schedule.release(refused, 10.1, asked=False)
+    unreachable = schedule.take(10.1)
+    assert unreachable is not None, "nobody was asked: no pause is owed"
+    schedule.release(unreachable, 10.5)
+    assert schedule.take(11.0) is None
+    assert schedule.take(11.1) == link(3)
+    assert not schedule.sent(link(2), 11.2), "its trip is over"
+    assert schedule.take(12.1) is None
+    schedule.forgo(link(3), 12.2)
+    assert schedule.take(12.2) == link(3)
+
+
+@given(
+    st.lists(st.floats(0.0, 3.0), min_size=2, max_size=12),
+    st.lists(st.floats(0.0, 3.0), min_size=12, max_size=12),
+    st.integers(1, 4),
+)
+def test_no_two_requests_leave_closer_than_the_delay(
+    connecting: list[float], answering: list[float], width: int
+) -> None:
+    """Whatever connections and answers take, one virtual event after another."""
+    schedule = fast(width=width, delay=1.0, told=True)
+    filled(schedule, "h", range(1, len(connecting) + 1))
+    left: list[float] = []
+    events: list[tuple[float, int, bool]] = []
+    now = 0.0
+    while len(left) < len(connecting):
+        taken = schedule.take(now)
+        if taken is not None:
+            assert taken.id is not None
+            heapq.heappush(events, (now + connecting[taken.id - 1], taken.id, False))
+            continue
+        due = schedule.next_due()
+        if events and (due is None or events[0][0] <= due):
+            now, number, answered = heapq.heappop(events)
+            if answered:
+                schedule.release(link(number), now)
+            else:
+                schedule.sent(link(number), now)
+                left.append(now)
+                heapq.heappush(events, (now + answering[number - 1], number, True))
+        else:
+            assert due is not None, "the schedule stands still"
+            now = due
+    assert all(later - earlier >= 1.0 - 1e-9 for earlier, later in pairwise(left))
 
 
 def test_a_host_visited_alone_rests_from_the_end_of_the_answer() -> None:

@@ -15,7 +15,7 @@ import click
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.sources import config_options, merged, with_scheme
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, HouseError
 
 if TYPE_CHECKING:
     from crawler.folder import Mode
@@ -84,7 +84,10 @@ def check(
             folder = Path(settings.config().output.dir)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crawler-")))
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HouseError(f"{folder}: {error.strerror}") from error
         mode: Mode = "fresh" if fresh else "new"
         sinks = [stack.enter_context(Anchors(folder / "anchors.db"))] if anchors else []
         code = run(settings.config(), folder, mode, screen, sinks=sinks, summed_up=False)

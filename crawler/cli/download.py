@@ -14,6 +14,7 @@ from crawler.cli.flags import options
 from crawler.cli.orders import ordered
 from crawler.cli.sources import add_said, config_options
 from crawler.settings import Settings
+from crawler.transfer.defaults import DEFAULTS
 
 if TYPE_CHECKING:
     from crawler.config import Config
@@ -107,7 +108,7 @@ LEFT_OUT: Final = ("fetch.max_body", "fetch.timeout")
 @click.option("--json", "as_json", is_flag=True, help="Progress and results as JSON lines.")
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched; fetch nothing.")
 @config_options
-@options(only=SECTIONS, without=LEFT_OUT)
+@options(only=SECTIONS, without=LEFT_OUT, defaults=DEFAULTS)
 def download(folder: Path, **values: Any) -> Exit:
     """Download files into DIR, each under its name only when it is whole and right.
 
@@ -135,8 +136,6 @@ def download(folder: Path, **values: Any) -> Exit:
 
 def _settings(values: dict[str, Any]) -> Settings:
     """Defaults of a download < files < environment < flags < -s."""
-    from crawler.depot import DEFAULTS  # noqa: PLC0415 - aiohttp: not for `--help`
-
     settings = Settings()
     for key, value in DEFAULTS.items():
         settings.set(key, value, "download")

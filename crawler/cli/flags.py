@@ -198,15 +198,25 @@ FETCHING: Final = ("fetch.", "urls.", "scope.")
 """What matters to a single trip."""
 
 
-def options(*, without: tuple[str, ...] = (), only: tuple[str, ...] = ("",)) -> Callable[[F], F]:
-    """Give a click command the flags; `given` takes their values out again."""
-    known = fields()
+def options(
+    *,
+    without: tuple[str, ...] = (),
+    only: tuple[str, ...] = ("",),
+    defaults: Mapping[str, Any] | None = None,
+) -> Callable[[F], F]:
+    """Give a click command the flags; `given` takes their values out again.
+
+    `defaults` are the command's own, where they differ from the settings': they are shown.
+    """
+    known, own = fields(), defaults or {}
 
     def decorate(command: F) -> F:
         for flag in reversed(FLAGS):
             if flag.names and flag.key.startswith(only) and flag.key not in without:
                 several = known[flag.key].kind in {"list", "table"}
-                command = _option(flag, _shown(known[flag.key].default), several)(command)
+                default = own.get(flag.key, known[flag.key].default)
+                shown = "  [no]" if default is False and "/" in flag.names[0] else _shown(default)
+                command = _option(flag, shown, several)(command)
         return command
 
     return decorate

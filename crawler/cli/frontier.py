@@ -40,7 +40,7 @@ def _job(command: F) -> F:
     )
 
 
-@frontier.command()
+@frontier.command(short_help="Jobs, workers, memory, and what is not in order.")
 @_place
 def jobs(url: str) -> None:
     """What lies there: jobs, workers, memory, and what is not as it should be."""
@@ -74,21 +74,21 @@ def jobs(url: str) -> None:
     _run(url, show)
 
 
-@frontier.command()
+@frontier.command(short_help="Lease nothing more to a job's workers.")
 @_job
 def pause(url: str, job: str) -> None:
     """Lease nothing more to the job's workers; what they have in hand is finished."""
     _run(url, lambda wire: _paused(wire, job, on=True))
 
 
-@frontier.command()
+@frontier.command(short_help="End a pause.")
 @_job
 def go(url: str, job: str) -> None:
     """End a pause."""
     _run(url, lambda wire: _paused(wire, job, on=False))
 
 
-@frontier.command()
+@frontier.command(short_help="Queue a job's failed links again.")
 @click.argument("reason", default="")
 @_job
 def retry(reason: str, url: str, job: str) -> None:
@@ -104,7 +104,7 @@ def retry(reason: str, url: str, job: str) -> None:
     _run(url, queue)
 
 
-@frontier.command()
+@frontier.command(short_help="Remove a job.")
 @_job
 def remove(url: str, job: str) -> None:
     """Remove the job. What its workers wrote stays with them."""
@@ -118,7 +118,7 @@ def remove(url: str, job: str) -> None:
     _run(url, away)
 
 
-@frontier.command("import")
+@frontier.command("import", short_help="Move a stopped crawl to many machines.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @_job
 def import_(folder: Path, url: str, job: str) -> None:
@@ -145,7 +145,7 @@ def import_(folder: Path, url: str, job: str) -> None:
     _run(url, move)
 
 
-@frontier.command("export")
+@frontier.command("export", short_help="Move a job back to one machine.")
 @click.argument("out", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("folders", metavar="WORKER...", nargs=-1, required=True)
 @_job

@@ -15,6 +15,7 @@ from crawler.cli.job_words import asked, job_options, posted
 from crawler.cli.sources import add_said, config_options, text_of, with_scheme
 from crawler.cli.words import plain, size
 from crawler.settings import Settings
+from crawler.transfer.defaults import DEFAULTS
 
 
 @click.command(short_help="Start a download as a job.")
@@ -30,7 +31,7 @@ from crawler.settings import Settings
 @job_options
 @click.option("-g", "--globoff", is_flag=True, help="{a,b} and [1-9] in URLs mean themselves.")
 @config_options
-@options(only=SECTIONS, without=LEFT_OUT)
+@options(only=SECTIONS, without=LEFT_OUT, defaults=DEFAULTS)
 @click.pass_obj
 def fetch(
     api: Api,

@@ -171,7 +171,11 @@ def _report(ending: Ending, config: Config, screen: Screen) -> list[str]:
 
 
 class Signals:
-    """First signal: finish what is in hand. Second: at once. Third: leave as if killed."""
+    """First signal: finish what is in hand. Second: at once. Third: leave as if killed.
+
+    While the crawl is being opened (its server is away, say) nothing is in hand: what does not open
+    within the grace time, or a second after the second signal, is left as if killed.
+    """
 
     def __init__(
         self, folder: Path, grace: float, say: Callable[[str], None], *, again: str = ""
@@ -182,6 +186,7 @@ class Signals:
         self._say = say
         self._seen = 0
         self._running: Running | None = None
+        self._opening: asyncio.TimerHandle | None = None  # ends what does not open
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
@@ -199,14 +204,23 @@ class Signals:
         finally:
             for number in ours:
                 loop.remove_signal_handler(number)
+            self._leave_in(None)
 
     def opened(self, running: Running) -> None:
         """From here on there is something to stop; what came earlier is told now."""
         self._running = running
+        self._leave_in(None)
         if self._seen == 1:
             running.stop("interrupted")
         elif self._seen:
             running.abort()
+
+    def _leave_in(self, seconds: float | None, code: Exit = Exit.FORCED) -> None:
+        """Leave unless it is open by then; None: it is open."""
+        if self._opening is not None:
+            self._opening.cancel()
+        loop = asyncio.get_running_loop()
+        self._opening = None if seconds is None else loop.call_later(seconds, os._exit, code)
 
     def came(self) -> None:
         """A signal."""
@@ -218,10 +232,14 @@ class Signals:
             )
             if self._running is not None:
                 self._running.stop("interrupted")
+            else:
+                self._leave_in(self._grace, Exit.INTERRUPTED)
         elif self._seen == 2:
             self._say("stopping at once; what is in hand will be visited again")
             if self._running is not None:
                 self._running.abort()
+            else:
+                self._leave_in(1.0, Exit.FORCED)
         else:
             os._exit(Exit.FORCED)  # as safe as kill -9, which loses nothing
 

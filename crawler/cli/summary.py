@@ -74,24 +74,18 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     rows = [
         ("ended", REASONS.get(ending.reason, ending.reason)),
         ("pages", pages),
-        ("visits", f"{_list(shot.outcomes)}, {counted(shot.retries, 'retry', 'retries')}"),
+        ("visits", f"{amount(shot.visits)}, {counted(shot.retries, 'retry', 'retries')}"),
     ]
     if shot.statuses:
         rows.append(("status", ", ".join(f"{amount(n)} × {s}" for s, n in shot.statuses.items())))
     if shot.reasons:
-        rows.append(("reasons", _list(shot.reasons)))
+        rows.append(("reasons", f"{_list(shot.reasons)} (of visits and retries)"))
     if not ending.robots:
         rows.append(("robots", "NOT obeyed: --no-robots"))
     elif shot.robots:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
-    urls = (
-        f"{amount(counts.seen)} seen on {counted(counts.hosts, 'host')}: "
-        f"{amount(counts.done)} done, {amount(counts.pending)} still queued, "
-        f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
-        f"{amount(counts.braked)} braked"
-    )
-    rows.append(("urls", urls))
+    rows.append(("urls", _urls(counts)))
     if counts.braked:
         rows.append(("braked", _braked(counts.braked, ending.folder)))
     if shot.duplicates:
@@ -115,6 +109,19 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         ("next", _next(ending)),
     ]
     return rows
+
+
+def _urls(counts: Counts) -> str:
+    """What became of every URL: said of URLs alone, for a visit may end otherwise than its URL. The
+    last hop of a circle of redirects fails all of its hops, which had been seen to lead on.
+    """
+    states = {
+        "done": counts.done, "unchanged": counts.unchanged, "moved": counts.moved,
+        "failed": counts.failed, "refused": counts.refused, "braked": counts.braked,
+    }  # fmt: skip
+    told = [f"{amount(number)} {state}" for state, number in states.items() if number]
+    told.append(f"{amount(counts.pending)} still queued")
+    return f"{amount(counts.seen)} seen on {counted(counts.hosts, 'host')}: {', '.join(told)}"
 
 
 def held_back(pace: HostPace) -> str:

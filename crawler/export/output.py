@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,12 +24,13 @@ def output(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("wb") as file:
             yield file
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise HouseError(f"{error.filename or path}: {error.strerror}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except BaseException as error:
+        with suppress(OSError):  # where nothing can be made there is nothing to remove
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
+        where = path if error.filename in {None, str(temporary)} else error.filename
+        raise HouseError(f"{where}: {error.strerror}") from error
 
 
 class Text:

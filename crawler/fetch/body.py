@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 import aiofiles
 
+from crawler.errors import SinkError
 from crawler.model import Page
 
 
@@ -68,7 +70,13 @@ class Body:
         """Any answer's body is taken."""
 
     async def add(self, chunk: bytes) -> None:
-        """Raises OSError when the disk is full."""
+        """Raises SinkError when it cannot be written: no page's fault, as a full disk is none."""
+        try:
+            await self._take(chunk)
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    async def _take(self, chunk: bytes) -> None:
         self.size += len(chunk)
         if self._file is not None:
             await self._file.write(chunk)
@@ -84,11 +92,16 @@ class Body:
         self._forget()
 
     async def close(self) -> bytes | Path:
-        """The body, whole; a file, and the room of what is in memory, are the caller's now."""
+        """The body, whole; a file, and the room of what is in memory, are the caller's now. Raises
+        SinkError as `add` does.
+        """
         if self._file is None:
             self._held = 0
             return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        await self._file.close()
+        try:
+            await self._file.close()
+        except OSError as error:  # the last of it was still in a buffer
+            raise self._unwritten(error) from error
         assert self._path is not None
         return self._path
 
@@ -98,7 +111,11 @@ class Body:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         if self._file is not None:
-            await asyncio.shield(self._file.close())
+            with suppress(OSError):  # what is still in its buffer finds no place either
+                await asyncio.shield(self._file.close())
+
+    def _unwritten(self, error: OSError) -> SinkError:
+        return SinkError(f"{self._spool}: {error.strerror}")
 
     def _forget(self) -> None:
         self._chunks.clear()

@@ -81,6 +81,11 @@ class Connector(aiohttp.TCPConnector):
         with_authorities(context)
         return context
 
+    def _update_proxy_auth_header_and_build_proxy_req(self, req: ClientRequest) -> ClientRequest:
+        asked = super()._update_proxy_auth_header_and_build_proxy_req(req)
+        asked._ssl = True  # noqa: SLF001 - or a proxy is shown the certificate that is for the site
+        return asked
+
     async def connect(
         self,
         req: ClientRequest,

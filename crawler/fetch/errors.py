@@ -87,12 +87,15 @@ def _detail(error: BaseException, image: type[FetchError], phase: str) -> str:
         return _line(getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or inner)
     if isinstance(error, aiohttp.ClientPayloadError):
         return _cut(error)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _line(f"proxy answers {error.status} {error.message}")
     if isinstance(error, aiohttp.ClientResponseError):
         return _line(_QUOTE.split(" ".join(error.message.split()), maxsplit=1)[0].rstrip(": "))
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "server disconnected"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return errno.errorcode.get(error.errno, str(error.errno)).lower().removeprefix("e")
+        word = errno.errorcode.get(error.errno, str(error.errno)).lower().removeprefix("e")
+        return f"proxy {word}" if isinstance(error, aiohttp.ClientProxyConnectionError) else word
     return _line(error)
 
 

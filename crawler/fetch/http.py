@@ -115,6 +115,12 @@ class HttpFetcher:
             rules, accept=accept, throttle=self._throttle, silence=self._silence
         )
 
+    def check(self) -> None:
+        """Raises ConfigError for files that cannot be used: before there is anything to undo."""
+        if self._rules.load_cookies:
+            Jar().load(self._rules.load_cookies)
+        self._tls.read()
+
     async def __aenter__(self) -> Self:
         rules = self._rules
         self._tls.open()
@@ -162,7 +168,7 @@ class HttpFetcher:
         headers: Mapping[str, str] | None = None,
         into: Receiver | None = None,
     ) -> Page:
-        """One exchange. Raises FetchError; OSError when the spool's disk is full.
+        """One exchange. Raises FetchError; SinkError when the spool's disk is full.
 
         `headers` are sent beside and instead of the usual ones. `into` takes the body as it comes;
         the page's own is what its `close` returns.

@@ -53,11 +53,15 @@ class TlsContexts:
         self.own: ssl.SSLContext | None = None  # None: we have no certificate to show
 
     def open(self) -> None:
+        """Read the files, and warn where nothing is verified. Raises ConfigError as `read` does."""
+        self.read()
+        if self._rules.insecure:
+            log.warning("TLS is not verified: whoever is on the way can read and change what comes")
+
+    def read(self) -> None:
         """Read the files. Raises ConfigError that names the one that is unfit."""
         if self._rules.insecure or self._rules.ca_certificate is not None:
             self.everyone = self._context()  # reading the system's authorities again costs 15 ms
-        if self._rules.insecure:
-            log.warning("TLS is not verified: whoever is on the way can read and change what comes")
         rules = self._rules
         if rules.certificate is None:
             if rules.private_key is not None:

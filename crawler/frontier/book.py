@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from crawler.errors import ConfigError, FrontierError
 from crawler.frontier.keys import Keys
+from crawler.frontier.reader import reader
 from crawler.frontier.store import SCHEMA_VERSION
 
 REMEMBERED: Final = 1 << 16
@@ -49,7 +50,7 @@ class Book:
         if not self._path.exists():
             raise ConfigError(f"{self._path.parent}: holds no crawl")
         try:
-            self._db = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+            self._db = reader(self._path)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
             raise FrontierError(f"{self._path}: {error}") from error

@@ -32,9 +32,10 @@ class Terms(msgspec.Struct, frozen=True):
     park_most: float = 900.0
     max_parks: int = 6  # in a row; then the crawl's end no longer waits for the host
     rate: int | None = None
+    told: bool = False  # whoever fetches tells `sent`: pauses begin there, not at the departure
 
 
-def terms(pace: PaceConfig, concurrency: int) -> Terms:
+def terms(pace: PaceConfig, concurrency: int, *, told: bool = False) -> Terms:
     """The pace that was asked for; `fast` lifts width, delay and parking, but no byte rate."""
     return Terms(
         width=concurrency if pace.fast else pace.per_host,
@@ -46,6 +47,7 @@ def terms(pace: PaceConfig, concurrency: int) -> Terms:
         park_most=pace.park_most,
         max_parks=pace.max_parks,
         rate=pace.host_rate,
+        told=told,
     )
 
 
@@ -68,6 +70,7 @@ class Trip(msgspec.Struct, frozen=True, gc=False):
     after: float  # … and after it
     full: bool  # with it, the whole width was in use
     reserved: float  # bytes
+    waits: bool  # its pause begins when it is `sent`
 
 
 class Budget:
@@ -76,7 +79,7 @@ class Budget:
     __slots__ = (
         "_terms", "asked", "crawl_delay", "delay", "due", "ended", "failures", "in_flight", "key",
         "limit", "listed", "members", "meter", "pace", "parked_until", "parks", "ring", "stranger",
-        "width",
+        "unsent", "width",
     )  # fmt: skip
 
     def __init__(self, key: str, terms: Terms, *, stranger: bool = False) -> None:
@@ -85,6 +88,7 @@ class Budget:
         self.ring: list[Host] = []
         self.listed = 0  # turn of its entry in the schedule's heap; 0: none
         self.in_flight = 0
+        self.unsent = 0  # of these, how many have a pause to keep that has not begun
         self.due = 0.0  # nobody is asked anything before
         self.ended = float("-inf")  # when the last answer came
         self.stranger = stranger  # its address, and so its group, is not known yet: one at a time
@@ -110,6 +114,13 @@ class Budget:
         """Parked so often in a row that the end of the crawl does not wait for it."""
         return self.parks > self._terms.max_parks
 
+    @property
+    def has_room(self) -> bool:
+        """One more may be on its way, once its moment has come. Not while another still makes its
+        connection: the pause between the two begins when that one's request is written.
+        """
+        return self.in_flight < self.width and not self.unsent
+
     # ── a trip ───────────────────────────────────────────────────────────────────────────────
 
     def depart(self, now: float, dice: Callable[[], float] = random.random) -> Trip:
@@ -117,12 +128,19 @@ class Budget:
         if self._terms.jitter:
             pause = self._varied(dice)
         self.in_flight += 1
+        waits = bool(pause) and self._terms.told
+        self.unsent += waits
         self.due = due = max(before, now + pause)
         reserved = 0.0
         if self.meter is not None:
             reserved = self.meter.reserve(now)
             self.due = due = max(due, self.meter.due)
-        return Trip(now, pause, before, due, self.in_flight >= self.width, reserved)
+        return Trip(now, pause, before, due, self.in_flight >= self.width, reserved, waits)
+
+    def sent(self, trip: Trip, now: float, *, again: bool) -> None:
+        """A trip's request is being written. `again`: it was before, on a connection that broke."""
+        self.unsent -= not again
+        self.due = max(self.due, now + trip.pause)
 
     def back(self, trip: Trip, now: float, lesson: Lesson | None) -> bool:
         """A request was made and has ended. True: what must survive a restart has changed."""
@@ -216,6 +234,7 @@ class Budget:
     def absorb(self, other: Budget) -> None:
         """Take over what a host has under way, and was owed, under its former key."""
         self.in_flight += other.in_flight
+        self.unsent += other.unsent
         self.due = max(self.due, other.due)
         self.ended = max(self.ended, other.ended)
         if other.crawl_delay:

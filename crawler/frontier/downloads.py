@@ -5,17 +5,15 @@ The blobs are opaque here: `crawler/transfer/order.py` writes and reads them.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from crawler.errors import FrontierError
+from crawler.frontier.reader import reader
 from crawler.frontier.rows import KINDS, STATES
-
-if TYPE_CHECKING:
-    from crawler.frontier.store import Store
 
 Row: TypeAlias = tuple[str, bytes, bytes | None]
 """URL, order, progress."""
@@ -54,35 +52,21 @@ def revise(path: Path, judge: Callable[[list[Row], dict[str, str]], list[str]]) 
 
     Raises Occupied while another process has it, FrontierError when the file cannot be used.
     """
-    from crawler.frontier.sqlite import claim  # noqa: PLC0415 - it imports this module
-    from crawler.frontier.store import Store  # noqa: PLC0415
+    from crawler.frontier.at_rest import at_rest  # noqa: PLC0415 - it imports this module
 
     if not path.exists():
         return
-    lock = claim(path)
-    try:
-        store: Store = Store(path)
-        store.open()
-        try:
-            urls = judge(store.files(), store.file_states())
-            if urls:
-                store.again(urls)
-        finally:
-            store.close()
-    except sqlite3.Error as error:
-        raise FrontierError(f"{path}: {error}") from error
-    finally:
-        os.close(lock)
+    with at_rest(path) as store:
+        urls = judge(store.files(), store.file_states())
+        if urls:
+            store.again(urls)
 
 
 def known_urls(path: Path) -> list[tuple[str, str]]:
     """URL and kind of every link of a crawl, in the order of discovery. Raises FrontierError."""
     try:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
+        with closing(reader(path)) as db:
             rows = db.execute("SELECT url, kind FROM link ORDER BY id").fetchall()
-        finally:
-            db.close()
     except sqlite3.Error as error:
         raise FrontierError(f"{path}: {error}") from error
     return [(url, KINDS[kind].value) for url, kind in rows]

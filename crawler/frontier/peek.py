@@ -13,6 +13,7 @@ import msgspec
 
 from crawler.errors import ConfigError, FrontierError
 from crawler.folder import LOOPS, WORKER
+from crawler.frontier.reader import reader
 from crawler.frontier.rows import counted
 from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Counts
@@ -50,7 +51,7 @@ def looking(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise ConfigError(f"{path.parent}: {missing(path.parent)}")
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        with closing(reader(path)) as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA_VERSION:
                 raise FrontierError(f"{path} has frontier version {version}, not {SCHEMA_VERSION}")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from crawler.errors import FrontierError
-from crawler.frontier.sqlite import claim
-from crawler.frontier.store import Store
+from crawler.frontier.at_rest import at_rest
 
 
 def requeue(path: Path, *, reason: str = "*", statuses: Sequence[range] = ()) -> int:
@@ -17,15 +13,5 @@ def requeue(path: Path, *, reason: str = "*", statuses: Sequence[range] = ()) ->
 
     Raises Occupied while a crawl runs, FrontierError when the file cannot be used.
     """
-    lock = claim(path)
-    try:
-        store = Store(path)
-        store.open()
-        try:
-            return store.retry(reason, statuses)
-        finally:
-            store.close()
-    except sqlite3.Error as error:
-        raise FrontierError(f"{path}: {error}") from error
-    finally:
-        os.close(lock)
+    with at_rest(path) as store:
+        return store.retry(reason, statuses)

@@ -63,6 +63,7 @@ class Schedule:
         self._turn = count(1)  # equal due times are served in order of arrival: round robin
         self._thirsty: dict[str, Host] = {}
         self._abroad: dict[int | str, tuple[Trip, float]] = {}  # … and bytes reserved of all
+        self._unsent: set[int | str] = set()  # of these, those whose pause has not begun
         self._asking = 0
 
     # ── what comes in ────────────────────────────────────────────────────────────────────────
@@ -130,7 +131,7 @@ class Schedule:
                 continue  # it was listed again, for an earlier moment
             budget.listed = 0
             link = None
-            if budget.due <= now and budget.in_flight < budget.width:
+            if budget.due <= now and budget.has_room:
                 link = self._first(budget, now)
             self._stand(budget)
             if link is not None:
@@ -188,14 +189,31 @@ class Schedule:
     def _depart(self, host: Host, link: Link, now: float) -> None:
         host.in_flight += 1
         reserved = self._meter.reserve(now) if self._meter is not None else 0.0
-        self._abroad[link.id or link.url] = host.budget.depart(now, self._dice), reserved
+        trip = host.budget.depart(now, self._dice)
+        self._abroad[link.id or link.url] = trip, reserved
+        if trip.waits:
+            self._unsent.add(link.id or link.url)
 
     def borrow(self, host: Host, link: Link, now: float) -> bool:
         """Ask a host for what is not in its queue, when it may be asked; `release` ends it."""
         budget = host.budget
-        if budget.due > now or budget.in_flight >= budget.width:
+        if budget.due > now or not budget.has_room:
             return False
         self._depart(host, link, now)
+        return True
+
+    def sent(self, link: Link, now: float) -> bool:
+        """The link's request is being written: the host's pause begins, if there is one. False:
+        nothing has changed.
+        """
+        key = link.id or link.url
+        departed = self._abroad.get(key)
+        if departed is None or not departed[0].pause:
+            return False
+        budget = self.hosts[link.host].budget
+        budget.sent(departed[0], now, again=key not in self._unsent)
+        self._unsent.discard(key)
+        self._stand(budget)
         return True
 
     # ── what comes back ──────────────────────────────────────────────────────────────────────
@@ -210,11 +228,15 @@ class Schedule:
         lesson: Lesson | None = None,
     ) -> None:
         """The connection is back. A pause counts from here when the host is visited alone."""
-        departed = self._abroad.pop(link.id or link.url, None)
+        key = link.id or link.url
+        departed = self._abroad.pop(key, None)
         if departed is None:
             return
         trip, reserved = departed
         host = self.hosts[link.host]
+        if key in self._unsent:  # no request was written
+            self._unsent.remove(key)
+            host.budget.unsent -= 1
         host.in_flight -= 1
         if self._meter is not None:
             number = None if not asked else lesson.bytes if lesson is not None else 0
@@ -367,7 +389,7 @@ class Schedule:
 
     def _stand(self, budget: Budget) -> None:
         """See to it that a budget that may be asked stands in the heap, at its moment."""
-        if budget.ring and not budget.listed and budget.in_flight < budget.width:
+        if budget.ring and not budget.listed and budget.has_room:
             budget.listed = turn = next(self._turn)
             heapq.heappush(self._heap, (budget.due, turn, budget))
 

@@ -58,14 +58,16 @@ class SqliteFrontier:
         durable: str = "process",
         traps: ScopeConfig | None = None,
         refusals: bool = False,
+        told: bool = False,
     ) -> None:
+        """`told`: whoever fetches calls `sent`."""
         self._path = path
         self._pace = pace
         self._store = Store(
             path, durable=durable, by_depth=by_depth, traps=traps, refusals=refusals
         )
         self._schedule = Schedule(
-            terms(pace, concurrency),
+            terms(pace, concurrency, told=told),
             robots=robots,
             max_pages=max_pages,
             by_depth=by_depth,
@@ -174,6 +176,14 @@ class SqliteFrontier:
         if self._schedule.groups.recovered:
             self._hungry.set()
         self._serve()
+
+    def sent(self, link: Link) -> bool:
+        """The link's request is being written: its host's pause begins here, for what went before
+        was the network's time. True: the link is ours, which a frontier of many machines must ask.
+        """
+        if self._schedule.sent(link, time.monotonic()):
+            self._serve()
+        return True
 
     async def turn(self, link: Link) -> None:
         if link.host not in self._schedule.hosts:
@@ -329,7 +339,7 @@ class SqliteFrontier:
             waits.append(self._retry_at - time.time())
         for link, _ in self._turns:
             budget = self._schedule.hosts[link.host].budget
-            if budget.in_flight < budget.width:  # else a release rings
+            if budget.has_room:  # else a release rings, or that another was sent
                 waits.append(budget.due - time.monotonic())
         if waits:
             self._timer = self._loop.call_later(max(0.0, min(waits)), self._ring)

@@ -11,13 +11,14 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from threading import Thread
 from types import FrameType
 from typing import Final
 
 import msgspec
 
-from crawler.errors import ParseError
+from crawler.errors import SPOOL, ParseError
 from crawler.model import Extract, Kind, Page
 from crawler.parse.archive import Archivist
 from crawler.parse.orders import Result, Task
@@ -33,6 +34,7 @@ LARGE: Final = 512 * 1024
 _reader: Reader
 _archivist: Archivist | None
 _deadline: float
+_spool: Path | None
 _cpu_limit = 0  # seconds
 
 
@@ -42,7 +44,7 @@ class _Overdue(BaseException):
 
 def start(rules: ReaderRules) -> None:
     """Make this process a parse process. Runs once in it."""
-    global _reader, _archivist, _deadline  # noqa: PLW0603 - a worker process is the one place for state like this
+    global _reader, _archivist, _deadline, _spool  # noqa: PLW0603 - a worker process is the one place for state like this
     Thread(target=_die_with_crawl, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop decides
     signal.signal(signal.SIGALRM, _overdue)
@@ -53,6 +55,7 @@ def start(rules: ReaderRules) -> None:
         memory = min(memory, hard)
     resource.setrlimit(resource.RLIMIT_AS, (memory, hard))
     _deadline = rules.parse.deadline
+    _spool = rules.spool
     _reader = Reader(rules)
     _archivist = rules.archivist
 
@@ -73,7 +76,10 @@ def _read(page: Page, reading: bool) -> Result:
         _arm()
         try:
             extract = _reader.read(page.link, page.headers, page.body) if reading else Extract()
-            if _archivist is None or (reading and page.link.kind is Kind.ROBOTS):
+            if reading and page.link.kind is Kind.ROBOTS:
+                return extract
+            extract = _laid_aside(extract)
+            if _archivist is None:
                 return extract
             return msgspec.structs.replace(extract, kept=_archivist.keep(page))
         finally:
@@ -89,6 +95,27 @@ def _read(page: Page, reading: bool) -> Result:
     except Exception as error:  # noqa: BLE001 - a page that trips a parser's bug fails alone
         first = (str(error).splitlines() or [""])[0][:200]
         return ParseError("error", f"{type(error).__name__}: {first}")
+
+
+def _laid_aside(extract: Extract) -> Extract:
+    """A large body goes to its sink by way of a file: megabytes a page would wait in the crawl's
+    memory for their commit. Raises ParseError(SPOOL).
+    """
+    body = extract.body
+    if _spool is None or not isinstance(body, bytes) or len(body) <= LARGE:
+        return extract
+    path: Path | None = None
+    try:
+        with NamedTemporaryFile(dir=_spool, suffix=".kept", delete=False) as file:
+            path = Path(file.name)
+            file.write(body)
+    except BaseException as error:
+        if path is not None:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ParseError(SPOOL, error.strerror or str(error)) from error
+        raise
+    return msgspec.structs.replace(extract, body=path)
 
 
 def _give_back() -> None:

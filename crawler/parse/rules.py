@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawler.config import FetchConfig, ParseConfig, RobotsConfig, ScopeConfig
@@ -23,6 +24,7 @@ class ReaderRules:
     parse: ParseConfig
     fetch: FetchConfig
     keep_body: bool = False
+    spool: Path | None = None  # where large bodies that are kept wait for their sink; None: memory
     archivist: Archivist | None = None
     keep_text: bool = False  # the main content as Markdown
     agent: str = ""  # our product token, for what pages say to it

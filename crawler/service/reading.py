@@ -19,6 +19,7 @@ from crawler.config import UrlsConfig
 from crawler.errors import ConfigError, FrontierError
 from crawler.folder import FRONTIER
 from crawler.frontier.keys import look_up
+from crawler.frontier.reader import reader
 from crawler.frontier.rows import STATES
 from crawler.frontier.store import SCHEMA_VERSION
 from crawler.frontier.story import story
@@ -233,7 +234,7 @@ def opened(folder: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise FileNotFoundError(path)
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=PATIENCE)
+        db = reader(path, timeout=PATIENCE)
     except sqlite3.Error as error:
         raise FrontierError(f"{path.name}: {error}") from error
     try:

@@ -8,6 +8,7 @@ what every job starts from.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from msgspec import Meta
 
 from crawler import units
 from crawler.errors import ConfigError
+from crawler.service.body import FIELDS
 from crawler.service.job import Limits
 from crawler.settings import SERVICE
 
@@ -92,6 +94,11 @@ def read(
         if value is not None and value != ():
             values[key] = (value, f"--{key.replace('_', '-')}")
     config = _config(values)
+    for key in config.allow:
+        if key not in FIELDS:
+            near = difflib.get_close_matches(key, FIELDS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{values['allow'][1]}: {key}: no such setting{hint}")
     if config.frontier:
         section = tree.setdefault("frontier", {})
         if not isinstance(section, dict):

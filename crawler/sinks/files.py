@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -74,14 +75,15 @@ class Files:
     async def __aexit__(self, *_: object) -> None: ...
 
     async def append(self, visits: Sequence[Visit]) -> int:
-        bodies = [
-            (path_for(visit.link.url, visit.extract.mime), visit.extract.body)
-            for visit in visits
-            if visit.extract is not None
-            and visit.extract.body is not None
-            and visit.link.kind is not Kind.ROBOTS
-            and (self._every or visit.extract.mime in HTML)
-        ]
+        bodies: list[tuple[str, bytes | Path]] = []
+        for visit in visits:
+            extract = visit.extract
+            if extract is None or extract.body is None or visit.link.kind is Kind.ROBOTS:
+                continue
+            if self._every or extract.mime in HTML:
+                bodies.append((path_for(visit.link.url, extract.mime), extract.body))
+            elif isinstance(extract.body, Path):
+                extract.body.unlink(missing_ok=True)
         if bodies:
             try:
                 await asyncio.to_thread(keep, self._folder, bodies, fsync=self._fsync)
@@ -93,15 +95,18 @@ class Files:
         """Nothing to cut: a file that is written again is the same file."""
 
 
-def keep(folder: Path, bodies: Sequence[tuple[str, bytes]], *, fsync: bool) -> None:
-    """Write files under relative paths, each whole or not at all."""
+def keep(folder: Path, bodies: Sequence[tuple[str, bytes | Path]], *, fsync: bool) -> None:
+    """Write files under relative paths, each whole or not at all; what is a file is moved."""
     for relative, body in bodies:
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
         try:
-            with temporary.open("wb") as file:
-                file.write(body)
+            if isinstance(body, Path):
+                shutil.move(body, temporary)
+            with temporary.open("ab" if isinstance(body, Path) else "wb") as file:
+                if isinstance(body, bytes):
+                    file.write(body)
                 if fsync:
                     file.flush()
                     os.fsync(file.fileno())
