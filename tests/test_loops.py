@@ -18,6 +18,7 @@ from processes import tree
 from redis_server import a_server, servers
 
 from crawler.bench.demo import DemoWeb
+from crawler.cli.loops import AGAIN
 from crawler.cli.loops_share import own_settings
 from crawler.config import Config, FrontierConfig
 from crawler.frontier.local import LocalServer, program
@@ -184,18 +185,47 @@ def test_interrupted_and_killed_it_ends_with_the_same_records(web: DemoWeb, tmp_
 @pytest.mark.timeout(150)
 def test_a_loop_and_the_server_die_and_the_crawl_goes_on(web: DemoWeb, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    lease = ("-s", "frontier.lease=1")
+    lease = ("-s", "frontier.lease=3600")  # nobody waits for one: its links come back at once
     child = start("crawl", web.url, *SETTINGS, *lease, "--loops", "2", "-O", str(out))
-    wait_for(lambda: written(out) > 20, child)
-    os.kill(loops_of(child)[0], signal.SIGKILL)
+    wait_for(lambda: all(shared(out, name) > 10 for name in "12"), child)
+    first, second = loops_of(child)
+    os.kill(first, signal.SIGKILL)
     before = written(out)
     wait_for(lambda: written(out) > before + 20, child)
+    wait_for(lambda: len(loops_of(child)) == 2, child)
+    assert second in loops_of(child)
     (server,) = [pid for pid in tree(child.pid) if "-server" in name_of(pid)]
     os.kill(server, signal.SIGKILL)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors
-    assert re.search(r"loop \d died \(SIGKILL\); its links go to the other 1 within 1 s", errors)
+    assert re.search(
+        r"loop \d died \(SIGKILL\); \d+ links? of its own queued again; it is started again", errors
+    )
     assert "it is started again" in errors
+    whole(out, web)
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.timeout(150)
+def test_a_loop_that_dies_again_and_again_is_left_out(web: DemoWeb, tmp_path: Path) -> None:
+    """… and the other does its work: what it held comes back each time."""
+    out = tmp_path / "out"
+    slow = ("--delay", "0.3", "-s", "frontier.lease=3600")
+    child = start("crawl", web.url, *SETTINGS, *slow, "--loops", "2", "-O", str(out))
+    wait_for(lambda: all(shared(out, name) for name in "12"), child)
+    first, other = loops_of(child)
+    for left in range(AGAIN, -1, -1):
+        os.kill(first, signal.SIGKILL)
+        if left:
+            old = {first, other}
+            wait_for(lambda old=old: {*loops_of(child)} - old, child)  # type: ignore[misc]
+            (first,) = {*loops_of(child)} - old
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 0, errors
+    died = [line for line in errors.splitlines() if "died (SIGKILL)" in line]
+    assert len(died) == AGAIN + 1
+    assert all("it is started again" in line for line in died[:-1])
+    assert died[-1].endswith("it is left out; the other 1 go on")
     whole(out, web)
 
 

@@ -17,8 +17,9 @@ from crawler.config import FrontierConfig, PaceConfig
 from crawler.errors import FrontierError
 from crawler.frontier.budget import Budget, terms
 from crawler.frontier.redis import RedisFrontier
+from crawler.frontier.redis_jobs import disown
 from crawler.frontier.redis_wire import judged
-from crawler.model import Outcome, Rules, Visit
+from crawler.model import Link, Outcome, Rules, Visit
 from crawler.pace import Lesson
 
 SERVERS = servers()
@@ -97,6 +98,57 @@ async def test_a_lease_runs_out_and_the_late_settle_is_refused(
         await end(fast)
         stats = await fast._look()
         assert (stats.done, stats.expired, stats.fenced) == (1, 1, 1)
+
+
+async def test_a_dead_workers_leases_come_back_at_once(server: RedisServer, job: str) -> None:
+    """By its name, in the order they were in; what others hold, and what it says late, is not."""
+    links = [found(f"http://{host}.test/{page}") for host in "ab" for page in range(3)]
+    long = {"lease": 3600.0}
+    async with (
+        frontier(server, job, worker="m-1", **long) as living,
+        frontier(server, job, worker="m-10", **long) as other,
+        frontier(server, job, worker="m-1x", **long) as dead,
+    ):
+        await living.add(links)
+        other_has, living_has = await lease(other), await lease(living)
+        held = await asyncio.gather(*(lease(dead) for _ in range(3)))
+        turn = Link("http://c.test/robots.txt", "c.test", id=-1)
+        await dead.turn(turn)
+        for task in dead._tasks:
+            task.cancel()
+        assert await disown(living._wire, job, "m-1x") == 4, "three links and a turn"
+        assert await disown(living._wire, job, "m-1x") == 0
+        counts = await living.counts()
+        assert (counts.leased, counts.queued) == (2, 4)
+        await living.turn(turn)  # the host's connection is free
+        living.release(turn)
+        again = [await lease(living) for _ in range(4)]
+        for host in "ab":
+            assert links_of(host, again)[: len(links_of(host, held))] == links_of(host, held)
+        (kept,) = await dead.recognise([Visit(held[0], Outcome.DONE)])
+        assert kept.reason == "lease"
+        await dead.settle([Visit(held[0], Outcome.DONE)], {})
+        assert (await living._look()).done == 0
+        for queue, link in ((other, other_has), (living, living_has)):
+            (kept,) = await queue.recognise([Visit(link, Outcome.DONE)])
+            assert kept.outcome is Outcome.DONE, "it is alive"
+
+
+def links_of(host: str, links: list[Link]) -> list[str]:
+    return [one.url for one in links if one.host == f"{host}.test"]
+
+
+async def test_a_link_that_kills_its_workers_is_given_up_at_once_too(
+    server: RedisServer, job: str
+) -> None:
+    async with frontier(server, job, worker="a", crashes=2, lease=3600.0) as queue:
+        await queue.add([found("http://a.test/")])
+        for expected in ((1, 0), (0, 1)):
+            await lease(queue)
+            assert await disown(queue._wire, job, "a") == 1
+            queue._leases._held.clear()
+            counts = await queue.counts()
+            assert (counts.queued, counts.failed) == expected
 
 
 async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> None:

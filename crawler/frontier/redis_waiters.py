@@ -7,7 +7,6 @@ when somebody rings, else when the server said that it is worth it.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -141,7 +140,7 @@ class Waiters:
         level = self._level if shards.by_depth and len(shards) > 1 else -1
         asked = moment()
         taken, stats = await shards.wire.call(
-            "lease", shard, shards.job, need, self._leases.length_ms, os.urandom(8).hex(), level,
+            "lease", shard, shards.job, need, self._leases.length_ms, self._leases.token(), level,
             wants.quota, int(wants.robots), wants.crashes, wants.terms, random.random(),
         )  # fmt: skip
         shards.heard(shard, stats)
