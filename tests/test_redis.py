@@ -103,11 +103,10 @@ async def test_a_lease_runs_out_and_the_late_settle_is_refused(
 async def test_a_dead_workers_leases_come_back_at_once(server: RedisServer, job: str) -> None:
     """By its name, in the order they were in; what others hold, and what it says late, is not."""
     links = [found(f"http://{host}.test/{page}") for host in "ab" for page in range(3)]
-    long = {"lease": 3600.0}
     async with (
-        frontier(server, job, worker="m-1", **long) as living,
-        frontier(server, job, worker="m-10", **long) as other,
-        frontier(server, job, worker="m-1x", **long) as dead,
+        frontier(server, job, worker="m-1", lease=3600.0) as living,
+        frontier(server, job, worker="m-10", lease=3600.0) as other,
+        frontier(server, job, worker="m-1x", lease=3600.0) as dead,
     ):
         await living.add(links)
         other_has, living_has = await lease(other), await lease(living)

@@ -7,13 +7,13 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from crawler.cli.loop import Failed, Orders, Told
 
-PROGRAM: tuple[str, ...] = ("crawler.cli.loop",)
-"""What it runs: a module, and its words. `crawler.bench.steps` puts itself here."""
+PROGRAM: Final = "crawler.cli.loop"
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ class LoopProcess:
     async def run(self, signals: Iterable[int]) -> Ended:
         """To its end, which a cancelled caller hastens. `signals` came before it was there."""
         self._child = child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *PROGRAM,
+            sys.executable, "-m", PROGRAM,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             pass_fds=(self._lock,),
             process_group=0,  # Ctrl-C comes to us alone, and is passed on once

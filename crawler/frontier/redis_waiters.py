@@ -19,6 +19,10 @@ from crawler.frontier.redis_rows import link_of
 from crawler.frontier.redis_shards import Shards
 from crawler.model import Kind, Link
 
+SOME: int = 256
+"""Links leased in one step: the server is busy for some milliseconds. `crawler.bench.steps`
+measures others."""
+
 
 class Wants(msgspec.Struct, frozen=True):
     """What is asked with every `lease`. `quota`: pages of the whole job, -1: any number."""
@@ -115,9 +119,10 @@ class Waiters:
         if self.over:
             self._answer_all(None)
             return SELDOM
-        need = min(len(self._waiters), self._wants.concurrency - self._leases.abroad)
-        if need <= 0:
+        free = min(len(self._waiters), self._wants.concurrency - self._leases.abroad)
+        if free <= 0:
             return SELDOM  # a release rings
+        need = min(free, SOME)
         shards = len(self._shards)
         came = 0
         for step in range(shards):
@@ -127,7 +132,7 @@ class Waiters:
                 break
         self._first_shard = (self._first_shard + 1) % shards
         if came:
-            return OFTEN
+            return OFTEN if came < need or need == free else 0.0  # … or there may be more
         if await self._ended():
             self.over = True
             self._answer_all(None)
