@@ -44,14 +44,14 @@ def test_urls_differ_and_are_as_long_as_said() -> None:
 
 
 def test_a_row_is_of_medians() -> None:
-    trials = [Trial(100, wall, 0.2, 0.05, 0.1, 50_000_000) for wall in (1.0, 2.0, 4.0)]
+    trials = [Trial(100, wall, 0.2, 0.05, 50_000_000) for wall in (1.0, 2.0, 4.0)]
     text = "".join(told({Cell("The web", 2, 16): trials}))
-    assert "| Redis, 2 loops | 16 | 50 | 25–100 | 2.00 | 0.50 | 1.00 | 0.50 | 50 |" in text
+    assert "| Redis, 2 loops | 16 | 50 | 25–100 | 2.00 | 0.50 | 1.50 | 50 |" in text
 
 
 def test_what_the_server_says_stands_in_the_rows_of_steps() -> None:
     server = Server(calls=50, busy=20_000.0, long=3000.0)
-    trials = [Trial(100, 1.0, 0.2, 0.05, 0.1, 50_000_000, server)]
+    trials = [Trial(100, 1.0, 0.2, 0.05, 50_000_000, server)]
     text = "".join(told({Cell("The web", 2, 16, step=8): trials}))
     assert "calls a page" in text
     assert "| 2 workers, steps of 8 | 16 | 100 | 100–100 " in text

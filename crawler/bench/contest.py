@@ -55,22 +55,20 @@ class Cell(msgspec.Struct, frozen=True):
 
 class Gauges(msgspec.Struct, frozen=True):
     loop_cpu: float
-    child_cpu: float
 
 
 class Said(msgspec.Struct, frozen=True):
-    """Of a crawl's --json: what is compared, and where the CPU went. `server` only of steps."""
+    """Of a crawl's --json: what is compared, and the loop's CPU. `server` only of steps."""
 
     finish_reason: str
     pages: int
     gauges: Gauges | None = None
     loop_cpu: float = 0.0
-    child_cpu: float = 0.0
     server: steps.Server | None = None
 
     @property
-    def cpu(self) -> Gauges:
-        return self.gauges or Gauges(self.loop_cpu, self.child_cpu)
+    def loop(self) -> float:
+        return self.gauges.loop_cpu if self.gauges else self.loop_cpu
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -80,7 +78,6 @@ class Trial(msgspec.Struct, frozen=True):
     wall: float
     cpu: float
     loop: float
-    parse: float
     memory: int
     server: steps.Server | None = None
 
@@ -107,7 +104,8 @@ def command(cell: Cell, place: Place, room: Path) -> list[str]:
         return [*own, "crawler.bench.apart", *map(str, lists), "--", *words, "--scope", "host"]
     if cell.loops:
         words += ["--loops", str(cell.loops)]
-    return [*own, "crawler", "crawl", place.url, *words, "--scope", "any", "-O", str(room / "out")]
+    scope = "any" if place.web else "host"  # a manual names other sites, which nobody reaches here
+    return [*own, "crawler", "crawl", place.url, *words, "--scope", scope, "-O", str(room / "out")]
 
 
 def run(cell: Cell, place: Place, room: Path) -> Trial:
@@ -126,8 +124,7 @@ def run(cell: Cell, place: Place, room: Path) -> Trial:
         raise BenchError(f"{cell.name} on {cell.site}: ended by {', '.join(sorted(ends))}")
     return Trial(
         sum(one.pages for one in each), spent.wall, spent.user + spent.system,
-        sum(one.cpu.loop_cpu for one in each), sum(one.cpu.child_cpu for one in each),
-        spent.memory, each[0].server,
+        sum(one.loop for one in each), spent.memory, each[0].server,
     )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ from crawler.parse.pool import usable_cpus
 
 PARTS: Final = ("loops", "divided", "steps")
 COLUMNS: Final = (
-    "| | connections | pages/s | | CPU a page, ms | loops | parse | server and rest | memory, MB |"
+    "| | connections | pages/s | | CPU a page, ms | of it loops | parsing, server, start "
+    "| memory, MB |"
 )
 WEB: Final = "The demo web, {} hosts"
 
@@ -39,7 +40,7 @@ def told(trials: Mapping[Cell, list[Trial]]) -> Iterator[str]:
         crawls = {cell: found for cell, found in some.items() if not cell.step}
         if crawls:
             yield _head(site, next(iter(crawls.values())))
-            yield f"{COLUMNS}\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+            yield f"{COLUMNS}\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
         for cell, found in crawls.items():
             yield f"| {cell.name} | {cell.connections} {_figures(found)}\n"
         steps = {cell: found for cell, found in some.items() if cell.step}
@@ -47,7 +48,7 @@ def told(trials: Mapping[Cell, list[Trial]]) -> Iterator[str]:
             yield _head(f"{site}, steps", next(iter(steps.values())))
             yield (
                 f"{COLUMNS} calls a page | ms a page in them | one in 1,000 takes, ms |\n"
-                "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+                "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
             )
         for cell, found in steps.items():
             asked = [(one.pages, one.server) for one in found if one.server is not None]
@@ -70,11 +71,10 @@ def _head(title: str, found: Sequence[Trial]) -> str:
 def _figures(found: Sequence[Trial]) -> str:
     rates = [one.rate for one in found]
     loop = median(1000 * one.loop / one.pages for one in found)
-    parse = median(1000 * one.parse / one.pages for one in found)
-    rest = median(1000 * (one.cpu - one.loop - one.parse) / one.pages for one in found)
+    rest = median(1000 * (one.cpu - one.loop) / one.pages for one in found)
     return (
         f"| {median(rates):,.0f} | {min(rates):,.0f}–{max(rates):,.0f} "
-        f"| {median(one.ms for one in found):.2f} | {loop:.2f} | {parse:.2f} | {rest:.2f} "
+        f"| {median(one.ms for one in found):.2f} | {loop:.2f} | {rest:.2f} "
         f"| {median(one.memory for one in found) / 1e6:,.0f} |"
     )
 

@@ -19,9 +19,8 @@ from crawler.frontier.redis_rows import link_of
 from crawler.frontier.redis_shards import Shards
 from crawler.model import Kind, Link
 
-SOME: int = 256
-"""Links leased in one step: the server is busy for some milliseconds. `crawler.bench.steps`
-measures others."""
+SOME: int = 64
+"""Links leased in one step of the server. `crawler.bench.steps` measures others."""
 
 
 class Wants(msgspec.Struct, frozen=True):
