@@ -21,6 +21,7 @@ from crawler.bench.demo import DemoWeb
 from crawler.cli.loops import AGAIN
 from crawler.cli.loops_share import own_settings
 from crawler.config import Config, FrontierConfig
+from crawler.export.archive import Archive
 from crawler.frontier.local import LocalServer, program
 from crawler.settings import with_settings
 from crawler.tether import tethered
@@ -118,10 +119,14 @@ def loops_of(child: subprocess.Popen[str]) -> list[int]:
 @pytest.mark.timeout(120)
 def test_two_loops_write_one_crawl(web: DemoWeb, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    begin = ("crawl", web.url, *SETTINGS, "--loops", "2", "-O", str(out))
+    begin = ("crawl", web.url, *SETTINGS, "--loops", "2", "--warc", "--text", "-O", str(out))
     code, said, errors = crawler(*begin, "--json")
     assert code == 0, errors
     whole(out, web)
+    with Archive(out) as archive:
+        captured = {one.url for one in archive.captures.every()}
+    assert captured >= {one["url"] for one in records(out) if one["outcome"] == "done"}
+    assert len(list((out / "text").rglob("*.md"))) == PAGES
     told = json.loads(said)
     assert (told["finish_reason"], told["loops"], told["loops_died"]) == ("finished", 2, 0)
     assert told["pages"] == PAGES
