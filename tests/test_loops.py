@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manners import Exchange, Owed, complaints
 from processes import tree
 from redis_server import a_server, servers
 
@@ -27,6 +28,7 @@ from crawler.settings import with_settings
 from crawler.tether import tethered
 
 PAGES = 300
+DELAY = 0.2
 SETTINGS = (
     "--scope", "any", "--delay", "0.04", "--per-host", "1", "--contact", "test@example.com",
     "-s", "fetch.allow_networks=127.0.0.0/8", "--processes", "1",
@@ -212,26 +214,31 @@ def test_a_loop_and_the_server_die_and_the_crawl_goes_on(web: DemoWeb, tmp_path:
 
 @pytest.mark.usefixtures("path")
 @pytest.mark.timeout(150)
-def test_a_loop_that_dies_again_and_again_is_left_out(web: DemoWeb, tmp_path: Path) -> None:
-    """… and the other does its work: what it held comes back each time."""
-    out = tmp_path / "out"
-    slow = ("--delay", "0.3", "-s", "frontier.lease=3600")
-    child = start("crawl", web.url, *SETTINGS, *slow, "--loops", "2", "-O", str(out))
-    wait_for(lambda: all(shared(out, name) for name in "12"), child)
-    first, other = loops_of(child)
-    for left in range(AGAIN, -1, -1):
-        os.kill(first, signal.SIGKILL)
-        if left:
-            old = {first, other}
-            wait_for(lambda old=old: {*loops_of(child)} - old, child)  # type: ignore[misc]
-            (first,) = {*loops_of(child)} - old
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode == 0, errors
+def test_a_loop_that_dies_again_and_again_is_left_out(tmp_path: Path) -> None:
+    """… and the other does its work: what it held comes back each time, and no host is hurried."""
+    out, log = tmp_path / "out", tmp_path / "web.log"
+    slow = ("--delay", str(DELAY), "-s", "frontier.lease=3600")
+    with DemoWeb(pages=PAGES, hosts=20, broken=0.0, latency=0.1, log=log) as web:
+        child = start("crawl", web.url, *SETTINGS, *slow, "--loops", "2", "-O", str(out))
+        wait_for(lambda: all(shared(out, name) for name in "12"), child)
+        first, other = loops_of(child)
+        for left in range(AGAIN, -1, -1):
+            os.kill(first, signal.SIGKILL)
+            if left:
+                old = {first, other}
+                wait_for(lambda old=old: {*loops_of(child)} - old, child)  # type: ignore[misc]
+                (first,) = {*loops_of(child)} - old
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors
+        whole(out, web)
+    asked = [json.loads(line) for line in log.read_text().splitlines()]
+    exchanges = [Exchange(one["host"], one["came"], one["time"]) for one in asked]
+    owed = {one.host: Owed(1, DELAY - 0.001) for one in exchanges}  # Redis' clock: milliseconds
+    assert not list(complaints(exchanges, owed)), "what the dead had asked is paused for, too"
     died = [line for line in errors.splitlines() if "died (SIGKILL)" in line]
     assert len(died) == AGAIN + 1
     assert all("it is started again" in line for line in died[:-1])
     assert died[-1].endswith("it is left out; the other 1 go on")
-    whole(out, web)
 
 
 @pytest.mark.usefixtures("path")
