@@ -12,7 +12,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-chaos test-cluster scale crawl-million bench-workers
+.PHONY: test-chaos test-cluster scale crawl-million bench-workers bench-latency
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -64,6 +64,10 @@ test-million: $(VENV)/.dev
 # A million pages really crawled, watched from outside: CPU a page, memory and files by tenths.
 crawl-million: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.endurance $(ARGS)
+
+# How much of a site's time is used that is 100 ms away: nginx with its echo module. docs/performance.md
+bench-latency: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.latency $(ARGS)
 
 # A billion pages on ten million hosts: the real schedule in virtual time. docs/scale.md
 scale: $(VENV)/.dev
