@@ -23,8 +23,8 @@ LOST: Final = "lease"
 """The reason of a visit whose link went to another worker: it is neither written nor counted."""
 
 SOME: int = 64
-"""Visits settled in one step: with 40 links each the server is busy for some 10 ms, with none for
-one. Fewer cost more calls, more save nothing (docs/scale.md; `crawler.bench.steps` measures)."""
+"""Visits settled in one step: with 40 links each the server is busy for some 15 ms. Fewer cost more
+calls, more save nothing (docs/scale.md; `crawler.bench.steps` measures)."""
 
 
 class Visits:
