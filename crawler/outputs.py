@@ -46,7 +46,9 @@ def outputs_of(
     durable = config.output.durable
     if config.output.jsonl:
         outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
-    if config.output.graph:
+    if (
+        config.output.graph and config.frontier.url is None
+    ):  # it names links as a folder's queue does
         outputs.append(Graph(folder / "graph.bin", durable=durable))
     if config.parse.plugins or config.parse.rules:
         outputs.append(RecordLines(folder / "records.jsonl", durable=durable))

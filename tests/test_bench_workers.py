@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from redis_server import servers
 
+from crawler.bench import apart, passing
+from crawler.bench.contest import Cell, Trial
 from crawler.bench.queue_memory import found, table, weigh
-from crawler.bench.workers import Cell, Trial, main, told
+from crawler.bench.steps import Server
+from crawler.bench.web import Web
+from crawler.bench.workers import main, told
 
 
 @pytest.fixture
@@ -40,18 +44,58 @@ def test_urls_differ_and_are_as_long_as_said() -> None:
 
 
 def test_a_row_is_of_medians() -> None:
-    trials = [Trial(100, wall, 0.2, 0.05, 0.1, 50_000_000) for wall in (1.0, 2.0, 4.0)]
+    trials = [Trial(100, wall, 0.2, 0.05, 50_000_000) for wall in (1.0, 2.0, 4.0)]
     text = "".join(told({Cell("The web", 2, 16): trials}))
-    assert "| Redis, 2 loops | 16 | 50 | 25–100 | 2.00 | 0.50 | 1.00 | 0.50 | 50 |" in text
+    assert "| Redis, 2 loops | 16 | 50 | 25–100 | 2.00 | 0.50 | 1.50 | 50 |" in text
+
+
+def test_what_the_server_says_stands_in_the_rows_of_steps() -> None:
+    server = Server(calls=50, busy=20_000.0, long=3000.0)
+    trials = [Trial(100, 1.0, 0.2, 0.05, 50_000_000, server)]
+    text = "".join(told({Cell("The web", 2, 16, step=8): trials}))
+    assert "calls a page" in text
+    assert "| 2 workers, steps of 8 | 16 | 100 | 100–100 " in text
+    assert text.endswith("| 50 | 0.50 | 0.20 | 3.0 |\n")
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_each_page_is_in_one_list(tmp_path: Path, *, uneven: bool) -> None:
+    web = Web(pages=100, hosts=10, port=80)
+    lists = [path.read_text().split() for path in apart.written(tmp_path, web, 4, uneven=uneven)]
+    assert sorted(url for one in lists for url in one) == sorted(web.urls())
+    assert len(lists[0]) == (50 if uneven else 30)
+    hosts = [{url.split("/")[2] for url in one} for one in lists]
+    assert sum(map(len, hosts)) == 10, "a host is in one of them"
+
+
+def test_a_host_cannot_be_divided() -> None:
+    assert apart.heaviest([50, *[1] * 50], 16) > 0.5
+    assert apart.heaviest([1] * 16_000, 16) < 0.07
+    lines = apart.imbalance(hosts=1000).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[-4:]] == ["2", "4", "8", "16"]
+
+
+def test_links_are_passed_on() -> None:
+    one = passing.measure(16, 1000)
+    assert one.links == 1000
+    assert min(one.wall, one.sender, one.receiver) > 0
+    assert "| 64 |" in passing.table(640, (64,))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("path")
 @pytest.mark.timeout(300)
 def test_crawls_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    words = "--pages 100 --hosts 5 --docs= --loops 1 2 --connections 8 --rounds 1"
+    words = (
+        "--pages 100 --hosts 6 --docs= --loops 1 2 --connections 8 --rounds 1 --divided 2 3 "
+        "--steps 1 64"
+    )
     assert main(words.split()) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("|")[1].strip() for line in lines[-3:]] == [
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()]
+    divided = "SQLite, hosts divided among"
+    assert [row[1].strip() for row in rows if len(row) > 9 and row[2].strip() == "8"] == [
         "SQLite", "Redis, 1 loop", "Redis, 2 loops",
+        f"{divided} 2", f"{divided} 3", f"{divided} 3, one with half of the pages",
+        "1 worker, steps of 1", "1 worker, steps of 64",
+        "2 workers, steps of 1", "2 workers, steps of 64",
     ]  # fmt: skip

@@ -120,13 +120,15 @@ def tree(number: int) -> dict[str, Any]:
     return {"/": page(links=["/1", "/2", "/gone"]), **made, "/gone": missing}
 
 
-async def every(client: Client, job: str, limit: int = 7) -> list[dict[str, Any]]:
-    """All records, page by page."""
+async def every(
+    client: Client, job: str, limit: int = 7, what: str = "pages"
+) -> list[dict[str, Any]]:
+    """All records, or links, page by page."""
     found: list[dict[str, Any]] = []
     cursor: dict[str, Any] = {}
     while True:
-        some = await client.get(f"/jobs/{job}/pages", limit=limit, **cursor)
-        found += some["pages"]
+        some = await client.get(f"/jobs/{job}/{what}", limit=limit, **cursor)
+        found += some[what]
         if some["next"] is None:
             return found
         cursor = {"cursor": some["next"]}
@@ -138,6 +140,31 @@ def urls(records: list[dict[str, Any]]) -> list[str]:
 
 def expected(site: Website, number: int) -> list[str]:
     return sorted([site.url, site.at("/gone"), *(site.at(f"/{n}") for n in range(1, number))])
+
+
+async def told_while_one_waits(client: Client, job: str, site: Website) -> None:
+    """What the service tells of the links of a job while /7 is under way, and all else is done."""
+    (host,) = (await client.get(f"/jobs/{job}/hosts"))["hosts"]
+    assert (host["queued"], host["done"]) == (1, None)
+    story = await client.get(f"/jobs/{job}/why", url=site.at("/7"))
+    assert (story["link"]["state"], story["ahead"]) == ("queued", 0)
+    assert story["path"] == [site.url, site.at("/1"), site.at("/3"), site.at("/7")]
+    status, told = await client.ask("GET", f"/jobs/{job}/links?state=queued,done")
+    assert (status, "queued are not listed" in str(told)) == (409, True), told
+
+
+async def told_at_the_end(client: Client, job: str, site: Website) -> None:
+    """… and when its queue is gone: what records tell."""
+    assert urls(await every(client, job, what="links")) == expected(site, 60)
+    (gone,) = (await client.get(f"/jobs/{job}/errors"))["links"]
+    assert (gone["url"], gone["status"], gone["via"]) == (site.at("/gone"), 404, site.url)
+    story = await client.get(f"/jobs/{job}/why", url=site.at("/6"))
+    assert story["path"] == [site.url, site.at("/2"), site.at("/6")]
+    assert story["link"]["state"] == "done"
+    assert (await client.ask("GET", f"/jobs/{job}/why?url={site.at('/no')}"))[0] == 404
+    for kind, word in (("skipped", "by reason"), ("hosts", "nothing of it waits")):
+        status, told = await client.ask("GET", f"/jobs/{job}/{kind}")
+        assert (status, word in str(told)) == (409, True), told
 
 
 @pytest.mark.timeout(120)
@@ -158,6 +185,7 @@ async def test_a_job_is_run_by_two_workers_and_one_dies(
             async with asyncio.timeout(30):
                 while sum(one["leased"] for one in found) != 1:
                     found = await there(client, working=2)
+            await told_while_one_waits(client, job, site)
             (holder,) = [Path(one["place"]).name for one in found if one["leased"]]
             crew.kill(holder)
             door.open()
@@ -174,8 +202,7 @@ async def test_a_job_is_run_by_two_workers_and_one_dies(
             assert lines == records
             broken = await client.get(f"/jobs/{job}/pages", outcome="failed", status=404)
             assert urls(broken["pages"]) == [site.at("/gone")]
-            for kind in ("links", "errors", "skipped", "hosts"):
-                assert (await client.ask("GET", f"/jobs/{job}/{kind}"))[0] == 409
+            await told_at_the_end(client, job, site)
             dead: set[str] = set()  # on a slow machine a live one may be silent for a moment
             async with asyncio.timeout(30):
                 while holder not in dead:

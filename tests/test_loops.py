@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from manners import Exchange, Owed, complaints
 from processes import tree
 from redis_server import a_server, servers
 
 from crawler.bench.demo import DemoWeb
+from crawler.cli.loops import AGAIN
 from crawler.cli.loops_share import own_settings
 from crawler.config import Config, FrontierConfig
+from crawler.export.archive import Archive
 from crawler.frontier.local import LocalServer, program
 from crawler.settings import with_settings
 from crawler.tether import tethered
 
 PAGES = 300
+DELAY = 0.2
 SETTINGS = (
     "--scope", "any", "--delay", "0.04", "--per-host", "1", "--contact", "test@example.com",
     "-s", "fetch.allow_networks=127.0.0.0/8", "--processes", "1",
@@ -117,10 +121,14 @@ def loops_of(child: subprocess.Popen[str]) -> list[int]:
 @pytest.mark.timeout(120)
 def test_two_loops_write_one_crawl(web: DemoWeb, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    begin = ("crawl", web.url, *SETTINGS, "--loops", "2", "-O", str(out))
+    begin = ("crawl", web.url, *SETTINGS, "--loops", "2", "--warc", "--text", "-O", str(out))
     code, said, errors = crawler(*begin, "--json")
     assert code == 0, errors
     whole(out, web)
+    with Archive(out) as archive:
+        captured = {one.url for one in archive.captures.every()}
+    assert captured >= {one["url"] for one in records(out) if one["outcome"] == "done"}
+    assert len(list((out / "text").rglob("*.md"))) == PAGES
     told = json.loads(said)
     assert (told["finish_reason"], told["loops"], told["loops_died"]) == ("finished", 2, 0)
     assert told["pages"] == PAGES
@@ -184,19 +192,53 @@ def test_interrupted_and_killed_it_ends_with_the_same_records(web: DemoWeb, tmp_
 @pytest.mark.timeout(150)
 def test_a_loop_and_the_server_die_and_the_crawl_goes_on(web: DemoWeb, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    lease = ("-s", "frontier.lease=1")
+    lease = ("-s", "frontier.lease=3600")  # nobody waits for one: its links come back at once
     child = start("crawl", web.url, *SETTINGS, *lease, "--loops", "2", "-O", str(out))
-    wait_for(lambda: written(out) > 20, child)
-    os.kill(loops_of(child)[0], signal.SIGKILL)
+    wait_for(lambda: all(shared(out, name) > 10 for name in "12"), child)
+    first, second = loops_of(child)
+    os.kill(first, signal.SIGKILL)
     before = written(out)
     wait_for(lambda: written(out) > before + 20, child)
+    wait_for(lambda: len(loops_of(child)) == 2, child)
+    assert second in loops_of(child)
     (server,) = [pid for pid in tree(child.pid) if "-server" in name_of(pid)]
     os.kill(server, signal.SIGKILL)
     _, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors
-    assert re.search(r"loop \d died \(SIGKILL\); its links go to the other 1 within 1 s", errors)
+    assert re.search(
+        r"loop \d died \(SIGKILL\); \d+ links? of its own queued again; it is started again", errors
+    )
     assert "it is started again" in errors
     whole(out, web)
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.timeout(150)
+def test_a_loop_that_dies_again_and_again_is_left_out(tmp_path: Path) -> None:
+    """… and the other does its work: what it held comes back each time, and no host is hurried."""
+    out, log = tmp_path / "out", tmp_path / "web.log"
+    slow = ("--delay", str(DELAY), "-s", "frontier.lease=3600")
+    with DemoWeb(pages=PAGES, hosts=20, broken=0.0, latency=0.1, log=log) as web:
+        child = start("crawl", web.url, *SETTINGS, *slow, "--loops", "2", "-O", str(out))
+        wait_for(lambda: all(shared(out, name) for name in "12"), child)
+        first, other = loops_of(child)
+        for left in range(AGAIN, -1, -1):
+            os.kill(first, signal.SIGKILL)
+            if left:
+                old = {first, other}
+                wait_for(lambda old=old: {*loops_of(child)} - old, child)  # type: ignore[misc]
+                (first,) = {*loops_of(child)} - old
+        _, errors = child.communicate(timeout=60)
+        assert child.returncode == 0, errors
+        whole(out, web)
+    asked = [json.loads(line) for line in log.read_text().splitlines()]
+    exchanges = [Exchange(one["host"], one["came"], one["time"]) for one in asked]
+    owed = {one.host: Owed(1, DELAY - 0.001) for one in exchanges}  # Redis' clock: milliseconds
+    assert not list(complaints(exchanges, owed)), "what the dead had asked is paused for, too"
+    died = [line for line in errors.splitlines() if "died (SIGKILL)" in line]
+    assert len(died) == AGAIN + 1
+    assert all("it is started again" in line for line in died[:-1])
+    assert died[-1].endswith("it is left out; the other 1 go on")
 
 
 @pytest.mark.usefixtures("path")

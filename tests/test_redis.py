@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
@@ -15,11 +16,14 @@ from redis_server import RedisServer, a_server, servers, until
 
 from crawler.config import FrontierConfig, PaceConfig
 from crawler.errors import FrontierError
+from crawler.frontier import redis_peek
 from crawler.frontier.budget import Budget, terms
 from crawler.frontier.redis import RedisFrontier
+from crawler.frontier.redis_jobs import disown
 from crawler.frontier.redis_wire import judged
-from crawler.model import Outcome, Rules, Visit
+from crawler.model import Link, Outcome, Rules, Visit
 from crawler.pace import Lesson
+from crawler.urls import fingerprint
 
 SERVERS = servers()
 
@@ -97,6 +101,108 @@ async def test_a_lease_runs_out_and_the_late_settle_is_refused(
         await end(fast)
         stats = await fast._look()
         assert (stats.done, stats.expired, stats.fenced) == (1, 1, 1)
+
+
+async def test_a_dead_workers_leases_come_back_at_once(server: RedisServer, job: str) -> None:
+    """By its name, in the order they were in; what others hold, and what it says late, is not."""
+    links = [found(f"http://{host}.test/{page}") for host in "ab" for page in range(3)]
+    async with (
+        frontier(server, job, worker="m-1", lease=3600.0) as living,
+        frontier(server, job, worker="m-10", lease=3600.0) as other,
+        frontier(server, job, worker="m-1x", lease=3600.0) as dead,
+    ):
+        await living.add(links)
+        other_has, living_has = await lease(other), await lease(living)
+        held = await asyncio.gather(*(lease(dead) for _ in range(3)))
+        turn = Link("http://c.test/robots.txt", "c.test", id=-1)
+        await dead.turn(turn)
+        for task in dead._tasks:
+            task.cancel()
+        assert await disown(living._wire, job, "m-1x") == 4, "three links and a turn"
+        assert await disown(living._wire, job, "m-1x") == 0
+        counts = await living.counts()
+        assert (counts.leased, counts.queued) == (2, 4)
+        await living.turn(turn)  # the host's connection is free
+        living.release(turn)
+        again = [await lease(living) for _ in range(4)]
+        for host in "ab":
+            assert links_of(host, again)[: len(links_of(host, held))] == links_of(host, held)
+        (kept,) = await dead.recognise([Visit(held[0], Outcome.DONE)])
+        assert kept.reason == "lease"
+        await dead.settle([Visit(held[0], Outcome.DONE)], {})
+        assert (await living._look()).done == 0
+        for queue, link in ((other, other_has), (living, living_has)):
+            (kept,) = await queue.recognise([Visit(link, Outcome.DONE)])
+            assert kept.outcome is Outcome.DONE, "it is alive"
+
+
+def links_of(host: str, links: list[Link]) -> list[str]:
+    return [one.url for one in links if one.host == f"{host}.test"]
+
+
+async def test_a_link_that_kills_its_workers_is_given_up_at_once_too(
+    server: RedisServer, job: str
+) -> None:
+    async with frontier(server, job, worker="a", crashes=2, lease=3600.0) as queue:
+        await queue.add([found("http://a.test/")])
+        for expected in ((1, 0), (0, 1)):
+            await lease(queue)
+            assert await disown(queue._wire, job, "a") == 1
+            queue._leases._held.clear()
+            counts = await queue.counts()
+            assert (counts.queued, counts.failed) == expected
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+async def test_what_waits_and_what_was_given_up_is_found_from_outside(
+    server: RedisServer, job: str, shards: int
+) -> None:
+    pages = [found(f"http://{host}.test/{n}") for host in "ab" for n in range(5)]
+    refused = (*found("http://a.test/out")[:4], "outOfScope")
+    parked = [(*found(f"http://a.test/x/x/{n}")[:4], "trap:repeats") for n in range(2)]
+    async with frontier(server, job, worker="w", crashes=1, shards=shards) as queue:
+        await queue.add([*pages, refused, *parked])
+        wire = queue._wire
+
+        async def told(url: str) -> redis_peek.Lying | str | None:
+            return await redis_peek.find(wire, job, fingerprint(url, "a.test"), "a.test")
+
+        for n in range(5):
+            one = await told(f"http://a.test/{n}")
+            assert isinstance(one, redis_peek.Lying)
+            assert (one.link.url, one.state, one.ahead) == (f"http://a.test/{n}", "queued", n)
+        assert await told("http://a.test/out") == "skipped"
+        assert await told("http://a.test/never") is None
+        one = await told("http://a.test/x/x/1")
+        assert isinstance(one, redis_peek.Lying)
+        assert (one.state, one.reason) == ("braked", "trap:repeats")
+        both = await redis_peek.hosts(wire, job, 9)
+        assert [(one.name, one.queued) for one in both] == [("b.test", 5), ("a.test", 5)]
+        assert len(await redis_peek.hosts(wire, job, 1)) == 1
+
+        dead = await lease(queue)
+        assert await disown(wire, job, "w") == 1
+        queue._leases._held.clear()
+        rows = await redis_peek.listed(wire, job, {"failed", "braked"}, after=0, limit=9)
+        assert {one.link.url for _, one in rows} == {dead.url, *(one[0] for one in parked)}
+        first = await redis_peek.listed(wire, job, {"failed", "braked"}, after=0, limit=1)
+        rest = await redis_peek.listed(wire, job, {"failed", "braked"}, after=first[0][0], limit=9)
+        assert first + rest == rows
+        (only,) = await redis_peek.listed(wire, job, {"failed"}, after=0, limit=9)
+        assert (only[1].link.url, only[1].reason) == (dead.url, "lease")
+
+        while (link := await lease(queue)).host != "a.test":
+            pass
+        one = await told(link.url)
+        assert isinstance(one, redis_peek.Lying)
+        assert (one.state, one.ahead) == ("queued", 0), "it is in hand"
+        queue.release(link)
+        await queue.settle([Visit(link, Outcome.RETRY, reason="status", retry_in=60.0)], {})
+        one = await told(link.url)
+        assert isinstance(one, redis_peek.Lying)
+        assert one.state == "resting"
+        assert one.due is not None
+        assert 30 < one.due - time.time() < 90
 
 
 async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> None:

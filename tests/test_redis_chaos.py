@@ -46,6 +46,10 @@ SETTINGS = (
     "-s", "fetch.allow_networks=127.0.0.0/8", "--processes", "1",
 )  # fmt: skip
 
+KEPT = ("--appendfsync", "no")
+"""What the server answers is in the kernel's hands, so that kill -9 loses nothing of it. With
+`everysec` that is not so while an fsync takes long, as on a busy disk: decision 82.
+"""
 
 HOOKS = Path(__file__).parent / "hooks"
 DAY = 86_400.0
@@ -161,7 +165,7 @@ def crew_of(folder: Path, ways: Ways, lease: float) -> Iterator[Crew]:
 @contextmanager
 def by_strait() -> Iterator[tuple[RedisServer, Ways]]:
     """A Redis, and relays to it that hold back what is sent."""
-    with a_server() as server:
+    with a_server(*KEPT) as server:
         yield server, partial(Strait, server.socket)
 
 
@@ -170,7 +174,7 @@ def by_cable() -> Iterator[tuple[RedisServer, Ways]]:
     """A Redis in a network of its own, and cables to it that lose packets."""
     if not servers():
         pytest.skip("no Redis or Valkey on this machine")
-    open_ = ("--bind", "0.0.0.0", "--protected-mode", "no")
+    open_ = ("--bind", "0.0.0.0", "--protected-mode", "no", *KEPT)
     with Namespace() as there:
         program = list(servers().values())[-1]
         with RedisServer(program, *open_, port=PORT, within=there.within) as server:

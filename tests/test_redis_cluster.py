@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from frontier_contract import Contract, Opened, drain, found
 from redis_server import PATIENCE, RedisServer, servers
+from serving import Client
+from test_cluster import coordinator, every, there, workers
 from test_redis import frontier
+
+from crawler.bench.demo import DemoWeb
 
 NODES, SLOTS = 3, 16_384
 
@@ -80,3 +86,44 @@ async def test_hosts_lie_on_all_nodes(cluster: list[RedisServer], job: str) -> N
         assert all(node.say("DBSIZE")[:4] != b":100" for node in cluster)
         assert min(int(node.say("DBSIZE")[1:].split(b"\r")[0]) for node in cluster) > 10
         assert set(await drain(queue)) == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_a_service_coordinates_its_workers_on_a_cluster(
+    tmp_path: Path, cluster: list[RedisServer], job: str
+) -> None:
+    """Hosts on all shards; a worker dies, and a node is killed and started again in the middle."""
+    assert job
+    pages = 600
+    pace = {"pace": {"delay": 0.1, "per_host": 1}, "robots": {"obey": False}}
+    with (
+        DemoWeb(pages=pages, hosts=30, broken=0.0) as web,
+        workers(tmp_path / "shares", cluster[0].url) as crew,
+    ):
+        async with coordinator(tmp_path, cluster[0].url) as client:
+            crew.start("one")
+            crew.start("two")
+            await there(client, idle=2)
+            body = {**pace, "scope": {"scope": "any", "trap": "off"}}
+            number = await client.start(web.url, **body)
+            await reached(client, number, 60)
+            hosts = (await client.get(f"/jobs/{number}/hosts"))["hosts"]
+            assert len(hosts) == 30, "of all shards"
+            crew.kill("one")
+            await reached(client, number, 150)
+            cluster[2].kill()
+            cluster[2].start()
+            done = await client.until(number, "finished", "failed")
+            assert (done["state"], done["totals"]["pages"]) == ("finished", pages), done
+            records = await every(client, number, 1000)
+            assert len({one["url"] for one in records}) == len(records)
+            done_pages = {one["url"] for one in records if one["outcome"] == "done"}
+            assert done_pages == set(web.web.urls())
+
+
+async def reached(client: Client, job: str, pages: int) -> None:
+    """Wait until so many pages are done."""
+    async with asyncio.timeout(60):
+        while (await client.get(f"/jobs/{job}"))["totals"]["pages"] < pages:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)  # other processes: nobody rings

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 from redis_server import a_server
+from test_warc import check
 
 from crawler.bench.demo import DemoWeb
+from crawler.export.archive import Archive
 
 SETTINGS = (
     "--scope", "any", "--delay", "0.02", "--per-host", "1", "--contact", "test@example.com",
@@ -44,7 +46,9 @@ def test_a_crawl_on_many_machines_goes_on_in_one_folder(tmp_path: Path) -> None:
     with web, a_server() as server, ExitStack() as crew:
         server.say("SET", "crawler:shards", "3")
         where = ("--frontier", server.url, "--job", "home")
-        begin = ("crawl", web.url, *SETTINGS, "--delay", "0.1", "-s", "frontier.lease=1")
+        begin = (
+            "crawl", web.url, *SETTINGS, "--delay", "0.1", "-s", "frontier.lease=1", "--warc",
+        )  # fmt: skip
         shares = [tmp_path / "w1", tmp_path / "w2"]
 
         def start(share: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -79,6 +83,9 @@ def test_a_crawl_on_many_machines_goes_on_in_one_folder(tmp_path: Path) -> None:
     lines = records(out)
     assert {one["url"] for one in lines if one["kind"] == "page"} == wanted
     assert len({one["url"] for one in lines}) == len(lines)
+    check(out)
+    with Archive(out) as archive:
+        assert {one.url for one in archive.captures.every()} >= wanted, "of all three runs"
 
 
 def written(share: Path) -> int:

@@ -28,7 +28,6 @@ def test_a_download_runs_here_wherever_crawls_run(config: dict[str, Any], tmp_pa
     here = Here(never)
     runner = Runners(here, tmp_path).of(job(Kind.DOWNLOAD, config))
     assert runner is here
-    assert runner.keeps_links
 
 
 def test_a_crawl_runs_where_its_frontier_is(tmp_path: Path) -> None:
@@ -37,6 +36,5 @@ def test_a_crawl_runs_where_its_frontier_is(tmp_path: Path) -> None:
     runners = Runners(here, tmp_path)
     shared = runners.of(job(Kind.CRAWL, ELSEWHERE))
     assert shared is not here
-    assert not shared.keeps_links
     assert runners.of(job(Kind.CRAWL, ELSEWHERE)) is shared
     assert runners.of(job(Kind.CRAWL, {})) is here

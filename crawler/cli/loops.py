@@ -5,20 +5,18 @@
     DIR/loops/queue   the Redis' data; `crawler resume DIR` starts it again
     DIR/loops/1 …     a share each, as `crawler worker` writes it
 
-Whatever dies, nothing is lost: a loop's links are another's when its leases end, and when this
-process dies the loops leave at once and the Redis with it.
+Whatever dies, nothing is lost: a dead loop's links are queued again at once, it is started again,
+and when this process dies the loops leave at once and the Redis with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import os
 import shlex
 import shutil
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -30,13 +28,15 @@ import msgspec
 from crawler.build import check
 from crawler.cli.exits import Exit
 from crawler.cli.loop import Failed, Orders, Told
+from crawler.cli.loops_process import LoopProcess
 from crawler.cli.loops_share import LOCK, alone, fit, number_in, own_settings, shares_in
 from crawler.cli.loops_summary import Joint, exit_of, line_of, lines, reason_of, tree
 from crawler.cli.screen import Screen, out
+from crawler.cli.words import counted
 from crawler.config import Config, FrontierConfig
-from crawler.errors import ConfigError, FrontierError, HouseError
+from crawler.errors import ConfigError, CrawlerError, FrontierError, HouseError
 from crawler.export.merge import PAGES, Merged, merge
-from crawler.folder import LOOPS, SHARES, Mode, is_crawl, prepare, write_config
+from crawler.folder import LOOPS, SHARES, WORKER, Mode, is_crawl, prepare, worker_id, write_config
 from crawler.frontier.local import LocalServer, end_leases, program
 
 if TYPE_CHECKING:
@@ -47,6 +47,12 @@ TELL_EVERY: Final = 10.0
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks at the server; a child that is no coroutine's rings nobody."""
+
+AGAIN: Final = 3
+"""Times that a loop which died is started again: what kills it may be gone, or may not."""
+
+BRIEFLY: Final = 2.0
+"""Seconds for a dead loop's links when we are told to stop: their leases end without us, too."""
 
 RESTARTS: Final = 5
 """Of a server that ends by itself; one that ends more often has a reason that we do not know."""
@@ -103,7 +109,7 @@ class Crew:
         self._server = server
         self._number = number
         self._lock = lock
-        self._alive: dict[int, asyncio.subprocess.Process] = {}
+        self._alive: dict[int, LoopProcess] = {}
         self._signals: list[int] = []
         self._told: list[Told] = []
         self._failed: list[Failed] = []
@@ -160,49 +166,36 @@ class Crew:
             beside = [group.create_task(self._tell(wire)), group.create_task(self._look_after())]
             async with asyncio.TaskGroup() as loops:
                 for number in range(1, self._number + 1):
-                    loops.create_task(self._loop(number))
+                    loops.create_task(self._loop(number, wire))
             for task in beside:
                 task.cancel()
 
-    async def _loop(self, number: int) -> None:
-        """One process, to its end."""
-        share = self._folder / SHARES / str(number)
-        own = own_settings(self._config, self._where, share, self._number)
-        verbose = self._screen.verbose
-        orders = Orders(own, is_crawl(share), self._screen.silent, verbose)
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "crawler.cli.loop",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            pass_fds=(self._lock,),
-            process_group=0,  # Ctrl-C comes to us alone, and is passed on once
-        )  # fmt: skip
-        self._alive[number] = child
-        try:
-            for one in self._signals:  # that came before it was there
-                child.send_signal(one)
-            assert child.stdin is not None
-            assert child.stdout is not None
-            with contextlib.suppress(ConnectionError):  # how it ended tells
-                child.stdin.write(msgspec.json.encode(orders) + b"\n")
-                await child.stdin.drain()
-            said = await child.stdout.read()
-            code = await child.wait()
-        finally:
-            del self._alive[number]
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-        self._note(number, said, code)
+    async def _loop(self, number: int, wire: Wire) -> None:
+        """One loop, to its end: a process, and when that dies another one, a few times."""
+        for left in range(AGAIN, -1, -1):
+            share = self._folder / SHARES / str(number)
+            own = own_settings(self._config, self._where, share, self._number)
+            orders = Orders(own, is_crawl(share), self._screen.silent, self._screen.verbose)
+            self._alive[number] = process = LoopProcess(orders, self._lock)
+            try:
+                ended = await process.run(self._signals)
+            finally:
+                del self._alive[number]
+            if ended.told is not None:
+                self._note(number, ended.told)
+                return
+            if -ended.code in self._signals:
+                return  # it had not yet begun
+            self._died += 1
+            links = await self._give_back(number, wire)
+            again = left > 0 and not self._signals
+            then = "it is started again" if again else f"it is left out; {self._heirs()}"
+            self._screen.say(f"loop {number} died ({ended.why}); {links}; {then}")
+            if not again:
+                return
 
-    def _note(self, number: int, said: bytes, code: int) -> None:
-        try:
-            told = msgspec.json.decode(said, type=Told | Failed)
-        except msgspec.DecodeError:
-            if not (self._signals and -code in self._signals):  # it had not yet begun
-                self._died += 1
-                why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-                self._screen.say(f"loop {number} died ({why}); {self._heirs()}")
-            return
+    def _note(self, number: int, told: Told | Failed) -> None:
+        """Keep how a loop ended."""
         if isinstance(told, Told):
             self._told.append(told)
             return
@@ -212,11 +205,26 @@ class Crew:
             self._screen.say(f"loop {number} ended; {self._heirs()}")
         self._failed.append(told)
 
+    async def _give_back(self, number: int, wire: Wire) -> str:
+        """Queue again what a dead loop had on lease, before another takes its place; in words."""
+        from crawler.frontier.redis_jobs import disown  # noqa: PLC0415 - an extra
+
+        share = self._folder / SHARES / str(number)
+        if not (share / WORKER).exists():
+            return "it had not begun"
+        try:
+            name = worker_id(share, self._where.job)
+            async with asyncio.timeout(BRIEFLY if self._signals else None):
+                links = await disown(wire, self._where.job, name)
+        except (CrawlerError, TimeoutError):  # it is said as it is, and nothing is lost
+            return f"its links are queued again within {self._where.lease:g} s"
+        return f"{counted(links, 'link')} of its own queued again"
+
     def _heirs(self) -> str:
         left = len(self._alive)
         if not left:
             return f"go on with: {_resume(self._folder)}"
-        return f"its links go to the other {left} within {self._where.lease:g} s"
+        return f"the other {left} go on"
 
     def _none_ended(self) -> Exit:
         if self._signals:
@@ -289,9 +297,8 @@ class Crew:
             self._screen.say("stopping at once; what is in hand will be visited again")
         else:
             os._exit(Exit.FORCED)
-        for child in self._alive.values():
-            if child.returncode is None:
-                child.send_signal(number)
+        for process in self._alive.values():
+            process.signal(number)
 
 
 def _resume(folder: Path) -> str:

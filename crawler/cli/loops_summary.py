@@ -96,7 +96,7 @@ def tree(joint: Joint) -> dict[str, Any]:
 
 def _rows(joint: Joint) -> list[tuple[str, str]]:
     facts = tree(joint)
-    died = f" ({joint.died} died)" if joint.died else ""
+    died = f" ({joint.died} died on the way)" if joint.died else ""
     each = ", ".join(amount(one.shot.pages) for one in joint.told)
     pages = (
         f"{amount(facts['pages'])} in {duration(joint.elapsed)} "

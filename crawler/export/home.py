@@ -9,6 +9,7 @@ import msgspec
 
 from crawler.config import FrontierConfig
 from crawler.errors import FrontierError, Occupied
+from crawler.export.collection import WARC
 from crawler.export.merge import PAGES, merge
 from crawler.folder import FRONTIER, is_crawl, write_config
 from crawler.frontier.redis_home import Finished, held_still, moved_out, waiting
@@ -47,6 +48,8 @@ async def moved_home(wire: Wire, job: str, out: Path, folders: Sequence[str]) ->
     write_config(config, out)
     try:
         marks = {PAGES: pages.stat().st_size}
+        if merged.archive.files:  # it goes on behind what was collected
+            marks[WARC] = merged.archive.mark
         await moved_out(wire, job, out / FRONTIER, left, _finished(pages), marks)
     except OSError as error:
         raise FrontierError(f"{error.filename or out}: {error.strerror}") from error

@@ -20,11 +20,15 @@ from typing import IO, Any, Final
 import msgspec
 
 from crawler.errors import ConfigError, SinkError
+from crawler.export.collection import WARC, Collected, collect, has_archive
 from crawler.sinks.jsonl import JsonLines
 from crawler.urls import fingerprint, host_key
 
 PAGES: Final = JsonLines.name
 BATCH: Final = 10_000
+
+BESIDE: Final = ("html", "text")
+"""Folders with a file a page: what two workers wrote of one page lies in the same place."""
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +46,7 @@ class Merged(msgspec.Struct, frozen=True):
     repeated: int
     torn: int
     sources: int
+    archive: Collected = Collected()
 
 
 def sources_in(places: Sequence[str]) -> list[str]:
@@ -63,22 +68,32 @@ def sources_in(places: Sequence[str]) -> list[str]:
 def merge(
     out: Path, places: Sequence[str], *, without: Container[str] = (), again: bool = False
 ) -> Merged:
-    """Write OUT/pages.jsonl, and the bodies under OUT/html. Raises ConfigError, SinkError.
+    """Write OUT/pages.jsonl, and bodies, texts and archives under OUT/html, text and warc.
+    Raises ConfigError, SinkError. Of places in a store only the records are taken.
 
     `without` are URLs whose records were never settled: they are visited again. `again`: what an
     earlier merge left in OUT is replaced, in one step.
     """
     sources = sources_in(places)
-    if (not again and (out / PAGES).exists()) or str(out) in sources:
-        raise ConfigError(f"{out}: already holds a {PAGES}")
+    for name in (PAGES, WARC):
+        if (not again and (out / name).exists()) or str(out) in sources:
+            raise ConfigError(f"{out}: already holds a {name}")
+    folders = [Path(source) for source in sources if "://" not in source]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out, prefix=".merge-") as room:
             merged = _merge(out, sources, Path(room), without)
-        for source in sources:
-            bodies = Path(source) / "html"
-            if "://" not in source and bodies.is_dir():
-                shutil.copytree(bodies, out / "html", dirs_exist_ok=True)
+            archives = [folder for folder in folders if has_archive(folder)]
+            if archives:
+                archive = collect(Path(room) / WARC, archives)
+                if (out / WARC).exists():  # an earlier merge's
+                    (out / WARC).replace(Path(room) / "before")
+                (Path(room) / WARC).replace(out / WARC)
+                merged = msgspec.structs.replace(merged, archive=archive)
+        for folder in folders:
+            for name in BESIDE:
+                if (folder / name).is_dir():
+                    shutil.copytree(folder / name, out / name, dirs_exist_ok=True)
     except OSError as error:
         raise SinkError(f"{error.filename or out}: {error.strerror}") from error
     return merged

@@ -170,8 +170,9 @@ class LocalServer:
             "dir": _quoted(self._folder),
             "daemonize": "no",
             "appendonly": "yes",
-            # At each commit it is in the kernel's hands already, and survives our death.
-            "appendfsync": "always" if self._durable == "power" else "everysec",
+            # `no`: what it answers is in the kernel's hands, and survives any kill. With `everysec`
+            # it is not while an fsync of its own takes long (decision 82).
+            "appendfsync": "always" if self._durable == "power" else "no",
             "save": '""',
             "maxmemory": str(memory),
             "maxmemory-policy": "noeviction",

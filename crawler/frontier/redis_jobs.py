@@ -90,6 +90,18 @@ async def look(wire: Wire, name: str) -> Job:
     return Job(name, total(shards), tuple(sorted(workers, key=lambda one: one.name)))
 
 
+async def disown(wire: Wire, job: str, worker: str) -> int:
+    """For one who knows that a worker is dead: its links are queued again at once; how many.
+
+    Its late results are refused. Hosts stay owed their pauses, counted from now.
+    """
+    number = 0
+    for _ in range(2):  # what it asked for as it died may be answered after the first of them
+        for shard in range(wire.shards):
+            number += await wire.call("disown", shard, job, f"{worker}:")
+    return number
+
+
 async def remove(wire: Wire, name: str) -> None:
     """A job and all that is its; what hosts taught stays. Workers that still run find it gone."""
     for shard in range(wire.shards):

@@ -147,6 +147,27 @@ redis.register_function { function_name = 'crawler1_forgo', callback = function(
   end
 end, flags = { 'allow-oom' } }
 
+-- disown(job, beginning of tokens): all leases of a worker that is dead come back now, as if they had
+-- run out: a link that kills its workers is counted, and hosts are owed their pause from now on. The
+-- first taken is again the first. How many.
+redis.register_function { function_name = 'crawler1_disown', callback = function(keys, args)
+  local now, own = clock(), {}
+  local all = redis.call('HGETALL', keys[1] .. args[1] .. ':fly')
+  for i = 1, #all, 2 do
+    local flight = cmsgpack.unpack(all[i + 1])
+    if flight.token:sub(1, #args[2]) == args[2] then
+      local place = tonumber(flight.token:match(':(%d+)$') or 0)
+      own[#own + 1] = { id = all[i], flight = flight, began = flight.trip.began, place = place }
+    end
+  end
+  table.sort(own, function(a, b)
+    if a.began ~= b.began then return a.began > b.began end
+    return a.place > b.place
+  end)
+  for _, one in ipairs(own) do requeue(keys[1], args[1], one.id, one.flight, now, 1) end
+  return #own
+end, flags = { 'allow-oom' } }
+
 -- extend(job, lease ms, items…): id, token: which are still theirs, as 1 and 0.
 redis.register_function { function_name = 'crawler1_extend', callback = function(keys, args)
   local j, until_ = keys[1] .. args[1] .. ':', clock() + tonumber(args[2])

@@ -13,6 +13,7 @@ its socket) and the kernel's `send`: some 50 µs in which a process can be stopp
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -30,6 +31,13 @@ class Moment(NamedTuple):
 def moment() -> Moment:
     """Now."""
     return Moment(time.clock_gettime(_BOOT), time.time())
+
+
+def token_of(worker: str) -> str:
+    """A token that nobody else has. It begins with its worker's name, so that whoever knows that
+    the worker is dead can end all that it has (`redis_jobs.disown`).
+    """
+    return f"{worker}:{os.urandom(8).hex()}"
 
 
 class Held:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from crawler.frontier.redis_lease import Held, lapsed, moment
+from crawler.frontier.redis_lease import Held, lapsed, moment, token_of
 from crawler.frontier.redis_rows import lesson_row, pace_of
 from crawler.frontier.redis_shards import Shards
 from crawler.frontier.redis_wire import PREFIX
@@ -67,6 +67,10 @@ class Leases:
     def __len__(self) -> int:
         return len(self._held)
 
+    def token(self) -> str:
+        """For what is asked for next."""
+        return token_of(self._worker)
+
     # ── taken and given back ─────────────────────────────────────────────────────────────────
 
     def of(self, link: Link) -> Held | None:
@@ -98,7 +102,7 @@ class Leases:
 
     async def turn(self, link: Link) -> None:
         name = f"t{os.urandom(8).hex()}".encode()
-        held = Held(self._shards.of(link.host), name, os.urandom(8), moment())
+        held = Held(self._shards.of(link.host), name, self.token().encode(), moment())
         while True:
             held.since = moment()
             wait = await self._shards.wire.call(

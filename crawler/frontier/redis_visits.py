@@ -22,8 +22,9 @@ from crawler.model import Found, Outcome, Visit
 LOST: Final = "lease"
 """The reason of a visit whose link went to another worker: it is neither written nor counted."""
 
-SOME: Final = 64
-"""Visits settled in one step: the server is busy for about a millisecond."""
+SOME: int = 64
+"""Visits settled in one step: with 40 links each the server is busy for some 15 ms. Fewer cost more
+calls, more save nothing (docs/scale.md; `crawler.bench.steps` measures)."""
 
 
 class Visits:

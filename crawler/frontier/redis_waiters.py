@@ -7,7 +7,6 @@ when somebody rings, else when the server said that it is worth it.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -19,6 +18,9 @@ from crawler.frontier.redis_leases import OFTEN, SELDOM, Leases
 from crawler.frontier.redis_rows import link_of
 from crawler.frontier.redis_shards import Shards
 from crawler.model import Kind, Link
+
+SOME: int = 64
+"""Links leased in one step of the server. `crawler.bench.steps` measures others."""
 
 
 class Wants(msgspec.Struct, frozen=True):
@@ -116,9 +118,10 @@ class Waiters:
         if self.over:
             self._answer_all(None)
             return SELDOM
-        need = min(len(self._waiters), self._wants.concurrency - self._leases.abroad)
-        if need <= 0:
+        free = min(len(self._waiters), self._wants.concurrency - self._leases.abroad)
+        if free <= 0:
             return SELDOM  # a release rings
+        need = min(free, SOME)
         shards = len(self._shards)
         came = 0
         for step in range(shards):
@@ -128,7 +131,7 @@ class Waiters:
                 break
         self._first_shard = (self._first_shard + 1) % shards
         if came:
-            return OFTEN
+            return OFTEN if came < need or need == free else 0.0  # … or there may be more
         if await self._ended():
             self.over = True
             self._answer_all(None)
@@ -141,7 +144,7 @@ class Waiters:
         level = self._level if shards.by_depth and len(shards) > 1 else -1
         asked = moment()
         taken, stats = await shards.wire.call(
-            "lease", shard, shards.job, need, self._leases.length_ms, os.urandom(8).hex(), level,
+            "lease", shard, shards.job, need, self._leases.length_ms, self._leases.token(), level,
             wants.quota, int(wants.robots), wants.crashes, wants.terms, random.random(),
         )  # fmt: skip
         shards.heard(shard, stats)

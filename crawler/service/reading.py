@@ -57,13 +57,15 @@ class LinkRow(msgspec.Struct, frozen=True):
 
 
 class HostRow(msgspec.Struct, frozen=True):
-    """One host of a crawl. `resting`: seconds until it may be asked again, 0: now."""
+    """One host of a crawl. `resting`: seconds until it may be asked again, 0: now. None: workers
+    run the job, and nobody counts it by host.
+    """
 
     host: str
-    links: int
+    links: int | None
     queued: int
-    done: int
-    failed: int
+    done: int | None
+    failed: int | None
     resting: float
     crawl_delay: float | None
     robots_status: int | None

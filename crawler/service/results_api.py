@@ -11,11 +11,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from crawler.config import UrlsConfig
-from crawler.errors import ConfigError
+from crawler.config import Config
+from crawler.errors import ConfigError, FrontierError
 from crawler.frontier.rows import STATES
 from crawler.model import Outcome
-from crawler.service import files_reading, folders, reading
+from crawler.service import files_reading, folders
 from crawler.service.job import Job, Kind
 from crawler.service.parts import Parts
 from crawler.service.problem import Problem, missing
@@ -33,6 +33,7 @@ from crawler.service.routes import (
     whole,
     words_of,
 )
+from crawler.service.runner import NotKept
 from crawler.service.views import FileList, HostList, LinkList, PageList
 
 OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.RETRY)
@@ -125,11 +126,11 @@ class ResultsApi:
         return json(PageList(tuple(found), None if place is None else str(place)))
 
     async def links(self, request: Request, *, states: tuple[str, ...] = ()) -> Response:
-        job = await self._told(request)
+        job = await self._parts.job(request)
         wanted = paging(request)
-        rows = await self._read(
+        rows = await self._ask(
             job,
-            reading.links,
+            self._parts.foreman.runner_of(job).links,
             states=states or among(request, "state", STATES),
             after=wanted.after or 0,
             limit=wanted.read,
@@ -137,17 +138,17 @@ class ResultsApi:
         return json(LinkList(*wanted.page(rows or [], lambda row: row.id)))
 
     async def hosts(self, request: Request) -> Response:
-        job = await self._told(request)
-        rows = await self._read(job, reading.hosts, limit=whole(request, "limit", 100)) or []
+        job = await self._parts.job(request)
+        hosts = self._parts.foreman.runner_of(job).hosts
+        rows = await self._ask(job, hosts, limit=whole(request, "limit", 100)) or []
         return json(HostList(tuple(rows)))
 
     async def why(self, request: Request) -> Response:
-        job = await self._told(request)
+        job = await self._parts.job(request)
         url = request.query_params.get("url", "")
         if not 0 < len(url) <= 8192:
             raise Problem(422, "url: name one, of at most 8192 characters")
-        rules = msgspec.convert(job.config.get("urls", {}), UrlsConfig)
-        story = await self._read(job, reading.why, url, rules)
+        story = await self._ask(job, self._parts.foreman.runner_of(job).why, url)
         if story is None:
             raise Problem(404, "this crawl never saw that URL")
         return json(story)
@@ -187,16 +188,21 @@ class ResultsApi:
             raise Problem(404, "there is no report: it is written when a crawl ends")
         return FileResponse(path, headers=SANDBOX, media_type="text/html")
 
-    async def _told(self, request: Request) -> Job:
-        """The job that the path names. Raises Problem 404, 409: nobody keeps what is asked for."""
-        job = await self._parts.job(request)
-        if not self._parts.foreman.runner_of(job).keeps_links:
-            raise Problem(
-                409,
-                "workers run this job, and only what was visited is kept of it: ask for its pages "
-                "(those that failed: pages?outcome=failed)",
-            )
-        return job
+    async def _ask(self, job: Job, question: Any, *args: Any, **kwargs: Any) -> Any:
+        """Of a job's runner. None: nothing is there yet. Raises Problem 409: nobody keeps what is
+        asked for, 503: the server that knows it does not answer.
+        """
+        config = msgspec.convert(job.config, Config)
+        try:
+            return await question(config, self._parts.foreman.folder_of(job.id), *args, **kwargs)
+        except FileNotFoundError:
+            return None
+        except NotKept as error:
+            raise Problem(409, str(error)) from error
+        except FrontierError as error:
+            if config.frontier.url is None:
+                raise
+            raise Problem(503, str(error)) from error
 
     async def _read(self, job: Job, work: Any, *args: Any, **kwargs: Any) -> Any:
         """In a thread. None: the job has no folder yet. Raises Problem 422 for what cannot be."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 from crawler.config import Config
+from crawler.errors import CrawlerError
 from crawler.folder import FRONTIER, Mode
 from crawler.frontier.peek import peek
 from crawler.protocols import Sink
 from crawler.running import Running
 from crawler.service import reading
 from crawler.service.job import Job, Totals
+from crawler.service.reading import HostRow, LinkRow, Story
 
 Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[Running]]
 """`build.open_crawl` with what the crawls share, or what stands for it in a test."""
@@ -23,13 +25,12 @@ Records: TypeAlias = tuple[list[dict[str, Any]], int | None]
 """Records, and the cursor to go on from; None: that was all."""
 
 
+class NotKept(CrawlerError):
+    """Nobody keeps what is asked of a job; the message says what is kept."""
+
+
 class Runner(Protocol):
     """One way to run jobs. A job's folder is its own; its name is the job's."""
-
-    @property
-    def keeps_links(self) -> bool:
-        """Whether the job's folder tells of every URL, not only of those that were visited."""
-        ...
 
     async def reached(self, config: Config, folder: Path) -> Totals | None:
         """What earlier runs of the job have done; None: it was never begun. Raises CrawlerError."""
@@ -62,11 +63,20 @@ class Runner(Protocol):
         """Records that are committed, each URL once. Blocking; see `reading.pages`."""
         ...
 
+    async def links(
+        self, config: Config, folder: Path, *, states: Collection[str], after: int, limit: int
+    ) -> list[LinkRow]:
+        """As `reading.links`, and the others as theirs; beside what those raise: NotKept."""
+        ...
+
+    async def hosts(self, config: Config, folder: Path, *, limit: int) -> list[HostRow]: ...
+
+    async def why(self, config: Config, folder: Path, url: str) -> Story | None: ...
+
 
 class Here:
     """In this process, the queue in the job's folder."""
 
-    keeps_links = True
     pages: Final = staticmethod(reading.pages)
 
     def __init__(self, opener: Opener) -> None:
@@ -78,6 +88,25 @@ class Here:
 
     async def forget(self, job: Job, *, output: bool) -> None:
         """Nothing of it lies elsewhere."""
+
+    async def links(
+        self,
+        config: Config,  # noqa: ARG002 - the folder knows it all
+        folder: Path,
+        *,
+        states: Collection[str],
+        after: int,
+        limit: int,
+    ) -> list[LinkRow]:
+        return await asyncio.to_thread(
+            reading.links, folder, states=states, after=after, limit=limit
+        )
+
+    async def hosts(self, config: Config, folder: Path, *, limit: int) -> list[HostRow]:  # noqa: ARG002
+        return await asyncio.to_thread(reading.hosts, folder, limit=limit)
+
+    async def why(self, config: Config, folder: Path, url: str) -> Story | None:
+        return await asyncio.to_thread(reading.why, folder, url, config.urls)
 
 
 def _reached(path: Path) -> Totals:

@@ -6,7 +6,7 @@ This process fetches nothing of them. It enters the seeds, says what is wanted, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -20,16 +20,15 @@ from crawler.frontier.redis_jobs import remove, wire_to
 from crawler.frontier.redis_orders import is_there, pause, shards, sums, take_back
 from crawler.frontier.redis_rows import total
 from crawler.protocols import Sink
-from crawler.service import shares
+from crawler.service import shared_reading, shares
 from crawler.service.job import Job, Totals
 from crawler.service.posting import demand, named, put
+from crawler.service.reading import HostRow, LinkRow, Story
 from crawler.service.shared_crawl import SharedCrawl, so_far, visits
 
 
 class Shared:
     """Implements `runner.Runner`. Workers' folders lie below `root`, one each."""
-
-    keeps_links = False  # a finished URL is nine bytes on the server
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -82,6 +81,19 @@ class Shared:
                 sinks,
                 before=await so_far(wire, dir.name, mode),
             )
+
+    async def links(
+        self, config: Config, folder: Path, *, states: Collection[str], after: int, limit: int
+    ) -> list[LinkRow]:
+        return await shared_reading.links(
+            config.frontier, folder, states=states, after=after, limit=limit
+        )
+
+    async def hosts(self, config: Config, folder: Path, *, limit: int) -> list[HostRow]:
+        return await shared_reading.hosts(config.frontier, folder, limit=limit)
+
+    async def why(self, config: Config, folder: Path, url: str) -> Story | None:
+        return await shared_reading.why(config.frontier, folder, url, config.urls)
 
     async def forget(self, job: Job, *, output: bool) -> None:
         config = msgspec.convert(job.config, Config)

@@ -119,23 +119,51 @@ def pages(
 
     Raises FileNotFoundError: nothing was taken in yet.
     """
-    if not (folder / INDEX).exists():
-        raise FileNotFoundError(folder / INDEX)
+    found = numbered(folder, after=after, limit=limit + 1, outcomes=outcomes, statuses=statuses)
+    shown = [record for _, record in found[:limit]]
+    return shown, found[limit - 1][0] if len(found) > limit else None
+
+
+def numbered(
+    folder: Path,
+    *,
+    after: int = 0,
+    limit: int = 100,
+    outcomes: Collection[str] = (),
+    statuses: Collection[int] = (),
+) -> list[tuple[int, dict[str, Any]]]:
+    """Records and their numbers, those with a greater one than `after`. Raises as `pages`."""
     rule, values = "", []
     for column, wanted in (("outcome", outcomes), ("status", statuses)):
         if wanted:
             rule += f" AND page.{column} IN ({', '.join('?' * len(wanted))})"
             values += list(wanted)
-    with _open(folder) as db:
+    with _known(folder) as db:
         rows = db.execute(
             "SELECT page.id, share.path, place, length FROM page JOIN share "  # noqa: S608 - ours
             f"ON share.id = page.share WHERE page.id > ?{rule} ORDER BY page.id LIMIT ?",
-            (after, *values, limit + 1),
+            (after, *values, limit),
         ).fetchall()
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     with _files() as line_of:
-        found = [decode(line_of(*row[1:])) for row in rows[:limit]]
-    return found, rows[limit - 1][0] if len(rows) > limit else None
+        return [(row[0], decode(line_of(*row[1:]))) for row in rows]
+
+
+def record_of(folder: Path, url: str) -> dict[str, Any] | None:
+    """The record of a canonical URL; None: there is none yet. Raises FrontierError."""
+    try:
+        with _known(folder) as db:
+            row = db.execute(
+                "SELECT share.path, place, length FROM page JOIN share ON share.id = page.share "
+                "WHERE key = ?",
+                (fingerprint(url, host_key(url)),),
+            ).fetchone()
+    except FileNotFoundError:
+        return None
+    if row is None:
+        return None
+    with _files() as line_of:
+        return msgspec.json.decode(line_of(*row), type=dict[str, Any])
 
 
 def write_out(folder: Path) -> int:
@@ -210,6 +238,15 @@ def _files() -> Iterator[Any]:
     finally:
         for file in opened.values():
             file.close()
+
+
+@contextmanager
+def _known(folder: Path) -> Iterator[sqlite3.Connection]:
+    """The index that is there. Raises FileNotFoundError: nothing was taken in yet."""
+    if not (folder / INDEX).exists():
+        raise FileNotFoundError(folder / INDEX)
+    with _open(folder) as db:
+        yield db
 
 
 @contextmanager

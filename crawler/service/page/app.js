@@ -283,7 +283,7 @@ async function hosts(place) {
   const found = await attempt(() => api("GET", `/jobs/${id}/hosts`));
   if (!found || mine !== view) return;
   place.replaceChildren(table("Hosts", [["Host", ""], ["Queued", "n"], ["Done", "n"], ["Failed", "n"], ["Pace", ""], ["robots.txt", "n"]],
-    found.hosts.map((one) => [one.host, amount(one.queued), amount(one.done), amount(one.failed),
+    found.hosts.map((one) => [one.host, amount(one.queued), one.done === null ? "–" : amount(one.done), one.failed === null ? "–" : amount(one.failed),
       one.resting ? `parked for ${one.resting} s` : one.crawl_delay ? `${one.crawl_delay} s apart` : "free", one.robots_status ?? "–"])));
 }
 
