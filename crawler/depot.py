@@ -41,6 +41,7 @@ from crawler.transfer.files import Arrivals, FileTrips
 from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
 from crawler.transfer.orders import canonical, hosts, origins
+from crawler.transfer.requests import ALWAYS
 from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
@@ -134,6 +135,7 @@ async def open_depot(
                 if neighbours is None
                 else neighbours.guard(),
                 credentials=Credentials(config.fetch, [*logins, *named]),
+                always=ALWAYS,
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
             )

@@ -12,7 +12,6 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from crawler.errors import SinkError
@@ -20,7 +19,7 @@ from crawler.errors import SinkError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Job = tuple[Callable[[], Any], Path | None, asyncio.Future[Any]]
+Job = tuple[Callable[[], Any], str | None, asyncio.Future[Any]]
 """What to do; the folder that gets a new name by it; who waits."""
 
 THREADS = 4
@@ -49,7 +48,7 @@ class Disk:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
-    async def together(self, work: Callable[[], T], naming: Path | None = None) -> T:
+    async def together(self, work: Callable[[], T], naming: str | None = None) -> T:
         """A small job, in one thread with all others that wait; each has its own error.
 
         `naming` is the folder in which `work` makes a name: synced once for the whole group.
@@ -92,7 +91,7 @@ class Disk:
         return results
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str) -> None:
     """New names in it survive a power cut. Raises SinkError."""
     try:
         opened = os.open(folder, os.O_RDONLY)

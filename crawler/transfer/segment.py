@@ -32,8 +32,8 @@ class Sheet(Protocol):
         """Once it returns, the bytes are with the operating system and counted as there."""
         ...
 
-    async def came(self, segment: Segment, number: int) -> None:
-        """So many bytes came over the wire; returns when more may."""
+    def came(self, segment: Segment, number: int) -> float:
+        """So many bytes came over the wire; seconds until more may."""
         ...
 
 
@@ -74,7 +74,8 @@ class Segment:
 
     async def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        await self._sheet.came(self, len(chunk))
+        if (wait := self._sheet.came(self, len(chunk))) > 0:
+            await asyncio.sleep(wait)
         if not self._taking:
             return
         if self._sheet.changed:
