@@ -208,11 +208,14 @@ class Schedule:
         asked: bool = True,
         rest: float = 0.0,
         lesson: Lesson | None = None,
-    ) -> None:
-        """The connection is back. A pause counts from here when the host is visited alone."""
+    ) -> bool:
+        """The connection is back. A pause counts from here when the host is visited alone.
+
+        False: it was back already.
+        """
         departed = self._abroad.pop(link.id or link.url, None)
         if departed is None:
-            return
+            return False
         trip, reserved = departed
         host = self.hosts[link.host]
         host.in_flight -= 1
@@ -228,6 +231,7 @@ class Schedule:
         if rest:
             budget.rest(now + rest)
         self._list(host)
+        return True
 
     def open(
         self,

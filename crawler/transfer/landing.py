@@ -43,9 +43,9 @@ class Landing:
                     Path(part.part).unlink()  # killed between the two halves of a rename by link
                 else:
                     await self._named(part, partial(part.finish, replace=True))
-                return self._file(part, before.size, before.digest)
+                return self._file(before.size, before.digest)
             elif size_of(final) == before.size and desk.rules.exists not in RENEWING:
-                return self._file(part, before.size, before.digest)
+                return self._file(before.size, before.digest)
             else:
                 self._copy.forget()
         if desk.rules.exists == "skip" and not before.spans:
@@ -54,10 +54,11 @@ class Landing:
                 return File(self._copy.order.url, "here", Path(final), size, reason="exists")
         return None
 
-    async def finish(self, held: list[bytes], announced: list[tuple[str, str]]) -> File:
+    async def finish(self, held: list[bytes], announced: list[tuple[str, str]], wire: int) -> File:
         """All bytes came, `held` of a small file are in memory. Right? Then it gets its name.
 
-        `announced` are the server's own checksums. Raises Mismatch, the wrong bytes put aside.
+        `announced` are the server's own checksums, `wire` the bytes that came in this run. Raises
+        Mismatch, the wrong bytes put aside.
         """
         copy, desk = self._copy, self._desk
         size = copy.size or 0
@@ -85,7 +86,7 @@ class Landing:
             except FileExistsError:  # somebody made one in the meantime
                 held = []
                 part = await self._elsewhere(part, progress)
-        return self._file(part, size, digest)
+        return self._file(size, digest, wire)
 
     async def _checked(self, part: Part, held: list[bytes], wanted: Checks) -> str:
         """The digest of a small file, which is written where it may not wait for its name: it is
@@ -126,8 +127,9 @@ class Landing:
         await desk.book.save(copy.order.url, msgspec.structs.replace(progress, name=copy.name))
         return moved
 
-    def _file(self, part: Part, size: int | None, digest: str) -> File:
-        return File(self._copy.order.url, "done", part.path, size, digest, aside=self.aside)
+    def _file(self, size: int | None, digest: str, wire: int = 0) -> File:
+        path = self._desk.folder / self._copy.name
+        return File(self._copy.order.url, "done", path, size, digest, "", wire, self.aside)
 
 
 def size_of(path: Path | str) -> int:

@@ -36,11 +36,6 @@ class Part:
         self._fd = -1
 
     @property
-    def path(self) -> Path:
-        """The finished name."""
-        return Path(self.place)
-
-    @property
     def folder(self) -> str:
         """Where both names are."""
         return self.place.rpartition("/")[0] or "/"
