@@ -29,11 +29,12 @@ async def download(
     Every order comes out once, in the order in which they end: `file.status` is done, here (it was
     there already) or failed, with `file.reason`; a failure raises nothing. `settings` are
     configuration keys by their last name (`connections`, `limit_rate`, `max_filesize` …), on top of
-    `config`, on top of `depot.DEFAULTS`. Leaving early stops; what is there is gone on with by the
-    next call for the same folder. Raises ConfigError, HouseError.
+    `config`, on top of `transfer.defaults`. Leaving early stops; what is there is gone on with by
+    the next call for the same folder. Raises ConfigError, HouseError.
     """
-    from crawler.depot import DEFAULTS, open_depot  # noqa: PLC0415 - aiohttp: only who downloads pays
+    from crawler.depot import open_depot  # noqa: PLC0415 - aiohttp: only who downloads pays
     from crawler.settings import Settings, with_settings  # noqa: PLC0415
+    from crawler.transfer.defaults import DEFAULTS  # noqa: PLC0415
 
     if config is None:
         base = Settings()

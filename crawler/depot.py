@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,8 +27,6 @@ from crawler.gate import Gate
 from crawler.identity import product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Found, Kind
-from crawler.parse.pool import ParsePool
-from crawler.parse.rules import ReaderRules
 from crawler.protocols import Frontier
 from crawler.retry import Retry
 from crawler.scope import Scope
@@ -46,17 +44,8 @@ from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
-DEFAULTS: Final[dict[str, Any]] = {
-    "robots.obey": False,  # who names a file means it
-    "limits.concurrency": 16,
-    "pace.delay": 0.0,
-    "pace.per_host": 5,
-    "retry.retries": 5,
-    "fetch.timeout": 30 * 86_400.0,  # a large file takes what it takes; min_rate ends what stalls
-    "fetch.max_body": 1 << 62,
-    "urls.strip_query": (),  # the address is the one that was given
-}
-"""Settings that differ from a crawl's: a list of files is asked for, not found."""
+if TYPE_CHECKING:
+    from crawler.parse.pool import ParsePool
 
 
 class Depot:
@@ -164,12 +153,7 @@ async def open_depot(
         agent = product_token(config)
         parser: Any = trips
         if config.robots.obey:
-            rules = ReaderRules(
-                urls=urls, scope=scope, limits=config.scope, parse=config.parse,
-                fetch=config.fetch, agent=agent, robots=config.robots,
-            )  # fmt: skip
-            parse = msgspec.structs.replace(config.parse, processes=1)
-            parser = await stack.enter_async_context(ParsePool(rules, parse))
+            parser = await stack.enter_async_context(_reader(config, urls, scope, agent))
         gate = Gate(
             paced,
             fetcher,
@@ -194,6 +178,18 @@ async def open_depot(
             paced, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
         )
         yield Depot(crawl, desk, arrivals, here)
+
+
+def _reader(config: Config, urls: Urls, scope: Scope, agent: str) -> ParsePool:
+    """For robots.txt files; loaded for those who ask for them only."""
+    from crawler.parse.pool import ParsePool  # noqa: PLC0415
+    from crawler.parse.rules import ReaderRules  # noqa: PLC0415
+
+    rules = ReaderRules(
+        urls=urls, scope=scope, limits=config.scope, parse=config.parse,
+        fetch=config.fetch, agent=agent, robots=config.robots,
+    )  # fmt: skip
+    return ParsePool(rules, msgspec.structs.replace(config.parse, processes=1))
 
 
 def _found(url: str) -> Found:

@@ -135,7 +135,7 @@ def download(folder: Path, **values: Any) -> Exit:
 
 def _settings(values: dict[str, Any]) -> Settings:
     """Defaults of a download < files < environment < flags < -s."""
-    from crawler.depot import DEFAULTS  # noqa: PLC0415 - aiohttp: not for `--help`
+    from crawler.transfer.defaults import DEFAULTS  # noqa: PLC0415
 
     settings = Settings()
     for key, value in DEFAULTS.items():

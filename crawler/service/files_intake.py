@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from crawler.depot import DEFAULTS
 from crawler.errors import ConfigError
 from crawler.service.body import (
     FIELDS,
@@ -30,6 +29,7 @@ from crawler.service.intake import NEVER, OPEN, Order, bounded
 from crawler.service.job import Limits
 from crawler.settings import Settings
 from crawler.transfer import checks, names
+from crawler.transfer.defaults import DEFAULTS
 from crawler.transfer.lists import Line
 from crawler.transfer.order import Order as File
 from crawler.transfer.part import SUFFIX

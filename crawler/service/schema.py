@@ -8,12 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from crawler.config import Config
-from crawler.depot import DEFAULTS
 from crawler.service import files_intake, intake
 from crawler.service.body import UNITS
 from crawler.service.job import State
 from crawler.service.parts import Parts
 from crawler.settings import fields
+from crawler.transfer.defaults import DEFAULTS
 
 EXTRAS: Final = {
     "type": "object",
