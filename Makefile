@@ -12,7 +12,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
 .PHONY: test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-chaos test-cluster scale crawl-million bench-workers
+.PHONY: test-chaos test-cluster scale crawl-million bench-workers bench-latency test-swift
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -65,6 +65,10 @@ test-million: $(VENV)/.dev
 crawl-million: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.endurance $(ARGS)
 
+# How much of a site's time is used that is 100 ms away: nginx with its echo module. docs/performance.md
+bench-latency: $(VENV)/.dev
+	$(BIN)/python -m crawler.bench.latency $(ARGS)
+
 # A billion pages on ten million hosts: the real schedule in virtual time. docs/scale.md
 scale: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.scale $(ARGS)
@@ -105,6 +109,10 @@ bench-guard: $(VENV)/.dev
 # What reading a page costs a parse process, beside a revision: make bench-reading AGAINST=main
 bench-reading: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.readcost $(AGAINST) $(ARGS)
+
+# What is compiled, with each access and each sum checked by the compiler's sanitizers. Half a minute.
+test-swift: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_swift.py $(ARGS)
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
@@ -171,14 +179,14 @@ $(VENV)/.python:
 	  PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --quiet $(VENV); }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt crawler/parse/_swift.c
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
+$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt crawler/parse/_swift.c
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) $(VENV)-replay build *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	rm -rf .hypothesis .fuzz
+	rm -rf .hypothesis .fuzz crawler/parse/_swift.*.so

@@ -38,6 +38,9 @@ PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
 SERVICE: Final = "CRAWLER_SERVICE_"
 """Variables of `crawler serve` and `crawler jobs`; see `crawler/service/settings.py`."""
 
+OTHERS: Final = (SERVICE, "CRAWLER_PURE")
+"""Variables of ours that set nothing in a crawl; the second: see `crawler/parse/swift.py`."""
+
 _TRUTH: Final = {
     "1": True, "true": True, "yes": True, "on": True,
     "0": False, "false": False, "no": False, "off": False,
@@ -147,7 +150,7 @@ class Settings:
         """`CRAWLER_…` variables; one that names no key is an error, as anywhere else."""
         names = {variable(key): key for key in self._fields}
         for name in sorted(environ):
-            if name.startswith("CRAWLER_") and not name.startswith(SERVICE):
+            if name.startswith("CRAWLER_") and not name.startswith(OTHERS):
                 if name not in names:
                     raise ConfigError(f"{name}: no such setting{_hint(name, names)}")
                 self.set(names[name], environ[name], name)

@@ -129,11 +129,13 @@ def _join_plain(base: str, href: str) -> str | None:
     """What `ada_url.join_url` says of an href in which nothing needs care, in less than half
     its time; None: there is something. Most links are of this kind.
     """
-    match = _PLAIN.fullmatch(href)
-    if match is None:
-        return None
     folder, root = _folder(base)
     if not folder:
+        return None
+    if href.startswith(root):  # a site's own link, written in full
+        href = href[len(root) - 1 :]
+    match = _PLAIN.fullmatch(href)
+    if match is None:
         return None
     way, rest = match.groups()
     if way == "/":

@@ -17,11 +17,11 @@ from crawler.errors import ParseError
 from crawler.fetch.cookies import _admitted
 from crawler.fetch.guard import kind_of
 from crawler.model import Kind, Link
-from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
-from crawler.parse.html import one_spaced, parse_srcset, read_html
+from crawler.parse.html import parse_srcset, read_html
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
+from crawler.parse.swift import joined, within_bounds
 from crawler.retry import parse_retry_after
 from crawler.scope import Scope
 from crawler.secrets import split_login
@@ -89,7 +89,7 @@ def html(data: bytes) -> None:
     kept = within_bounds(text, problems)
     assert (kept == text) == (not problems)
     read_html(kept, forms=True)
-    assert one_spaced(text) == " ".join(text.split())
+    assert joined([text]) == " ".join(text.split())
     for each in parse_srcset(text):
         assert each
 

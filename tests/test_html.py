@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.parse.html import BLANKS, MAX_TITLE, one_spaced, parse_srcset, read_html
+from crawler.parse.html import MAX_TITLE, parse_srcset, read_html
+from crawler.parse.spaces import BLANKS, one_spaced
 
 
 def links(html: str, *, forms: bool = False) -> list[tuple[str, str]]:

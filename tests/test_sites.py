@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crawler.bench import sites
-from crawler.bench.sites import Nginx, documentation, lacking
+from crawler.bench import latency, sites
+from crawler.bench.sites import ECHO, Nginx, documentation, lacking
 from crawler.errors import ConfigError
 
 HOUSE = Path(__file__).parents[1]
@@ -54,6 +54,30 @@ def test_two_at_once_without_logs(tmp_path: Path) -> None:
         assert one.url != two.url
         with pytest.raises(RuntimeError, match="no access log"):
             one.requests()
+
+
+@needs_nginx
+@pytest.mark.skipif(not ECHO.exists(), reason="nginx has no echo module")
+def test_a_far_site_is_used_as_far_as_its_latency_lets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark's own arithmetic: nobody can use more than all of the time."""
+    root = tmp_path / "site"
+    root.mkdir()
+    links = "".join(f"<a href='{number}.html'>{number}</a>" for number in range(40))
+    for name in ("index.html", *(f"{number}.html" for number in range(40))):
+        (root / name).write_text(links)
+    monkeypatch.setattr(latency, "documentation", lambda: {"made": root})
+    monkeypatch.setattr(latency, "lacking", lambda *_: None)
+    wide = ["--connections", "2", "8", "--each", "5", "--rounds", "1"]
+    assert latency.main(["--docs", "made", "--delay", "0.05", *wide]) == 0
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert header.count("|") == 7
+    for row, connections in zip(rows, (2, 8), strict=True):
+        _, width, requests, used, _, whole, _, _ = (cell.strip() for cell in row.split("|"))
+        assert (int(width), int(requests)) == (connections, 5 * connections)
+        # The log begins with the first answer's end: one wait less than there are requests.
+        assert 0 < float(whole) < float(used) <= 5 / (5 - 1)
 
 
 @pytest.mark.parametrize("name", sites.DOCUMENTATION)

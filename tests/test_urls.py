@@ -151,6 +151,7 @@ def test_canonical_is_a_fixed_point(text: str) -> None:
 PIECES = [
     "a", "b.c", "..", ".", "/", "//", "../", "?", "q=1", "&", "#", "%2e", "%", ":", " ", "\t", "\\",
     "http", "http:", "é", "ſ", "@", ";", "~_-", "utm_source=x", "+", "A", "1",
+    "http://a.test", "http://a.test/", "https://a.test:8443/",
 ]  # fmt: skip
 BASES = [
     "http://a.test/", "http://a.test/b/c/d?e/f", "https://a.test:8443/b//c/", "http://a.test",
@@ -159,7 +160,7 @@ BASES = [
 
 
 @given(st.sampled_from(BASES), st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
-@settings(max_examples=200)
+@settings(max_examples=300)
 @pytest.mark.parametrize("strip", [True, False])
 def test_the_short_way_to_join_is_the_standard(strip: bool, base: str, href: str) -> None:
     urls = Urls(UrlsConfig(strip_fragment=strip))

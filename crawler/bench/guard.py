@@ -22,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from crawler.bench.compiled import compile_in
 from crawler.bench.demo import DemoWeb
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.trial import HOUSE, BenchError, metered
@@ -62,7 +63,10 @@ class Finding(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def checked_out(revision: str) -> Iterator[Path]:
-    """A revision's tree in a folder that goes again. Raises ConfigError when there is none."""
+    """A revision's tree in a folder that goes again, its extension compiled as ours is.
+
+    Raises ConfigError when there is no such revision, or it does not compile.
+    """
     with TemporaryDirectory(prefix="crawler-guard-") as name:
         folder = Path(name)
         command = ["git", "-C", HOUSE, "archive", "--format=tar", revision, "crawler"]
@@ -75,6 +79,7 @@ def checked_out(revision: str) -> Iterator[Path]:
             raise ConfigError(f"bench-guard: {revision}: {complaint}")
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tree:
             tree.extractall(folder, filter="data")
+        compile_in(folder)
         yield folder
 
 

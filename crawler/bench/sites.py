@@ -33,7 +33,9 @@ DOCUMENTATION = {  # what to install: the packages of these names in Debian and 
 }
 MARK = "/--mark--"
 LOG = "$msec\t$connection\t$status\t$body_bytes_sent\t$host\t$request_uri"
+ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")  # Debian: libnginx-mod-http-echo
 CONFIG = """\
+{late}
 daemon off;
 worker_processes {workers};
 pid "{folder}/nginx.pid";
@@ -63,9 +65,11 @@ http {{
         listen 127.0.0.1:{port} backlog=1024;
         root "{root}";
         index index.html index.htm;
+        {wait}
     }}
 }}
 """
+WAIT = """location / {{ echo_sleep {delay}; echo_exec @file; }} location @file {{ }}"""
 
 
 def binary() -> str | None:
@@ -94,13 +98,15 @@ def lacking(*names: str) -> str | None:
 class Nginx:
     """Serves a folder on a free port of 127.0.0.1, with a config, pid and log of its own.
 
+    `delay`: seconds before each answer, which nobody's processor spends; needs nginx' echo module.
     `log=False` spares the access log, for measuring. Everything it writes lies in a temporary
     folder that goes with it. Start it in a thread that outlives it: the guard against being left
     behind is tied to the thread that started it.
     """
 
-    def __init__(self, root: Path, *, log: bool = True, workers: int = 1) -> None:
+    def __init__(self, root: Path, *, log: bool = True, workers: int = 1, delay: float = 0) -> None:
         self.root, self.log, self.workers = root.resolve(), log, workers
+        self.delay = delay
         self.url = ""
         self._marks = 0
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -181,6 +187,8 @@ class Nginx:
                 # Started by root, the workers would become somebody who cannot see the folder.
                 user="user root;" if os.geteuid() == 0 else "",
                 log=LOG.replace("\t", "\\t"),
+                late=f'load_module "{ECHO}";' if self.delay else "",
+                wait=WAIT.format(delay=self.delay) if self.delay else "",
                 access=f'"{folder}/access.log" tabs' if self.log else "off",
             ),
             "utf-8",

@@ -77,8 +77,23 @@ class Commands(LazyGroup):
             formatter.write_dl([(str(int(code)), text) for code, text in MEANINGS.items()])
 
 
+def _version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        from crawler.parse.swift import COMPILED  # noqa: PLC0415 - only --version needs it
+
+        click.echo(f"crawler {__version__} ({'compiled loops' if COMPILED else 'pure Python'})")
+        context.exit()
+
+
 @click.group(cls=Commands, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version, and whether the loops that read pages were compiled.",
+)
 def crawler() -> None:
     """A web crawler and downloader: polite, exact, and impossible to make lose a page.
 

@@ -16,12 +16,11 @@ import turbohtml
 
 from crawler.model import Kind
 from crawler.parse.directives import REL, directives
+from crawler.parse.spaces import HUGE
+from crawler.parse.swift import joined
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
-HUGE: Final = 100_000
-"""Characters of text beyond which memory matters more than speed."""
-
 PAGE, ASSET, FEED = Kind.PAGE.value, Kind.ASSET.value, Kind.FEED.value
 
 Attributes: TypeAlias = Mapping[str, str | list[str] | None]
@@ -57,12 +56,6 @@ _REFRESH: Final = re.compile(
     r"\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?(?P<q>['\"]?)(?P<url>.*)", re.IGNORECASE
 )
 _SPACE: Final = "\t\n\f\r "
-BLANKS: Final = (
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
-    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-)
-"""What `str.isspace` calls so, beside the space; nine of them are ASCII."""
-_RUN: Final = re.compile(" {2,}")
 
 
 class Raw(msgspec.Struct):
@@ -151,27 +144,7 @@ def _visible(tree: turbohtml.Document) -> str:
         return ""
     for silent in list(body.iter_elements(_SILENT)):
         silent.decompose()
-    return one_spaced(" ".join(body.stripped_strings))
-
-
-def one_spaced(text: str) -> str:
-    """Runs of white space as one space; a huge text piecewise, its words are ten times its size."""
-    if len(text) <= HUGE:
-        # As `" ".join(text.split())`, for two thirds of it: few kinds are there, few runs are long.
-        for one in BLANKS[:9] if text.isascii() else BLANKS:
-            if one in text:
-                text = text.replace(one, " ")
-        if "  " in text:
-            text = _RUN.sub(" ", text)
-        return text.strip(" ")
-    pieces = []
-    for start in range(0, len(text), HUGE):
-        piece = text[start : start + HUGE]
-        before, after = (" " if piece[at].isspace() else "" for at in (0, -1))
-        pieces.append(before + " ".join(piece.split()) + after)
-    text = "".join(pieces)
-    pieces.clear()
-    return re.sub(" {2,}", " ", text).strip() if "  " in text else text.strip()
+    return joined(body.stripped_strings)
 
 
 def _main(around: Sequence[turbohtml.Element], text: str) -> str:
@@ -181,7 +154,7 @@ def _main(around: Sequence[turbohtml.Element], text: str) -> str:
     the rest (measured).
     """
     for node in around:
-        text = text.replace(one_spaced(" ".join(node.stripped_strings)), "", 1)
+        text = text.replace(joined(node.stripped_strings), "", 1)
     return text
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from crawler.model import Extract, Found, Kind, Link
-from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_anchors, read_html
@@ -19,7 +18,7 @@ from crawler.parse.linkheader import read_link_header
 from crawler.parse.lists import read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
 from crawler.parse.rules import ReaderRules
-from crawler.parse.simhash import simhash
+from crawler.parse.swift import simhash, within_bounds
 from crawler.urls import fingerprint, host_key
 
 HTML: Final = frozenset({"text/html", "application/xhtml+xml"})

@@ -1,0 +1,40 @@
+"""A source tree's extension compiled where it lies, as installing the tree would do."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Final
+
+from crawler.errors import ConfigError
+from crawler.parse import swift
+
+SOURCE: Final = Path("crawler", "parse", "_swift.c")
+
+
+def compile_in(tree: Path) -> None:
+    """So that trees that are compared both have what was compiled, or neither does.
+
+    Nothing happens where this process runs without it, or the tree is older than it. Raises
+    ConfigError when the compiler fails.
+    """
+    source = tree / SOURCE
+    if swift.COMPILED and source.exists():
+        compile_to(source, source.with_name(f"_swift{sysconfig.get_config_var('EXT_SUFFIX')}"))
+
+
+def compile_to(source: Path, module: Path, *flags: str) -> None:
+    """With the flags that this interpreter was built with, and more. Raises ConfigError."""
+    said = (sysconfig.get_config_var(name) or "" for name in ("LDSHARED", "CFLAGS", "CCSHARED"))
+    command = [
+        *shlex.split(" ".join(said)), "-O3", *flags,
+        f"-I{sysconfig.get_path('include')}", str(source), "-o", str(module),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    except OSError as error:
+        raise ConfigError(f"{source}: {command[0]}: {error.strerror}") from error
+    if done.returncode:
+        raise ConfigError(f"{source}: not compiled: {done.stderr.strip()}")
