@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,8 +27,6 @@ from crawler.gate import Gate
 from crawler.identity import product_token, user_agent
 from crawler.ledger import Ledger
 from crawler.model import Found, Kind
-from crawler.parse.pool import ParsePool
-from crawler.parse.rules import ReaderRules
 from crawler.protocols import Frontier
 from crawler.retry import Retry
 from crawler.scope import Scope
@@ -41,9 +39,13 @@ from crawler.transfer.files import Arrivals, FileTrips
 from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
 from crawler.transfer.orders import canonical, hosts, origins
+from crawler.transfer.requests import ALWAYS
 from crawler.urls import Urls, fingerprint, host_key, origin
 from crawler.verdict import Verdict
 from crawler.watch import Watch
+
+if TYPE_CHECKING:
+    from crawler.parse.pool import ParsePool
 
 
 class Depot:
@@ -122,6 +124,7 @@ async def open_depot(
                 if neighbours is None
                 else neighbours.guard(),
                 credentials=Credentials(config.fetch, [*logins, *named]),
+                always=ALWAYS,
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
             )
@@ -150,12 +153,7 @@ async def open_depot(
         agent = product_token(config)
         parser: Any = trips
         if config.robots.obey:
-            rules = ReaderRules(
-                urls=urls, scope=scope, limits=config.scope, parse=config.parse,
-                fetch=config.fetch, agent=agent, robots=config.robots,
-            )  # fmt: skip
-            parse = msgspec.structs.replace(config.parse, processes=1)
-            parser = await stack.enter_async_context(ParsePool(rules, parse))
+            parser = await stack.enter_async_context(_reader(config, urls, scope, agent))
         gate = Gate(
             paced,
             fetcher,
@@ -180,6 +178,18 @@ async def open_depot(
             paced, gate, trips, trips, ledger, verdict=verdict, limits=limits, tally=tally
         )
         yield Depot(crawl, desk, arrivals, here)
+
+
+def _reader(config: Config, urls: Urls, scope: Scope, agent: str) -> ParsePool:
+    """For robots.txt files; loaded for those who ask for them only."""
+    from crawler.parse.pool import ParsePool  # noqa: PLC0415
+    from crawler.parse.rules import ReaderRules  # noqa: PLC0415
+
+    rules = ReaderRules(
+        urls=urls, scope=scope, limits=config.scope, parse=config.parse,
+        fetch=config.fetch, agent=agent, robots=config.robots,
+    )  # fmt: skip
+    return ParsePool(rules, msgspec.structs.replace(config.parse, processes=1))
 
 
 def _found(url: str) -> Found:

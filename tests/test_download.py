@@ -19,6 +19,7 @@ from crawler.delivery import download
 from crawler.errors import SinkError
 from crawler.transfer import checks, crew, splitter
 from crawler.transfer.order import Order
+from crawler.transfer.rename import rename_new
 
 BIG = noise(3 * 1024 * 1024 + 17)
 SHA = ("sha256", hashlib.sha256(BIG).hexdigest())
@@ -255,18 +256,18 @@ async def test_safe_against_a_power_cut_everything_is_synced_before_its_name(
     website: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    real_sync, real_link = os.fsync, os.link
+    real_sync = os.fsync
 
     def sync(descriptor: int) -> None:
         done.append("sync")
         real_sync(descriptor)
 
-    def link(old: Path, new: Path) -> None:
+    def rename(old: str, new: str) -> None:
         done.append("name")
-        real_link(old, new)
+        rename_new(old, new)
 
     monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr("crawler.transfer.part.rename_new", rename)
     site = await website({"/f": ranged(BIG), "/s": text("small")})
     for path in ("/f", "/s"):
         done.clear()

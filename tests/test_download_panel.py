@@ -23,8 +23,8 @@ from downloading import get, noise, ranged
 from rich.console import Console
 from website import Asked, Reply, busy
 
+from crawler.cli.bars import panel
 from crawler.cli.exits import Exit
-from crawler.cli.transfers import panel
 from crawler.pace import HostPace
 from crawler.standing import Moving, Standing, why
 from crawler.transfer.order import File

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.errors import ConfigError, Garbled
-from crawler.transfer import answer, checks, lists, metalink, names
+from crawler.transfer import answer, checks, lists, metalink, names, rename
 from crawler.transfer.part import SUFFIX
 from crawler.transfer.spans import Spans
 from crawler.transfer.splitter import WINDOW, Splitter, halve
@@ -246,3 +248,59 @@ def test_a_content_range_is_understood_or_refused(text: str) -> None:
         return
     assert said.end is not None
     assert 0 <= said.start < said.end <= (said.size or said.end)
+
+
+PLAIN = st.from_regex(r"[A-Za-z0-9_+=@,.()~ -]{1,12}(\.(part|wrong|txt|PART))?", fullmatch=True)
+
+
+@given(PLAIN | st.sampled_from(["con", "COM1.txt", "lpt9.tar.gz", "a.part", "a.", "_", "x" * 190]))
+def test_a_plain_name_is_seen_to_be_one(name: str) -> None:
+    """What is let through at sight is what looking at each letter leaves as it is."""
+    assert names.tame(name) == names.tamed(name)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [("http://h/a/b.zip?c=/d.e#f/g", "b.zip"), ("http://h/a/", names.NAMELESS),
+     ("http://h", names.NAMELESS), ("http://h/?x=/y", names.NAMELESS), ("http://h/%C3%A9", "é"),
+     ("http://h/web/http://x/y.pdf", "y.pdf"), ("http://h:8/a;b", "a;b")],
+)  # fmt: skip
+def test_the_end_of_a_url(url: str, name: str) -> None:
+    assert names.from_url(url) == name
+
+
+@pytest.mark.parametrize("links", [False, True], ids=["in one", "by a link"])
+@pytest.mark.parametrize("trouble", sorted(rename.UNHEARD_OF))
+def test_a_rename_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int, links: bool
+) -> None:
+    """With the system's own call and, where it is not known, with links or a look."""
+    if links:
+        monkeypatch.setattr(rename, "_renamer", lambda: lambda _old, _new: trouble)
+    old, new, other = (str(tmp_path / name) for name in ("old", "new", "other"))
+    Path(old).write_text("ours")
+    rename.rename_new(old, new)
+    assert Path(new).read_text() == "ours"
+    assert not Path(old).exists()
+    Path(other).write_text("somebody's")
+    with pytest.raises(FileExistsError):
+        rename.rename_new(new, other)
+    assert (Path(new).read_text(), Path(other).read_text()) == ("ours", "somebody's")
+    with pytest.raises(FileNotFoundError):
+        rename.rename_new(old, str(tmp_path / "nowhere"))
+
+
+def test_a_rename_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(rename, "_renamer", lambda: None)
+    monkeypatch.setattr(os, "link", no_links)
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("ours")
+    new.write_text("somebody's")
+    with pytest.raises(FileExistsError):
+        rename.rename_new(str(old), str(new))
+    new.unlink()
+    rename.rename_new(str(old), str(new))
+    assert new.read_text() == "ours"

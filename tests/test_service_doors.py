@@ -145,6 +145,24 @@ async def test_malformed_and_oversize_bodies(tmp_path: Path) -> None:
         assert (await client.get("/jobs"))["jobs"] == []
 
 
+async def test_who_sends_far_too_much_is_told_so(tmp_path: Path) -> None:
+    """The answer is read by a client that first sends all of its body, and does not look up."""
+    body = b" " * 8_000_000
+    head = (
+        "POST /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    async with service(tmp_path, opener=idle, max_body=10_000) as opened:
+        port = int(opened.url.rpartition(":")[2])
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(head.encode() + body)
+            await writer.drain()
+            assert (await reader.readline()).split()[1] == b"413"
+            writer.close()
+            await writer.wait_closed()
+
+
 async def test_errors_are_problems_and_every_answer_is_armoured(tmp_path: Path) -> None:
     async with service(tmp_path, opener=idle) as opened, Client(opened.url) as client:
         for method, path, status in (

@@ -23,7 +23,6 @@ from crawler.config import Config
 from crawler.errors import CrawlerError, HouseError
 from crawler.fetch.tls import authorities_later
 from crawler.folder import FRONTIER
-from crawler.parse.pool import warm
 from crawler.protocols import Sink
 from crawler.running import Running
 
@@ -56,6 +55,8 @@ def run(
     """
     screen.listen()
     if opener is None:
+        from crawler.parse.pool import warm  # noqa: PLC0415 - only who crawls pays
+
         warm()  # it loads what reads pages while we load what fetches them
         with authorities_later():
             from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays

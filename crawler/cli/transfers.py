@@ -1,4 +1,4 @@
-"""A download as a person, or a program, follows it: bars, JSON lines, the summary, the exit code.
+"""A download as a person, or a program, follows it: lines, the summary, the exit code; bars.py.
 
 Looks at the desk four times a second (once for programs); the transfers know nothing of it.
 """
@@ -6,33 +6,27 @@ Looks at the desk four times a second (once for programs); the transfers know no
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
-from rich.console import Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from crawler.cli.exits import Exit, download_code
 from crawler.cli.run import Signals, calm, loop_factory, raise_file_limit
 from crawler.cli.screen import Screen, out
 from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.config import Config
-from crawler.depot import Depot, open_depot
+from crawler.fetch.tls import authorities_later
 from crawler.standing import Standing, Watcher
 from crawler.transfer.order import File, Order
 
-FRAME: Final = 0.25
+if TYPE_CHECKING:
+    from crawler.depot import Depot
+
 JSON_EVERY: Final = 1.0
 LINE: Final = 10.0
-"""Seconds between two looks: of a person, a program, a log."""
-
-BARS: Final = 8
+"""Seconds between two looks: of a program, a log."""
 
 LISTED: Final = 20
 """Failures that the summary names one by one."""
@@ -60,12 +54,10 @@ class Board:
 
     async def __aenter__(self) -> Self:
         draw = None
-        console = self._screen.console
         if self._screen.as_json:
             draw = self._json()
         elif not self._screen.silent:
-            moves = console.is_terminal and not console.is_dumb_terminal
-            draw = self._live() if moves else self._lines()
+            draw = self._live() if self._screen.moves else self._lines()
         if draw is not None:
             self._task = asyncio.create_task(draw, name="display")
         return self
@@ -94,12 +86,9 @@ class Board:
             self._screen.say(line(self.state()))
 
     async def _live(self) -> None:
-        live = Live(console=self._screen.console, auto_refresh=False, transient=True,
-                    redirect_stdout=False)  # fmt: skip
-        with contextlib.suppress(OSError, ValueError), live:  # the terminal has gone
-            while True:
-                live.update(panel(self.state()), refresh=True)
-                await asyncio.sleep(FRAME)
+        from crawler.cli.bars import live  # noqa: PLC0415 - rich: for terminals only
+
+        await live(self._screen.console, self.state)
 
 
 def line(state: Standing) -> str:
@@ -110,38 +99,6 @@ def line(state: Standing) -> str:
         f"({size(state.rate)}/s{eta}), {len(state.running)} running, "
         f"{amount(state.waiting)} waiting, {amount(state.failed)} failed"
     )
-
-
-def panel(state: Standing) -> Group:
-    """A bar for each file that runs, the total, and what is waited for."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=36)
-    table.add_column(width=24)
-    table.add_column(justify="right", no_wrap=True)
-    largest = sorted(state.running, key=lambda one: -(one.size or 0))
-    for one in largest[:BARS]:
-        eta = f"  {duration(one.eta)}" if one.eta is not None else ""
-        lines = f"  ×{one.connections}" if one.connections > 1 else ""
-        total = size(one.size) if one.size else "?"
-        table.add_row(
-            Text(plain(one.name or one.url, 60)),
-            ProgressBar(total=one.size or None, completed=one.received, width=24,
-                        pulse=not one.size),
-            Text(f"{size(one.received)} of {total}  {size(one.rate)}/s{lines}{eta}"),
-        )  # fmt: skip
-    rows: list[Any] = [table] if largest else []
-    if len(largest) > BARS:
-        rows.append(Text(f"… and {len(largest) - BARS} more", "dim"))
-    rows.append(Text(line(state), "bold green"))
-    waiting = [one for one in state.hosts if one.rest > 1 or one.parked]
-    rows += [
-        Text(
-            f"{plain(one.host, 60)}: {counted(one.queued, 'file waits', 'files wait')}, {one.why}",
-            "dim",
-        )
-        for one in waiting[:3]
-    ]
-    return Group(*rows)
 
 
 def _emit(event: str, what: Any, **more: Any) -> None:
@@ -157,6 +114,8 @@ def run(
 ) -> Exit:
     """Download to the end. Raises what ends it; what is there is gone on with by the next run."""
     screen.listen()
+    with authorities_later():
+        import crawler.depot  # noqa: F401, PLC0415 - aiohttp, with the certificates put off
     raise_file_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_download(config, orders, folder, screen, again))
@@ -165,6 +124,8 @@ def run(
 async def _download(
     config: Config, orders: Sequence[Order], folder: Path, screen: Screen, again: str
 ) -> Exit:
+    from crawler.depot import open_depot  # noqa: PLC0415
+
     board = Board(screen)
     signals = Signals(folder, config.limits.grace, screen.say, again=again)
     with signals.caught():

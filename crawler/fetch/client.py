@@ -114,7 +114,8 @@ class Answer:
 
 
 class Client:
-    """The open session and what is kept ready. `headers` everyone is sent.
+    """The open session and what is kept ready. `headers` everyone is sent; `always` too, whatever
+    an origin is sent otherwise.
 
     `direct`: exchanges need nothing of the session.
     """
@@ -124,12 +125,14 @@ class Client:
         connector: Connector | aiohttp.TCPConnector,
         *,
         headers: Mapping[str, str],
+        always: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
         jar: aiohttp.abc.AbstractCookieJar | None,
         proxy: str | None,
     ) -> None:
         self._connector = connector
         self._headers = CIMultiDict(headers)
+        self._always = always
         self._timeout = timeout
         self._proxy = proxy
         self._direct = jar is None and proxy is None
@@ -166,7 +169,7 @@ class Client:
         key = method, home, tls is not None
         if not own and (kept := self._kept.get(key)) is not None:
             return kept
-        extra = {**origins, **own}
+        extra = {**origins, **self._always, **own}
         headers = self._headers.copy()
         headers.update(extra)
         request = Request(

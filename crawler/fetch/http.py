@@ -72,9 +72,10 @@ class HttpFetcher:
 
     Bodies above `rules.spool_above`, and all that find no room in `rules.in_flight`, lie in a file
     in `spool`. `credentials` know what is said to which origin. `accept` sees a response's content
-    type; False: the body is not read. `rate`: bodies are read no faster than so many bytes a
-    second, all together. `robots_timeout` is the whole time for a robots.txt. `owned` says, just
-    before a request is written, whether the link may still be asked for; if not: Lapsed.
+    type; False: the body is not read. `always` is sent with every request, whatever else is.
+    `rate`: bodies are read no faster than so many bytes a second, all together. `robots_timeout` is
+    the whole time for a robots.txt. `owned` says, just before a request is written, whether the
+    link may still be asked for; if not: Lapsed.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class HttpFetcher:
         credentials: Credentials | None = None,
         accept: Callable[[str], bool] | None = None,
         keep_request: bool = False,
+        always: Mapping[str, str] | None = None,
         rate: int | None = None,
         robots_timeout: float = 20.0,
         owned: Callable[[Link], bool] | None = None,
@@ -98,6 +100,7 @@ class HttpFetcher:
         self._spool = spool
         self._credentials = credentials or Credentials(rules)
         self._keep_request = keep_request
+        self._always = always or {}
         self._throttle = Throttle(rate) if rate else None
         self._robots_timeout = robots_timeout
         self._owned = owned
@@ -139,6 +142,7 @@ class HttpFetcher:
         self._client = Client(
             self._proxy.connector(settings) or Connector(**settings),
             headers={**HEADERS, "User-Agent": self._user_agent, **self._credentials.everywhere},
+            always=self._always,
             timeout=aiohttp.ClientTimeout(
                 total=None,  # ours, around everything
                 sock_connect=rules.connect_timeout,
@@ -227,7 +231,7 @@ class HttpFetcher:
             "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
             home,
             self._credentials.headers(home),
-            {**own_headers(link), **(extra or {})},
+            {**own_headers(link), **extra} if extra else own_headers(link),
             self._tls.own if self._tls.own and self._credentials.own(home) else None,
         )
         trip = Trip(request.url.host or "", request.port or 0, fresh=fresh)

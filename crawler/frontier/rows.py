@@ -47,6 +47,9 @@ def counted(db: sqlite3.Connection) -> Counts:
     return Counts(**states, hosts=db.execute("SELECT count(*) FROM host").fetchone()[0])
 
 
+NOTHING: Final = (None, None, None, None, None)
+
+
 def values_of(visit: Visit, now: float) -> tuple[object, ...]:
     """What CROSS_OFF writes."""
     page = visit.page
@@ -68,7 +71,8 @@ def values_of(visit: Visit, now: float) -> tuple[object, ...]:
 def _lasting(visit: Visit) -> tuple[object, ...]:
     """What the next run needs to know: digest, validators, digest of the text, revisit interval.
 
-    A 304 or a failed try leaves them as they were; only a page that was read has new ones.
+    A 304 or a failed try leaves them as they were; only a page that was read has new ones. Of a
+    download's file its progress knows more (`downloads.py`).
     """
     page, extract, known = visit.page, visit.extract, visit.link.known
     if known is not None and visit.outcome in {Outcome.UNCHANGED, Outcome.RETRY}:
@@ -77,7 +81,9 @@ def _lasting(visit: Visit) -> tuple[object, ...]:
             interval = next_interval(interval, changed=False)
         return known.digest, known.etag, known.modified, known.text_digest, interval
     if visit.outcome is not Outcome.DONE or page is None or extract is None:
-        return None, None, None, None, None
+        return NOTHING
+    if visit.link.kind is Kind.FILE:
+        return NOTHING
     interval = None
     if known is not None:
         same = known.text_digest == (extract.text_digest or None) and (

@@ -226,12 +226,15 @@ class Schedule:
         asked: bool = True,
         rest: float = 0.0,
         lesson: Lesson | None = None,
-    ) -> None:
-        """The connection is back. A pause counts from here when the host is visited alone."""
+    ) -> bool:
+        """The connection is back. A pause counts from here when the host is visited alone.
+
+        False: it was back already.
+        """
         key = link.id or link.url
         departed = self._abroad.pop(key, None)
         if departed is None:
-            return
+            return False
         trip, reserved = departed
         host = self.hosts[link.host]
         if key in self._unsent:  # no request was written
@@ -250,6 +253,7 @@ class Schedule:
         if rest:
             budget.rest(now + rest)
         self._list(host)
+        return True
 
     def open(
         self,

@@ -172,7 +172,10 @@ class SqliteFrontier:
     def release(
         self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
     ) -> None:
-        self._schedule.release(link, time.monotonic(), asked=asked, rest=rest, lesson=lesson)
+        if not self._schedule.release(
+            link, time.monotonic(), asked=asked, rest=rest, lesson=lesson
+        ):
+            return
         if self._schedule.groups.recovered:
             self._hungry.set()
         self._serve()

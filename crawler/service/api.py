@@ -39,8 +39,15 @@ from crawler.service.tracing import Tracing
 log = logging.getLogger(__name__)
 audit = logging.getLogger("crawler.audit")
 
-SLOW_BODY: Final = 10.0
-"""Seconds for a body to arrive: a megabyte at 100 kB/s."""
+SLOW_BODY: Final = 30.0
+"""Seconds for a body to arrive: the largest, of 4 MiB, at 140 kB/s."""
+
+LINGER: Final = 2.0
+"""Seconds in which the rest of a body that is too large is read and thrown away: a connection that
+is closed on bytes nobody read is reset, and the answer lost with it (RFC 9112 §9.6)."""
+
+LINGER_BYTES: Final = 64 * 1024 * 1024
+"""… and how much of it at most."""
 
 LOOKING: Final = frozenset({"GET", "HEAD"})
 """Methods that change nothing (RFC 9110 §9.2.1)."""
@@ -159,19 +166,26 @@ class Door:
         if kind != "application/json":
             raise Problem(415, "expected content-type: application/json")
         most = self._parts.config.max_body
-        body = bytearray()
+        body, size = bytearray(), 0
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(SLOW_BODY):
+            async with asyncio.timeout(SLOW_BODY) as patience:
                 async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > most:
-                        raise Problem(
-                            413, f"more than {most} bytes", headers={"connection": "close"}
-                        )
+                    size += len(chunk)
+                    if size <= most:
+                        body += chunk
+                    elif size - len(chunk) <= most:  # by this one it is too large
+                        body.clear()
+                        patience.reschedule(loop.time() + LINGER)
+                    elif size > most + LINGER_BYTES:
+                        break
         except TimeoutError:
-            raise Problem(
-                408, "the body came too slowly", headers={"connection": "close"}
-            ) from None
+            if size <= most:
+                raise Problem(
+                    408, "the body came too slowly", headers={"connection": "close"}
+                ) from None
+        if size > most:
+            raise Problem(413, f"more than {most} bytes", headers={"connection": "close"})
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -52,7 +52,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()  # Host headers answered besides our own address
     rate: Annotated[float, Meta(gt=0)] = 50.0  # requests a second of one token
     burst: Annotated[int, Meta(ge=1)] = 200
-    max_body: Bytes = 1024 * 1024
+    max_body: Bytes = 4 * 1024 * 1024  # ten thousand files with names and checksums
     streams: Annotated[int, Meta(ge=1)] = 100  # event streams at a time
     keep_for: Seconds | None = None  # ended jobs are deleted after this long
     keep_bytes: Bytes | None = None  # … or the oldest, above this sum

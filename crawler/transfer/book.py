@@ -27,7 +27,7 @@ class Book:
         self._shelf = shelf
         self._encode = msgspec.msgpack.Encoder().encode
         self._waiting: dict[str, Progress] = {}
-        self._turn: asyncio.Future[None] | None = None
+        self._savers: list[asyncio.Future[None]] = []
         self._busy: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -56,18 +56,16 @@ class Book:
         """Returns once it is committed. Raises FrontierError."""
         self.progress[url] = progress
         self._waiting[url] = progress
-        if self._turn is None:
-            self._turn = asyncio.get_running_loop().create_future()
-        turn = self._turn
+        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._savers.append(saved)
         if self._busy is None or self._busy.done():
             self._busy = asyncio.create_task(self._write(), name="book")
-        await asyncio.shield(turn)
+        await saved
 
     async def _write(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, {}
-            turn, self._turn = self._turn, None
-            assert turn is not None
+            savers, self._savers = self._savers, []
             rows = [
                 (url, self._kept(self.orders[url]), self._encode(progress))
                 for url, progress in group.items()
@@ -75,10 +73,13 @@ class Book:
             try:
                 await self._shelf.keep_files(rows)
             except Exception as error:  # noqa: BLE001 - raised again in all who wait
-                turn.set_exception(error)
-                turn.exception()  # seen, also where all who waited were cancelled
+                for saved in savers:
+                    if not saved.done():  # else who waited was cancelled
+                        saved.set_exception(error)
             else:
-                turn.set_result(None)
+                for saved in savers:
+                    if not saved.done():
+                        saved.set_result(None)
 
 
 def read(ordered: bytes, progress: bytes | None) -> tuple[Order, Progress]:

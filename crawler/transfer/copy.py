@@ -74,7 +74,7 @@ class Copy:
         self.part = part
 
     def new_part(self) -> Part:
-        return Part(self._desk.folder / self.name, fsync=self._desk.fsync)
+        return Part(self._desk.place(self.name), fsync=self._desk.fsync)
 
     async def save(self) -> None:
         """Tell the book of what is safe on disk. Raises SinkError, FrontierError."""
@@ -83,6 +83,20 @@ class Copy:
         if part is not None and part.is_open and spans != known:
             await self._desk.disk.run(part.sync)
             await self._desk.book.save(self.order.url, self.progress(spans))
+
+    def finished(self, size: int, digest: str) -> Progress:
+        """All bytes are there and right: the name may be given."""
+        return Progress(
+            name=self.name,
+            size=size,
+            spans=((0, size),) if size else (),
+            validator=self.validator,
+            source=self.source,
+            modified=self.modified,
+            spoilt=tuple(self.spoilt),
+            finished=True,
+            digest=digest,
+        )
 
     def progress(self, spans: tuple[tuple[int, int], ...]) -> Progress:
         return Progress(

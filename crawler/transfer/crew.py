@@ -37,6 +37,11 @@ class Crew:
         """No helper runs."""
         return not self._helpers
 
+    @property
+    def attends(self) -> bool:
+        """There is something to end: somebody runs, or bytes were written."""
+        return self._attendant is not None or bool(self._helpers)
+
     def attend(self) -> None:
         """From the first bytes on disk on."""
         if self._attendant is None:

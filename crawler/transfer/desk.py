@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -61,7 +60,7 @@ class Desk:
         self.max_redirects = max_redirects
         self.fsync = fsync
         self.buffer = max(64 * 1024, min(BUFFER, BUFFERS // max(1, free())))
-        self.claims = Claims(lambda name: os.path.lexists(f"{folder}/{name}"))
+        self.claims = Claims(lambda name: os.path.lexists(self.place(name)))
         self.running: dict[str, Transfer] = {}
         self.results: dict[str, File] = {}
         self.wire = 0  # bytes that came, in all
@@ -78,17 +77,20 @@ class Desk:
         """A lease for a request that no queue holds."""
         return Link(url, host_key(url), via=link.url, kind=link.kind, id=-next(self._ids))
 
-    async def came(self, number: int, host: str) -> None:
-        """Count bytes; where a host has a rate, wait until they are paid for."""
+    def came(self, number: int, url: str) -> float:
+        """Count bytes; the seconds until they are paid for, where hosts have a rate."""
         self.wire += number
         if self._rate is None:
-            return
+            return 0.0
+        host = host_key(url)
         meter = self._meters.get(host)
         if meter is None:
             meter = self._meters[host] = Meter(self._rate)
-        wait = meter.take(number, time.monotonic())
-        if wait > 0:
-            await asyncio.sleep(wait)
+        return meter.take(number, time.monotonic())
+
+    def place(self, name: str) -> str:
+        """Where a file of that name lies."""
+        return f"{self.folder}/{name}"
 
     def named(self, url: str, name: str) -> str:
         """A name by the template, where there is one."""

@@ -35,8 +35,7 @@ class FileTrips:
 
     async def read(self, page: Page) -> Extract:
         file = self._desk.results.get(page.link.url)
-        mime = page.header("content-type").partition(";")[0].strip().lower()
-        return Extract(mime=mime, bytes_body=(file.size or 0) if file else 0)
+        return Extract(bytes_body=(file.size or 0) if file else 0)
 
 
 class Arrivals:

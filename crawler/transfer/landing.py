@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -30,33 +31,34 @@ class Landing:
 
     async def already(self) -> File | None:
         """A file that needs no asking; None: ask. What a killed run left undone is done here."""
-        before, folder = self._copy.before, self._desk.folder
+        before, desk = self._copy.before, self._desk
         if before.name:
-            final = folder / before.name
-            part = Part(final, fsync=self._desk.fsync)
+            part = Part(desk.place(before.name), fsync=desk.fsync)
+            final = part.place
             if not before.finished:
                 if before.spans and size_of(part.part) < before.spans[-1][1]:
                     self._copy.forget()  # somebody removed it
             elif size_of(part.part) == before.size:
-                if size_of(final) >= 0 and part.part.samefile(final):
-                    part.part.unlink()  # killed between the two halves of a rename
+                if size_of(final) >= 0 and Path(part.part).samefile(final):
+                    Path(part.part).unlink()  # killed between the two halves of a rename by link
                 else:
                     await self._named(part, partial(part.finish, replace=True))
-                return self._file(final, before.size, before.digest)
-            elif size_of(final) == before.size and self._desk.rules.exists not in RENEWING:
-                return self._file(final, before.size, before.digest)
+                return self._file(before.size, before.digest)
+            elif size_of(final) == before.size and desk.rules.exists not in RENEWING:
+                return self._file(before.size, before.digest)
             else:
                 self._copy.forget()
-        if self._desk.rules.exists == "skip" and not before.spans:
-            final = folder / self._copy.early_name()
+        if desk.rules.exists == "skip" and not before.spans:
+            final = desk.place(self._copy.early_name())
             if (size := size_of(final)) >= 0:
-                return File(self._copy.order.url, "here", final, size, reason="exists")
+                return File(self._copy.order.url, "here", Path(final), size, reason="exists")
         return None
 
-    async def finish(self, held: list[bytes], announced: list[tuple[str, str]]) -> File:
+    async def finish(self, held: list[bytes], announced: list[tuple[str, str]], wire: int) -> File:
         """All bytes came, `held` of a small file are in memory. Right? Then it gets its name.
 
-        `announced` are the server's own checksums. Raises Mismatch, the wrong bytes put aside.
+        `announced` are the server's own checksums, `wire` the bytes that came in this run. Raises
+        Mismatch, the wrong bytes put aside.
         """
         copy, desk = self._copy, self._desk
         size = copy.size or 0
@@ -71,11 +73,10 @@ class Landing:
             held = [] if wanted or desk.fsync else held
         else:
             names = {name for name, _ in wanted}
-            have = await desk.disk.run(checks.digests_of, part.part, names) if wanted else {}
+            have = await desk.disk.run(checks.digests_of, Path(part.part), names) if wanted else {}
             digest = await self._right(part, wanted, have)
             await desk.disk.run(part.seal, size, copy.modified)
-        progress = copy.progress(((0, size),) if size else ())
-        progress = msgspec.structs.replace(progress, finished=True, size=size, digest=digest)
+        progress = copy.finished(size, digest)
         await desk.book.save(copy.order.url, progress)
         replace = desk.rules.exists in RENEWING
         while True:
@@ -85,7 +86,7 @@ class Landing:
             except FileExistsError:  # somebody made one in the meantime
                 held = []
                 part = await self._elsewhere(part, progress)
-        return self._file(part.path, size, digest)
+        return self._file(size, digest, wire)
 
     async def _checked(self, part: Part, held: list[bytes], wanted: Checks) -> str:
         """The digest of a small file, which is written where it may not wait for its name: it is
@@ -108,13 +109,13 @@ class Landing:
             self.aside = await self._desk.disk.run(part.put_aside)
         else:
             part.close()
-            part.part.unlink(missing_ok=True)
+            Path(part.part).unlink(missing_ok=True)
         self._copy.part = None
         raise Mismatch(trouble)
 
     async def _named(self, part: Part, work: Callable[[], None]) -> None:
         """Work that makes the file's name."""
-        await self._desk.disk.together(work, part.path.parent)
+        await self._desk.disk.together(work, part.folder if self._desk.fsync else None)
 
     async def _elsewhere(self, part: Part, progress: Progress) -> Part:
         """The next free name, the bytes with it."""
@@ -122,18 +123,19 @@ class Landing:
         desk.claims.give_back(copy.name, copy.order.url)
         copy.claim(copy.early_name())
         moved = copy.new_part()
-        part.part.rename(moved.part)
+        Path(part.part).rename(moved.part)
         await desk.book.save(copy.order.url, msgspec.structs.replace(progress, name=copy.name))
         return moved
 
-    def _file(self, path: Path, size: int | None, digest: str) -> File:
-        return File(self._copy.order.url, "done", path, size, digest, aside=self.aside)
+    def _file(self, size: int | None, digest: str, wire: int = 0) -> File:
+        path = self._desk.folder / self._copy.name
+        return File(self._copy.order.url, "done", path, size, digest, "", wire, self.aside)
 
 
-def size_of(path: Path) -> int:
+def size_of(path: Path | str) -> int:
     """Bytes of a regular file; -1: there is none."""
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except OSError:
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
@@ -152,6 +154,6 @@ def _written(
 
 def _finished(part: Part, chunks: list[bytes], modified: float | None, replace: bool) -> None:
     """A small file in one go; another one only gets its name."""
-    if chunks or not part.part.exists():
+    if chunks or size_of(part.part) < 0:
         _written(part, chunks, modified, ())
     part.finish(replace=replace)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from crawler.errors import ConfigError
-from crawler.transfer import checks, metalink, names
+from crawler.transfer import checks, names
 from crawler.transfer.order import Order
 
 MOST: Final = 1_000_000
@@ -84,6 +84,8 @@ def read(text: str, name: str) -> list[Order]:
     Raises ConfigError that names the line.
     """
     if text.lstrip()[:1] == "<":
+        from crawler.transfer import metalink  # noqa: PLC0415 - XML: for Metalinks only
+
         return metalink.read(text, name)
     orders: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), 1):

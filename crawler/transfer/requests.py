@@ -6,8 +6,8 @@ The first uses the lease of the loop; every other waits for its host's turn in t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
 from email.utils import formatdate
+from typing import Final
 
 import msgspec
 
@@ -18,6 +18,9 @@ from crawler.transfer.copy import Copy
 from crawler.transfer.desk import Desk
 from crawler.transfer.segment import Segment
 from crawler.urls import host_key, origin
+
+ALWAYS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
+"""Sent with every request of a download: the bytes as they are, or ranges would be of others."""
 
 
 class Requests:
@@ -34,8 +37,7 @@ class Requests:
         url, desk = segment.source, self._desk
         for _ in range(desk.max_redirects + 1):
             segment.url = url
-            async with self._turn(url) as hop:
-                page = await self._exchange(hop, segment)
+            page = await self._exchange(await self._turn(url), segment)
             if page.location is None:
                 return page
             target = desk.urls.canonical(page.location)
@@ -44,27 +46,24 @@ class Requests:
             url = target
         raise Garbled("too many redirects")
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, url: str) -> AsyncIterator[Link]:
-        """A moment at which the host may be asked: the loop's lease at first, later one's own."""
-        frontier = self._desk.frontier
+    async def _turn(self, url: str) -> Link:
+        """A moment at which the host may be asked: the loop's lease at first, later one's own. The
+        exchange that it is for gives it back.
+        """
+        link, frontier = self._link, self._desk.frontier
         leased, self._leased = self._leased, False
-        if leased and host_key(url) == self._link.host:
-            yield msgspec.structs.replace(self._link, url=url)
-            return
+        if leased and host_key(url) == link.host:
+            return link if url == link.url else msgspec.structs.replace(link, url=url)
         if leased:  # a mirror's: the lease is another host's
-            frontier.release(self._link, asked=False)
-        hop = self._desk.hop(url, self._link)
+            frontier.release(link, asked=False)
+        hop = self._desk.hop(url, link)
         await frontier.turn(hop)
-        try:
-            yield hop
-        finally:
-            frontier.release(hop, asked=False)  # nothing, where it was released with its lesson
+        return hop
 
     async def _exchange(self, hop: Link, segment: Segment) -> Page:
         desk, lesson = self._desk, None
-        headers = self._headers(hop.url, segment)
         try:
+            headers = self._headers(hop.url, segment)
             page = await desk.fetcher.fetch(hop, headers=headers, into=segment)
             lesson = lesson_of(page)
         except FetchError as error:
@@ -77,8 +76,8 @@ class Requests:
 
     def _headers(self, url: str, segment: Segment) -> dict[str, str]:
         copy = self._copy
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        if origin(url) == origin(copy.order.url):
+        headers: dict[str, str] = {}
+        if copy.order.headers and origin(url) == origin(copy.order.url):
             headers |= copy.order.headers
         part = segment.at > 0 or (segment.end is not None and segment.end != copy.size)
         if part or not segment.first:

@@ -32,8 +32,8 @@ class Sheet(Protocol):
         """Once it returns, the bytes are with the operating system and counted as there."""
         ...
 
-    async def came(self, segment: Segment, number: int) -> None:
-        """So many bytes came over the wire; returns when more may."""
+    def came(self, segment: Segment, number: int) -> float:
+        """So many bytes came over the wire; seconds until more may."""
         ...
 
 
@@ -58,7 +58,7 @@ class Segment:
         self.url = ""  # … and where its redirects led
         self.held: list[bytes] = []
         self._sheet = sheet
-        self._held = 0
+        self.gathered = 0  # bytes in `held`
         self._since = 0.0  # when the first of what is held came, on the loop's clock
         self._taking = False
         self._writing: asyncio.Task[None] | None = None
@@ -74,7 +74,8 @@ class Segment:
 
     async def add(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        await self._sheet.came(self, len(chunk))
+        if (wait := self._sheet.came(self, len(chunk))) > 0:
+            await asyncio.sleep(wait)
         if not self._taking:
             return
         if self._sheet.changed:
@@ -88,8 +89,8 @@ class Segment:
         if not self.held:
             self._since = now
         self.held.append(chunk)
-        self._held += len(chunk)
-        if self._held >= self._sheet.buffer or now - self._since > HELD:
+        self.gathered += len(chunk)
+        if self.gathered >= self._sheet.buffer or now - self._since > HELD:
             await self._flush()
 
     async def close(self) -> bytes | Path:
@@ -114,8 +115,8 @@ class Segment:
     async def _flush(self) -> None:
         await self._settle()
         if self.held:
-            chunks, count = self.held, self._held
-            self.held, self._held = [], 0
+            chunks, count = self.held, self.gathered
+            self.held, self.gathered = [], 0
             self._writing = asyncio.create_task(self._sheet.write(chunks, self.at - count))
 
     async def _settle(self) -> None:

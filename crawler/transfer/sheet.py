@@ -16,7 +16,6 @@ from crawler.transfer.answer import Answer, Fields
 from crawler.transfer.copy import Copy
 from crawler.transfer.desk import Desk
 from crawler.transfer.segment import Segment
-from crawler.urls import host_key
 
 
 class FileSheet:
@@ -106,9 +105,9 @@ class FileSheet:
         await self._copy.write(chunks, at)
         self._written()
 
-    async def came(self, segment: Segment, number: int) -> None:
+    def came(self, segment: Segment, number: int) -> float:
         self.wire += number
-        await self._desk.came(number, host_key(segment.url))
+        return self._desk.came(number, segment.url)
 
     async def start_over(self) -> None:
         self.changed = False

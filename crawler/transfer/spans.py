@@ -40,6 +40,11 @@ class Spans:
         return missing
 
     @property
+    def empty(self) -> bool:
+        """Nothing is there."""
+        return not self._spans
+
+    @property
     def total(self) -> int:
         """How many bytes are there."""
         return sum(end - start for start, end in self._spans) if self._spans else 0

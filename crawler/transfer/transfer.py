@@ -63,7 +63,7 @@ class Transfer:
     @property
     def received(self) -> int:
         """Bytes of the file that are there, or on their way to the disk."""
-        return self.copy.spans.total + sum(sum(map(len, one.held)) for one in self.segments)
+        return self.copy.spans.total + sum(one.gathered for one in self.segments)
 
     # ── the trip ─────────────────────────────────────────────────────────────────────────────
 
@@ -83,15 +83,11 @@ class Transfer:
     async def _from_sources(self) -> Page:
         """The first source that has the file, the one that was begun with before all."""
         copy = self.copy
-        sources = [self.order.url, *self.order.mirrors]
-        sources = [one for one in sources if one not in copy.spoilt] or [self.order.url]
-        if copy.source in sources:
-            sources.remove(copy.source)
-            sources.insert(0, copy.source)
+        sources = self._sources() if self.order.mirrors else [self.order.url]
         tries = [*sources, sources[-1]]  # wrong bytes that were pieced together deserve another try
         for number, source in enumerate(tries):
             last = number >= len(sources) - 1
-            pieced = bool(copy.spans.total)
+            pieced = not copy.spans.empty
             try:
                 page = await self._from(source)
                 if page.status == 200:
@@ -110,12 +106,21 @@ class Transfer:
                     return self._told_of(page)
         raise AssertionError("the last source answers or raises")
 
+    def _sources(self) -> list[str]:
+        copy = self.copy
+        sources = [self.order.url, *self.order.mirrors]
+        sources = [one for one in sources if one not in copy.spoilt] or [self.order.url]
+        if copy.source in sources:
+            sources.remove(copy.source)
+            sources.insert(0, copy.source)
+        return sources
+
     async def _from(self, source: str) -> Page:
         """All that is missing, from one source; the page is a 200 when all is there."""
         copy = self.copy
         if source != copy.source:
             copy.source, copy.validator = source, ""
-        if copy.spans.total and not copy.identified:
+        if not (copy.spans.empty or copy.identified):
             await self.sheet.start_over()
         try:
             while True:
@@ -129,7 +134,8 @@ class Transfer:
                 else:
                     await self._crew.wait()
         finally:
-            await self._crew.rest()
+            if self._crew.attends:
+                await self._crew.rest()
 
     async def _one(self, source: str, segment: Segment) -> Page | None:
         """One part. None: go on with what is missing then; a page: no more is to be had."""
@@ -153,7 +159,11 @@ class Transfer:
             return None
         if page.status >= 300:
             return page
-        if segment.at < (segment.end or 0) and copy.spans.total - before < WORTH:
+        if (
+            segment.end is not None
+            and segment.at < segment.end
+            and (copy.spans.total - before < WORTH)
+        ):
             raise Truncated(f"{segment.at} of {segment.end} bytes")  # by chunks that ended early
         if copy.size is None:
             copy.size = segment.at  # it ended by itself: that is all
@@ -166,9 +176,11 @@ class Transfer:
         size = self.copy.size
         if size is None:
             return self.copy.spans.total, None
+        if self.copy.spans.empty and not self.segments:
+            return (0, size) if size else None
         there = Spans(self.copy.spans.tuple())
         for one in self.segments:
-            there.add(one.at - sum(map(len, one.held)), size if one.end is None else one.end)
+            there.add(one.at - one.gathered, size if one.end is None else one.end)
         gaps = there.gaps(size)
         return gaps[0] if gaps else None
 
@@ -188,9 +200,12 @@ class Transfer:
 
     def _is_whole(self, segment: Segment) -> bool:
         """All of a small file is in memory."""
-        held = sum(map(len, segment.held))
         size = self.copy.size
-        return not self.copy.is_open and held == segment.at and size in {None, held}
+        return (
+            not self.copy.is_open
+            and segment.gathered == segment.at
+            and (size is None or size == segment.at)
+        )
 
     async def _changed_under_us(self) -> None:
         self._changes += 1
@@ -203,20 +218,22 @@ class Transfer:
     # ── the end ──────────────────────────────────────────────────────────────────────────────
 
     async def _finish(self, page: Page) -> Page:
+        sheet = self.sheet
         held = [chunk for one in self.segments for chunk in one.held]
         self.segments.clear()
-        return self._told(await self._landing.finish(held, self.sheet.announced), page)
+        return self._told(await self._landing.finish(held, sheet.announced, sheet.wire), page)
 
     def _told(self, file: File, page: Page | None = None) -> Page:
         """Leave the file for who hands it over; the page that the loop gets to see."""
-        self._desk.results[self.order.url] = msgspec.structs.replace(file, wire=self.sheet.wire)
+        self._desk.results[self.order.url] = file
         return self._page(304 if file.status == "here" else 200, page)
 
     def _told_of(self, page: Page) -> Page:
         """Something else than the file: that it is unchanged, or an error's status."""
         if page.status == 304:
             path = self._desk.folder / (self.copy.before.name or self.copy.early_name())
-            file = File(self.order.url, "here", path, max(0, size_of(path)), reason="unchanged")
+            size = max(0, size_of(path))
+            file = File(self.order.url, "here", path, size, "", "unchanged", self.sheet.wire)
             return self._told(file, page)
         return self._page(page.status, page)
 

@@ -1,0 +1,64 @@
+"""A running download on a terminal: a bar for each file, the total, what is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from crawler.cli.transfers import line
+from crawler.cli.words import counted, duration, plain, size
+from crawler.standing import Standing
+
+FRAME: Final = 0.25
+"""Seconds between two looks."""
+
+BARS: Final = 8
+
+
+async def live(console: Console, look: Callable[[], Standing]) -> None:
+    """Draw until cancelled, or until the terminal has gone."""
+    drawing = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+    with contextlib.suppress(OSError, ValueError), drawing:  # the terminal has gone
+        while True:
+            drawing.update(panel(look()), refresh=True)
+            await asyncio.sleep(FRAME)
+
+
+def panel(state: Standing) -> Group:
+    """A bar for each file that runs, the total, and what is waited for."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=36)
+    table.add_column(width=24)
+    table.add_column(justify="right", no_wrap=True)
+    largest = sorted(state.running, key=lambda one: -(one.size or 0))
+    for one in largest[:BARS]:
+        eta = f"  {duration(one.eta)}" if one.eta is not None else ""
+        lines = f"  ×{one.connections}" if one.connections > 1 else ""
+        total = size(one.size) if one.size else "?"
+        table.add_row(
+            Text(plain(one.name or one.url, 60)),
+            ProgressBar(total=one.size or None, completed=one.received, width=24,
+                        pulse=not one.size),
+            Text(f"{size(one.received)} of {total}  {size(one.rate)}/s{lines}{eta}"),
+        )  # fmt: skip
+    rows: list[Any] = [table] if largest else []
+    if len(largest) > BARS:
+        rows.append(Text(f"… and {len(largest) - BARS} more", "dim"))
+    rows.append(Text(line(state), "bold green"))
+    waiting = [one for one in state.hosts if one.rest > 1 or one.parked]
+    rows += [
+        Text(
+            f"{plain(one.host, 60)}: {counted(one.queued, 'file waits', 'files wait')}, {one.why}",
+            "dim",
+        )
+        for one in waiting[:3]
+    ]
+    return Group(*rows)
