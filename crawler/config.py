@@ -58,7 +58,7 @@ class LimitsConfig(Section, frozen=True):
     """When to stop, and how wide to work."""
 
     concurrency: Width = 64  # open connections
-    workers: Width | None = None  # links in hand, in whatever stage; None: 4 × the connections
+    workers: Width | None = None  # links in hand, all stages; None: 4 × connections, at least 128
     max_pages: Annotated[int, Meta(ge=1)] | None = None
     time_limit: Seconds | None = None
     size_limit: Bytes | None = None  # sum of bytes on the wire

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,9 @@ from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.stages import Stages
 from crawler.tally import Tally
 from crawler.verdict import Verdict
+
+CREW: Final = 128
+"""Workers at least: with fewer, pages are read and entered in small groups, which costs more."""
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +82,7 @@ class Crawl:
         try:
             async with asyncio.timeout(None) as self._deadline:
                 async with asyncio.TaskGroup() as crew:  # a bug ends the crawl, loudly
-                    for number in range(limits.workers or 4 * limits.concurrency):
+                    for number in range(limits.workers or max(4 * limits.concurrency, CREW)):
                         crew.create_task(self._work(), name=f"worker {number}")
         except TimeoutError:
             log.info("stopped with visits in hand; they are queued for the next time")

@@ -17,7 +17,7 @@ from crawling import crawl, settings
 from website import Website, busy, page, redirect, reply, text
 
 from crawler.cli.main import crawler
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, HouseError
 from crawler.report import page as report_page
 from crawler.report.broken import broken_in
 from crawler.report.gather import gather
@@ -150,6 +150,20 @@ async def test_the_page_is_self_contained_and_everything_in_it_escaped(
     assert "<b>bold" not in html
     assert "url(" not in html
     assert "@import" not in html
+
+
+def test_lines_are_read_on_from_where_they_ended(tmp_path: Path) -> None:
+    path = tmp_path / "pages.jsonl"
+    one = b'{"url": "http://a.test/1", "outcome": "done", "bytes_body": 3}\n'
+    lines = Lines()
+    lines.take(path)  # not there yet
+    for content, number in ((one + one[:20], 1), (one * 2, 2), (one * 5, 5), (one * 5, 5)):
+        path.write_bytes(content)
+        lines.take(path)
+        assert (lines.bytes_body, lines.mimes.total()) == (3 * number, number)
+    path.write_bytes(one * 5 + b"what?\n")
+    with pytest.raises(HouseError, match=r"pages\.jsonl:6: "):
+        lines.take(path)
 
 
 def test_redirects_that_are_no_addresses_are_not_links() -> None:

@@ -84,6 +84,8 @@ def metered(
     path = os.pathsep.join(filter(None, [HOUSE, os.environ.get("PYTHONPATH")]))
     # Not the current folder's package but the one that is meant, in every child.
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
+    # Everybody's bytecode is kept between runs, as it is where a crawler is installed.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     if house != HOUSE:
         command = ["env", f"PYTHONPATH={house}", *command]
     if ca is not None:

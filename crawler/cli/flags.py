@@ -59,7 +59,7 @@ FLAGS: Final = (
          "Parameters that never change a page, as globs; replaces the list", "NAME"),
     Flag("urls.sort_query", (), "Sort the parameters, for sites that do not care"),
     Flag("limits.concurrency", ("-c", "--concurrency"), "Open connections in all", "N"),
-    Flag("limits.workers", (), "Links in hand at all stages; unset: 4 × connections", "N"),
+    Flag("limits.workers", (), "Links in hand, all stages; unset: 4 × -c, at least 128", "N"),
     Flag("limits.max_pages", ("--max-pages", "--limit"), "Stop after N pages, exactly", "N"),
     Flag("limits.time_limit", ("--time-limit",), "Stop after this long: 90, 30m, 1h30m", "TIME"),
     Flag("limits.size_limit", ("--size-limit",), "Stop before more bytes came than this", "SIZE"),

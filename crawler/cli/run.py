@@ -11,7 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from crawler.cli.display import Display
 from crawler.cli.exits import Exit, Fate, exit_code
@@ -30,6 +30,9 @@ NO_ROBOTS: Final = (
     "warning: --no-robots: robots.txt is not asked for, and nofollow and noindex are not obeyed; "
     "do this to sites of your own only"
 )
+
+if TYPE_CHECKING:
+    from crawler.report.lines import Lines
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
 
@@ -131,6 +134,8 @@ async def _crawl(
                 raise
             counts = await running.frontier.counts()
             paces = tuple(p for p in running.frontier.paces() if p.parks or p.crawl_delay)
+            reading = asyncio.create_task(_read_ahead(config, folder))
+    lines = await reading
     shot = running.tally.snapshot()
     ending = Ending(
         running.finish_reason,
@@ -141,7 +146,7 @@ async def _crawl(
         paces,
         robots=config.robots.obey,
     )
-    written = _report(ending, config, screen)
+    written = _report(ending, config, screen, lines)
     if screen.as_json:
         out(summary_json(ending))
     elif summed_up and not screen.silent:
@@ -157,7 +162,28 @@ async def _crawl(
     return code
 
 
-def _report(ending: Ending, config: Config, screen: Screen) -> list[str]:
+async def _read_ahead(config: Config, folder: Path) -> Lines | None:
+    """Begin the report while the crawl is closed, which is waiting for the disk for the most part;
+    what comes meanwhile is read afterwards. None: there is no report, or no reading, whose reason
+    `_report` tells.
+    """
+    if not config.output.report or not (folder / FRONTIER).exists():
+        return None
+
+    def read() -> Lines | None:
+        import crawler.report.page  # noqa: F401, PLC0415 - jinja2: at the end only
+        from crawler.report.lines import Lines  # noqa: PLC0415
+
+        lines = Lines()
+        with contextlib.suppress(CrawlerError):
+            lines.take(folder / "pages.jsonl")
+            return lines
+        return None
+
+    return await asyncio.to_thread(read)
+
+
+def _report(ending: Ending, config: Config, screen: Screen, lines: Lines | None) -> list[str]:
     """Leave summary.json and report.html; what cannot be written is told and ends nothing."""
     if not config.output.report or not (ending.folder / FRONTIER).exists():
         return []
@@ -165,7 +191,7 @@ def _report(ending: Ending, config: Config, screen: Screen) -> list[str]:
 
     try:
         (ending.folder / "summary.json").write_text(f"{summary_json(ending)}\n", "utf-8")
-        return [f"    report  {write_report(ending.folder)}"]
+        return [f"    report  {write_report(ending.folder, lines)}"]
     except (OSError, CrawlerError) as error:
         screen.say(f"the report could not be written: {error}")
         return []

@@ -25,7 +25,7 @@ class Room:
     def __init__(self, size: int) -> None:
         self.used = 0
         self._size = size
-        self._pages: set[weakref.ref[Page]] = set()
+        self._pages: dict[int, weakref.ref[Page]] = {}  # by id: a hash would go over the body
 
     def take(self, count: int) -> bool:
         """Whether there is room; if so it is taken."""
@@ -43,11 +43,13 @@ class Room:
         if not (count := len(page.body) if isinstance(page.body, bytes) else 0):
             return
 
-        def gone(reference: weakref.ref[Page]) -> None:
-            self._pages.discard(reference)
+        number = id(page)
+
+        def gone(_: weakref.ref[Page]) -> None:
+            del self._pages[number]
             self.used -= count
 
-        self._pages.add(weakref.ref(page, gone))
+        self._pages[number] = weakref.ref(page, gone)
 
 
 class Body:

@@ -35,9 +35,11 @@ _UNASKED: Final = f"state NOT IN ({QUEUED}, {RESTING}, {DONE}, {MOVED}, {UNCHANG
 """Links that a rule stopped, where they were found, at their turn or in between."""
 
 
-def gather(folder: Path) -> Facts:
-    """Raises ConfigError when there is no crawl, HouseError when it cannot be read."""
-    lines = Lines()
+def gather(folder: Path, lines: Lines | None = None) -> Facts:
+    """`lines`: what was read of pages.jsonl already. Raises ConfigError when there is no crawl,
+    HouseError when it cannot be read.
+    """
+    lines = lines or Lines()
     with Book(folder / FRONTIER) as book:
         lines.take(folder / "pages.jsonl")
         first, last = next(

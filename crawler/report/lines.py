@@ -47,22 +47,29 @@ class Lines:
         self.hosts: dict[str, Histogram] = {}
         self.redirects: dict[str, str] = {}
         self._dead: dict[str, str] = {}  # targets of redirects that are no pages, and why
+        self._at = self._number = 0  # bytes and lines of the file that were taken
         self._slow: list[tuple[float, str]] = []
         self._large: list[tuple[float, str]] = []
 
     def take(self, path: Path) -> None:
-        """Read a file; a last line that is not whole is left out. Raises HouseError."""
+        """Read a file; a last line that is not whole is left out. Raises HouseError.
+
+        Asked again, it reads on from there: a crawl may still write a few.
+        """
         decode = msgspec.json.Decoder(Line).decode
         try:
             with path.open("rb") as file:
                 self.read = True
-                for number, text in enumerate(file, 1):
+                file.seek(self._at)
+                for text in file:
                     if not text.endswith(b"\n"):
                         return
                     try:
                         line = decode(text)
                     except msgspec.DecodeError as error:
-                        raise HouseError(f"{path}:{number}: {error}") from error
+                        raise HouseError(f"{path}:{self._number + 1}: {error}") from error
+                    self._at += len(text)
+                    self._number += 1
                     self.add(line)
         except FileNotFoundError:
             return

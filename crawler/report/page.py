@@ -19,6 +19,7 @@ from crawler.errors import HouseError
 from crawler.report.changes import Changes
 from crawler.report.facts import Bar, Facts, Slice
 from crawler.report.gather import gather
+from crawler.report.lines import Lines
 from crawler.units import amount
 from crawler.units import in_bytes as size
 
@@ -67,10 +68,13 @@ WORDS: Final = {
 """What the reasons mean, for those who do not know them."""
 
 
-def write_report(folder: Path) -> Path:
-    """Make DIR/report.html anew; the old one stays whole until then. Raises CrawlerError."""
+def write_report(folder: Path, lines: Lines | None = None) -> Path:
+    """Make DIR/report.html anew; the old one stays whole until then. Raises CrawlerError.
+
+    `lines`: what was read of pages.jsonl already.
+    """
     path = folder / NAME
-    text = render(gather(folder))
+    text = render(gather(folder, lines))
     temporary = path.with_name(f".{NAME}.part")
     try:
         temporary.write_text(text, encoding="utf-8", errors="replace")
