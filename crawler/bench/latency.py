@@ -55,7 +55,7 @@ def rows(root: Path, delay: float, wide: Sequence[int], each: int, rounds: int) 
     """The table, in Markdown."""
     yield (
         "| connections | requests | used, by the log | least … most | used, whole run "
-        "| CPU s, of two cores' |\n|--:|--:|--:|--:|--:|--:|\n"
+        "| cores used |\n|--:|--:|--:|--:|--:|--:|\n"
     )
     for connections in wide:
         runs = []
