@@ -206,7 +206,8 @@ async def test_a_person_downloads_files(tmp_path: Path, website: OpenSite) -> No
         await dialog.get_by_role("button", name="Start").click()
         detail = tab.get_by_role("region", name=re.compile("Our files"))
         await tab.get_by_role("heading", name="Under way").wait_for()
-        await tab.wait_for_function("document.querySelector('progress')?.value > 300000")
+        # By path, not by a function: our content policy lets nobody evaluate strings.
+        await tab.locator("xpath=//progress[@value > 300000]").first.wait_for()
         assert not await serious(tab)
         await shot(tab, "download")
         await detail.get_by_text("failed", exact=True).first.wait_for()
