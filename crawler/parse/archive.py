@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Final
 
 import msgspec
 
-from crawler.errors import SPOOL, ParseError
 from crawler.model import Kept, Page
+from crawler.parse.spool import spooled
 from crawler.warc import (
     FIELDS,
     REQUEST,
@@ -78,20 +77,7 @@ class Archivist(msgspec.Struct, frozen=True):
             yield from pieces_of(body)
             yield END
 
-        packed = pack_stream(pieces(), self.compression)
-        path: Path | None = None
-        try:
-            with NamedTemporaryFile(dir=self.spool, suffix=".record", delete=False) as file:
-                path = Path(file.name)
-                for piece in packed:
-                    file.write(piece)
-        except BaseException as error:
-            if path is not None:
-                path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise ParseError(SPOOL, error.strerror or str(error)) from error
-            raise
-        return path
+        return spooled(self.spool, ".record", pack_stream(pieces(), self.compression))
 
     def _aside(self, page: Page, response: str) -> bytes:
         """The request, where its headers are known, and how the crawl came here."""

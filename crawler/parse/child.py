@@ -11,19 +11,19 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from threading import Thread
 from types import FrameType
 from typing import Final
 
 import msgspec
 
-from crawler.errors import SPOOL, ParseError
+from crawler.errors import ParseError
 from crawler.model import Extract, Kind, Page
 from crawler.parse.archive import Archivist
 from crawler.parse.orders import Result, Task
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
+from crawler.parse.spool import spooled
 
 CPU_SLACK: Final = 2.0
 """Seconds of CPU beyond the deadline after which the kernel ends a process that never came back."""
@@ -104,18 +104,7 @@ def _laid_aside(extract: Extract) -> Extract:
     body = extract.body
     if _spool is None or not isinstance(body, bytes) or len(body) <= LARGE:
         return extract
-    path: Path | None = None
-    try:
-        with NamedTemporaryFile(dir=_spool, suffix=".kept", delete=False) as file:
-            path = Path(file.name)
-            file.write(body)
-    except BaseException as error:
-        if path is not None:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise ParseError(SPOOL, error.strerror or str(error)) from error
-        raise
-    return msgspec.structs.replace(extract, body=path)
+    return msgspec.structs.replace(extract, body=spooled(_spool, ".kept", [body]))
 
 
 def _give_back() -> None:
