@@ -72,23 +72,28 @@ def imbalance(numbers: Sequence[int] = (2, 4, 8, 16), hosts: int = 100_000) -> s
     return text
 
 
+def beside(commands: Iterable[Sequence[str]]) -> tuple[int, list[bytes]]:
+    """Run commands at once, to their ends: the worst exit code, and what each printed."""
+    children = [
+        subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - ours
+        for command in commands
+    ]
+    said = [child.communicate()[0] for child in children]
+    return max(child.returncode for child in children), said
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run them side by side; the worst exit code of theirs."""
     cut = list(arguments).index("--")
     lists, words = arguments[:cut], arguments[cut + 1 :]
     share = max(1, usable_cpus() // len(lists))
-    children = [
-        subprocess.Popen(  # noqa: S603 - ours
-            [
-                sys.executable, "-m", "crawler", "crawl", "-i", name, "-O", f"{name}.out",
-                "--processes", str(share), *words,
-            ],
-            stdout=subprocess.PIPE,
-        )
+    code, said = beside([
+        [
+            sys.executable, "-m", "crawler", "crawl", "-i", name, "-O", f"{name}.out",
+            "--processes", str(share), *words,
+        ]
         for name in lists
-    ]  # fmt: skip
-    said = [child.communicate()[0] for child in children]
-    code = max(child.returncode for child in children)
+    ])  # fmt: skip
     if not code:
         sys.stdout.write(msgspec.json.encode([msgspec.Raw(one) for one in said]).decode())
     return code

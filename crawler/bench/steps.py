@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 from redis import Redis
 
+from crawler.bench.apart import beside
 from crawler.bench.nonblocking import run_loop
 from crawler.build import open_crawl
 from crawler.config import Config
@@ -73,18 +73,13 @@ def lead(url: str, folder: Path, workers: int, connections: int, step: int) -> i
             for number in range(1, workers + 1)
         ]
         asyncio.run(enlist(configs[0].frontier, "", "new"))
-        children = [
-            subprocess.Popen(  # noqa: S603 - ours
-                [
-                    sys.executable, "-m", "crawler.bench.steps",
-                    msgspec.json.encode(Task(config, step)).decode(),
-                ],
-                stdout=subprocess.PIPE,
-            )
+        code, said = beside([
+            [
+                sys.executable, "-m", "crawler.bench.steps",
+                msgspec.json.encode(Task(config, step)).decode(),
+            ]
             for config in configs
-        ]  # fmt: skip
-        said = [child.communicate()[0] for child in children]
-        code = max(child.returncode for child in children)
+        ])  # fmt: skip
         if not code:
             told = [msgspec.json.decode(one) for one in said]
             told[0]["server"] = _asked(server)
