@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris
 
 sys.path.insert(0, str(Path(__file__).parent))
-with atheris.instrument_imports(include=["crawler", "protego", "charset_normalizer", "bs4"]):
+with atheris.instrument_imports(include=["crawler", "protego", "charset_normalizer"]):
     from strangers import READERS
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import brotli
 import webencodings
 from backports import zstd
+from turbohtml.detect import detect
 
 from crawler.errors import ParseError
 
@@ -218,7 +219,8 @@ _LAYERS: Final = {
 # ── charset ──────────────────────────────────────────────────────────────────────────────────
 
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
-_COMMENT: Final = re.compile(rb"<!--.*?(-->|$)", re.DOTALL)
+_XML_ENCODING: Final = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*(["'])([^"'>]*)\1""")
+_ASCII_ONLY: Final = bytes([*range(0x80), *b"?" * 0x80])
 
 
 def to_text(body: bytes, http_charset: str) -> tuple[str, str, str]:
@@ -256,17 +258,22 @@ def _decode(body: bytes, encoding: Any) -> str:
 
 
 def _declared(body: bytes) -> Any:
-    """The encoding a `<meta>` in the first kilobyte names; UTF-16 there is a lie for UTF-8."""
+    """The encoding that a `<meta>` in the first kilobyte names, else an XML declaration (WHATWG
+    HTML, "prescan a byte stream to determine its encoding"); UTF-16 there is a lie for UTF-8.
+    """
     head = body[:PRESCAN]
-    if b"charset" not in head.lower():
+    declaration = _XML_ENCODING.match(head)
+    if declaration is None and b"charset" not in head.lower():
         return None
-    from bs4.dammit import EncodingDetector  # noqa: PLC0415 - 0.1 s, once a process, few pages
-
-    label = EncodingDetector.find_declared_encoding(_COMMENT.sub(b"", head), is_html=True)
-    encoding = webencodings.lookup(label.strip()) if label else None
-    if encoding is not None and encoding.name.startswith("utf-16"):
-        return webencodings.UTF8
-    return encoding
+    # Of a head that is neither ASCII nor UTF-8 nor like any language only a `<meta>` is certain.
+    match = detect(head.translate(_ASCII_ONLY) + b"\xff")
+    if match.confidence == 1.0 and match.encoding:
+        return webencodings.lookup(match.encoding)
+    if declaration is None:
+        return None
+    encoding = webencodings.lookup(declaration[2].decode("ascii", "replace").strip())
+    utf16 = encoding is not None and encoding.name.startswith("utf-16")
+    return webencodings.UTF8 if utf16 else encoding
 
 
 def _detected(body: bytes) -> Any:
