@@ -155,10 +155,9 @@ def go_on(folder: Path, values: dict[str, Any], seeds: Sequence[str] = ()) -> Ex
 
 def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) -> Exit:
     config = settings.config()
-    from crawler.cli.screen import Screen, out  # noqa: PLC0415 - rich: not for `--help`
-
     if values["print_config"]:
         from crawler.cli.explain import explain  # noqa: PLC0415
+        from crawler.cli.screen import out  # noqa: PLC0415
 
         out(explain(without_secrets(config), settings.origins))
         return Exit.OK
@@ -169,6 +168,12 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
         if several and mode == "resume":
             raise ConfigError(f"--dry-run: {folder} holds a crawl of several loops")
         return _dry_run(config, settings.origins, folder if mode == "resume" else None, values)
+    if not several:
+        from crawler.parse.forks import warm  # noqa: PLC0415 - only who crawls pays
+
+        warm()  # what reads pages is loaded beside what fetches them
+    from crawler.cli.screen import Screen  # noqa: PLC0415 - not for `--help`
+
     screen = Screen(
         silent=values["silent"],
         verbose=values["verbose"],

@@ -58,7 +58,7 @@ def run(
     """
     screen.listen()
     if opener is None:
-        from crawler.parse.pool import warm  # noqa: PLC0415 - only who crawls pays
+        from crawler.parse.forks import warm  # noqa: PLC0415 - only who crawls pays
 
         warm()  # it loads what reads pages while we load what fetches them
         with authorities_later():

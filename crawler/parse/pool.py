@@ -11,21 +11,18 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
 from pathlib import Path
-from types import ModuleType
 from typing import Final, Self, TypeAlias
 
 from crawler.config import ParseConfig
 from crawler.errors import ParseError
 from crawler.model import Extract, Kept, Page
 from crawler.parse import orders
+from crawler.parse.forks import fork_server, main_hidden
 from crawler.parse.rules import ReaderRules
 
 log = logging.getLogger(__name__)
@@ -35,13 +32,6 @@ SLACK: Final = 5.0
 
 PROOF: Final = 2
 """Processes that a page must end, alone, to be found guilty: one may be killed from outside."""
-
-MALLOC: Final = {
-    "MALLOC_TRIM_THRESHOLD_": "268435456",
-    "MALLOC_TOP_PAD_": "16777216",
-    "MALLOC_MMAP_THRESHOLD_": "33554432",
-}
-"""glibc gives the heap back after each page otherwise: 50 % of the time on small pages."""
 
 Waiting: TypeAlias = tuple[Page, bool, asyncio.Future[Extract]]
 """A page, whether it is to be read, and who waits for the result."""
@@ -247,7 +237,7 @@ class _Process:
     def __init__(self, rules: ReaderRules) -> None:
         self.in_flight = 0  # batches
         self.pages = 0
-        with _fork_server(), _main_hidden():
+        with fork_server(), main_hidden():
             self._executor = ProcessPoolExecutor(
                 1,
                 mp_context=multiprocessing.get_context("forkserver"),
@@ -302,47 +292,6 @@ def _give(answer: asyncio.Future[Extract], result: orders.Result) -> None:
         answer.set_exception(result)
     else:
         answer.set_result(result)
-
-
-def warm() -> None:
-    """Start the fork server, which then loads the reader on its own; returns at once.
-
-    Whoever opens a pool later waits for less.
-    """
-    with _fork_server():
-        pass
-
-
-@contextlib.contextmanager
-def _fork_server() -> Iterator[None]:
-    """See that the fork server runs, with our modules loaded and glibc told to keep its heap."""
-    before = {name: os.environ.get(name) for name in MALLOC}
-    os.environ.update(MALLOC)
-    try:
-        forkserver.set_forkserver_preload(["crawler.parse.preload"])
-        with _main_hidden():
-            forkserver.ensure_running()
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Start processes that do not import the user's script: a script without a `__main__` guard
-    would start a crawl in each of them, and a notebook has no script at all.
-    """
-    main = sys.modules.get("__main__")
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        if main is not None:
-            sys.modules["__main__"] = main
 
 
 def usable_cpus() -> int:
