@@ -229,8 +229,15 @@ def test_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert compiled == [name] * 2
     assert fresh().get_template(name).render() == plain
     assert compiled == [name] * 2  # from the folder
-    kept.write_bytes(kept.read_bytes()[:-20])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     assert fresh().get_template(name).render() == plain
+    assert compiled == [name] * 2  # what is not to be written may be read
+    kept.write_bytes(kept.read_bytes()[:-20])
+    before = kept.read_bytes()
+    assert fresh().get_template(name).render() == plain
+    assert compiled == [name] * 3
+    assert kept.read_bytes() == before
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setitem(report_page.SYNTAX, "trim_blocks", False)
     fresh().get_template(name)
     assert compiled == [name] * 4  # what is damaged or was made with other settings is not taken

@@ -110,7 +110,8 @@ class _Compiled(FileSystemBytecodeCache):
     """Templates as Python's own modules: compiled once, kept beside their bytecode.
 
     Compiling costs 35 ms, as much as everything else about the report of a small crawl. A changed
-    template, Jinja or setting is compiled anew; where the folder cannot be written, each time.
+    template, Jinja or setting is compiled anew; where nothing can be written, or
+    PYTHONDONTWRITEBYTECODE says so, each time that none was written before.
     """
 
     def __init__(self) -> None:
@@ -128,8 +129,9 @@ class _Compiled(FileSystemBytecodeCache):
             super().load_bytecode(bucket)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        with contextlib.suppress(OSError):
-            super().dump_bytecode(bucket)
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):
+                super().dump_bytecode(bucket)
 
 
 @lru_cache(maxsize=1)
@@ -137,7 +139,7 @@ def templates() -> jinja2.Environment:
     """The templates beside this file, with the words they use."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        bytecode_cache=None if sys.dont_write_bytecode else _Compiled(),
+        bytecode_cache=_Compiled(),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         **SYNTAX,
