@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris
 
 sys.path.insert(0, str(Path(__file__).parent))
-with atheris.instrument_imports(include=["crawler", "protego", "charset_normalizer"]):
+with atheris.instrument_imports(include=["crawler", "protego"]):
     from strangers import READERS
 
 
