@@ -193,7 +193,8 @@ def test_interrupted_and_killed_it_ends_with_the_same_records(web: DemoWeb, tmp_
 def test_a_loop_and_the_server_die_and_the_crawl_goes_on(web: DemoWeb, tmp_path: Path) -> None:
     out = tmp_path / "out"
     lease = ("-s", "frontier.lease=3600")  # nobody waits for one: its links come back at once
-    child = start("crawl", web.url, *SETTINGS, *lease, "--loops", "2", "-O", str(out))
+    slow = ("--delay", "0.3")  # or it is at its end before the loop is back, on a busy machine
+    child = start("crawl", web.url, *SETTINGS, *slow, *lease, "--loops", "2", "-O", str(out))
     wait_for(lambda: all(shared(out, name) > 10 for name in "12"), child)
     first, second = loops_of(child)
     os.kill(first, signal.SIGKILL)
