@@ -84,7 +84,7 @@ class Budget:
 
     def __init__(self, key: str, terms: Terms, *, stranger: bool = False) -> None:
         self.key = key
-        self.members: list[Host] = []
+        self.members: set[Host] = set()
         self.ring: list[Host] = []
         self.listed = 0  # turn of its entry in the schedule's heap; 0: none
         self.in_flight = 0

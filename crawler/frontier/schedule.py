@@ -18,6 +18,7 @@ from itertools import count
 from crawler.frontier.budget import Budget, Terms, Trip
 from crawler.frontier.groups import Grouping, Groups
 from crawler.frontier.host import Host
+from crawler.frontier.roster import KEPT, Roster
 from crawler.model import Kind, Link
 from crawler.pace import Lesson
 from crawler.rate import Meter
@@ -28,7 +29,7 @@ class Schedule:
     """Decides which link goes next. Not thread-safe; every method returns at once.
 
     `slots`: links under way at most, so that none waits for a connection after its moment has
-    come. `rate`: bytes a second of all hosts together.
+    come. `rate`: bytes a second of all hosts together. `kept`: hosts remembered at least.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Schedule:
         slots: int | None = None,
         rate: int | None = None,
         grouping: Grouping = "host",
+        kept: int = KEPT,
         dice: Callable[[], float] = random.random,
     ) -> None:
-        self.hosts: dict[str, Host] = {}
         self.groups = Groups(terms, grouping)
+        self._roster = Roster(self.groups, kept)
+        self.hosts = self._roster.hosts
         self.pages = 0  # finished pages; with those on lease they count against max_pages
         self.leased: dict[int, Link] = {}  # by link id
         self.queued = 0
@@ -70,10 +73,15 @@ class Schedule:
 
     def host(self, name: str, number: int, address: str | None = None) -> Host:
         """The host of that name, made when it is new. `address`: as an earlier run learnt it."""
-        host = self.hosts.get(name)
-        if host is None:
-            host = self.hosts[name] = self.groups.admit(name, number, address)
-        return host
+        return self._roster.admit(name, number, address)
+
+    def forget(self, now: float, needed: Iterable[str] = ()) -> None:
+        """Let hosts go that have nothing to do, some at a time; `needed` are names that stay.
+
+        Whoever knows hosts by name across an await meets them again afterwards.
+        """
+        leased = (link.host for link in self.leased.values())
+        self._roster.forget(now, {*leased, *needed})
 
     def queue(self, host: Host, number: int, depths: Iterable[tuple[int, int]] = ()) -> None:
         """`number` more links of a host wait in the store."""
@@ -98,7 +106,7 @@ class Schedule:
 
     def fill(self, host: Host, links: Iterable[Link]) -> None:
         """Links fetched from the store, in order, none of them in the buffer or on lease."""
-        host.buffer.extend(links)
+        host.buffer[:0] = [*links][::-1]
         if host.buffer:
             self._list(host)
 
@@ -159,7 +167,7 @@ class Schedule:
             if host.pending:
                 self._thirsty[host.name] = host
             return None
-        link = host.buffer[0]
+        link = host.buffer[-1]
         if self._by_depth and link.depth > self._level():
             self._deep[host.name] = host
             return None
@@ -167,7 +175,7 @@ class Schedule:
             home = origin(link.url)
             if host.open_until.get(home, 0.0) <= now:
                 return self._ask_robots(host, home, now)
-        host.buffer.popleft()
+        host.buffer.pop()
         host.pending -= 1
         self.queued -= 1
         assert link.id is not None
@@ -326,7 +334,7 @@ class Schedule:
             self.reask(host, now)
             return
         if self.leased.pop(link.id, None) is not None:
-            host.buffer.appendleft(link)
+            host.buffer.append(link)
             host.pending += 1
             self.queued += 1
             self._list(host)
