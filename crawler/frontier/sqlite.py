@@ -284,6 +284,10 @@ class SqliteFrontier:
         """Write what there is of downloads: one transaction."""
         await self._run(self._store.keep_files, rows)
 
+    def delay_of(self, host: str) -> float:
+        """Seconds between two requests to a host that has a link on lease."""
+        return self._schedule.hosts[host].budget.delay
+
     def waiting(self, host: str) -> int:
         """Links of a host that wait for their turn."""
         known = self._schedule.hosts.get(host)

@@ -12,14 +12,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from crawler.config import PaceConfig
-from crawler.model import Kind, Link, Visit
+from crawler.model import Link, Visit
 from crawler.protocols import Frontier
-from crawler.urls import origin
 
 LONGEST: Final = 120.0
 """Seconds that a worker waits for a turn. A host that rests longer gives its link back instead, so
@@ -44,6 +43,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._hosts: dict[str, Stay] = {}
+        self._most = IDLE_HOSTS
 
     def rest_of(self, host: str) -> float:
         """Seconds until the host may be asked, as far as is known."""
@@ -74,13 +74,14 @@ class Turns:
     def _stay(self, host: str) -> Stay:
         stay = self._hosts.get(host)
         if stay is None:
-            if len(self._hosts) >= IDLE_HOSTS:
+            if len(self._hosts) >= self._most:
                 now = time.monotonic()
                 self._hosts = {
                     name: one
                     for name, one in self._hosts.items()
                     if one.visiting or one.waiting or one.due > now
                 }
+                self._most = max(IDLE_HOSTS, 2 * len(self._hosts))
             stay = self._hosts[host] = Stay()
         return stay
 
@@ -107,15 +108,21 @@ class Turns:
             turn.set_result(True)
 
 
+class Paced(Frontier, Protocol):
+    """A frontier that keeps its hosts' pace by itself, as that of one machine does."""
+
+    def delay_of(self, host: str) -> float:
+        """Seconds between two requests to a host that has a link on lease."""
+        ...
+
+
 class SharedFrontier:
     """A `protocols.Frontier` over another one: every lease also waits for its turn."""
 
-    def __init__(self, inner: Frontier, turns: Turns, pace: PaceConfig) -> None:
+    def __init__(self, inner: Paced, turns: Turns, pace: PaceConfig) -> None:
         self._inner = inner
         self._turns = turns
         self._pace = pace
-        self._delays: dict[str, float] = {}  # by host: ours, or its Crawl-delay where that is more
-        self._origins: set[str] = set()  # whose rules of an earlier run were looked up
         self._out: dict[tuple[str, int | None], str] = {}  # on the way, with their hosts
         self._waiting: set[asyncio.Future[bool]] = set()
 
@@ -144,7 +151,7 @@ class SharedFrontier:
 
     async def _turn(self, link: Link) -> bool:
         """Wait for the turn; False: we were stopped meanwhile."""
-        delay = await self._delay(link)
+        delay = self._inner.delay_of(link.host)
         width = 1 if delay > self._pace.delay else self._pace.per_host
         turn = self._turns.ask(link.host, width, delay)
         if not turn.done():
@@ -161,21 +168,6 @@ class SharedFrontier:
             self._out[link.url, link.id] = link.host
         return granted
 
-    async def _delay(self, link: Link) -> float:
-        known = self._delays.get(link.host, self._pace.delay)
-        home = origin(link.url)
-        if home not in self._origins and link.kind is not Kind.ROBOTS:
-            self._origins.add(home)
-            rules = await self._inner.rules(home)
-            if rules is not None and rules.delay is not None:
-                known = self._learn(link.host, rules.delay)
-        return known
-
-    def _learn(self, host: str, delay: float) -> float:
-        known = self._delays.get(host, self._pace.delay)
-        self._delays[host] = max(known, min(delay, self._pace.max_crawl_delay))
-        return self._delays[host]
-
     def release(self, link: Link, *, asked: bool = True, rest: float = 0.0, **lesson: Any) -> None:
         self._leave(link, asked=asked, rest=rest)
         self._inner.release(link, asked=asked, rest=rest, **lesson)
@@ -183,15 +175,13 @@ class SharedFrontier:
     def _leave(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
         if self._out.pop((link.url, link.id), None) is None:
             return
-        delay = self._delays.get(link.host, self._pace.delay)
+        delay = self._inner.delay_of(link.host)
         alone = self._pace.per_host == 1 or delay > self._pace.delay
         # Visited alone, a host has its pause from the end of the answer on, as in the schedule.
         self._turns.leave(link.host, asked=asked, pause=max(rest, delay if alone and asked else 0))
 
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         for visit in visits:
-            if visit.rules is not None and visit.rules.delay is not None:
-                self._learn(visit.link.host, visit.rules.delay)
             self._leave(visit.link, rest=visit.rest)
         await self._inner.settle(visits, marks)
 
@@ -209,7 +199,7 @@ class SharedFrontier:
         """Give back the turns of visits that were dropped."""
         while self._out:
             _, host = self._out.popitem()
-            self._turns.leave(host, pause=self._delays.get(host, self._pace.delay))
+            self._turns.leave(host, pause=self._inner.delay_of(host))
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else a frontier can do is the inner one's business."""
