@@ -274,6 +274,28 @@ async def test_one_pace_for_all_workers_of_all_jobs(server: RedisServer, job: st
         assert min(gaps) >= 0.049
 
 
+async def test_a_worker_that_dies_before_it_writes_leaves_its_host_a_pause(
+    server: RedisServer, job: str
+) -> None:
+    """Nobody knows whether it wrote: the pause begins when its lease ends."""
+    pace = PaceConfig(per_host=4, delay=0.3, adaptive=False)
+    async with (
+        frontier(server, job, pace) as living,
+        frontier(server, job, pace, worker="d") as dead,
+    ):
+        await living.add([found(url) for url in urls(3)])
+        await lease(dead)
+        for task in dead._tasks:
+            task.cancel()
+        waiting = asyncio.create_task(lease(living))
+        await asyncio.sleep(0.35)
+        assert not waiting.done()
+        before = time.monotonic()
+        assert await disown(living._wire, job, "d") == 1
+        assert (await waiting).url == urls(3)[0]
+        assert time.monotonic() - before >= 0.299
+
+
 async def test_a_rest_and_a_crawl_delay_hold_for_the_other_worker(
     server: RedisServer, job: str
 ) -> None:

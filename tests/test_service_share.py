@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import subprocess
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -269,3 +270,22 @@ def test_every_verb_is_idempotent_or_refused() -> None:
             once = after(state, verb)
             if verb != "retry":
                 assert after(once, verb) is once, (verb, state)
+
+
+async def test_a_shared_pause_begins_when_the_request_is_written() -> None:
+    turns = Turns()
+    first, second, third = (turns.ask("host", 3, 1000.0) for _ in range(3))
+    assert first.done()
+    assert not second.done()
+    turns.leave("host", asked=False, unsent=True)
+    assert second.done(), "nobody called: no pause is owed"
+    before = time.monotonic()
+    turns.sent("host", 1000.0)
+    assert not third.done()
+    assert turns.rest_of("host") >= 1000.0 - (time.monotonic() - before)
+    assert turns.ask("other", 3, 0.05).done()
+    waiting = turns.ask("other", 3, 0.05)
+    await asyncio.sleep(0.1)
+    assert not waiting.done(), "nobody knows yet when the first will reach the host"
+    turns.sent("other", 0.05)
+    assert await waiting

@@ -23,6 +23,7 @@ from typing import Self
 
 from crawler.config import FrontierConfig, PaceConfig, ScopeConfig
 from crawler.errors import ConfigError, FrontierError
+from crawler.frontier.budget import terms
 from crawler.frontier.redis_leases import Leases
 from crawler.frontier.redis_rows import Stats, counts_of, terms_row
 from crawler.frontier.redis_shards import Shards
@@ -55,15 +56,19 @@ class RedisFrontier:
             raise ConfigError("frontier.url is not set")
         if pace.group != "host":
             raise ConfigError(f"pace.group = {pace.group!r} needs a crawl on one machine")
-        terms = terms_row(pace, concurrency)
+        wishes = terms_row(pace, concurrency)
         quota = -1 if max_pages is None else max_pages
         bell = asyncio.Event()
         self._wire = Wire(settings.url, shards=settings.shards, patience=settings.patience)
         self._shards = Shards(self._wire, settings, by_depth=by_depth)
-        self._leases = Leases(self._shards, terms, bell, length=settings.lease, worker=worker)
+        own = terms(pace, concurrency)
+        self._leases = Leases(
+            self._shards, wishes, bell,
+            length=settings.lease, pause=own.delay if own.width > 1 else 0.0, worker=worker,
+        )  # fmt: skip
         self._waiters = Waiters(
             self._shards, self._leases, bell,
-            Wants(terms, concurrency, quota, robots, settings.crashes),
+            Wants(wishes, concurrency, quota, robots, settings.crashes),
         )  # fmt: skip
         self._bell = bell
         self._quota = quota
@@ -133,6 +138,9 @@ class RedisFrontier:
 
     async def turn(self, link: Link) -> None:
         await self._leases.turn(link)
+
+    def sent(self, link: Link) -> bool:
+        return self._leases.sent(link)
 
     def forgo(self, link: Link) -> None:
         self._leases.forgo(link)

@@ -59,17 +59,16 @@ class SqliteFrontier:
         durable: str = "process",
         traps: ScopeConfig | None = None,
         refusals: bool = False,
-        told: bool = False,
         kept: int = KEPT,
     ) -> None:
-        """`told`: whoever fetches calls `sent`. `kept`: hosts remembered at least."""
+        """`kept`: hosts remembered at least."""
         self._path = path
         self._pace = pace
         self._store = Store(
             path, durable=durable, by_depth=by_depth, traps=traps, refusals=refusals
         )
         self._schedule = Schedule(
-            terms(pace, concurrency, told=told),
+            terms(pace, concurrency),
             robots=robots,
             max_pages=max_pages,
             by_depth=by_depth,
@@ -184,9 +183,6 @@ class SqliteFrontier:
         self._serve()
 
     def sent(self, link: Link) -> bool:
-        """The link's request is being written: its host's pause begins here, for what went before
-        was the network's time. True: the link is ours, which a frontier of many machines must ask.
-        """
         if self._schedule.sent(link, time.monotonic()):
             self._serve()
         return True

@@ -34,6 +34,7 @@ class Stay(msgspec.Struct):
 
     due: float = 0.0
     visiting: int = 0
+    unsent: int = 0  # of these, how many have a pause to keep that has not begun
     waiting: deque[tuple[int, float, asyncio.Future[bool]]] = msgspec.field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
 
@@ -53,7 +54,7 @@ class Turns:
     def ask(self, host: str, width: int, delay: float) -> asyncio.Future[bool]:
         """Our turn, sooner or later: True when it has come; `leave` must follow then.
 
-        Who gives up waiting sets False or cancels.
+        `sent` once for a `delay`. Who gives up waiting sets False or cancels.
         """
         stay = self._stay(host)
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -61,10 +62,24 @@ class Turns:
         self._call(host, stay)
         return turn
 
-    def leave(self, host: str, *, asked: bool = True, pause: float = 0.0) -> None:
-        """The request is over. `pause`: seconds, from now, before anybody's next."""
+    def sent(self, host: str, delay: float, *, again: bool = False) -> None:
+        """The request is being written: the pause begins, and others may go after it. `again`: it
+        was before, on a connection that broke.
+        """
+        stay = self._stay(host)
+        stay.unsent -= not again
+        stay.due = max(stay.due, time.monotonic() + delay)
+        self._call(host, stay)
+
+    def leave(
+        self, host: str, *, asked: bool = True, unsent: bool = False, pause: float = 0.0
+    ) -> None:
+        """The request is over, or, `unsent`, was never written. `pause`: seconds, from now, before
+        anybody's next.
+        """
         stay = self._stay(host)
         stay.visiting = max(0, stay.visiting - 1)
+        stay.unsent -= unsent
         now = time.monotonic()
         if not asked and not stay.visiting:
             stay.due = min(stay.due, now)  # nobody called, so no pause is owed
@@ -96,14 +111,15 @@ class Turns:
                 stay.waiting.popleft()
                 continue
             now = time.monotonic()
-            if stay.visiting >= width:
-                return  # leave() calls again
+            if stay.visiting >= width or stay.unsent:
+                return  # leave() or sent() calls again
             if stay.due > now:
                 loop = asyncio.get_running_loop()
                 stay.timer = loop.call_later(stay.due - now, self._call, host, stay)
                 return
             stay.waiting.popleft()
             stay.visiting += 1
+            stay.unsent += bool(delay)
             stay.due = now + delay
             turn.set_result(True)
 
@@ -116,6 +132,14 @@ class Paced(Frontier, Protocol):
         ...
 
 
+class _Out(msgspec.Struct):
+    """A link on the way, its turn taken."""
+
+    host: str
+    delay: float
+    unsent: bool
+
+
 class SharedFrontier:
     """A `protocols.Frontier` over another one: every lease also waits for its turn."""
 
@@ -123,7 +147,7 @@ class SharedFrontier:
         self._inner = inner
         self._turns = turns
         self._pace = pace
-        self._out: dict[tuple[str, int | None], str] = {}  # on the way, with their hosts
+        self._out: dict[int | str, _Out] = {}  # links on the way
         self._waiting: set[asyncio.Future[bool]] = set()
 
     async def lease(self) -> Link | None:
@@ -160,25 +184,34 @@ class SharedFrontier:
             granted = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result():
-                self._turns.leave(link.host, asked=False)
+                self._turns.leave(link.host, asked=False, unsent=bool(delay))
             raise
         finally:
             self._waiting.discard(turn)
         if granted:
-            self._out[link.url, link.id] = link.host
+            self._out[link.id or link.url] = _Out(link.host, delay, unsent=bool(delay))
         return granted
+
+    def sent(self, link: Link) -> bool:
+        out = self._out.get(link.id or link.url)
+        if out is not None and out.delay:
+            self._turns.sent(out.host, out.delay, again=not out.unsent)
+            out.unsent = False
+        return self._inner.sent(link)
 
     def release(self, link: Link, *, asked: bool = True, rest: float = 0.0, **lesson: Any) -> None:
         self._leave(link, asked=asked, rest=rest)
         self._inner.release(link, asked=asked, rest=rest, **lesson)
 
     def _leave(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
-        if self._out.pop((link.url, link.id), None) is None:
+        out = self._out.pop(link.id or link.url, None)
+        if out is None:
             return
         delay = self._inner.delay_of(link.host)
         alone = self._pace.per_host == 1 or delay > self._pace.delay
         # Visited alone, a host has its pause from the end of the answer on, as in the schedule.
-        self._turns.leave(link.host, asked=asked, pause=max(rest, delay if alone and asked else 0))
+        pause = max(rest, delay if alone and asked else 0)
+        self._turns.leave(out.host, asked=asked, unsent=out.unsent, pause=pause)
 
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         for visit in visits:
@@ -198,8 +231,8 @@ class SharedFrontier:
     def close(self) -> None:
         """Give back the turns of visits that were dropped."""
         while self._out:
-            _, host = self._out.popitem()
-            self._turns.leave(host, pause=self._inner.delay_of(host))
+            _, out = self._out.popitem()
+            self._turns.leave(out.host, unsent=out.unsent, pause=self._inner.delay_of(out.host))
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else a frontier can do is the inner one's business."""
