@@ -9,10 +9,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from frontier_contract import PATIENCE, Contract, Opened, drain, end, found, lease, urls
 from redis_server import RedisServer, a_server, servers, until
+from strait import Strait
 
 from crawler.config import FrontierConfig, PaceConfig
 from crawler.errors import FrontierError
@@ -20,7 +22,7 @@ from crawler.frontier import redis_peek
 from crawler.frontier.budget import Budget, terms
 from crawler.frontier.redis import RedisFrontier
 from crawler.frontier.redis_jobs import disown
-from crawler.frontier.redis_wire import judged
+from crawler.frontier.redis_wire import Wire, judged
 from crawler.model import Link, Outcome, Rules, Visit
 from crawler.pace import Lesson
 from crawler.urls import fingerprint
@@ -411,3 +413,32 @@ async def test_pace_is_learnt_as_in_python(server: RedisServer, job: str, seed: 
                 (shown,) = queue.paces()
                 seen = (shown.width, shown.failures, shown.parks)
                 assert seen == (budget.width, budget.failures, budget.parks)
+
+
+@pytest.mark.parametrize("trouble", ["silent", "dead", "dying while they connect"])
+async def test_calls_that_outlive_their_callers_end_with_the_wire(trouble: str) -> None:
+    """Whatever the server does meanwhile, nobody connects for them once everything is closed."""
+    before = asyncio.all_tasks()
+    with a_server() as server, Strait(server.socket) as way:
+        async with asyncio.timeout(PATIENCE), Wire(way.url) as wire:
+            if trouble == "dead":
+                server.kill()
+            else:
+                way.part()  # connections are made, and nothing is heard on them
+            calls = [asyncio.create_task(wire.plain("GET", f"key{n}")) for n in range(4)]
+            if trouble == "dead":
+                await until(lambda: wire.away)
+            else:
+                await until(lambda: len(connections(wire)) == 4)
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)
+            if trouble == "dying while they connect":
+                server.kill()
+        assert asyncio.all_tasks() == before
+        assert not any(one.is_connected for one in connections(wire))
+
+
+def connections(wire: Wire) -> list[Any]:
+    pool = wire._client.connection_pool
+    return [*pool._available_connections, *pool._in_use_connections]

@@ -110,10 +110,10 @@ class RedisFrontier:
         self.stop()
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._wire.give_up()
         try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            self._wire.give_up()
             await self._leases.give_up()
         except FrontierError as error:
             log.warning("%s; what was on lease is free in %g s", error, self._leases.length)
