@@ -18,6 +18,7 @@ from itertools import count
 from crawler.frontier.budget import Budget, Terms, Trip
 from crawler.frontier.groups import Grouping, Groups
 from crawler.frontier.host import Host
+from crawler.frontier.levels import Levels
 from crawler.frontier.roster import KEPT, Roster
 from crawler.model import Kind, Link
 from crawler.pace import Lesson
@@ -54,14 +55,10 @@ class Schedule:
         self.resting = 0
         self._robots = robots
         self._max_pages = max_pages
-        self._by_depth = by_depth
+        self._levels = Levels() if by_depth else None
         self._slots = slots
         self._meter = Meter(rate) if rate else None
         self._dice = dice
-        self._open_at: Counter[int] = Counter()  # unfinished links per depth, when by_depth
-        self._deep: dict[
-            str, Host
-        ] = {}  # hosts whose first link lies deeper than others' unfinished
         self._heap: list[tuple[float, int, Budget]] = []
         self._turn = count(1)  # equal due times are served in order of arrival: round robin
         self._thirsty: dict[str, Host] = {}
@@ -87,17 +84,16 @@ class Schedule:
         """`number` more links of a host wait in the store."""
         host.pending += number
         self.queued += number
-        if self._by_depth:
-            for depth, links in depths:
-                self._open_at[depth] += links
+        if self._levels is not None:
+            self._levels.begin(depths)
         if host.is_low:
             self._thirsty[host.name] = host
 
     def recall(self, *, pages: int, depths: Iterable[tuple[int, int]]) -> None:
         """Take up an earlier crawl's sums."""
         self.pages = pages
-        if self._by_depth:
-            self._open_at = Counter(dict(depths))
+        if self._levels is not None:
+            self._levels.recall(depths)
 
     def recall_resting(self, host: Host, number: int) -> None:
         """So many links of a host rest in the store from earlier."""
@@ -168,8 +164,7 @@ class Schedule:
                 self._thirsty[host.name] = host
             return None
         link = host.buffer[-1]
-        if self._by_depth and link.depth > self._level():
-            self._deep[host.name] = host
+        if self._levels is not None and self._levels.hold(host, link.depth):
             return None
         if self._robots:
             home = origin(link.url)
@@ -298,19 +293,19 @@ class Schedule:
         self.pages += page
         if again:
             self.recall_resting(self.hosts[link.host], 1)
-        elif self._by_depth:
-            self._open_at[link.depth] -= 1
-            self._level_up(link.depth)
+        elif self._levels is not None:
+            for host in self._levels.end(link.depth):
+                self._list(host)
 
     def park(self, host: Host, depths: Counter[int]) -> None:
         """Queued links of a host were parked in the store."""
         number = depths.total()
         host.pending -= number
         self.queued -= number
-        if self._by_depth:
+        if self._levels is not None:
             for depth, links in depths.items():
-                self._open_at[depth] -= links
-                self._level_up(depth)
+                for freed in self._levels.end(depth, links):
+                    self._list(freed)
 
     def reread(self, host: Host) -> None:
         """What is buffered may have been judged anew in the store."""
@@ -372,24 +367,15 @@ class Schedule:
 
     def _stranded(self) -> int:
         """Links of tired hosts, and those that wait for a level which these keep open."""
-        held = (h.pending for h in self._deep.values() if not self.groups.is_tired(h))
-        return self.groups.stranded() + sum(held)
+        held = () if self._levels is None else self._levels.held
+        waiting = (host.pending for host in held if not self.groups.is_tired(host))
+        return self.groups.stranded() + sum(waiting)
 
     def _is_shut(self) -> bool:
         """Nobody may go: all slots are taken, or the pages asked for are on their way."""
         if self._slots is not None and len(self._abroad) >= self._slots:
             return True
         return self._max_pages is not None and self.pages + len(self.leased) >= self._max_pages
-
-    def _level(self) -> int:
-        return min((depth for depth, links in self._open_at.items() if links > 0), default=0)
-
-    def _level_up(self, depth: int) -> None:
-        if self._open_at[depth] <= 0:
-            del self._open_at[depth]
-            deep, self._deep = self._deep, {}
-            for host in deep.values():
-                self._list(host)
 
     def _list(self, host: Host) -> None:
         """The host has something to ask for, or its budget is free again."""
