@@ -10,8 +10,8 @@ Order, dedup, leases and politeness live on the server, in functions that are on
 worker holds what it has on lease, renews it, and knows that it may have lost it: `recognise` asks
 before anything is written, and `settle` is refused, link by link, where the token is another's.
 
-Nothing is leased ahead of need, because a pause is owed from the moment of the lease: a link that
-lay here would leave later than the server believes.
+Nothing is leased ahead of need: a pause begins when the request is written (`sent`), and a link
+that lay here would hold its host until then.
 """
 
 from __future__ import annotations

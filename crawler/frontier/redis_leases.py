@@ -78,6 +78,7 @@ class Leases:
         self._held: dict[Handle, Held] = {}
         self._settled = 0
         self._sents: list[Sent] = []
+        self._ringer: asyncio.TimerHandle | None = None  # for what was sent; a flush stops it
         self._backs: list[Back] = []
         self._given_up: list[Held] = []
         self._telling = asyncio.Lock()  # what was said first arrives first
@@ -162,7 +163,9 @@ class Leases:
             return False
         if self._pause and held.away:
             self._sents.append(Sent(held, time.monotonic()))
-            asyncio.get_running_loop().call_later(self._pause / 2, self._bell.set)
+            if self._ringer is None:
+                loop = asyncio.get_running_loop()
+                self._ringer = loop.call_later(self._pause / 2, self._bell.set)
         return True
 
     async def renew(self, link: Link) -> bool:
@@ -223,6 +226,9 @@ class Leases:
 
     async def _tell(self, more: Sequence[Back]) -> None:
         sents, self._sents = self._sents, []
+        if self._ringer is not None:
+            self._ringer.cancel()
+            self._ringer = None
         backs, self._backs = self._backs, []
         backs += more
         given_up, self._given_up = self._given_up, []
