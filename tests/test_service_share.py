@@ -289,3 +289,12 @@ async def test_a_shared_pause_begins_when_the_request_is_written() -> None:
     assert not waiting.done(), "nobody knows yet when the first will reach the host"
     turns.sent("other", 0.05)
     assert await waiting
+
+
+async def test_a_turn_that_was_not_used_ends_no_rest_that_another_was_given() -> None:
+    turns = Turns()
+    assert turns.ask("host", 2, 0.0).done()
+    assert turns.ask("host", 2, 0.0).done()
+    turns.leave("host", pause=1000.0)  # its answer came with a Retry-After
+    turns.leave("host", asked=False)
+    assert turns.rest_of("host") > 900

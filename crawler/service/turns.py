@@ -33,6 +33,7 @@ class Stay(msgspec.Struct):
     """A host as all crawls together treat it. `due`: monotonic time of the next request."""
 
     due: float = 0.0
+    granted: float = 0.0  # `due` as the last turn left it
     visiting: int = 0
     unsent: int = 0  # of these, how many have a pause to keep that has not begun
     waiting: deque[tuple[int, float, asyncio.Future[bool]]] = msgspec.field(default_factory=deque)
@@ -81,8 +82,8 @@ class Turns:
         stay.visiting = max(0, stay.visiting - 1)
         stay.unsent -= unsent
         now = time.monotonic()
-        if not asked and not stay.visiting:
-            stay.due = min(stay.due, now)  # nobody called, so no pause is owed
+        if not asked and not stay.visiting and stay.due == stay.granted:
+            stay.due = min(stay.due, now)  # nobody called or asked for rest: no pause is owed
         stay.due = max(stay.due, now + pause)
         self._call(host, stay)
 
@@ -120,7 +121,7 @@ class Turns:
             stay.waiting.popleft()
             stay.visiting += 1
             stay.unsent += bool(delay)
-            stay.due = now + delay
+            stay.due = stay.granted = now + delay
             turn.set_result(True)
 
 
