@@ -106,14 +106,14 @@ async def open_crawl(
             sitemap_only=config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
-        leases = None if isinstance(frontier, SqliteFrontier) else frontier
-        fetcher = await stack.enter_async_context(
-            fetcher_of(config, spool, neighbours, owned=_owner(frontier, config))
-        )
-        asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
+        leases = None if isinstance(frontier, SqliteFrontier) else frontier
+        fetcher = await stack.enter_async_context(
+            fetcher_of(config, spool, neighbours, owned=paced.sent)
+        )
+        asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
         gate = Gate(
             paced,
@@ -236,13 +236,6 @@ def canonical_seeds(urls: Urls, given: Sequence[str]) -> list[str]:
 Queue: TypeAlias = "SqliteFrontier | RedisFrontier"
 
 
-def _owner(queue: Queue, config: Config) -> Callable[[Link], bool] | None:
-    """What the fetcher asks, and so tells, when it is about to write a request."""
-    if not isinstance(queue, SqliteFrontier):
-        return queue.owns
-    return None if config.pace.fast else queue.sent  # without pauses it need not know
-
-
 @asynccontextmanager
 async def _frontier(
     config: Config, folder: Path, mode: Mode, *, join: bool
@@ -259,7 +252,6 @@ async def _frontier(
             durable=config.output.durable,
             traps=config.scope,
             refusals=config.output.skipped,
-            told=True,
         ) as frontier:
             yield frontier
         return

@@ -108,6 +108,9 @@ async def open_depot(
         named = origins(orders) | {origin(one.url) for one in every}
         scope = Scope(config.scope, [one.url for one in every[:1]])
         verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
+        paced: Frontier = frontier
+        if neighbours is not None:
+            paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
         fetcher = await stack.enter_async_context(
             HttpFetcher(
                 config.fetch,
@@ -127,12 +130,10 @@ async def open_depot(
                 always=ALWAYS,
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
+                owned=paced.sent,
             )
         )
         disk = await stack.enter_async_context(Disk(fsync=config.output.durable == "power"))
-        paced: Frontier = frontier
-        if neighbours is not None:
-            paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
         desk = Desk(
             config.download,
             folder,

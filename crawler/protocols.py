@@ -38,6 +38,14 @@ class Frontier(Protocol):
         """
         ...
 
+    def sent(self, link: Link) -> bool:
+        """The link's request is about to be written: the pause that its host is owed begins here,
+        for what went before was the network's time. Until then, or until the link is released,
+        the host is asked nothing else. Costs no waiting. False: the link is another's by now, and
+        must not be asked for.
+        """
+        ...
+
     async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
         """The visits, `duplicate_of` set where an earlier page had the same bytes.
 

@@ -7,12 +7,14 @@ closing one and opening the next is a restart.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import pytest_asyncio
 
+from crawler.config import PaceConfig
 from crawler.model import Found, Kind, Link, Outcome, Rules, Visit
 from crawler.protocols import Frontier
 from crawler.urls import fingerprint, host_key, origin
@@ -153,6 +155,34 @@ class Contract:
             assert link.host == asked[0].host
             assert await queue.rules(rules.origin) == rules
             assert (await queue.counts()).done == 0, "a robots.txt is no record"
+
+    async def test_a_pause_begins_when_the_request_is_written(self, opened: Opened) -> None:
+        """However long its connection took to make; the host could have four at a time."""
+        pace = PaceConfig(per_host=4, delay=0.2, adaptive=False)
+        async with opened(pace=pace) as queue:
+            await queue.add([found(url) for url in urls(3)])
+            first = await lease(queue)
+            waiting = asyncio.create_task(lease(queue))
+            await asyncio.sleep(0.25)
+            assert not waiting.done(), "nobody knows yet when the first will reach the host"
+            before = time.monotonic()
+            assert queue.sent(first)
+            second = await waiting
+            assert time.monotonic() - before >= pace.delay - 0.001  # Redis: whole milliseconds
+            waiting = asyncio.create_task(lease(queue))
+            queue.release(second)  # it was never written: no connection could be made
+            assert (await waiting).url == urls(3)[2]
+
+    async def test_a_link_that_is_not_sent_after_all_holds_its_host_no_longer(
+        self, opened: Opened
+    ) -> None:
+        pace = PaceConfig(per_host=4, delay=60.0, adaptive=False)
+        async with opened(pace=pace) as queue:
+            await queue.add([found(url) for url in urls(3)])
+            queue.release(await lease(queue), asked=False)
+            second = await lease(queue)
+            queue.forgo(second)
+            assert (await lease(queue)).url == second.url
 
     async def test_stop_answers_those_who_wait(self, queue: Queue) -> None:
         await queue.add([found("http://a.test/")])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import OpenSite
 from downloading import get, get_one, lying, names_in, noise, ranged, span_of
-from website import Asked, Reply, busy, packed, redirect, reply, sequence, text
+from website import Asked, Reply, busy, gate, packed, redirect, reply, sequence, text
 
 from crawler.delivery import download
 from crawler.errors import SinkError
@@ -104,6 +104,23 @@ async def test_a_stopped_download_goes_on_where_it_was(website: OpenSite, tmp_pa
     assert file.wire < len(BIG) - 300_000
     assert (tmp_path / "f").read_bytes() == BIG
     assert names_in(tmp_path) == {"f"}
+
+
+async def test_a_pause_between_two_files_waits_for_no_answer(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    """It begins when the first is asked for, and the first comes once the second was asked for."""
+    first = gate(text("a"))
+
+    async def second(asked: Asked) -> Reply:
+        first.open()
+        return await text("b")(asked)
+
+    site = await website({"/a": first, "/b": second})
+    pace = {"fast": False, "delay": 0.05, "per_host": 4}
+    files = await get(site.at("/a"), site.at("/b"), into=tmp_path, **pace)
+    assert {file.status for file in files} == {"done"}
+    assert [asked.path for asked in site.log] == ["/a", "/b"]
 
 
 async def test_a_part_that_somebody_removed_is_not_believed(

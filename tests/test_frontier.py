@@ -23,8 +23,11 @@ from crawler.frontier.reader import reader
 from crawler.frontier.sqlite import SqliteFrontier
 
 
-def frontier(path: Path | str, **settings: object) -> SqliteFrontier:
-    return SqliteFrontier(path, PaceConfig(fast=True), **{"robots": False, **settings})  # type: ignore[arg-type]
+def frontier(
+    path: Path | str, pace: PaceConfig | None = None, **settings: object
+) -> SqliteFrontier:
+    rest = {"robots": False, **settings}
+    return SqliteFrontier(path, pace or PaceConfig(fast=True), **rest)  # type: ignore[arg-type]
 
 
 class TestOnAFile(Contract):

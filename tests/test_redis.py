@@ -9,10 +9,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from frontier_contract import PATIENCE, Contract, Opened, drain, end, found, lease, urls
 from redis_server import RedisServer, a_server, servers, until
+from strait import Strait
 
 from crawler.config import FrontierConfig, PaceConfig
 from crawler.errors import FrontierError
@@ -20,7 +22,7 @@ from crawler.frontier import redis_peek
 from crawler.frontier.budget import Budget, terms
 from crawler.frontier.redis import RedisFrontier
 from crawler.frontier.redis_jobs import disown
-from crawler.frontier.redis_wire import judged
+from crawler.frontier.redis_wire import Wire, judged
 from crawler.model import Link, Outcome, Rules, Visit
 from crawler.pace import Lesson
 from crawler.urls import fingerprint
@@ -274,6 +276,28 @@ async def test_one_pace_for_all_workers_of_all_jobs(server: RedisServer, job: st
         assert min(gaps) >= 0.049
 
 
+async def test_a_worker_that_dies_before_it_writes_leaves_its_host_a_pause(
+    server: RedisServer, job: str
+) -> None:
+    """Nobody knows whether it wrote: the pause begins when its lease ends."""
+    pace = PaceConfig(per_host=4, delay=0.3, adaptive=False)
+    async with (
+        frontier(server, job, pace) as living,
+        frontier(server, job, pace, worker="d") as dead,
+    ):
+        await living.add([found(url) for url in urls(3)])
+        await lease(dead)
+        for task in dead._tasks:
+            task.cancel()
+        waiting = asyncio.create_task(lease(living))
+        await asyncio.sleep(0.35)
+        assert not waiting.done()
+        before = time.monotonic()
+        assert await disown(living._wire, job, "d") == 1
+        assert (await waiting).url == urls(3)[0]
+        assert time.monotonic() - before >= 0.299
+
+
 async def test_a_rest_and_a_crawl_delay_hold_for_the_other_worker(
     server: RedisServer, job: str
 ) -> None:
@@ -389,3 +413,32 @@ async def test_pace_is_learnt_as_in_python(server: RedisServer, job: str, seed: 
                 (shown,) = queue.paces()
                 seen = (shown.width, shown.failures, shown.parks)
                 assert seen == (budget.width, budget.failures, budget.parks)
+
+
+@pytest.mark.parametrize("trouble", ["silent", "dead", "dying while they connect"])
+async def test_calls_that_outlive_their_callers_end_with_the_wire(trouble: str) -> None:
+    """Whatever the server does meanwhile, nobody connects for them once everything is closed."""
+    before = asyncio.all_tasks()
+    with a_server() as server, Strait(server.socket) as way:
+        async with asyncio.timeout(PATIENCE), Wire(way.url) as wire:
+            if trouble == "dead":
+                server.kill()
+            else:
+                way.part()  # connections are made, and nothing is heard on them
+            calls = [asyncio.create_task(wire.plain("GET", f"key{n}")) for n in range(4)]
+            if trouble == "dead":
+                await until(lambda: wire.away)
+            else:
+                await until(lambda: len(connections(wire)) == 4)
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)
+            if trouble == "dying while they connect":
+                server.kill()
+        assert asyncio.all_tasks() == before
+        assert not any(one.is_connected for one in connections(wire))
+
+
+def connections(wire: Wire) -> list[Any]:
+    pool = wire._client.connection_pool
+    return [*pool._available_connections, *pool._in_use_connections]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import subprocess
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,17 +13,21 @@ from pathlib import Path
 import pytest
 from conftest import OpenSite
 from crawling import by_path
+from frontier_contract import found
 from hypothesis import given
 from hypothesis import strategies as st
 from serving import Client, service
 from test_service_openapi import ADMIN, idle
 from website import busy, page, sequence
 
+from crawler.config import PaceConfig
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.model import Kind, Outcome, Rules, Visit
 from crawler.service.job import Job, Limits, State, after, choose
 from crawler.service.memory import Memory
 from crawler.service.share import Slots
 from crawler.service.storage import doomed
-from crawler.service.turns import Turns
+from crawler.service.turns import SharedFrontier, Turns
 
 
 def job(number: int, owner: str = "a", ended: float = 0.0) -> Job:
@@ -64,6 +69,22 @@ async def test_a_host_that_asks_one_job_for_patience_has_it_from_the_others(
     refused = next(asked.time for asked in site.log if asked.path == "/")
     after_it = [asked.time for asked in site.log if asked.time > refused]
     assert min(after_it) - refused > 0.9
+
+
+async def test_a_crawl_delay_that_one_job_keeps_is_kept_by_the_others() -> None:
+    """Known to the frontier of the job alone, by this run or an earlier one."""
+    turns, pace = Turns(), PaceConfig(delay=0.0)
+    async with SqliteFrontier(":memory:", pace) as own:
+        shared = SharedFrontier(own, turns, pace)
+        await own.add([found("http://a.test/")])
+        for _ in range(2):
+            link = await shared.lease()
+            assert link is not None
+            robots = link.kind is Kind.ROBOTS
+            rules = Rules("http://a.test", 200, b"", 4e9, 0.5) if robots else None
+            shared.release(link)
+            assert (turns.rest_of("a.test") > 0) is not robots, "from its answer on"
+            await shared.settle([Visit(link, Outcome.DONE, rules=rules)], {})
 
 
 async def test_turns_are_first_come_first_served_and_given_up() -> None:
@@ -249,3 +270,31 @@ def test_every_verb_is_idempotent_or_refused() -> None:
             once = after(state, verb)
             if verb != "retry":
                 assert after(once, verb) is once, (verb, state)
+
+
+async def test_a_shared_pause_begins_when_the_request_is_written() -> None:
+    turns = Turns()
+    first, second, third = (turns.ask("host", 3, 1000.0) for _ in range(3))
+    assert first.done()
+    assert not second.done()
+    turns.leave("host", asked=False, unsent=True)
+    assert second.done(), "nobody called: no pause is owed"
+    before = time.monotonic()
+    turns.sent("host", 1000.0)
+    assert not third.done()
+    assert turns.rest_of("host") >= 1000.0 - (time.monotonic() - before)
+    assert turns.ask("other", 3, 0.05).done()
+    waiting = turns.ask("other", 3, 0.05)
+    await asyncio.sleep(0.1)
+    assert not waiting.done(), "nobody knows yet when the first will reach the host"
+    turns.sent("other", 0.05)
+    assert await waiting
+
+
+async def test_a_turn_that_was_not_used_ends_no_rest_that_another_was_given() -> None:
+    turns = Turns()
+    assert turns.ask("host", 2, 0.0).done()
+    assert turns.ask("host", 2, 0.0).done()
+    turns.leave("host", pause=1000.0)  # its answer came with a Retry-After
+    turns.leave("host", asked=False)
+    assert turns.rest_of("host") > 900

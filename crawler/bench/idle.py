@@ -1,8 +1,9 @@
 """What a host costs in memory while nothing is asked of it: `python -m crawler.bench.idle [HOSTS]`
 
-The schedule keeps every host of a crawl (name, budget, when its robots.txt expires) for as long as
-the crawl lasts. Compiled robots.txt files are bounded in the gate (`gate.COMPILED`), so they are no
-part of it. Resident memory of this process is what is read, so an allocator's rounding counts.
+The schedule keeps a host (name, budget, when its robots.txt expires) for as long as there is
+something to do, and some of those where there is nothing. Compiled robots.txt files are bounded in
+the gate (`gate.COMPILED`), so they are no part of it. Resident memory of this process is what is
+read, so an allocator's rounding counts.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ LINKS: Final = 8  # of each host in memory, where hosts have so many on average
 
 class Idle(msgspec.Struct, frozen=True):
     """Bytes. `met`: a host with links that wait on disk; `visited`: after its robots.txt and a
-    page; `link`: one link in its buffer, with a URL of 60 characters.
+    page, with others to come; `link`: one link in its buffer, with a URL of 60 characters;
+    `done`: of each host of one page, where as many are met and visited one after another.
     """
 
     hosts: int
     met: float
     visited: float
     link: float
+    done: float
 
     def __str__(self) -> str:
         return (
             f"{self.hosts:,} hosts: {self.met:,.0f} bytes a host met, {self.visited:,.0f} once "
-            f"visited, {self.link:,.0f} a link in its buffer\n"
+            f"visited, {self.link:,.0f} a link in its buffer, {self.done:,.0f} once done with\n"
         )
 
 
@@ -69,12 +72,37 @@ def measure(hosts: int = HOSTS) -> Idle:
         first = hosts + host.number * LINKS
         schedule.fill(host, [_link(host.name, first + i) for i in range(LINKS)])
     filled = _resident()
+    broad = _broad(hosts)
+    done = _resident()
+    assert broad.pages == hosts
     return Idle(
         hosts,
         (met - before) / hosts,
         (visited - before) / hosts,
         (filled - visited) / hosts / LINKS,
+        (done - filled) / hosts,
     )
+
+
+def _broad(hosts: int) -> Schedule:
+    """Visit hosts of one page one after another: most of the time nothing is left to do there."""
+    schedule = Schedule(Terms(adaptive=True))
+    for number in range(1, hosts + 1):
+        now = float(number)
+        host = schedule.host(f"host-{number}.example.org", number)
+        schedule.queue(host, 1)
+        schedule.thirsty()
+        schedule.fill(host, [_link(host.name, number)])
+        for moment in (now, now + 0.5):
+            link = schedule.take(moment)
+            assert link is not None
+            schedule.release(link, moment, lesson=Lesson(0.2, failed=False))
+            if link.kind is Kind.ROBOTS:
+                schedule.open(host, link.url.removesuffix("/robots.txt"), now + 86_400, None)
+            else:
+                schedule.finish(link, page=True)
+        schedule.forget(now)
+    return schedule
 
 
 def _link(host: str, number: int) -> Link:

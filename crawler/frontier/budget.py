@@ -32,10 +32,10 @@ class Terms(msgspec.Struct, frozen=True):
     park_most: float = 900.0
     max_parks: int = 6  # in a row; then the crawl's end no longer waits for the host
     rate: int | None = None
-    told: bool = False  # whoever fetches tells `sent`: pauses begin there, not at the departure
+    told: bool = False  # pauses begin when `sent` is told, not at the departure
 
 
-def terms(pace: PaceConfig, concurrency: int, *, told: bool = False) -> Terms:
+def terms(pace: PaceConfig, concurrency: int) -> Terms:
     """The pace that was asked for; `fast` lifts width, delay and parking, but no byte rate."""
     return Terms(
         width=concurrency if pace.fast else pace.per_host,
@@ -47,7 +47,7 @@ def terms(pace: PaceConfig, concurrency: int, *, told: bool = False) -> Terms:
         park_most=pace.park_most,
         max_parks=pace.max_parks,
         rate=pace.host_rate,
-        told=told,
+        told=True,
     )
 
 
@@ -84,7 +84,7 @@ class Budget:
 
     def __init__(self, key: str, terms: Terms, *, stranger: bool = False) -> None:
         self.key = key
-        self.members: list[Host] = []
+        self.members: set[Host] = set()
         self.ring: list[Host] = []
         self.listed = 0  # turn of its entry in the schedule's heap; 0: none
         self.in_flight = 0

@@ -29,21 +29,43 @@ class Groups:
         self._terms = terms
         self._key = _KEYS[grouping]
         self._by_address = grouping == "ip"
+        self._shared = grouping != "host"
         self._taught: set[Budget] = set()  # what they learnt is not in the store yet
         self._tired: set[Budget] = set()
 
+    def key_of(self, name: str, address: str | None = None) -> str:
+        """Whose budget a host shares. `address`: as an earlier run learnt it."""
+        return address if self._by_address and address is not None else self._key(name)
+
     def admit(self, name: str, number: int, address: str | None = None) -> Host:
-        """A new host, in its group. `address`: as an earlier run learnt it."""
+        """A new host, in its group."""
         known = self._by_address and address is not None
-        key = address if known and address is not None else self._key(name)
+        key = self.key_of(name, address)
         budget = self.budgets.get(key)
         if budget is None:
             budget = self._found(key, stranger=self._by_address and not known)
         elif known:
             budget.introduce()
         host = Host(name, number, budget)
-        budget.members.append(host)
+        budget.members.add(host)
         return host
+
+    def dismiss(self, host: Host, now: float) -> bool:
+        """An idle host leaves, and with the last of its group the budget. False: it stays.
+
+        It stays while a pause or a rest is owed, and until what was learnt of it is stored. The
+        last of a group stays when one of them asked for a Crawl-delay: later members keep it too.
+        """
+        budget = host.budget
+        if budget.due > now or budget in self._taught or host.number in self.met:
+            return False
+        if len(budget.members) == 1:
+            if budget.crawl_delay and self._shared:
+                return False
+            del self.budgets[budget.key]
+            self._tired.discard(budget)
+        budget.members.remove(host)
+        return True
 
     def back(self, host: Host, trip: Trip, now: float, lesson: Lesson | None) -> Budget:
         """A request to a host has ended: what it showed goes to the host's budget."""
@@ -67,8 +89,8 @@ class Groups:
             budget.absorb(former)
             for member in former.members:
                 member.budget, member.ready = budget, False
-            budget.members += former.members
-            former.members, former.ring = [], []
+            budget.members |= former.members
+            former.members, former.ring = set(), []
             self.budgets.pop(former.key, None)
             self._tired.discard(former)
             self._taught.discard(former)

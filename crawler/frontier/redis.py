@@ -10,8 +10,8 @@ Order, dedup, leases and politeness live on the server, in functions that are on
 worker holds what it has on lease, renews it, and knows that it may have lost it: `recognise` asks
 before anything is written, and `settle` is refused, link by link, where the token is another's.
 
-Nothing is leased ahead of need, because a pause is owed from the moment of the lease: a link that
-lay here would leave later than the server believes.
+Nothing is leased ahead of need: a pause begins when the request is written (`sent`), and a link
+that lay here would hold its host until then.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Self
 
 from crawler.config import FrontierConfig, PaceConfig, ScopeConfig
 from crawler.errors import ConfigError, FrontierError
+from crawler.frontier.budget import terms
 from crawler.frontier.redis_leases import Leases
 from crawler.frontier.redis_rows import Stats, counts_of, terms_row
 from crawler.frontier.redis_shards import Shards
@@ -55,15 +56,19 @@ class RedisFrontier:
             raise ConfigError("frontier.url is not set")
         if pace.group != "host":
             raise ConfigError(f"pace.group = {pace.group!r} needs a crawl on one machine")
-        terms = terms_row(pace, concurrency)
+        wishes = terms_row(pace, concurrency)
         quota = -1 if max_pages is None else max_pages
         bell = asyncio.Event()
         self._wire = Wire(settings.url, shards=settings.shards, patience=settings.patience)
         self._shards = Shards(self._wire, settings, by_depth=by_depth)
-        self._leases = Leases(self._shards, terms, bell, length=settings.lease, worker=worker)
+        own = terms(pace, concurrency)
+        self._leases = Leases(
+            self._shards, wishes, bell,
+            length=settings.lease, pause=own.delay if own.width > 1 else 0.0, worker=worker,
+        )  # fmt: skip
         self._waiters = Waiters(
             self._shards, self._leases, bell,
-            Wants(terms, concurrency, quota, robots, settings.crashes),
+            Wants(wishes, concurrency, quota, robots, settings.crashes),
         )  # fmt: skip
         self._bell = bell
         self._quota = quota
@@ -105,10 +110,10 @@ class RedisFrontier:
         self.stop()
         for task in self._tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._wire.give_up()
         try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            self._wire.give_up()
             await self._leases.give_up()
         except FrontierError as error:
             log.warning("%s; what was on lease is free in %g s", error, self._leases.length)
@@ -133,6 +138,9 @@ class RedisFrontier:
 
     async def turn(self, link: Link) -> None:
         await self._leases.turn(link)
+
+    def sent(self, link: Link) -> bool:
+        return self._leases.sent(link)
 
     def forgo(self, link: Link) -> None:
         self._leases.forgo(link)

@@ -13,7 +13,7 @@ local function clock()
 end
 
 local FIELDS = { 'due', 'act', 'ended', 'w', 'base', 'smooth', 'eager', 'cut', 'wall', 'fails',
-  'parks', 'parked', 'cd', 'owed' }
+  'parks', 'parked', 'cd', 'owed', 'unsent' }
 
 local function host_of(p, name)
   local values = redis.call('HMGET', p .. 'h:' .. name, 'ask', unpack(FIELDS))
@@ -21,6 +21,7 @@ local function host_of(p, name)
   for i, field in ipairs(FIELDS) do h[field] = tonumber(values[i + 1]) end
   h.due, h.act, h.ended = h.due or 0, h.act or 0, h.ended or 0
   h.fails, h.parks, h.parked = h.fails or 0, h.parks or 0, h.parked or 0
+  h.unsent = h.unsent or 0
   return h
 end
 
@@ -63,6 +64,11 @@ local function width_of(h, terms)
   return math.min(limit, math.floor(h.w or math.min(START, terms.width)))
 end
 
+-- Nobody more may be on the way: its width is used, or the pause after one has not begun yet.
+local function is_full(h, terms)
+  return h.unsent > 0 or h.act >= width_of(h, terms)
+end
+
 -- ── a trip ──────────────────────────────────────────────────────────────────────────────────────
 
 local function pause_of(h, terms, dice)
@@ -75,11 +81,25 @@ end
 
 local function depart(h, terms, now, dice)
   local trip = { began = now, pause = pause_of(h, terms, dice), before = h.due }
+  trip.waits = trip.pause > 0 and width_of(h, terms) > 1 -- visited alone, it has it from the end on
   h.act = h.act + 1
+  if trip.waits then h.unsent = h.unsent + 1 end
   h.due = math.max(h.due, now + trip.pause)
   trip.after = h.due
   trip.full = h.act >= width_of(h, terms)
   return trip
+end
+
+-- It is written, or will never be.
+local function waits_no_more(h, trip)
+  if trip.waits then h.unsent = math.max(0, h.unsent - 1) end
+  trip.waits = false
+end
+
+-- Its request was written, so long ago: the pause began then.
+local function sent(h, trip, now, ago)
+  waits_no_more(h, trip)
+  h.due = math.max(h.due, now - math.min(ago, trip.pause) + trip.pause)
 end
 
 local function narrower(h, share, now, began)
@@ -115,6 +135,7 @@ end
 
 -- The connection is back. lesson: {ms, strained, failed, bytes}, nil when nothing was learnt.
 local function back(h, terms, trip, now, lesson)
+  waits_no_more(h, trip)
   h.act = math.max(0, h.act - 1)
   h.ended = now
   if width_of(h, terms) == 1 then h.due = math.max(h.due, now + trip.pause) end
@@ -138,6 +159,7 @@ local function back(h, terms, trip, now, lesson)
 end
 
 local function refund(h, trip)
+  waits_no_more(h, trip)
   h.act = math.max(0, h.act - 1)
   if h.due == trip.after then h.due = trip.before end
 end

@@ -30,7 +30,7 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
       if not element then
         redis.call('ZREM', ready, name)
         gone = true
-      elseif h.ask or h.act >= width_of(h, terms) then
+      elseif h.ask or is_full(h, terms) then
         await(p, h, job, level)
         gone = true
       elseif h.due > now then
@@ -68,7 +68,7 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
     end
     if here > 0 then
       save(h)
-      if h.ask or h.act >= width_of(h, terms) then
+      if h.ask or is_full(h, terms) then
         await(p, h, job, level)
       elseif not gone then
         redis.call('ZADD', ready, text(math.max(h.due, now)), name)
@@ -93,7 +93,7 @@ redis.register_function { function_name = 'crawler1_turn', callback = function(k
   local terms = cmsgpack.unpack(args[6])
   local h = host_of(p, args[2])
   if h.due > now then return math.ceil(h.due - now) end
-  if h.act >= width_of(h, terms) then return 1000 end
+  if is_full(h, terms) then return 1000 end
   local j = p .. job .. ':'
   put(j, args[3], { token = args[4], kind = 'turn', host = args[2], terms = terms,
     trip = depart(h, terms, now, tonumber(args[7])) })
@@ -101,6 +101,21 @@ redis.register_function { function_name = 'crawler1_turn', callback = function(k
   save(h)
   return -1
 end }
+
+-- sent(job, items…): id, token, ms since: requests that were written.
+redis.register_function { function_name = 'crawler1_sent', callback = function(keys, args)
+  local p, job, now = keys[1], args[1], clock()
+  for i = 2, #args, 3 do
+    local flight = flight_of(p .. job .. ':', args[i], args[i + 1])
+    if flight and not flight.released then
+      local h = host_of(p, flight.host)
+      sent(h, flight.trip, now, tonumber(args[i + 2]))
+      put(p .. job .. ':', args[i], flight)
+      save(h)
+      wake(p, h)
+    end
+  end
+end, flags = { 'allow-oom' } }
 
 -- back(job, items…): id, token, asked, rest ms, lesson (or nothing): connections that are free.
 redis.register_function { function_name = 'crawler1_back', callback = function(keys, args)

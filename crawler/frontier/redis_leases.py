@@ -35,6 +35,13 @@ SHOWN: Final = 1000  # hosts whose pace is remembered for the display
 Handle = int | str
 
 
+class Sent(NamedTuple):
+    """A request that was written, and when: monotonic seconds."""
+
+    held: Held
+    at: float
+
+
 class Back(NamedTuple):
     """A connection that is free again: whether the host was asked, its rest, what was learnt."""
 
@@ -45,10 +52,20 @@ class Back(NamedTuple):
 
 
 class Leases:
-    """A worker's own. `length` in seconds; `bell` is rung when a place became free."""
+    """A worker's own. `length` in seconds; `bell` is rung when a place became free, or there is
+    something to tell. `pause`: seconds, the shortest that begins when a request is written; 0: none
+    does, as hosts are asked without pauses, or one thing at a time.
+    """
 
     def __init__(
-        self, shards: Shards, terms: bytes, bell: asyncio.Event, *, length: float, worker: str
+        self,
+        shards: Shards,
+        terms: bytes,
+        bell: asyncio.Event,
+        *,
+        length: float,
+        pause: float,
+        worker: str,
     ) -> None:
         self.length = length
         self.length_ms = max(1, int(length * 1000))
@@ -56,9 +73,12 @@ class Leases:
         self._shards = shards
         self._terms = terms
         self._bell = bell
+        self._pause = pause
         self._worker = worker
         self._held: dict[Handle, Held] = {}
         self._settled = 0
+        self._sents: list[Sent] = []
+        self._ringer: asyncio.TimerHandle | None = None  # for what was sent; a flush stops it
         self._backs: list[Back] = []
         self._given_up: list[Held] = []
         self._telling = asyncio.Lock()  # what was said first arrives first
@@ -134,6 +154,20 @@ class Leases:
         held = self.of(link)
         return held is not None and held.sure(self.length, moment())
 
+    def sent(self, link: Link) -> bool:
+        """Told within half of the pause, with how long ago it was: many cost one call, and nobody
+        could have asked the host in the meantime.
+        """
+        held = self.of(link)
+        if held is None or not held.sure(self.length, moment()):
+            return False
+        if self._pause and held.away:
+            self._sents.append(Sent(held, time.monotonic()))
+            if self._ringer is None:
+                loop = asyncio.get_running_loop()
+                self._ringer = loop.call_later(self._pause / 2, self._bell.set)
+        return True
+
     async def renew(self, link: Link) -> bool:
         """Waits for a server that is away. False: the link is forgotten here, another has it."""
         held = self.of(link)
@@ -175,8 +209,8 @@ class Leases:
     # ── said to the server ───────────────────────────────────────────────────────────────────
 
     async def flush(self, settling: Sequence[Visit] = ()) -> None:
-        """Tell the server which connections are back, and which leases; and, of visits that are
-        about to be settled, what their robots.txt files taught.
+        """Tell the server which requests were written, which connections are back, and which
+        leases; and, of visits that are about to be settled, what their robots.txt files taught.
         """
         robots = [self._robots_back(one) for one in settling if one.link.kind is Kind.ROBOTS]
         async with self._telling:
@@ -191,10 +225,21 @@ class Leases:
         return Back(held, True, 0.0, robots_lesson(visit))
 
     async def _tell(self, more: Sequence[Back]) -> None:
+        sents, self._sents = self._sents, []
+        if self._ringer is not None:
+            self._ringer.cancel()
+            self._ringer = None
         backs, self._backs = self._backs, []
         backs += more
         given_up, self._given_up = self._given_up, []
         words: dict[int, list[Any]] = {}
+        now = time.monotonic()
+        for held, at in sents:
+            ago = int((now - at) * 1000)
+            words.setdefault(held.shard, []).extend((held.id, held.token, ago))
+        for shard, some in words.items():
+            await self._shards.wire.call("sent", shard, self._shards.job, *some)
+        words = {}
         for held, asked, rest, lesson in backs:
             words.setdefault(held.shard, []).extend(
                 (held.id, held.token, int(asked), int(rest * 1000), lesson_row(lesson))

@@ -57,6 +57,7 @@ end
 local function land(p, flight, now, asked)
   local h = host_of(p, flight.host)
   if not flight.released then
+    if flight.trip.waits and asked then sent(h, flight.trip, now, 0) end -- nobody knows
     if asked then back(h, flight.terms, flight.trip, now) else refund(h, flight.trip) end
   end
   if flight.kind == 'robots' then

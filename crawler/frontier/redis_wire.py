@@ -78,6 +78,7 @@ class Wire:
         self._url = url
         self._given = shards
         self._stopping = asyncio.Event()
+        self._calls: set[asyncio.Task[Any]] = set()  # also those whose callers were cancelled
         self._client: Any = None
         self._cluster = False
         self.patience = patience  # seconds to wait for a server that is away
@@ -114,8 +115,16 @@ class Wire:
         await self._close()
 
     async def _close(self) -> None:
-        with contextlib.suppress(RedisError, OSError):  # nobody to say good-bye to
-            await self._client.aclose()
+        """First of all nobody is left who would connect anew."""
+        self.give_up()
+        try:
+            while self._calls:  # until Python 3.12 `wait_for` may lose a cancellation
+                for call in self._calls:
+                    call.cancel()
+                await asyncio.wait(self._calls, timeout=SOON)
+        finally:
+            with contextlib.suppress(RedisError, OSError):  # nobody to say good-bye to
+                await self._client.aclose()
 
     def give_up(self) -> None:
         """From now on a server that is away is not waited for."""
@@ -127,13 +136,13 @@ class Wire:
 
     async def call(self, verb: str, shard: int, *args: Any) -> Any:
         """Call a function on a shard. A cancelled caller does not break the connection."""
-        return await _shielded(
+        return await self._shielded(
             self._try(self._client.fcall, f"crawler1_{verb}", 1, self.tag(shard), *args)
         )
 
     async def plain(self, *words: Any) -> Any:
         """A plain command, its second word a key. May be cancelled, as `call` may."""
-        return await _shielded(self._try(self._client.execute_command, *words))
+        return await self._shielded(self._try(self._client.execute_command, *words))
 
     async def keys(self, pattern: str) -> list[bytes]:
         """Keys that match, on all nodes: for deleting and moving, not for every day."""
@@ -179,6 +188,17 @@ class Wire:
             raise ConfigError(
                 f"frontier.shards is {self._given}, but {self.name} was created with {self.shards}"
             )
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for what goes on when its caller is cancelled; how it ends is then nobody's news."""
+        call = asyncio.ensure_future(work)
+        self._calls.add(call)
+        call.add_done_callback(self._over)
+        return await asyncio.shield(call)
+
+    def _over(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        _ = call.cancelled() or call.exception()
 
     async def _try(self, work: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         loop = asyncio.get_running_loop()
@@ -251,13 +271,6 @@ def judged(info: dict[str, Any], intset: int | None) -> Health:
     commands = int(info.get("total_commands_processed", 0))
     used = int(info.get("used_memory", 0))
     return Health(version, used, most, durable, tuple(troubles), commands)
-
-
-async def _shielded(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for what goes on when its caller is cancelled; how it ends is then nobody's news."""
-    task = asyncio.ensure_future(work)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return await asyncio.shield(task)
 
 
 def _told(error: Exception) -> str:

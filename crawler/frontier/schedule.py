@@ -18,6 +18,8 @@ from itertools import count
 from crawler.frontier.budget import Budget, Terms, Trip
 from crawler.frontier.groups import Grouping, Groups
 from crawler.frontier.host import Host
+from crawler.frontier.levels import Levels
+from crawler.frontier.roster import KEPT, Roster
 from crawler.model import Kind, Link
 from crawler.pace import Lesson
 from crawler.rate import Meter
@@ -28,7 +30,7 @@ class Schedule:
     """Decides which link goes next. Not thread-safe; every method returns at once.
 
     `slots`: links under way at most, so that none waits for a connection after its moment has
-    come. `rate`: bytes a second of all hosts together.
+    come. `rate`: bytes a second of all hosts together. `kept`: hosts remembered at least.
     """
 
     def __init__(
@@ -41,24 +43,22 @@ class Schedule:
         slots: int | None = None,
         rate: int | None = None,
         grouping: Grouping = "host",
+        kept: int = KEPT,
         dice: Callable[[], float] = random.random,
     ) -> None:
-        self.hosts: dict[str, Host] = {}
         self.groups = Groups(terms, grouping)
+        self._roster = Roster(self.groups, kept)
+        self.hosts = self._roster.hosts
         self.pages = 0  # finished pages; with those on lease they count against max_pages
         self.leased: dict[int, Link] = {}  # by link id
         self.queued = 0
         self.resting = 0
         self._robots = robots
         self._max_pages = max_pages
-        self._by_depth = by_depth
+        self._levels = Levels() if by_depth else None
         self._slots = slots
         self._meter = Meter(rate) if rate else None
         self._dice = dice
-        self._open_at: Counter[int] = Counter()  # unfinished links per depth, when by_depth
-        self._deep: dict[
-            str, Host
-        ] = {}  # hosts whose first link lies deeper than others' unfinished
         self._heap: list[tuple[float, int, Budget]] = []
         self._turn = count(1)  # equal due times are served in order of arrival: round robin
         self._thirsty: dict[str, Host] = {}
@@ -70,26 +70,30 @@ class Schedule:
 
     def host(self, name: str, number: int, address: str | None = None) -> Host:
         """The host of that name, made when it is new. `address`: as an earlier run learnt it."""
-        host = self.hosts.get(name)
-        if host is None:
-            host = self.hosts[name] = self.groups.admit(name, number, address)
-        return host
+        return self._roster.admit(name, number, address)
+
+    def forget(self, now: float, needed: Iterable[str] = ()) -> None:
+        """Let hosts go that have nothing to do, some at a time; `needed` are names that stay.
+
+        Whoever knows hosts by name across an await meets them again afterwards.
+        """
+        leased = (link.host for link in self.leased.values())
+        self._roster.forget(now, {*leased, *needed})
 
     def queue(self, host: Host, number: int, depths: Iterable[tuple[int, int]] = ()) -> None:
         """`number` more links of a host wait in the store."""
         host.pending += number
         self.queued += number
-        if self._by_depth:
-            for depth, links in depths:
-                self._open_at[depth] += links
+        if self._levels is not None:
+            self._levels.begin(depths)
         if host.is_low:
             self._thirsty[host.name] = host
 
     def recall(self, *, pages: int, depths: Iterable[tuple[int, int]]) -> None:
         """Take up an earlier crawl's sums."""
         self.pages = pages
-        if self._by_depth:
-            self._open_at = Counter(dict(depths))
+        if self._levels is not None:
+            self._levels.recall(depths)
 
     def recall_resting(self, host: Host, number: int) -> None:
         """So many links of a host rest in the store from earlier."""
@@ -98,7 +102,7 @@ class Schedule:
 
     def fill(self, host: Host, links: Iterable[Link]) -> None:
         """Links fetched from the store, in order, none of them in the buffer or on lease."""
-        host.buffer.extend(links)
+        host.buffer[:0] = [*links][::-1]
         if host.buffer:
             self._list(host)
 
@@ -159,15 +163,14 @@ class Schedule:
             if host.pending:
                 self._thirsty[host.name] = host
             return None
-        link = host.buffer[0]
-        if self._by_depth and link.depth > self._level():
-            self._deep[host.name] = host
+        link = host.buffer[-1]
+        if self._levels is not None and self._levels.hold(host, link.depth):
             return None
         if self._robots:
             home = origin(link.url)
             if host.open_until.get(home, 0.0) <= now:
                 return self._ask_robots(host, home, now)
-        host.buffer.popleft()
+        host.buffer.pop()
         host.pending -= 1
         self.queued -= 1
         assert link.id is not None
@@ -290,19 +293,19 @@ class Schedule:
         self.pages += page
         if again:
             self.recall_resting(self.hosts[link.host], 1)
-        elif self._by_depth:
-            self._open_at[link.depth] -= 1
-            self._level_up(link.depth)
+        elif self._levels is not None:
+            for host in self._levels.end(link.depth):
+                self._list(host)
 
     def park(self, host: Host, depths: Counter[int]) -> None:
         """Queued links of a host were parked in the store."""
         number = depths.total()
         host.pending -= number
         self.queued -= number
-        if self._by_depth:
+        if self._levels is not None:
             for depth, links in depths.items():
-                self._open_at[depth] -= links
-                self._level_up(depth)
+                for freed in self._levels.end(depth, links):
+                    self._list(freed)
 
     def reread(self, host: Host) -> None:
         """What is buffered may have been judged anew in the store."""
@@ -326,7 +329,7 @@ class Schedule:
             self.reask(host, now)
             return
         if self.leased.pop(link.id, None) is not None:
-            host.buffer.appendleft(link)
+            host.buffer.append(link)
             host.pending += 1
             self.queued += 1
             self._list(host)
@@ -364,24 +367,15 @@ class Schedule:
 
     def _stranded(self) -> int:
         """Links of tired hosts, and those that wait for a level which these keep open."""
-        held = (h.pending for h in self._deep.values() if not self.groups.is_tired(h))
-        return self.groups.stranded() + sum(held)
+        held = () if self._levels is None else self._levels.held
+        waiting = (host.pending for host in held if not self.groups.is_tired(host))
+        return self.groups.stranded() + sum(waiting)
 
     def _is_shut(self) -> bool:
         """Nobody may go: all slots are taken, or the pages asked for are on their way."""
         if self._slots is not None and len(self._abroad) >= self._slots:
             return True
         return self._max_pages is not None and self.pages + len(self.leased) >= self._max_pages
-
-    def _level(self) -> int:
-        return min((depth for depth, links in self._open_at.items() if links > 0), default=0)
-
-    def _level_up(self, depth: int) -> None:
-        if self._open_at[depth] <= 0:
-            del self._open_at[depth]
-            deep, self._deep = self._deep, {}
-            for host in deep.values():
-                self._list(host)
 
     def _list(self, host: Host) -> None:
         """The host has something to ask for, or its budget is free again."""

@@ -25,8 +25,9 @@ from crawler.errors import FrontierError, Occupied
 from crawler.frontier import downloads
 from crawler.frontier.budget import Kept, terms
 from crawler.frontier.host import Host
+from crawler.frontier.roster import KEPT
 from crawler.frontier.schedule import Schedule
-from crawler.frontier.store import News, Store
+from crawler.frontier.store import Manners, News, Store
 from crawler.frontier.twins import digest_of
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.pace import HostPace, Lesson, robots_lesson
@@ -58,22 +59,23 @@ class SqliteFrontier:
         durable: str = "process",
         traps: ScopeConfig | None = None,
         refusals: bool = False,
-        told: bool = False,
+        kept: int = KEPT,
     ) -> None:
-        """`told`: whoever fetches calls `sent`."""
+        """`kept`: hosts remembered at least."""
         self._path = path
         self._pace = pace
         self._store = Store(
             path, durable=durable, by_depth=by_depth, traps=traps, refusals=refusals
         )
         self._schedule = Schedule(
-            terms(pace, concurrency, told=told),
+            terms(pace, concurrency),
             robots=robots,
             max_pages=max_pages,
             by_depth=by_depth,
             slots=concurrency,
             rate=pace.limit_rate,
             grouping=pace.group,
+            kept=kept,
         )
         self._known = 0  # hosts up to this id may have been asked by an earlier run
         self._opened = 0.0
@@ -181,9 +183,6 @@ class SqliteFrontier:
         self._serve()
 
     def sent(self, link: Link) -> bool:
-        """The link's request is being written: its host's pause begins here, for what went before
-        was the network's time. True: the link is ours, which a frontier of many machines must ask.
-        """
         if self._schedule.sent(link, time.monotonic()):
             self._serve()
         return True
@@ -281,6 +280,10 @@ class SqliteFrontier:
         """Write what there is of downloads: one transaction."""
         await self._run(self._store.keep_files, rows)
 
+    def delay_of(self, host: str) -> float:
+        """Seconds between two requests to a host that has a link on lease."""
+        return self._schedule.hosts[host].budget.delay
+
     def waiting(self, host: str) -> int:
         """Links of a host that wait for their turn."""
         known = self._schedule.hosts.get(host)
@@ -360,7 +363,7 @@ class SqliteFrontier:
                 waiter.set_result(answer)
 
     async def _feed(self) -> None:
-        """Keep the schedule's buffers filled from the store."""
+        """Keep the schedule's buffers filled from the store, and its hosts few."""
         try:
             while True:
                 await self._hungry.wait()
@@ -380,6 +383,7 @@ class SqliteFrontier:
                             self._schedule.reread(host)
                     self._schedule.fill(host, links)
                 self._serve()
+                self._schedule.forget(time.monotonic(), (link.host for link, _ in self._turns))
         except FrontierError as error:
             while self._waiters:
                 waiter = self._waiters.popleft()
@@ -396,27 +400,31 @@ class SqliteFrontier:
 
     async def _meet(self, news: Mapping[str, News]) -> None:
         """Make hosts that the schedule does not know, with what the store knows of them."""
-        strangers = {e.number: n for n, e in news.items() if n not in self._schedule.hosts}
-        if not strangers:
-            return
-        manners = await self._run(self._store.manners, list(strangers))
-        old = set(self._schedule.groups.budgets)
-        for number, known in manners.items():
-            self._schedule.host(strangers[number], number, known.address)
-        new = [key for key in self._schedule.groups.budgets if key not in old]
-        paces = await self._run(self._store.paces, new)
+        hosts, key_of = self._schedule.hosts, self._schedule.groups.key_of
+        # Some may be forgotten while others are looked up; with the last look nothing is awaited.
+        while strangers := {e.number: n for n, e in news.items() if n not in hosts}:
+            manners = await self._run(self._store.manners, list(strangers))
+            keys = {key_of(strangers[n], known.address) for n, known in manners.items()}
+            paces = await self._run(self._store.paces, keys)
+            taught = {kept.key: kept for kept in paces}
+            for number, known in manners.items():
+                if strangers[number] not in hosts:
+                    self._admit(strangers[number], number, known, taught)
+
+    def _admit(self, name: str, number: int, known: Manners, taught: dict[str, Kept]) -> None:
+        """A host comes with all that is known of it at once, so that it is asked no sooner."""
+        host = self._schedule.host(name, number, known.address)
         now, wall = time.monotonic(), time.time()
-        for kept in paces:
+        kept = taught.get(host.budget.key)
+        if kept is not None and len(host.budget.members) == 1:
             until = now + kept.parked_until - wall
-            self._schedule.groups.budgets[kept.key].recall(kept._replace(parked_until=until))
-        for number, known in manners.items():
-            host = self._schedule.hosts[strangers[number]]
-            if known.rest_until > wall:
-                self._schedule.rest(host, now + known.rest_until - wall)
-            for origin, expires_at, delay in known.robots:
-                self._open(host, origin, now + expires_at - wall, delay)
-            if number <= self._known:  # it may have been asked a moment before this run
-                self._schedule.rest(host, self._opened + host.budget.delay)
+            host.budget.recall(kept._replace(parked_until=until))
+        if known.rest_until > wall:
+            self._schedule.rest(host, now + known.rest_until - wall)
+        for origin, expires_at, delay in known.robots:
+            self._open(host, origin, now + expires_at - wall, delay)
+        if number <= self._known:  # it may have been asked a moment before this run
+            self._schedule.rest(host, self._opened + host.budget.delay)
 
     def _queue(self, news: Mapping[str, News]) -> None:
         for name, entry in news.items():

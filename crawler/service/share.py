@@ -12,7 +12,7 @@ from typing import cast
 from crawler.config import PaceConfig
 from crawler.fetch.guard import AddressGuard
 from crawler.protocols import Frontier
-from crawler.service.turns import SharedFrontier, Turns
+from crawler.service.turns import Paced, SharedFrontier, Turns
 
 
 class Slots:
@@ -105,7 +105,7 @@ class Neighbours:
         if pace.fast:
             yield own
             return
-        shared = SharedFrontier(own, self.turns, pace)
+        shared = SharedFrontier(cast("Paced", own), self.turns, pace)
         try:
             yield cast("Frontier", shared)  # what it does not do itself, the inner one does
         finally:

@@ -12,14 +12,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from crawler.config import PaceConfig
-from crawler.model import Kind, Link, Visit
+from crawler.model import Link, Visit
 from crawler.protocols import Frontier
-from crawler.urls import origin
 
 LONGEST: Final = 120.0
 """Seconds that a worker waits for a turn. A host that rests longer gives its link back instead, so
@@ -34,7 +33,9 @@ class Stay(msgspec.Struct):
     """A host as all crawls together treat it. `due`: monotonic time of the next request."""
 
     due: float = 0.0
+    granted: float = 0.0  # `due` as the last turn left it
     visiting: int = 0
+    unsent: int = 0  # of these, how many have a pause to keep that has not begun
     waiting: deque[tuple[int, float, asyncio.Future[bool]]] = msgspec.field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
 
@@ -44,6 +45,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._hosts: dict[str, Stay] = {}
+        self._most = IDLE_HOSTS
 
     def rest_of(self, host: str) -> float:
         """Seconds until the host may be asked, as far as is known."""
@@ -53,7 +55,7 @@ class Turns:
     def ask(self, host: str, width: int, delay: float) -> asyncio.Future[bool]:
         """Our turn, sooner or later: True when it has come; `leave` must follow then.
 
-        Who gives up waiting sets False or cancels.
+        `sent` once for a `delay`. Who gives up waiting sets False or cancels.
         """
         stay = self._stay(host)
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -61,26 +63,41 @@ class Turns:
         self._call(host, stay)
         return turn
 
-    def leave(self, host: str, *, asked: bool = True, pause: float = 0.0) -> None:
-        """The request is over. `pause`: seconds, from now, before anybody's next."""
+    def sent(self, host: str, delay: float, *, again: bool = False) -> None:
+        """The request is being written: the pause begins, and others may go after it. `again`: it
+        was before, on a connection that broke.
+        """
+        stay = self._stay(host)
+        stay.unsent -= not again
+        stay.due = max(stay.due, time.monotonic() + delay)
+        self._call(host, stay)
+
+    def leave(
+        self, host: str, *, asked: bool = True, unsent: bool = False, pause: float = 0.0
+    ) -> None:
+        """The request is over, or, `unsent`, was never written. `pause`: seconds, from now, before
+        anybody's next.
+        """
         stay = self._stay(host)
         stay.visiting = max(0, stay.visiting - 1)
+        stay.unsent -= unsent
         now = time.monotonic()
-        if not asked and not stay.visiting:
-            stay.due = min(stay.due, now)  # nobody called, so no pause is owed
+        if not asked and not stay.visiting and stay.due == stay.granted:
+            stay.due = min(stay.due, now)  # nobody called or asked for rest: no pause is owed
         stay.due = max(stay.due, now + pause)
         self._call(host, stay)
 
     def _stay(self, host: str) -> Stay:
         stay = self._hosts.get(host)
         if stay is None:
-            if len(self._hosts) >= IDLE_HOSTS:
+            if len(self._hosts) >= self._most:
                 now = time.monotonic()
                 self._hosts = {
                     name: one
                     for name, one in self._hosts.items()
                     if one.visiting or one.waiting or one.due > now
                 }
+                self._most = max(IDLE_HOSTS, 2 * len(self._hosts))
             stay = self._hosts[host] = Stay()
         return stay
 
@@ -95,28 +112,43 @@ class Turns:
                 stay.waiting.popleft()
                 continue
             now = time.monotonic()
-            if stay.visiting >= width:
-                return  # leave() calls again
+            if stay.visiting >= width or stay.unsent:
+                return  # leave() or sent() calls again
             if stay.due > now:
                 loop = asyncio.get_running_loop()
                 stay.timer = loop.call_later(stay.due - now, self._call, host, stay)
                 return
             stay.waiting.popleft()
             stay.visiting += 1
-            stay.due = now + delay
+            stay.unsent += bool(delay)
+            stay.due = stay.granted = now + delay
             turn.set_result(True)
+
+
+class Paced(Frontier, Protocol):
+    """A frontier that keeps its hosts' pace by itself, as that of one machine does."""
+
+    def delay_of(self, host: str) -> float:
+        """Seconds between two requests to a host that has a link on lease."""
+        ...
+
+
+class _Out(msgspec.Struct):
+    """A link on the way, its turn taken."""
+
+    host: str
+    delay: float
+    unsent: bool
 
 
 class SharedFrontier:
     """A `protocols.Frontier` over another one: every lease also waits for its turn."""
 
-    def __init__(self, inner: Frontier, turns: Turns, pace: PaceConfig) -> None:
+    def __init__(self, inner: Paced, turns: Turns, pace: PaceConfig) -> None:
         self._inner = inner
         self._turns = turns
         self._pace = pace
-        self._delays: dict[str, float] = {}  # by host: ours, or its Crawl-delay where that is more
-        self._origins: set[str] = set()  # whose rules of an earlier run were looked up
-        self._out: dict[tuple[str, int | None], str] = {}  # on the way, with their hosts
+        self._out: dict[int | str, _Out] = {}  # links on the way
         self._waiting: set[asyncio.Future[bool]] = set()
 
     async def lease(self) -> Link | None:
@@ -144,7 +176,7 @@ class SharedFrontier:
 
     async def _turn(self, link: Link) -> bool:
         """Wait for the turn; False: we were stopped meanwhile."""
-        delay = await self._delay(link)
+        delay = self._inner.delay_of(link.host)
         width = 1 if delay > self._pace.delay else self._pace.per_host
         turn = self._turns.ask(link.host, width, delay)
         if not turn.done():
@@ -153,45 +185,37 @@ class SharedFrontier:
             granted = await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.result():
-                self._turns.leave(link.host, asked=False)
+                self._turns.leave(link.host, asked=False, unsent=bool(delay))
             raise
         finally:
             self._waiting.discard(turn)
         if granted:
-            self._out[link.url, link.id] = link.host
+            self._out[link.id or link.url] = _Out(link.host, delay, unsent=bool(delay))
         return granted
 
-    async def _delay(self, link: Link) -> float:
-        known = self._delays.get(link.host, self._pace.delay)
-        home = origin(link.url)
-        if home not in self._origins and link.kind is not Kind.ROBOTS:
-            self._origins.add(home)
-            rules = await self._inner.rules(home)
-            if rules is not None and rules.delay is not None:
-                known = self._learn(link.host, rules.delay)
-        return known
-
-    def _learn(self, host: str, delay: float) -> float:
-        known = self._delays.get(host, self._pace.delay)
-        self._delays[host] = max(known, min(delay, self._pace.max_crawl_delay))
-        return self._delays[host]
+    def sent(self, link: Link) -> bool:
+        out = self._out.get(link.id or link.url)
+        if out is not None and out.delay:
+            self._turns.sent(out.host, out.delay, again=not out.unsent)
+            out.unsent = False
+        return self._inner.sent(link)
 
     def release(self, link: Link, *, asked: bool = True, rest: float = 0.0, **lesson: Any) -> None:
         self._leave(link, asked=asked, rest=rest)
         self._inner.release(link, asked=asked, rest=rest, **lesson)
 
     def _leave(self, link: Link, *, asked: bool = True, rest: float = 0.0) -> None:
-        if self._out.pop((link.url, link.id), None) is None:
+        out = self._out.pop(link.id or link.url, None)
+        if out is None:
             return
-        delay = self._delays.get(link.host, self._pace.delay)
+        delay = self._inner.delay_of(link.host)
         alone = self._pace.per_host == 1 or delay > self._pace.delay
         # Visited alone, a host has its pause from the end of the answer on, as in the schedule.
-        self._turns.leave(link.host, asked=asked, pause=max(rest, delay if alone and asked else 0))
+        pause = max(rest, delay if alone and asked else 0)
+        self._turns.leave(out.host, asked=asked, unsent=out.unsent, pause=pause)
 
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         for visit in visits:
-            if visit.rules is not None and visit.rules.delay is not None:
-                self._learn(visit.link.host, visit.rules.delay)
             self._leave(visit.link, rest=visit.rest)
         await self._inner.settle(visits, marks)
 
@@ -208,8 +232,8 @@ class SharedFrontier:
     def close(self) -> None:
         """Give back the turns of visits that were dropped."""
         while self._out:
-            _, host = self._out.popitem()
-            self._turns.leave(host, pause=self._delays.get(host, self._pace.delay))
+            _, out = self._out.popitem()
+            self._turns.leave(out.host, unsent=out.unsent, pause=self._inner.delay_of(out.host))
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else a frontier can do is the inner one's business."""

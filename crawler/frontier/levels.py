@@ -1,0 +1,45 @@
+"""Depth as a barrier: nothing deeper goes while something shallower is unfinished (decision 2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from crawler.frontier.host import Host
+
+
+class Levels:
+    """Unfinished links by depth, and the hosts whose next link lies too deep for now."""
+
+    def __init__(self) -> None:
+        self._open: Counter[int] = Counter()
+        self._held: dict[str, Host] = {}
+
+    def recall(self, depths: Iterable[tuple[int, int]]) -> None:
+        """Take up an earlier crawl's numbers."""
+        self._open = Counter(dict(depths))
+
+    def begin(self, depths: Iterable[tuple[int, int]]) -> None:
+        """So many more links of each depth."""
+        for depth, links in depths:
+            self._open[depth] += links
+
+    def end(self, depth: int, links: int = 1) -> list[Host]:
+        """So many are finished, or parked. The hosts that are held no longer."""
+        self._open[depth] -= links
+        if self._open[depth] > 0:
+            return []
+        del self._open[depth]
+        freed, self._held = list(self._held.values()), {}
+        return freed
+
+    def hold(self, host: Host, depth: int) -> bool:
+        """Whether a link of this depth has to wait; its host then comes back with an `end`."""
+        if depth <= min((level for level, links in self._open.items() if links > 0), default=0):
+            return False
+        self._held[host.name] = host
+        return True
+
+    @property
+    def held(self) -> Iterable[Host]:
+        return self._held.values()
