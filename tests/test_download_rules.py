@@ -106,7 +106,7 @@ def test_templates() -> None:
             names.template(wrong)
 
 
-@pytest.mark.parametrize("most", [2, 1])
+@pytest.mark.parametrize("most", [10, 3, 2, 1, 0])
 def test_what_lies_in_a_folder_is_known_however_full_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:

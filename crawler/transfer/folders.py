@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 
 MOST: Final = 10_000
-"""Names kept of one folder (3 ms, 1 MB); in a fuller one each is asked for."""
+"""Names and folders kept (3 ms, 1 MB). Where they have no room, each name is asked for."""
 
 
 class Folders:
@@ -20,7 +20,8 @@ class Folders:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._names: dict[str, set[str] | None] = {}  # by folder; None: too many
+        self._names: dict[str, set[str] | None] = {}  # by folder; None: there was no room
+        self._room = MOST
         self._met: set[str] = set()
 
     def has(self, name: str) -> bool:
@@ -28,9 +29,10 @@ class Folders:
         and say why.
         """
         folder, _, last = name.rpartition("/")
-        if folder not in self._names:
-            self._names[folder] = self._read(folder)
-        known = self._names[folder]
+        if folder not in self._names and self._room > 0:
+            self._names[folder] = names = self._read(folder)
+            self._room -= 1 + len(names or ())
+        known = self._names.get(folder)
         if known is None:
             return os.path.lexists(f"{self._root}/{name}")
         return last in known or name in self._met
@@ -42,7 +44,7 @@ class Folders:
     def _read(self, folder: str) -> set[str] | None:
         try:
             with os.scandir(f"{self._root}/{folder}") as entries:
-                names = {entry.name for entry in islice(entries, MOST + 1)}
+                names = {entry.name for entry in islice(entries, self._room + 1)}
         except OSError:
             return set()
-        return names if len(names) <= MOST else None
+        return names if len(names) <= self._room else None
