@@ -125,6 +125,8 @@ def table(large: int, small: int, rounds: int, only: str = "", folder: str | Non
                         f"{one.memory / 1e6:.0f} | {'yes' if one.whole else 'no'} |"
                     )
                     sys.stderr.write(lines[-1] + "\n")
+    if len(lines) == 2:
+        sys.stderr.write(f"no row has {only!r} in its title\n")
     return "\n".join(lines) + "\n"
 
 
@@ -139,6 +141,10 @@ def main() -> None:
     asked = parser.parse_args()
     if binary() is None:
         sys.exit("nginx is not installed: nothing is fast enough to measure against")
+    if min(asked.large, asked.small, asked.rounds) < 1:
+        sys.exit("--large, --small and --rounds: 1 at least")
+    if asked.folder is not None and not Path(asked.folder).is_dir():
+        sys.exit(f"--folder {asked.folder}: no such folder")
     sys.stdout.write(table(asked.large << 20, asked.small, asked.rounds, asked.only, asked.folder))
 
 
