@@ -40,7 +40,7 @@ from crawler.transfer.names import OURS
 from crawler.transfer.order import File, Order, Progress
 from crawler.transfer.orders import canonical, hosts, origins
 from crawler.transfer.requests import ALWAYS
-from crawler.urls import Urls, fingerprint, host_key, origin
+from crawler.urls import Urls, fingerprint, host_key
 from crawler.verdict import Verdict
 from crawler.watch import Watch
 
@@ -105,7 +105,7 @@ async def open_depot(
                 book.progress[url] = Progress(name=book.progress[url].name)
         await book.enter(orders)
         every = list(book.orders.values())
-        named = origins(orders) | {origin(one.url) for one in every}
+        named = origins(every)
         scope = Scope(config.scope, [one.url for one in every[:1]])
         verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
         paced: Frontier = frontier
@@ -120,7 +120,7 @@ async def open_depot(
                 user_agent=user_agent(config),
                 spool=ours,
                 guard=AddressGuard(
-                    hosts([*orders, *every]),
+                    hosts(named),
                     private=config.fetch.private,
                     networks=networks(config.fetch.allow_networks),
                 )

@@ -18,6 +18,7 @@ from website import Asked, Reply, busy, gate, packed, redirect, reply, sequence,
 from crawler.delivery import download
 from crawler.errors import SinkError
 from crawler.transfer import checks, crew, splitter
+from crawler.transfer.defaults import DEFAULTS
 from crawler.transfer.order import Order
 from crawler.transfer.rename import rename_new
 
@@ -463,6 +464,21 @@ async def test_names_that_meet_are_told_apart(website: OpenSite, tmp_path: Path)
     assert {file.path.parent for file in files if file.path} == {tmp_path}
 
 
+async def test_a_name_that_somebody_takes_in_the_meantime_stays_theirs(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    async def answer(_: Asked) -> Reply:
+        (tmp_path / "b.txt").write_text("theirs")
+        return Reply(200, b"ours", (), "text/plain")
+
+    site = await website({"/a.txt": text("first"), "/b.txt": answer})
+    files = await get(site.at("/a.txt"), site.at("/b.txt"), into=tmp_path, concurrency=1)
+    assert [file.status for file in files] == ["done", "done"]
+    assert (tmp_path / "b.txt").read_text() == "theirs"
+    assert (tmp_path / "b.1.txt").read_text() == "ours"
+    assert names_in(tmp_path) == {"a.txt", "b.txt", "b.1.txt"}
+
+
 async def test_what_is_done_about_a_file_of_that_name(website: OpenSite, tmp_path: Path) -> None:
     async def answer(asked: Asked) -> Reply:
         if "if-modified-since" in asked.headers:
@@ -500,6 +516,30 @@ async def test_logins_are_sent_and_nowhere_written_down(website: OpenSite, tmp_p
         if path.is_file():
             assert b"tellnobody" not in path.read_bytes()
             assert b"hushhush" not in path.read_bytes()
+
+
+async def test_a_host_that_refuses_more_than_a_few_at_once_still_gives_all(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    inside = most = 0
+
+    async def answer(_: Asked) -> Reply:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        try:
+            if inside > 6:
+                return Reply(503)
+            await asyncio.sleep(0.02)
+            return Reply(200, b"ok", (), "text/plain")
+        finally:
+            inside -= 1
+
+    site = await website({f"/{n}.txt": answer for n in range(60)})
+    urls = [site.at(f"/{n}.txt") for n in range(60)]
+    files = await get(*urls, into=tmp_path, fast=False, retries=DEFAULTS["retry.retries"])
+    assert {file.status for file in files} == {"done"}
+    assert 2 < most <= DEFAULTS["pace.per_host"]
 
 
 async def test_a_busy_server_is_asked_again_and_a_redirect_loop_ends(

@@ -219,7 +219,7 @@ async def test_the_guides_program_runs(website: OpenSite, tmp_path: Path) -> Non
 def test_help_shows_the_defaults_of_a_download_not_those_of_a_crawl() -> None:
     told = " ".join(CliRunner().invoke(crawler, ["download", "--help"]).output.split())
     for words, default in (
-        ("Open connections in all.", "16"), ("Requests at a time to one host.", "5"),
+        ("Open connections in all.", "16"), ("Requests at a time to one host.", "16"),
         ("Tries after the first.", "5"), ("what pages say to robots.", "no"),
     ):  # fmt: skip
         assert f"{words} [{default}]" in told

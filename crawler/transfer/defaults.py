@@ -8,7 +8,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "robots.obey": False,  # who names a file means it
     "limits.concurrency": 16,
     "pace.delay": 0.0,
-    "pace.per_host": 5,
+    "pace.per_host": 16,  # at most: its width begins at 2 and follows its answers
     "retry.retries": 5,
     "fetch.timeout": 30 * 86_400.0,  # a large file takes what it takes; min_rate ends what stalls
     "fetch.max_body": 1 << 62,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +17,9 @@ def canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
     """One order a URL, mirrors of the second added to the first. Raises ConfigError."""
     found: dict[str, Order] = {}
     for order in orders:
+        if not order.mirrors and order.url not in found and urls.canonical(order.url) == order.url:
+            found[order.url] = order  # most are so
+            continue
         places = []
         for url in (order.url, *order.mirrors):
             place = urls.canonical(url)
@@ -43,5 +46,5 @@ def origins(orders: Sequence[Order]) -> set[str]:
     return {origin(url) for one in orders for url in (one.url, *one.mirrors)}
 
 
-def hosts(orders: Sequence[Order]) -> set[str]:
-    return {urlsplit(one).hostname or "" for one in origins(orders)}
+def hosts(origins: Iterable[str]) -> set[str]:
+    return {urlsplit(one).hostname or "" for one in origins}
