@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 SLACK: Final = 5.0
 """Seconds that a batch may take beyond all its pages' deadlines before its processes are killed."""
 
-WORTH: Final = 8
+WORTH: Final = 16
 """Pages that are worth a hand-over while every process has a batch. Fewer wait for the first that
 is done: until then nobody could read them, and others may join them."""
 
