@@ -11,8 +11,9 @@ import textwrap
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
-from frontier_contract import Contract, Opened
+from frontier_contract import Contract, Opened, found
 
 from crawler.config import PaceConfig
 from crawler.errors import FrontierError, Occupied
@@ -21,6 +22,8 @@ from crawler.frontier.downloads import known_urls
 from crawler.frontier.peek import peek
 from crawler.frontier.reader import reader
 from crawler.frontier.sqlite import SqliteFrontier
+from crawler.frontier.store import Store
+from crawler.model import Outcome, Visit
 
 
 def frontier(
@@ -143,3 +146,20 @@ async def test_a_closed_crawl_is_read_where_nothing_may_be_written(tmp_path: Pat
         assert peek(path).counts.seen == 0
     finally:
         tmp_path.chmod(0o755)
+
+
+def test_what_a_failed_commit_found_is_not_written_later() -> None:
+    store = Store(":memory:")
+    store.open()
+    with closing(store):
+        store.add([found("http://a.test/")], 0)
+        seed = store.head(1, 1, set())[0][0]
+        visit = Visit(
+            seed, Outcome.DONE, found=(found("http://a.test/1"), found("http://a.test/\ud800"))
+        )
+        with pytest.raises(UnicodeEncodeError):
+            store.settle([visit], {}, 0.0)
+        assert store.counts().queued == 1
+        again = msgspec.structs.replace(visit, found=(found("http://a.test/2"),))
+        assert store.settle([again], {}, 0.0)["a.test"].links == 1
+        assert [link.url for link in store.head(1, 9, set())[0]] == ["http://a.test/2"]

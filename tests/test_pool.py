@@ -17,7 +17,7 @@ import pytest
 from crawler.config import FetchConfig, ParseConfig, ScopeConfig, UrlsConfig
 from crawler.errors import ConfigError, ParseError
 from crawler.model import Extract, Kind, Link, Page, Timings
-from crawler.parse.pool import ParsePool, usable_cpus
+from crawler.parse.pool import WORTH, ParsePool, usable_cpus
 from crawler.parse.rules import ReaderRules
 from crawler.scope import Scope
 from crawler.urls import Urls
@@ -86,6 +86,13 @@ async def read_all(pool: ParsePool, pages: list[Page]) -> list[Extract | BaseExc
         return await asyncio.gather(*map(pool.read, pages), return_exceptions=True)
 
 
+async def sent(pool: ParsePool, *, but: int) -> None:
+    """The pages that the pool was given have gone to a process, all but so many."""
+    for _ in range(3):  # the reads begin, the pool looks at what waits
+        await asyncio.sleep(0)
+    assert pool.backlog == but
+
+
 async def test_pages_come_back_read_and_in_their_own_places() -> None:
     async with pool() as running:
         extracts = await read_all(running, [page(number) for number in range(200)])
@@ -106,6 +113,28 @@ async def test_processes_come_with_the_work() -> None:
     for process in crew:  # they were told to go, and go
         await asyncio.to_thread(process.join, 20)
         assert not process.is_alive()
+
+
+async def test_few_pages_wait_for_the_process_that_is_at_work(poison: str) -> None:
+    async with pool(plugins=(poison,), processes=1, deadline=20.0) as running:
+        reads = [asyncio.create_task(running.read(page(0, "sleep")))]
+        await sent(running, but=0)
+        reads += [asyncio.create_task(running.read(page(number))) for number in range(1, WORTH)]
+        await sent(running, but=WORTH - 1)
+        reads.append(asyncio.create_task(running.read(page(WORTH))))
+        await sent(running, but=0)  # now they are worth a batch
+        assert not any(one.done() for one in reads)
+        for one in reads:
+            one.cancel()
+
+
+async def test_a_page_behind_a_slow_one_is_read_by_the_next_process(poison: str) -> None:
+    async with pool(plugins=(poison,), processes=2, deadline=20.0) as running:
+        slow = asyncio.create_task(running.read(page(0, "sleep")))
+        await sent(running, but=0)
+        assert (await running.read(page(1))).title == "1"
+        assert not slow.done()
+        slow.cancel()
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,15 @@ class Keys:
         self._most = most
         self._fresh: dict[bytes, int] = {}
         self._last = 0  # the newest link's id
+        self._folded = 0  # … and of those in the index; 0: it is empty
 
     def recall(self) -> None:
         """Read anew what is not folded yet: on opening, and after a rollback."""
         row = self._db.execute("SELECT value FROM meta WHERE name = 'folded'").fetchone()
-        folded = row[0] if row is not None else 0
-        rows = self._db.execute("SELECT key, id FROM link WHERE id > ?", (folded,))
+        self._folded = row[0] if row is not None else 0
+        rows = self._db.execute("SELECT key, id FROM link WHERE id > ?", (self._folded,))
         self._fresh = dict(rows.fetchall())
-        self._last = max(self._fresh.values(), default=folded)
+        self._last = max(self._fresh.values(), default=self._folded)
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """The links of those fingerprints that are known."""
@@ -49,7 +50,7 @@ class Keys:
                 strangers.append(key)
             else:
                 known[key] = link
-        for start in range(0, len(strangers), AT_ONCE):
+        for start in range(0, len(strangers) if self._folded else 0, AT_ONCE):
             some = strangers[start : start + AT_ONCE]
             some += [b""] * (AT_ONCE - len(some))  # one statement, prepared once
             known.update(self._db.execute(_FIND, some).fetchall())
@@ -67,6 +68,7 @@ class Keys:
             return
         self._db.executemany("INSERT INTO seen VALUES (?, ?)", sorted(self._fresh.items()))
         self._db.execute("INSERT OR REPLACE INTO meta VALUES ('folded', ?)", (self._last,))
+        self._folded = self._last
         self._fresh.clear()
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
+from crawler.frontier.bulk import Bulk
 from crawler.model import Counts, Kind, Known, Outcome, Visit
 from crawler.revisit import next_interval
 from crawler.traps import is_brake
@@ -110,15 +111,20 @@ def known_of(
     return Known(etag, modified, digest, text_digest, interval) if digest else None
 
 
-CROSS_OFF: Final = (
-    "UPDATE link SET state = ?, attempt = ?, due = ?, visited_at = ?, status = ?, bytes = ?, "
-    "reason = ?, digest = ?, etag = ?, modified = ?, text_digest = ?, interval = ?, "
-    "cookie = ifnull(?, cookie) WHERE id = ?"
+CROSS_OFF: Final = Bulk(
+    "UPDATE link SET state = visit.column1, attempt = visit.column2, due = visit.column3, "
+    "visited_at = visit.column4, status = visit.column5, bytes = visit.column6, "
+    "reason = visit.column7, digest = visit.column8, etag = visit.column9, "
+    "modified = visit.column10, text_digest = visit.column11, interval = visit.column12, "
+    "cookie = ifnull(visit.column13, cookie) "
+    "FROM ({rows}) AS visit WHERE link.id = visit.column14",
+    columns=14,
 )
 
-ENTER: Final = (
+ENTER: Final = Bulk(
     "INSERT INTO link (id, key, host, url, via, kind, depth, hops, rank, state, reason) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "SELECT * FROM ({rows}) WHERE column1 NOT NULL",
+    columns=11,
 )
 
 # A link that was skipped or parked where it was first found may be admitted from elsewhere (an

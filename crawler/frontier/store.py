@@ -83,6 +83,7 @@ class Store:
         self._admitted = Recent()
         self._skipped = Recent()
         self._host_ids: dict[str, int] = {}
+        self._new: list[tuple[object, ...]] = []  # rows of links that ENTER has still to write
         self._brakes = Brakes(traps or ScopeConfig(trap="off"))
         self._outbox = Outbox(wanted=refusals)
         self._db: sqlite3.Connection
@@ -135,6 +136,7 @@ class Store:
         news: dict[str, News] = {}
         with self._transaction():
             self._enter(found, None, depth, 0, news)
+            self._write()
         return news
 
     def settle(
@@ -151,12 +153,12 @@ class Store:
         """
         news: dict[str, News] = {}
         with self._transaction():
+            leased = [visit for visit in visits if visit.link.id is not None]
+            CROSS_OFF.run(self._db, [values_of(visit, now) for visit in leased])
             for visit in visits:
                 link = visit.link
                 if visit.rules is not None:
                     self._learn(link.host, visit.rules)
-                if link.id is not None:
-                    self._db.execute(CROSS_OFF, values_of(visit, now))
                 if visit.rest:
                     self._db.execute(
                         "UPDATE host SET rest_until = max(rest_until, ?) WHERE id = ?",
@@ -173,11 +175,13 @@ class Store:
                     hops = link.hops + 1 if moved or nested else 0
                     fruitful = self._enter(visit.found, link.id, depth, hops, news, link.url)
                     if moved and link.id is not None:
+                        self._write()
                         (target,) = self._keys.find([visit.found[0][2]]).values()
                         twins.lead(self._db, link.id, target)
-                twins.enter(self._db, visit)
                 if self._brakes.learn(visit, fruitful=fruitful):
                     self._news_of(link.host, news).stale = True
+            self._write()
+            twins.enter(self._db, visits)
             self._brakes.save()
             if MARK in marks:
                 self._outbox.written()
@@ -281,7 +285,6 @@ class Store:
         brakes = self._brakes
         refused: list[int] = []
         rank = depth if self._by_depth else 0
-        rows: list[tuple[object, ...]] = []
         unsure = [
             one
             for one in found
@@ -297,14 +300,14 @@ class Store:
             if link is None:
                 state = state_of(reason)
                 link = known[key] = self._keys.add(key)
-                rows.append(
+                self._new.append(
                     (
                         link, key, number, url, via, KIND_NUMBER[kind], depth, hops, rank,
                         state, reason or None,
                     )
                 )  # fmt: skip
             elif not reason:
-                self._write(rows)
+                self._write()
                 story = (via, KIND_NUMBER[kind], depth, hops, rank, link)
                 is_new = self._db.execute(ADMIT, story).rowcount > 0
             (self._skipped if reason else self._admitted).add(key)
@@ -320,9 +323,10 @@ class Store:
             entry.stale |= brakes.found(url, host)
             if self._by_depth:
                 entry.depths[depth] += 1
-        self._write(rows)
-        for link in refused:
-            self._outbox.note(link, time.time())
+        if refused and self._outbox.noting:
+            self._write()
+            for link in refused:
+                self._outbox.note(link, time.time())
         return fruitful
 
     def _news_of(self, host: str, news: dict[str, News]) -> News:
@@ -331,9 +335,10 @@ class Store:
             entry = news[host] = News(self._host_id(host))
         return entry
 
-    def _write(self, rows: list[tuple[object, ...]]) -> None:
-        self._db.executemany(ENTER, rows)
-        rows.clear()
+    def _write(self) -> None:
+        """The rows of what was found; before anything reads them, and at the transaction's end."""
+        ENTER.run(self._db, self._new)
+        self._new.clear()
 
     def _host_id(self, name: str) -> int:
         number = self._host_ids.get(name)
@@ -370,7 +375,7 @@ class Store:
             downloads.again(self._db, urls)
 
     def _transaction(self) -> Transaction:
-        memories = (self._admitted, self._skipped, self._host_ids, self._brakes)
+        memories = (self._admitted, self._skipped, self._host_ids, self._brakes, self._new)
         return Transaction(self._db, self._keys, *memories)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────

@@ -8,10 +8,20 @@ from typing import Final
 
 import msgspec
 
+from crawler.frontier.bulk import Bulk
+from crawler.frontier.keys import AT_ONCE
 from crawler.model import Kind, Outcome, Visit
 
 LONGEST_LOOP: Final = 50
 """Redirects followed to see whether a chain comes back to its start."""
+
+_REMEMBER: Final = Bulk(
+    "INSERT OR IGNORE INTO content SELECT * FROM ({rows}) WHERE column1 NOT NULL", columns=2
+)
+_FIRSTS: Final = (
+    "SELECT link.id, url, digest FROM content JOIN link ON link.id = content.link "  # noqa: S608 - only question marks
+    f"WHERE content.key IN ({', '.join('?' * AT_ONCE)})"
+)
 
 
 def recognise(db: sqlite3.Connection, visits: Sequence[Visit]) -> list[Visit]:
@@ -19,31 +29,31 @@ def recognise(db: sqlite3.Connection, visits: Sequence[Visit]) -> list[Visit]:
 
     Which of two equal pages is the first depends on which was entered first. Exactly one is.
     """
-    here: dict[str, tuple[int | None, str]] = {}
+    firsts = _firsts(db, [digest for visit in visits if (digest := digest_of(visit))])
     known = []
     for visit in visits:
         digest = digest_of(visit)
         if not digest:
             known.append(visit)
             continue
-        first = _first(db, digest) or here.setdefault(digest, (visit.link.id, visit.link.url))
+        first = firsts.setdefault(digest, (visit.link.id, visit.link.url))
         if first[0] != visit.link.id:
             visit = msgspec.structs.replace(visit, duplicate_of=first[1])  # noqa: PLW2901
         known.append(visit)
     return known
 
 
-def enter(db: sqlite3.Connection, visit: Visit) -> None:
-    """Remember the visit's bytes when they are new, or whose they are."""
-    digest = digest_of(visit)
-    if not digest:
-        return
-    if visit.duplicate_of is None:
-        db.execute("INSERT OR IGNORE INTO content VALUES (?, ?)", (key_of(digest), visit.link.id))
-        return
-    first = _first(db, digest)
-    if first is not None:
-        db.execute("UPDATE link SET twin = ? WHERE id = ?", (first[0], visit.link.id))
+def enter(db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
+    """Remember the visits' bytes where they are new, or whose they are."""
+    read = [(digest, visit) for visit in visits if (digest := digest_of(visit))]
+    originals = [(key_of(digest), v.link.id) for digest, v in read if v.duplicate_of is None]
+    _REMEMBER.run(db, originals)
+    copies = [(digest, v.link.id) for digest, v in read if v.duplicate_of is not None]
+    firsts = _firsts(db, [digest for digest, _ in copies])
+    db.executemany(
+        "UPDATE link SET twin = ? WHERE id = ?",
+        [(firsts[digest][0], number) for digest, number in copies if digest in firsts],
+    )
 
 
 def lead(db: sqlite3.Connection, start: int, target: int) -> None:
@@ -65,15 +75,15 @@ def lead(db: sqlite3.Connection, start: int, target: int) -> None:
         )
 
 
-def _first(db: sqlite3.Connection, digest: str) -> tuple[int, str] | None:
-    """Id and URL of the page that first had these bytes."""
-    row = db.execute(
-        "SELECT link.id, url, digest FROM content JOIN link ON link.id = content.link "
-        "WHERE content.key = ?",
-        (key_of(digest),),
-    ).fetchone()
-    # Half a digest can be met on purpose; the whole one cannot.
-    return (row[0], row[1]) if row and row[2] == digest else None
+def _firsts(db: sqlite3.Connection, digests: Sequence[str]) -> dict[str, tuple[int | None, str]]:
+    """Id and URL of the page that first had these bytes, by digest, where there is one."""
+    found: dict[str, tuple[int | None, str]] = {}
+    for start in range(0, len(digests), AT_ONCE):
+        keys: list[int | None] = [key_of(one) for one in digests[start : start + AT_ONCE]]
+        keys += [None] * (AT_ONCE - len(keys))  # one statement, prepared once
+        # Half a digest can be met on purpose; the whole one cannot.
+        found.update((digest, (n, url)) for n, url, digest in db.execute(_FIRSTS, keys))
+    return found
 
 
 def digest_of(visit: Visit) -> str:

@@ -1,7 +1,7 @@
 """The parse processes: pages go out in batches, extracts come back, poison stays alone.
 
 One page a task would cost 117 µs of the loop's CPU, eight a task 24 (measured). A batch is what
-waits at the moment: one page when idle, up to a megabyte under load.
+waits when a process is free: one page when idle, up to a megabyte under load (decision 0086).
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 SLACK: Final = 5.0
 """Seconds that a batch may take beyond all its pages' deadlines before its processes are killed."""
 
+WORTH: Final = 16
+"""Pages that are worth a hand-over while every process has a batch. Fewer wait for the first that
+is done: until then nobody could read them, and others may join them."""
+
 PROOF: Final = 2
 """Processes that a page must end, alone, to be found guilty: one may be killed from outside."""
 
@@ -52,6 +56,8 @@ class ParsePool:
         self._crew: list[_Process] = []
         self._retired: set[_Process] = set()
         self._detective: asyncio.Task[None] | None = None
+        self._recruits: set[_Process] = set()  # they are starting
+        self._called = False  # the pump is, at the end of this round of the loop
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -70,7 +76,7 @@ class ParsePool:
         if self._detective is not None:
             self._detective.cancel()
             await asyncio.wait([self._detective])
-        for process in [*self._crew, *self._retired]:
+        for process in [*self._crew, *self._retired, *self._recruits]:
             await process.close()
         for waiting in [*self._waiting, *self._suspects]:
             waiting[2].cancel()
@@ -89,7 +95,9 @@ class ParsePool:
     async def _result(self, page: Page, *, reading: bool) -> Extract:
         answer: asyncio.Future[Extract] = self._loop.create_future()
         self._waiting.append((page, reading, answer))
-        self._pump()
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._pump)
         return await answer
 
     @property
@@ -101,21 +109,41 @@ class ParsePool:
 
     def _pump(self) -> None:
         """Send what waits to processes with room: one batch at work, one more to keep it busy."""
+        self._called = False
         while self._waiting and not self._closed:
             process = min(self._crew, key=lambda one: one.in_flight)
-            if process.in_flight and len(self._crew) < self.width:
-                process = _Process(self._rules)
-                self._crew.append(process)
-            if process.in_flight > 1:
-                return
+            if process.in_flight:
+                self._enlarge()
+                if process.in_flight > 1 or len(self._waiting) < WORTH:
+                    return
             batch = self._batch()
             if not batch:
                 return
             self._send(process, batch)
 
+    def _enlarge(self) -> None:
+        """Start one more process, unless there are enough; it gets no page before it is there."""
+        if len(self._crew) + len(self._recruits) >= self.width:
+            return
+        recruit = _Process(self._rules)
+        self._recruits.add(recruit)
+
+        def started(_: Future[int]) -> None:  # in the executor's thread
+            with contextlib.suppress(RuntimeError):  # as in `landed` below
+                self._loop.call_soon_threadsafe(self._join, recruit)
+
+        recruit.sign.add_done_callback(started)
+
+    def _join(self, recruit: _Process) -> None:
+        """A process has started; or ended as it did, which the first batch for it finds out."""
+        if not self._closed:
+            self._recruits.discard(recruit)
+            self._crew.append(recruit)
+            self._pump()
+
     def _batch(self) -> list[Waiting]:
-        """What waits, shared out so that no process idles while another has everything."""
-        share = max(1, -(-len(self._waiting) // (self.width + 1)))
+        """What waits, shared out so that no process idles while another has much to do."""
+        share = max(WORTH, -(-len(self._waiting) // (self.width + 1)))
         most = min(self._config.batch_pages, share)
         batch: list[Waiting] = []
         size = 0
@@ -244,7 +272,7 @@ class _Process:
                 initializer=orders.start,
                 initargs=(rules,),
             )
-            self._sign = self._executor.submit(orders.ready)  # starts the process
+            self.sign = self._executor.submit(orders.ready)  # starts the process
         # The executor keeps the writing end of the result pipe open in this process. Were that
         # so, a child that dies in the middle of a long result would leave the executor's thread
         # reading for ever; with it closed, the pipe ends and the executor knows.
@@ -253,7 +281,7 @@ class _Process:
     async def ready(self) -> None:
         """Raises ParseError when the process ends as soon as it starts."""
         try:
-            await asyncio.wrap_future(self._sign)
+            await asyncio.wrap_future(self.sign)
         except BrokenProcessPool as error:
             raise ParseError("start", "a parse process ends as soon as it starts") from error
 
