@@ -3,9 +3,9 @@
 Defaults < TOML file < environment < flags are merged by `crawler/settings.py` into one tree and
 validated there. Each part of the house is passed its own small section, never the
 whole. Units: seconds, bytes, milliseconds where the name says so.
-"""
 
-from __future__ import annotations
+Annotations are objects here: as strings msgspec compiles each of them, 5 ms of a start.
+"""
 
 from typing import Annotated, Literal
 

@@ -13,17 +13,19 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from crawler.errors import ParseError
 from crawler.model import Extract, Kind, Page
-from crawler.parse.archive import Archivist
 from crawler.parse.orders import Result, Task
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
 from crawler.parse.spool import spooled
+
+if TYPE_CHECKING:
+    from crawler.parse.archive import Archivist
 
 CPU_SLACK: Final = 2.0
 """Seconds of CPU beyond the deadline after which the kernel ends a process that never came back."""
