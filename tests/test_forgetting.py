@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from frontier_contract import PATIENCE, end, found, lease, urls
 from test_schedule import fast, filled, link
 
 from crawler.config import PaceConfig
+from crawler.frontier.budget import Kept
 from crawler.frontier.schedule import Schedule
 from crawler.frontier.sqlite import SqliteFrontier
+from crawler.frontier.store import Store
 from crawler.model import Kind, Link, Outcome, Rules, Visit
 from crawler.pace import Lesson
 from crawler.urls import host_key, origin
@@ -264,3 +267,28 @@ async def test_a_host_forgotten_while_a_stranger_is_looked_up_is_met_again() -> 
         await queue.add([found("http://a.test/more"), found("http://c.test/")])
         left = {(await lease(queue)).url for _ in range(3)}
     assert left == {"http://a.test/more", "http://b.test/robots.txt", "http://c.test/robots.txt"}
+
+
+def test_meeting_a_host_costs_the_same_however_many_there_are() -> None:
+    """In steps of SQLite's machine: no table is gone through from end to end."""
+    few, many = (steps_to_meet_one_of(number) for number in (50, 5000))
+    assert many < 2 * few
+
+
+def steps_to_meet_one_of(hosts: int) -> int:
+    store, steps = Store(":memory:"), count()
+    store.open()
+    links = [Link(f"http://h{n}.test/robots.txt", f"h{n}.test") for n in range(hosts)]
+    visits = [
+        Visit(one, Outcome.DONE, rules=Rules(origin(one.url), 404, b"", 4e9, 1.5)) for one in links
+    ]
+    store.settle(visits, {}, 0.0, [Kept(one.host, 2.0, 0, 0, 0.0) for one in links])
+    number = store.meet("h7.test")
+    store._db.set_progress_handler(lambda: next(steps) < 0, 1)
+    (known,) = store.manners([number]).values()
+    (kept,) = store.paces(["h7.test"])
+    store._db.set_progress_handler(None, 1)
+    store.close()
+    assert known.robots == [("http://h7.test", 4e9, 1.5)]
+    assert kept.width == 2.0
+    return next(steps)

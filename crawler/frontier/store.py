@@ -453,11 +453,12 @@ class Store:
         """What is known of how these hosts want to be treated, by id."""
         known = {}
         for number in hosts:
-            rest_until, address = self._db.execute(
-                "SELECT rest_until, address FROM host WHERE id = ?", (number,)
+            name, rest_until, address = self._db.execute(
+                "SELECT name, rest_until, address FROM host WHERE id = ?", (number,)
             ).fetchone()
-            rows = self._db.execute(
-                "SELECT origin, expires_at, delay FROM robots WHERE host = ?", (number,)
+            rows = self._db.execute(  # by its key: the table has a row for each host of the crawl
+                "SELECT origin, expires_at, delay FROM robots WHERE origin IN (?, ?)",
+                (f"http://{name}", f"https://{name}"),
             ).fetchall()
             known[number] = Manners(rest_until, address, rows)
         return known
