@@ -83,6 +83,8 @@ def served(root: Path, large: int, small: int) -> Iterator[list[Case]]:
         with (www / name).open("wb") as file:
             for at in range(0, size, 1 << 20):
                 file.write(block[: min(1 << 20, size - at)])
+    for number in range(HOSTS):
+        (www / f"share-{number}.bin").symlink_to("share.bin")
     for number in range(small):
         (www / "many" / f"{number}.bin").write_bytes(block[number : number + SMALL])
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -136,7 +138,7 @@ def _near(here: str, large: int, small: int) -> list[Case]:
         Case(f"{small:,} files of 4 KiB", _many(here, small), small * SMALL),
         Case("64 MiB, 4 MiB/s a connection", (f"{here}/slow/slow.bin",), 64 << 20),
         Case(f"{HOSTS} hosts, 1 MiB each at 256 KiB/s",
-             tuple(f"{host}/share.bin?{number}" for number, host in enumerate(hosts)),
+             tuple(f"{host}/share-{number}.bin" for number, host in enumerate(hosts)),
              HOSTS << 20),
     ]  # fmt: skip
 
