@@ -21,9 +21,10 @@ from crawler.frontier.book import Book
 from crawler.frontier.downloads import known_urls
 from crawler.frontier.peek import peek
 from crawler.frontier.reader import reader
+from crawler.frontier.rows import DONE
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.frontier.store import Store
-from crawler.model import Outcome, Visit
+from crawler.model import Extract, Link, Outcome, Page, Timings, Visit
 
 
 def frontier(path: Path | str, **settings: object) -> SqliteFrontier:
@@ -160,3 +161,35 @@ def test_what_a_failed_commit_found_is_not_written_later() -> None:
         again = msgspec.structs.replace(visit, found=(found("http://a.test/2"),))
         assert store.settle([again], {}, 0.0)["a.test"].links == 1
         assert [link.url for link in store.head(1, 9, set())[0]] == ["http://a.test/2"]
+
+
+def page(link: Link) -> Page:
+    return Page(link, 200, (), b"", 0.0, Timings(1.0), 0)
+
+
+def test_copies_name_the_first_page_in_whatever_commit_it_was(tmp_path: Path) -> None:
+    """More pages than go into one statement; the same bytes as before, and twice in one commit."""
+    store = Store(tmp_path / "frontier.db")
+    store.open()
+    with closing(store):
+        store.add([found(f"http://a.test/{number}") for number in range(100)], 0)
+        links, _ = store.head(1, 100, set())
+        digests = [f"sha256:{number % 45:016x}{0:048x}" for number in range(100)]
+        for first, end in [(0, 1), (1, 20), (20, 100)]:
+            visits = store.recognise(
+                [
+                    Visit(link, Outcome.DONE, page(link), Extract(digest=digest, bytes_body=1))
+                    for link, digest in zip(links[first:end], digests[first:end], strict=True)
+                ]
+            )
+            for number, visit in enumerate(visits, first):
+                copied = links[number % 45].url if number >= 45 else None
+                assert visit.duplicate_of == copied
+            store.settle(visits, {}, 0.0)
+    with closing(reader(tmp_path / "frontier.db")) as db:
+        rows = db.execute("SELECT state, digest, twin FROM link ORDER BY id").fetchall()
+    ids = [link.id for link in links]
+    assert rows == [
+        (DONE, digest, ids[number % 45] if number >= 45 else None)
+        for number, digest in enumerate(digests)
+    ]

@@ -1,7 +1,7 @@
 """Many rows by one statement.
 
-SQLite's thread lets go of Python's lock at each step of a statement, the loop takes it, and both
-wait for each other: a row at a time, a page cost the two of them a tenth more (decision 0087).
+At each step of a statement SQLite's thread gives up the interpreter's lock, the loop takes it, and
+then each waits for the other: a row at a time, a third of what a commit cost (decision 0087).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ ROWS: Final = 32
 """Rows of one statement; what is missing is filled up with NULL, so that it is prepared once."""
 
 FEW: Final = 4
-"""Rows that are written one by one: a statement of `ROWS` costs as much as so many of one."""
+"""Rows that are written one by one: filling up costs more."""
 
 
 class Bulk:
-    """A statement over `{rows}`, a table of `columns` columns: column1, column2 …
+    """A statement over `{rows}`, a table with so many columns: column1, column2 …
 
-    Rows of nothing but NULL are none: the statement must pass them by.
+    It must pass by rows of nothing but NULL, which are none.
     """
 
     def __init__(self, sql: str, columns: int) -> None:
@@ -31,7 +31,7 @@ class Bulk:
         self._nothing = (None,) * columns
 
     def run(self, db: sqlite3.Connection, rows: Sequence[Sequence[object]]) -> None:
-        """Run it over all rows, in their order."""
+        """Run it over all rows, in their order. Raises what SQLite raises."""
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
             if len(some) <= FEW:

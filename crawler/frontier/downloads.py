@@ -8,11 +8,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from functools import lru_cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from crawler.errors import FrontierError
+from crawler.frontier.bulk import Bulk
 from crawler.frontier.reader import reader
 from crawler.frontier.rows import KINDS, STATES
 
@@ -22,9 +22,9 @@ Row: TypeAlias = tuple[str, bytes, bytes | None]
 AT_ONCE: Final = 500
 """URLs named by one statement."""
 
-ROWS: Final = 64
-"""Rows written by one statement. SQLite keeps each length prepared."""
-
+_KEEP: Final = Bulk(
+    "INSERT OR REPLACE INTO file SELECT * FROM ({rows}) WHERE column1 NOT NULL", columns=3
+)
 
 _AGAIN: Final = "UPDATE link SET state = 0, attempt = 0, due = NULL, status = NULL, reason = NULL"
 
@@ -34,16 +34,7 @@ def read(db: sqlite3.Connection) -> list[Row]:
 
 
 def keep(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Many rows a statement: each statement gives up the interpreter's lock and queues for it."""
-    for start in range(0, len(rows), ROWS):
-        some = rows[start : start + ROWS]
-        db.execute(_kept(len(some)), [value for row in some for value in row])
-
-
-@lru_cache(ROWS)
-def _kept(rows: int) -> str:
-    marks = ", ".join(["(?, ?, ?)"] * rows)
-    return f"INSERT OR REPLACE INTO file VALUES {marks}"  # noqa: S608 - only question marks
+    _KEEP.run(db, rows)
 
 
 def again(db: sqlite3.Connection, urls: Sequence[str]) -> None:

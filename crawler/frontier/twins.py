@@ -18,9 +18,11 @@ LONGEST_LOOP: Final = 50
 _REMEMBER: Final = Bulk(
     "INSERT OR IGNORE INTO content SELECT * FROM ({rows}) WHERE column1 NOT NULL", columns=2
 )
+# One by one inside: statistics of a small table, in which `IN` would be a scan, may be old.
 _FIRSTS: Final = (
-    "SELECT link.id, url, digest FROM content JOIN link ON link.id = content.link "  # noqa: S608 - only question marks
-    f"WHERE content.key IN ({', '.join('?' * AT_ONCE)})"
+    "SELECT link.id, url, digest FROM "  # noqa: S608 - only question marks
+    "(SELECT (SELECT link FROM content WHERE key = one.column1) AS first "
+    f"FROM (VALUES {', '.join(['(?)'] * AT_ONCE)}) AS one) JOIN link ON link.id = first"
 )
 
 
