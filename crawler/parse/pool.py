@@ -37,6 +37,9 @@ WORTH: Final = 16
 """Pages that are worth a hand-over while every process has a batch. Fewer wait for the first that
 is done: until then nobody could read them, and others may join them."""
 
+SHARE: Final = 8
+"""Pages that are worth a hand-over of their own where a process has nothing to do."""
+
 PROOF: Final = 2
 """Processes that a page must end, alone, to be found guilty: one may be killed from outside."""
 
@@ -126,7 +129,7 @@ class ParsePool:
                 self._enlarge()
                 if process.in_flight > 1 or len(self._waiting) < WORTH:
                     return
-            batch = self._batch()
+            batch = self._batch(WORTH if process.in_flight else SHARE)
             if not batch:
                 return
             self._send(process, batch)
@@ -151,9 +154,9 @@ class ParsePool:
             self._crew.append(recruit)
             self._pump()
 
-    def _batch(self) -> list[Waiting]:
-        """What waits, shared out so that no process idles while another has much to do."""
-        share = max(WORTH, -(-len(self._waiting) // (self.width + 1)))
+    def _batch(self, least: int) -> list[Waiting]:
+        """What waits, shared out so that no process idles while another has more than `least`."""
+        share = max(least, -(-len(self._waiting) // (self.width + 1)))
         most = min(self._config.batch_pages, share)
         batch: list[Waiting] = []
         size = 0
