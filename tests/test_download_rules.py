@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.errors import ConfigError, Garbled
-from crawler.transfer import answer, checks, lists, metalink, names, rename
+from crawler.transfer import answer, checks, folders, lists, metalink, names, rename
 from crawler.transfer.part import SUFFIX
 from crawler.transfer.spans import Spans
 from crawler.transfer.splitter import WINDOW, Splitter, halve
@@ -104,6 +104,19 @@ def test_templates() -> None:
     for wrong in ("{nope}", "/abs/{name}", "../{name}", "{n:x!}", "{"):
         with pytest.raises(ConfigError):
             names.template(wrong)
+
+
+@pytest.mark.parametrize("most", [10, 3, 2, 1, 0])
+def test_what_lies_in_a_folder_is_known_however_full_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(folders, "MOST", most)
+    (tmp_path / "sub").mkdir()
+    for name in ("one", "sub/two"):
+        (tmp_path / name).write_text("")
+    there = folders.Folders(str(tmp_path))
+    names_ = ["one", "two", "sub/two", "sub/one", "none/one"]
+    assert [there.has(name) for name in names_] == [True, False, True, False, False]
 
 
 def test_claims_never_meet() -> None:

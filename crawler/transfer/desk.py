@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -15,6 +14,7 @@ from crawler.protocols import FileFetcher, Frontier
 from crawler.rate import Meter
 from crawler.transfer.book import Book
 from crawler.transfer.disk import Disk
+from crawler.transfer.folders import Folders
 from crawler.transfer.names import OURS, Claims, template
 from crawler.transfer.order import File
 from crawler.transfer.segment import BUFFER, BUFFERS
@@ -60,7 +60,8 @@ class Desk:
         self.max_redirects = max_redirects
         self.fsync = fsync
         self.buffer = max(64 * 1024, min(BUFFER, BUFFERS // max(1, free())))
-        self.claims = Claims(lambda name: os.path.lexists(self.place(name)))
+        self.folders = Folders(str(folder))
+        self.claims = Claims(self.folders.has)
         self.running: dict[str, Transfer] = {}
         self.results: dict[str, File] = {}
         self.wire = 0  # bytes that came, in all

@@ -120,6 +120,7 @@ class Landing:
     async def _elsewhere(self, part: Part, progress: Progress) -> Part:
         """The next free name, the bytes with it."""
         copy, desk = self._copy, self._desk
+        desk.folders.meet(copy.name)
         desk.claims.give_back(copy.name, copy.order.url)
         copy.claim(copy.early_name())
         moved = copy.new_part()
