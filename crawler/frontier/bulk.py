@@ -1,4 +1,4 @@
-"""Many rows by one statement.
+"""Many rows by one statement, written and asked for.
 
 At each step of a statement SQLite's thread gives up the interpreter's lock, the loop takes it, and
 then each waits for the other: a row at a time, a third of what a commit cost (decision 0087).
@@ -7,15 +7,29 @@ then each waits for the other: a row at a time, a third of what a commit cost (d
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 ROWS: Final = 32
 """Rows of one statement; what is missing is filled up with NULL, so that it is prepared once."""
 
 FEW: Final = 4
 """Rows that are written one by one: filling up costs more."""
+
+
+AT_ONCE: Final = 64
+"""Values looked up by one question: 1.2 µs for a fingerprint, against 3.6 µs one by one."""
+
+
+def ask(db: sqlite3.Connection, sql: str, values: Sequence[object]) -> Iterator[Any]:
+    """The rows of a question about `AT_ONCE` values, put as often as it takes.
+
+    What is missing is filled up with NULL, so that it is prepared once.
+    """
+    for start in range(0, len(values), AT_ONCE):
+        some = values[start : start + AT_ONCE]
+        yield from db.execute(sql, (*some, *(None,) * (AT_ONCE - len(some)))).fetchall()
 
 
 class Bulk:

@@ -13,12 +13,10 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
+from crawler.frontier.bulk import AT_ONCE, ask
+
 FRESH: Final = 1 << 15
 """Fingerprints in memory at most: 4 MB, and a tenth of a second to fold them into a million."""
-
-
-AT_ONCE: Final = 64
-"""Fingerprints looked up by one statement: 1.2 µs each, against 3.6 µs one by one."""
 
 _FIND: Final = f"SELECT key, link FROM seen WHERE key IN ({', '.join('?' * AT_ONCE)})"  # noqa: S608 - only question marks
 
@@ -50,10 +48,8 @@ class Keys:
                 strangers.append(key)
             else:
                 known[key] = link
-        for start in range(0, len(strangers) if self._folded else 0, AT_ONCE):
-            some = strangers[start : start + AT_ONCE]
-            some += [b""] * (AT_ONCE - len(some))  # one statement, prepared once
-            known.update(self._db.execute(_FIND, some).fetchall())
+        if self._folded:
+            known.update(ask(self._db, _FIND, strangers))
         return known
 
     def add(self, key: bytes) -> int:

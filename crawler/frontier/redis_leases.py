@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -158,10 +158,10 @@ class Leases:
         """Told within half of the pause, with how long ago it was: many cost one call, and nobody
         could have asked the host in the meantime.
         """
-        held = self.of(link)
-        if held is None or not held.sure(self.length, moment()):
+        if not self.owns(link):
             return False
-        if self._pause and held.away:
+        held = self.of(link)
+        if self._pause and held is not None and held.away:
             self._sents.append(Sent(held, time.monotonic()))
             if self._ringer is None:
                 loop = asyncio.get_running_loop()
@@ -232,29 +232,22 @@ class Leases:
         backs, self._backs = self._backs, []
         backs += more
         given_up, self._given_up = self._given_up, []
-        words: dict[int, list[Any]] = {}
         now = time.monotonic()
-        for held, at in sents:
-            ago = int((now - at) * 1000)
-            words.setdefault(held.shard, []).extend((held.id, held.token, ago))
-        for shard, some in words.items():
+        gone = [(held, int((now - at) * 1000)) for held, at in sents]
+        for shard, some in _by_shard(gone):
             await self._shards.wire.call("sent", shard, self._shards.job, *some)
-        words = {}
-        for held, asked, rest, lesson in backs:
-            words.setdefault(held.shard, []).extend(
-                (held.id, held.token, int(asked), int(rest * 1000), lesson_row(lesson))
-            )
-        for shard, some in words.items():
+        came = [
+            (held, int(asked), int(rest * 1000), lesson_row(lesson))
+            for held, asked, rest, lesson in backs
+        ]
+        for shard, some in _by_shard(came):
             for row in await self._shards.wire.call("back", shard, self._shards.job, *some):
                 pace = pace_of(row)
                 self._paces[pace.name] = pace
                 self._paces.move_to_end(pace.name)
                 if len(self._paces) > SHOWN:
                     self._paces.popitem(last=False)
-        words = {}
-        for held in given_up:
-            words.setdefault(held.shard, []).extend((held.id, held.token))
-        for shard, some in words.items():
+        for shard, some in _by_shard((held,) for held in given_up):
             await self._shards.wire.call("forgo", shard, self._shards.job, *some)
 
     def paces(self, most: int) -> list[HostPace]:
@@ -285,3 +278,13 @@ class Leases:
                 assert held.exchange is not None
                 held.exchange.reschedule(0.0)
                 held.exchange = None
+
+
+def _by_shard(items: Iterable[tuple[Any, ...]]) -> Iterable[tuple[int, list[Any]]]:
+    """What is said of leases, as the server's functions read it: (lease, words …) → shard, and
+    id, token, words … of each.
+    """
+    words: dict[int, list[Any]] = {}
+    for held, *more in items:
+        words.setdefault(held.shard, []).extend((held.id, held.token, *more))
+    return words.items()

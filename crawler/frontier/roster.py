@@ -10,7 +10,7 @@ no moment is spent looking at all of them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Iterable
 from typing import Final
 
 from crawler.frontier.groups import Groups
@@ -42,11 +42,12 @@ class Roster:
             self._looks += LOOKS
         return host
 
-    def forget(self, now: float, busy: Container[str]) -> None:
-        """Forget hosts that have nothing to do and owe nothing; those in `busy` stay."""
+    def forget(self, now: float, needed: Iterable[str]) -> None:
+        """Forget hosts that have nothing to do and owe nothing; those of these names stay."""
         looks, self._looks = self._looks, 0
         if len(self.hosts) <= self._kept:
             return
+        busy = {*needed}
         for _ in range(looks):
             host = self._round.popleft()
             if host.is_idle and host.name not in busy and self._groups.dismiss(host, now):

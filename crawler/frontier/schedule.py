@@ -13,7 +13,7 @@ import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
-from itertools import count
+from itertools import chain, count
 
 from crawler.frontier.budget import Budget, Terms, Trip
 from crawler.frontier.groups import Grouping, Groups
@@ -78,7 +78,7 @@ class Schedule:
         Whoever knows hosts by name across an await meets them again afterwards.
         """
         leased = (link.host for link in self.leased.values())
-        self._roster.forget(now, {*leased, *needed})
+        self._roster.forget(now, chain(leased, needed))
 
     def queue(self, host: Host, number: int, depths: Iterable[tuple[int, int]] = ()) -> None:
         """`number` more links of a host wait in the store."""

@@ -8,8 +8,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.frontier.bulk import Bulk
-from crawler.frontier.keys import AT_ONCE
+from crawler.frontier.bulk import AT_ONCE, Bulk, ask
 from crawler.model import Kind, Outcome, Visit
 
 LONGEST_LOOP: Final = 50
@@ -79,13 +78,9 @@ def lead(db: sqlite3.Connection, start: int, target: int) -> None:
 
 def _firsts(db: sqlite3.Connection, digests: Sequence[str]) -> dict[str, tuple[int | None, str]]:
     """Id and URL of the page that first had these bytes, by digest, where there is one."""
-    found: dict[str, tuple[int | None, str]] = {}
-    for start in range(0, len(digests), AT_ONCE):
-        keys: list[int | None] = [key_of(one) for one in digests[start : start + AT_ONCE]]
-        keys += [None] * (AT_ONCE - len(keys))  # one statement, prepared once
-        # Half a digest can be met on purpose; the whole one cannot.
-        found.update((digest, (n, url)) for n, url, digest in db.execute(_FIRSTS, keys))
-    return found
+    rows = ask(db, _FIRSTS, [key_of(one) for one in digests])
+    # Half a digest can be met on purpose; the whole one cannot.
+    return {digest: (number, url) for number, url, digest in rows}
 
 
 def digest_of(visit: Visit) -> str:

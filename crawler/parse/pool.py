@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -130,12 +131,7 @@ class ParsePool:
             return
         recruit = _Process(self._rules)
         self._recruits.add(recruit)
-
-        def started(_: Future[int]) -> None:  # in the executor's thread
-            with contextlib.suppress(RuntimeError):  # as in `landed` below
-                self._loop.call_soon_threadsafe(self._join, recruit)
-
-        recruit.sign.add_done_callback(started)
+        recruit.sign.add_done_callback(lambda _: self._from_thread(self._join, recruit))
 
     def _join(self, recruit: _Process) -> None:
         """A process has started; or ended as it did, which the first batch for it finds out."""
@@ -159,13 +155,10 @@ class ParsePool:
 
     def _send(self, process: _Process, batch: list[Waiting]) -> None:
         clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, process.kill)
-
-        def landed(done: Future[list[orders.Result]]) -> None:  # in the executor's thread
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._landed, process, batch, clock, done)
-
         try:
-            process.submit(batch).add_done_callback(landed)
+            process.submit(batch).add_done_callback(
+                lambda done: self._from_thread(self._landed, process, batch, clock, done)
+            )
         except BrokenProcessPool:  # it died while it had nothing to do
             clock.cancel()
             self._waiting.extendleft(reversed(batch))
@@ -173,6 +166,11 @@ class ParsePool:
             return
         if self._config.recycle_pages and process.pages >= self._config.recycle_pages:
             self._replace(process)
+
+    def _from_thread(self, act: Callable[..., None], *args: object) -> None:
+        """Act in the loop, from an executor's thread; a closed loop has nobody who waits."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(act, *args)
 
     def _landed(
         self,

@@ -22,7 +22,6 @@ class Folders:
         self._root = root
         self._names: dict[str, set[str] | None] = {}  # by folder; None: there was no room
         self._room = MOST
-        self._met: set[str] = set()
 
     def has(self, name: str) -> bool:
         """Somebody has the name. A folder that cannot be read has none: to write there will fail,
@@ -35,11 +34,14 @@ class Folders:
         known = self._names.get(folder)
         if known is None:
             return os.path.lexists(f"{self._root}/{name}")
-        return last in known or name in self._met
+        return last in known
 
     def meet(self, name: str) -> None:
-        """It turned out to be there."""
-        self._met.add(name)
+        """It turned out to be there. Where its folder was not read, it is seen there anyway."""
+        folder, _, last = name.rpartition("/")
+        known = self._names.get(folder)
+        if known is not None:
+            known.add(last)
 
     def _read(self, folder: str) -> set[str] | None:
         try:
