@@ -188,6 +188,7 @@ def test_every_request_is_in_the_log(tmp_path: Path, processes: int) -> None:
     assert last | {"time": 0, "came": 0, "connection": ""} == {
         "time": 0, "came": 0, "connection": "",
         "host": "there", "path": "/no?a=1", "status": 404, "bytes": 0,
+        "left": False,
     }  # fmt: skip
     assert lines[0]["host"] == f"127.0.0.1:{port}"
     assert len({line["connection"] for line in lines}) == 11
@@ -208,6 +209,19 @@ def test_the_log_says_when_a_request_came_and_when_its_answer_was_written(tmp_pa
     assert missing["time"] - missing["came"] > 0.19
     assert slow["time"] <= missing["came"]
     assert (gone["status"], gone["path"], gone["bytes"]) == (499, web.web.path(2), 0)
+
+
+def test_the_log_says_who_closed_its_side_before_the_answer(tmp_path: Path) -> None:
+    """As the kernel does for a client that is killed; what it is owed is sent all the same."""
+    with DemoWeb(pages=9, log=tmp_path / "log", latency=0.1) as web:
+        with socket.create_connection(("127.0.0.1", web.web.port)) as line:
+            line.sendall(f"GET {web.web.path(2)} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            line.shutdown(socket.SHUT_WR)
+            assert line.recv(10)
+        ask(web, web.web.path(1))
+    gone, stayed = sorted(web.requests(), key=lambda one: one["came"])
+    assert (gone["left"], gone["status"]) == (True, 200)
+    assert (stayed["left"], stayed["status"]) == (False, 200)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -72,7 +72,7 @@ class Desk:
         self.web, self.manners = web, manners
         self._log_path = log
         self._log: BinaryIO | None = None
-        self._lines: list[tuple[float, float, str, str, int, int, str]] = []
+        self._lines: list[tuple[float, float, str, str, int, int, str, bool]] = []
         self._sheets: OrderedDict[Key, Sheet] = OrderedDict()
         self._held = 0
         self._random = Random(web.seed)
@@ -145,12 +145,17 @@ class Desk:
             self._date = f"Date: {formatdate(second, usegmt=True)}\r\n\r\n".encode()
         return self._date
 
-    def note(self, name: str, host: str, target: str, status: int, size: int, came: float) -> None:
-        """Remember an exchange for the log, just before the last of its answer is written; `name`
-        is the connection's, `came` the Unix time at which its request had been read whole.
+    def note(
+        self, name: str, host: str, target: str, status: int, size: int, came: float, *, left: bool
+    ) -> None:
+        """Remember an exchange for the log, just before the last of its answer is written.
+
+        `name` is the connection's, `came` the Unix time at which its request had been read whole,
+        `left` whether the client had closed its side before the answer: it will not ask again, and
+        perhaps it is dead.
         """
         if self._log is not None:
-            self._lines.append((time.time(), came, host, target, status, size, name))
+            self._lines.append((time.time(), came, host, target, status, size, name, left))
             if len(self._lines) >= LINES:
                 self.flush()
 
@@ -158,7 +163,7 @@ class Desk:
         """Write what was noted: whole lines in one append, so that processes can share a file."""
         if self._log is None or not self._lines:
             return
-        names = ("time", "came", "host", "path", "status", "bytes", "connection")
+        names = ("time", "came", "host", "path", "status", "bytes", "connection", "left")
         rows = [dict(zip(names, line, strict=True)) for line in self._lines]
         self._lines.clear()
         self._log.write(msgspec.json.Encoder().encode_lines(rows))

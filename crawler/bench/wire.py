@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     def _note(self, target: str, status: int, size: int) -> None:
         host = self._fields.get("host", "")
-        self.desk.note(self.name, host, target, status, size, self._came)
+        self.desk.note(self.name, host, target, status, size, self._came, left=self.ended)
 
 
 def read_fields(text: bytes) -> dict[str, str]:
