@@ -77,14 +77,21 @@ scale: $(VENV)/.dev
 bench-workers: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.workers $(ARGS)
 
-test-archive: $(VENV)/.dev $(VENV)-replay/.installed
-	REPLAY_BIN=$(VENV)-replay/bin $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)
+test-archive: $(VENV)/.dev $(VENV)-replay/.installed $(VENV)-replay/viewer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) '.[service-proof]'
+	REPLAY_BIN=$(VENV)-replay/bin REPLAY_VIEWER=$(VENV)-replay/viewer/package \
+	  $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)
 
 # pywb and py-wacz have many dependencies, some of them old: kept apart from ours.
 $(VENV)-replay/.installed: $(VENV)/.python
 	@$(MAKE) --no-print-directory VENV=$(VENV)-replay $(VENV)-replay/.python
 	@$(VENV)-replay/bin/python -m pip install --quiet --disable-pip-version-check 'pywb>=2.8' 'wacz>=0.5'
 	@touch $@
+
+# What replayweb.page runs in the browser, as its npm package has it.
+$(VENV)-replay/viewer: $(VENV)-replay/.installed
+	mkdir -p $@.part && cd $@.part && npm pack --silent replaywebpage@2.4.6 && tar xzf *.tgz
+	mv $@.part $@
 
 # Every output on, killed again and again; a recrawl of 5,000 pages. Three minutes.
 test-artifacts: $(VENV)/.dev

@@ -1,6 +1,7 @@
 """The archive and the mirror before other people's programs: `make test-archive`.
 
-pywb replays what was archived, py-wacz validates the package, Chromium opens the mirror of a real
+pywb replays what was archived, py-wacz validates the package, replayweb.page opens it in a
+browser, Chromium opens the mirror of a real
 site from disk, and wget and HTTrack mirror the awkward site beside us. pywb and py-wacz live in a
 virtual environment of their own (`REPLAY_BIN`), because their dependencies are many and old.
 """
@@ -9,18 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import http.server
+import io
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
@@ -130,6 +135,82 @@ def test_py_wacz_validates_the_package(archived: tuple[Path, str]) -> None:
     )  # fmt: skip
     assert told.returncode == 0, told.stdout
     assert "the passed WACZ is valid" in told.stdout
+
+
+VIEWER = Path(os.environ.get("REPLAY_VIEWER", ""))  # npm's package replaywebpage, unpacked
+
+
+class _Ranges(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, and parts of files: a viewer reads a package at its offsets."""
+
+    def log_message(self, *_: object) -> None: ...
+
+    def send_head(self) -> Any:
+        path, span = Path(self.translate_path(self.path)), self.headers.get("Range", "")
+        if not path.is_file() or not span:
+            return super().send_head()
+        size = path.stat().st_size
+        first, _, last = span.removeprefix("bytes=").partition("-")
+        start = int(first) if first else max(0, size - int(last))
+        end = min(int(last), size - 1) if first and last else size - 1
+        self.send_response(206)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Range", f"bytes {start}-{end}/{size}")
+        self.send_header("Content-Length", str(end - start + 1))
+        self.end_headers()
+        return io.BytesIO(path.read_bytes()[start : end + 1])
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder on localhost, where browsers allow service workers."""
+    handler = functools.partial(_Ranges, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@needs_chromium
+@pytest.mark.skipif(not VIEWER.name, reason="REPLAY_VIEWER is not set: run make test-archive")
+def test_replayweb_page_opens_the_package_in_a_browser(
+    archived: tuple[Path, str], tmp_path: Path
+) -> None:
+    """The home page, a page that was compressed and one that was stored as a revisit."""
+    from playwright import sync_api as playwright_api  # noqa: PLC0415 - an extra
+
+    folder, url = archived
+    assert crawler_command(["export", "wacz", str(folder), "-o", str(tmp_path / "it.wacz")]) == 0
+    shutil.copy(VIEWER / "ui.js", tmp_path)
+    (tmp_path / "replay").mkdir()
+    shutil.copy(VIEWER / "sw.js", tmp_path / "replay")
+    pages = {"": "Home", "packed": "packed", "same": "Home"}
+    for path in pages:
+        (tmp_path / f"show-{path}.html").write_text(
+            "<!doctype html><script src=/ui.js></script><replay-web-page replayBase=/replay/ "
+            f"source=/it.wacz url={url}{path} style='display:block;height:600px'>"
+            "</replay-web-page>"
+        )
+    with served(tmp_path) as home, playwright_api.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        for path, said in pages.items():
+            page = browser.new_context().new_page()
+            page.goto(f"{home}/show-{path}.html")
+            text, deadline = "", time.monotonic() + 60
+            while said not in text:
+                assert time.monotonic() < deadline, f"{path!r} is not shown, but {text!r}"
+                page.wait_for_timeout(100)
+                for frame in page.frames:
+                    if "/w/" in frame.url:  # what is replayed, in frames of the viewer's own
+                        with contextlib.suppress(playwright_api.Error):
+                            text = f"{frame.title()} {frame.inner_text('body', timeout=1000)}"
+        browser.close()
 
 
 # ── a real site ──────────────────────────────────────────────────────────────────────────────

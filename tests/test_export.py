@@ -6,9 +6,13 @@ import io
 import json
 import re
 import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
 import zipfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +77,69 @@ def test_where_nothing_can_be_written_is_one_line_and_code_3(
 ) -> None:
     folder = tmp_path / "crawl"
     assert _run(["crawl", web.url, "-O", str(folder), "--warc", "--fast", "-q"]) == 0
-    away = str(tmp_path / "none" / "x")
-    assert _run(["export", "wacz", str(folder), "-o", away]) == 3
-    assert _run(["export", "cdxj", str(folder), "-o", away]) == 3
-    errors = capsys.readouterr().err
-    assert errors.count("No such file or directory") == 2
+    (tmp_path / "file").touch()
+    for form in ("wacz", "cdxj", "sqlite"):
+        for away in (str(tmp_path / "file" / "x"), "/proc/crawl"):  # nothing can be made there
+            assert _run(["export", form, str(folder), "-o", away]) == 3
+            (error,) = capsys.readouterr().err.splitlines()
+            assert error.startswith("crawler: ")
+            assert away.rpartition("/")[0] in error
     assert _run(["export", "cdxj", str(folder), "-o", "-"]) == 0
     assert capsys.readouterr().out.startswith("1,0,0,127")
+
+
+KILLED_EXPORT = """
+import os, signal, sys
+from pathlib import Path
+from crawler.export.columns import TABLES
+from crawler.export.tables import WRITERS
+import crawler.export.tables as tables
+
+tables.BATCH = 5
+pieces = tables._pieces
+
+def dying(table):
+    for number, rows in enumerate(pieces(table)):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield rows
+
+tables._pieces = dying
+WRITERS["sqlite"](TABLES["pages"](Path(sys.argv[1]), None), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_killed_export_leaves_no_half_table(web: DemoWeb, tmp_path: Path, *, there: bool) -> None:
+    folder, target = tmp_path / "crawl", tmp_path / "export.sqlite"
+    assert _run(["crawl", web.url, "-O", str(folder), "--fast", "-q"]) == 0
+    export = ["export", "sqlite", str(folder), "-o", str(target)]
+    if there:
+        assert _run(export) == 0
+    command = [sys.executable, "-c", KILLED_EXPORT, str(folder), str(target)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert target.exists() == there
+
+    def rows() -> int:
+        with closing(sqlite3.connect(target)) as db:
+            return int(db.execute("SELECT count(*) FROM pages").fetchone()[0])
+
+    before = rows() if there else None
+    assert _run(export) == 0
+    assert before in {None, rows()}
+    assert rows() > 10
+    assert [path.name for path in tmp_path.iterdir() if "export" in path.name] == [target.name]
+
+
+def test_a_package_that_others_cannot_read_is_said(
+    web: DemoWeb, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for packed, said in (("zstd", True), ("gzip", False)):
+        folder = tmp_path / packed
+        words = ["crawl", web.url, "-O", str(folder), "--warc", "--fast", "-q", "--max-pages", "2"]
+        assert _run([*words, "--warc-compression", packed]) == 0
+        assert _run(["export", "wacz", str(folder)]) == 0
+        assert ("zstd, which replayweb.page" in capsys.readouterr().err) == said
 
 
 def test_what_does_not_exist_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -463,6 +463,26 @@ def test_packed_records_stand_alone() -> None:
     assert Visit(Link("https://a.test/", "a.test"), Outcome.DONE, kept=kept).archived is kept
 
 
+@pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 1000])
+def test_where_a_member_begins_is_seen_from_the_directory_alone(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Viewers look for a local header's extra field only where the directory has one."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
+    path = archive / "y.wacz"
+    with Archive(archive) as opened:
+        write_wacz(opened, path, title="A test")
+    data, large = path.read_bytes(), 0
+    with zipfile.ZipFile(path) as package:
+        for member in package.infolist():
+            extra = int.from_bytes(data[member.header_offset + 28 :][:2], "little")
+            assert bool(extra) == (member.file_size > limit)
+            assert member.extra or not extra
+            large += bool(extra)
+            assert package.read(member)
+    assert bool(large) == (limit == 1000)
+
+
 def test_wacz_names_every_file_and_its_hash(archive: Path) -> None:
     path = archive / "x.wacz"
     with Archive(archive) as opened:

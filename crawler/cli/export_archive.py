@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from crawler.cli.sources import saved
-from crawler.errors import ConfigError, HouseError
+from crawler.errors import ConfigError
 from crawler.folder import FRONTIER
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -22,22 +21,11 @@ def cdxj(folder: Path, output: Path | None) -> None:
     """Write the index of DIR's archive as CDXJ, as pywb and other replayers read it."""
     from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
     from crawler.export.cdxj import cdxj_lines  # noqa: PLC0415
+    from crawler.export.output import output as written  # noqa: PLC0415
 
     path = output or folder / "warc" / "index.cdxj"
-    with Archive(folder) as archive:
-        lines = cdxj_lines(archive)
-        if str(path) == "-":
-            for line in lines:
-                sys.stdout.write(f"{line}\n")
-            return
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                count = sum(1 for line in lines if file.write(f"{line}\n"))
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise HouseError(f"{error.filename or path}: {error.strerror}") from error
+    with Archive(folder) as archive, written(path) as file:
+        count = sum(1 for line in cdxj_lines(archive) if file.write(f"{line}\n".encode()))
     click.echo(f"{path}: {count} captures", err=True)
 
 
@@ -49,10 +37,12 @@ def cdxj(folder: Path, output: Path | None) -> None:
 def wacz(folder: Path, output: Path | None, title: str | None) -> None:
     """Pack DIR's archive into one WACZ file, to open on replayweb.page or with pywb."""
     from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
-    from crawler.export.wacz import write_wacz  # noqa: PLC0415
+    from crawler.export.wacz import unreadable, write_wacz  # noqa: PLC0415
 
     path = output or folder / "crawl.wacz"
     with Archive(folder) as archive:
+        if warning := unreadable(archive):
+            click.echo(f"crawler: {warning}", err=True)
         pages = write_wacz(archive, path, title=title or folder.resolve().name)
     click.echo(f"{path}: {pages} pages", err=True)
 

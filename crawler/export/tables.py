@@ -10,6 +10,7 @@ import csv
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -94,34 +95,53 @@ def write_parquet(table: Table, path: Path) -> int:
 
 
 def write_sqlite(table: Table, path: Path) -> int:
-    """A table of its name in an SQLite file; other tables of that file stay as they are."""
+    """A table of its name in an SQLite file; other tables of that file stay as they are.
+
+    A new file appears when it is whole. In one that is there the table is replaced by one
+    transaction: killed in the middle, the file has the table that it had.
+    """
     if str(path) == "-":
         raise ConfigError("sqlite: needs a file, -o FILE")
+    fresh = not path.exists()
+    target = path.with_name(f".{path.name}.part") if fresh else path
+    try:
+        if fresh:
+            _remove(target)  # left by one that was killed
+        number = _fill(table, target)
+        if fresh:
+            target.replace(path)
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise HouseError(f"{path}: {reason}") from error
+    finally:
+        if fresh:
+            with suppress(OSError):  # where nothing can be made there is nothing to remove
+                _remove(target)
+    return number
+
+
+def _remove(database: Path) -> None:
+    for ending in ("", "-journal"):
+        database.with_name(database.name + ending).unlink(missing_ok=True)
+
+
+def _fill(table: Table, path: Path) -> int:
+    """Replace the table by one transaction; the number of rows."""
     names = ", ".join(_name(name) for name in table.columns)
     columns = ", ".join(f"{_name(name)} {_SQL_TYPES[kind]}" for name, kind in table.columns.items())
     target = _name(table.name)
+    marks = ", ".join("?" * len(table.columns))
     number = 0
-    try:
-        db = sqlite3.connect(path)
-        try:
-            with db:  # one transaction: a failed export leaves the old table
-                db.execute("BEGIN")
-                db.execute(f"DROP TABLE IF EXISTS {target}")
-                db.execute(f"CREATE TABLE {target} ({columns})")
-                marks = ", ".join("?" * len(table.columns))
-                for rows in _pieces(table):
-                    db.executemany(
-                        f"INSERT INTO {target} ({names}) VALUES ({marks})",  # noqa: S608 - quoted names
-                        [
-                            [_plain(row[name], kind) for name, kind in table.columns.items()]
-                            for row in rows
-                        ],
-                    )
-                    number += len(rows)
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        raise HouseError(f"{path}: {error}") from error
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("BEGIN")
+        db.execute(f"DROP TABLE IF EXISTS {target}")
+        db.execute(f"CREATE TABLE {target} ({columns})")
+        for rows in _pieces(table):
+            db.executemany(
+                f"INSERT INTO {target} ({names}) VALUES ({marks})",  # noqa: S608 - quoted names
+                [[_plain(row[name], kind) for name, kind in table.columns.items()] for row in rows],
+            )
+            number += len(rows)
     return number
 
 

@@ -14,20 +14,26 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Final
 
 import msgspec
 
 from crawler import __version__
-from crawler.errors import HouseError
 from crawler.export.archive import Archive
 from crawler.export.cdxj import cdxj_lines, timestamp
+from crawler.export.output import output
 from crawler.parse.read import HTML
+from crawler.warc import SUFFIX
 
 BLOCK: Final = 1024
 """Lines of the index in one compressed block, as in archiveweb.page."""
 
 STEP: Final = 1 << 20
+"""Bytes read at a time."""
+
+MOST_IN_MEMORY: Final = 8 << 20
+"""Bytes of the index, or of the list of pages, before it goes into a temporary file."""
 
 
 def write_wacz(archive: Archive, path: Path, *, title: str) -> int:
@@ -35,32 +41,39 @@ def write_wacz(archive: Archive, path: Path, *, title: str) -> int:
 
     Raises HouseError when it cannot be written, ConfigError when the surt package is missing.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with zipfile.ZipFile(temporary, "w") as package:
-            pages = _fill(package, archive, title)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise HouseError(f"{error.filename or path}: {error.strerror}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return pages
+    with output(path) as file, zipfile.ZipFile(file, "w") as package:
+        return _fill(package, archive, title)
+
+
+def unreadable(archive: Archive) -> str | None:
+    """Why other programs could not read a package of this archive; None: they can.
+
+    WACZ 1.1.1 takes WARCs that are plain or gzipped. Compressed with zstd, a record is found by
+    none of them (tried: replayweb.page 2.4, pywb 2.8).
+    """
+    if any(path.name.endswith(SUFFIX["zstd"]) for path in archive.files.values()):
+        return (
+            "the archive is compressed with zstd, which replayweb.page and other viewers cannot "
+            "read: crawl with --warc-compression gzip for a package that they open"
+        )
+    return None
 
 
 def _fill(package: zipfile.ZipFile, archive: Archive, title: str) -> int:
-    resources = [
-        _put(package, f"archive/{source.name}", _bytes_of(source))
-        for source in archive.files.values()
-    ]
+    resources = []
+    for source in archive.files.values():
+        with source.open("rb") as file:  # as long as it is now: a crawl may be writing on it
+            length = os.fstat(file.fileno()).st_size
+            name = f"archive/{source.name}"
+            resources.append(_put(package, name, _pieces(file, length), length))
     index: list[str] = ['!meta 0 {"format": "cdxj-gzip-1.0", "filename": "index.cdx.gz"}\n']
-    resources.append(_put(package, "indexes/index.cdx.gz", _blocks(cdxj_lines(archive), index)))
+    blocks = _blocks(cdxj_lines(archive), index)
+    resources.append(_put_made(package, "indexes/index.cdx.gz", blocks))
     idx = "".join(index).encode()
-    resources.append(_put(package, "indexes/index.idx", [idx], deflate=True))
+    resources.append(_put(package, "indexes/index.idx", [idx], len(idx), deflate=True))
     count = [0]
     lines = _pages(archive, count)
-    resources.append(_put(package, "pages/pages.jsonl", lines, deflate=True))
+    resources.append(_put_made(package, "pages/pages.jsonl", lines, deflate=True))
     description = msgspec.json.format(
         msgspec.json.encode(
             {
@@ -73,22 +86,32 @@ def _fill(package: zipfile.ZipFile, archive: Archive, title: str) -> int:
             }
         )
     )
-    digest = _put(package, "datapackage.json", [description])["hash"]
+    digest = _put(package, "datapackage.json", [description], len(description))["hash"]
     seal = msgspec.json.encode({"path": "datapackage.json", "hash": digest})
-    _put(package, "datapackage-digest.json", [seal])
+    _put(package, "datapackage-digest.json", [seal], len(seal))
     return count[0]
 
 
 def _put(
-    package: zipfile.ZipFile, name: str, pieces: Iterable[bytes], *, deflate: bool = False
+    package: zipfile.ZipFile,
+    name: str,
+    pieces: Iterable[bytes],
+    length: int,
+    *,
+    deflate: bool = False,
 ) -> dict[str, Any]:
-    """Write one member; its entry in datapackage.json."""
+    """Write one member of `length` bytes; its entry in datapackage.json.
+
+    The length decides whether the local header has a ZIP64 field. The central directory has one
+    only for members that need it, and viewers (wabac 2.27) skip the local header's field only where
+    they see one there: both have it, or neither.
+    """
     info = zipfile.ZipInfo(name, time.gmtime()[:6])
     info.compress_type = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
     digest = hashlib.sha256()
     size = 0
-    with package.open(info, "w", force_zip64=True) as member:
+    with package.open(info, "w", force_zip64=length > zipfile.ZIP64_LIMIT) as member:
         for piece in pieces:
             member.write(piece)
             digest.update(piece)
@@ -101,13 +124,23 @@ def _put(
     }
 
 
-def _bytes_of(path: Path) -> Iterator[bytes]:
-    """A file as long as it is now: a crawl may be writing on it."""
-    with path.open("rb") as file:
-        rest = os.fstat(file.fileno()).st_size
-        while rest and (piece := file.read(min(STEP, rest))):
-            rest -= len(piece)
-            yield piece
+def _put_made(
+    package: zipfile.ZipFile, name: str, pieces: Iterable[bytes], *, deflate: bool = False
+) -> dict[str, Any]:
+    """Write a member that is made as it goes: its length is known when all of it is there."""
+    with SpooledTemporaryFile(MOST_IN_MEMORY) as file:
+        for piece in pieces:
+            file.write(piece)
+        length = file.tell()
+        file.seek(0)
+        return _put(package, name, _pieces(file, length), length, deflate=deflate)
+
+
+def _pieces(file: IO[bytes], length: int) -> Iterator[bytes]:
+    """The next `length` bytes of a file, or as many as it has."""
+    while length and (piece := file.read(min(STEP, length))):
+        length -= len(piece)
+        yield piece
 
 
 def _blocks(lines: Iterator[str], index: list[str]) -> Iterator[bytes]:
