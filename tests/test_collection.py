@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,9 @@ from crawling import crawl, settings
 from test_warc import check, exchanges, indexed_by_others
 from website import page
 
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, Occupied
 from crawler.export.archive import Archive
+from crawler.export.building import building
 from crawler.export.cdxj import cdxj_lines
 from crawler.export.merge import merge
 
@@ -96,3 +100,80 @@ async def test_a_merge_again_replaces_it(shares: list[Path], tmp_path: Path) -> 
     assert merge(out, [str(shares[1])], again=True).archive.files == 1
     check(out)
     assert [one.name for one in out.iterdir() if one.name.startswith(".")] == []
+
+
+KILLED = """
+import os, shutil, signal, sys
+from itertools import count
+from pathlib import Path
+from crawler.errors import ConfigError, Occupied
+from crawler.export.merge import merge
+
+out, again, *places = sys.argv[1:]
+out, left = Path(out), None
+
+def dies(event, _):  # before the n-th change to the file system
+    global left
+    if left is not None and event in {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}:
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+def merged():
+    return merge(out, places, again=again == "again")
+
+sys.addaudithook(dies)
+merged()
+whole = files(out)
+for moment in count(0, 3):
+    if again != "again":
+        shutil.rmtree(out, ignore_errors=True)
+    child = os.fork()
+    if not child:
+        left = moment
+        merged()
+        os._exit(0)
+    killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    if not killed:
+        assert files(out).keys() == whole.keys()
+        break
+    seen = {name for name in files(out) if not name.startswith(".merge-")}
+    if "pages.jsonl" in seen and again != "again":
+        assert seen == set(whole), (moment, set(whole) - seen)
+    try:
+        merged()
+    except ConfigError as error:  # it was whole
+        assert "already holds" in str(error) and seen == set(whole), (moment, error)
+        shutil.rmtree(out)
+        continue
+    there = files(out)
+    assert set(there) == set(whole), (moment, set(there) ^ set(whole))
+    assert there["pages.jsonl"] == whole["pages.jsonl"]
+print(moment)
+"""
+
+
+@pytest.mark.parametrize("again", ["once", "again"])
+async def test_killed_at_any_moment_it_looks_whole_only_when_it_is_and_can_be_repeated(
+    shares: list[Path], tmp_path: Path, again: str
+) -> None:
+    words = [str(tmp_path / "out"), again, *map(str, shares)]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, errors = await child.communicate()
+    assert child.returncode == 0, errors.decode()
+    assert int(said) > 30, "it was killed at many moments"
+
+
+async def test_of_two_merges_into_one_folder_the_second_is_told(
+    shares: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with building(out), pytest.raises(Occupied, match="another process merges"):
+        merge(out, [str(one) for one in shares])
+    merge(out, [str(one) for one in shares])

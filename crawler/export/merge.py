@@ -14,12 +14,12 @@ import sqlite3
 from collections.abc import Container, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any, Final
 
 import msgspec
 
 from crawler.errors import ConfigError, SinkError
+from crawler.export.building import building, clear_torn
 from crawler.export.collection import WARC, Collected, collect, has_archive
 from crawler.sinks.jsonl import JsonLines
 from crawler.urls import fingerprint, host_key
@@ -69,38 +69,44 @@ def merge(
     out: Path, places: Sequence[str], *, without: Container[str] = (), again: bool = False
 ) -> Merged:
     """Write OUT/pages.jsonl, and bodies, texts and archives under OUT/html, text and warc.
-    Raises ConfigError, SinkError. Of places in a store only the records are taken.
+
+    All of it is made in a folder of its own below OUT and moved to its place when it is whole,
+    the records last: killed at any moment, OUT holds no merge that looks whole, and the same
+    command makes it. Of places in a store only the records are taken.
 
     `without` are URLs whose records were never settled: they are visited again. `again`: what an
-    earlier merge left in OUT is replaced, in one step.
+    earlier merge left in OUT is replaced.
+
+    Raises ConfigError (OUT holds something, nothing to merge), Occupied (another merge is at work
+    in OUT), SinkError.
     """
     sources = sources_in(places)
-    for name in (PAGES, WARC):
-        if (not again and (out / name).exists()) or str(out) in sources:
-            raise ConfigError(f"{out}: already holds a {name}")
     folders = [Path(source) for source in sources if "://" not in source]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out, prefix=".merge-") as room:
-            merged = _merge(out, sources, Path(room), without)
+        clear_torn(out)
+        for name in (PAGES, WARC):
+            if (not again and (out / name).exists()) or str(out) in sources:
+                raise ConfigError(f"{out}: already holds a {name}")
+        with building(out) as room:
+            merged = _merge(sources, room.new, without)
             archives = [folder for folder in folders if has_archive(folder)]
             if archives:
-                archive = collect(Path(room) / WARC, archives)
-                if (out / WARC).exists():  # an earlier merge's
-                    (out / WARC).replace(Path(room) / "before")
-                (Path(room) / WARC).replace(out / WARC)
+                archive = collect(room.new / WARC, archives)
                 merged = msgspec.structs.replace(merged, archive=archive)
-        for folder in folders:
-            for name in BESIDE:
-                if (folder / name).is_dir():
-                    shutil.copytree(folder / name, out / name, dirs_exist_ok=True)
+            for folder in folders:
+                for name in BESIDE:
+                    if (folder / name).is_dir():
+                        shutil.copytree(folder / name, room.new / name, dirs_exist_ok=True)
+            room.publish([WARC, *BESIDE, PAGES])
     except OSError as error:
         raise SinkError(f"{error.filename or out}: {error.strerror}") from error
     return merged
 
 
-def _merge(out: Path, sources: Sequence[str], room: Path, without: Container[str]) -> Merged:
-    with closing(sqlite3.connect(room / "index", isolation_level=None)) as db:
+def _merge(sources: Sequence[str], new: Path, without: Container[str]) -> Merged:
+    """Write the records that stand into the folder `new`."""
+    with closing(sqlite3.connect(new / "index", isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = OFF")
         db.execute("PRAGMA synchronous = OFF")
         db.execute("PRAGMA cache_size = -65536")
@@ -111,8 +117,7 @@ def _merge(out: Path, sources: Sequence[str], room: Path, without: Container[str
         read, torn = _rank(db, sources, without)
         db.execute("CREATE INDEX place ON best (source, line)")
         written = 0
-        unfinished = room / PAGES
-        with unfinished.open("wb") as file:
+        with (new / PAGES).open("wb") as file:
             for number, source in enumerate(sources):
                 wanted = db.execute(
                     "SELECT line FROM best WHERE source = ? ORDER BY line", (number,)
@@ -125,7 +130,6 @@ def _merge(out: Path, sources: Sequence[str], room: Path, without: Container[str
                         row = wanted.fetchone()
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(out / PAGES)
     return Merged(written, read - written, torn, len(sources))
 
 
