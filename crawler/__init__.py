@@ -2,7 +2,7 @@
 
 The house, bottom up; a file imports only from lower floors (tests/test_floors.py):
 
-    0  model errors                             words: frozen records
+    0  model errors background                  words: frozen records; work beside a block
     1  urls config scope robots pace retry …    rules: pure decisions; charts
     2  protocols tally verdict                  seams, sums, and what an answer means
     3  gate ledger folder watch                 may we go? · kept and crossed off in one step

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from crawler.config import LimitsConfig
-from crawler.errors import SPOOL, FetchError, HouseError, ParseError, SinkError
+from crawler.errors import SPOOL, FetchError, HouseError, InternalError, ParseError, SinkError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
@@ -107,6 +107,18 @@ class Crawl:
         self._end("aborted", 0.0)
 
     async def _work(self) -> None:
+        """One worker, to the crawl's end. What cancels it alone is a bug: a task group lets a
+        cancelled task go without a word, and its link would stay on lease for ever.
+        """
+        try:
+            await self._visit_all()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                raise InternalError("a worker was cancelled by what it waited for") from error
+            raise
+
+    async def _visit_all(self) -> None:
         while (link := await self.frontier.lease()) is not None:
             visit = await self._visit(link)
             if not self._affordable(visit):

@@ -18,7 +18,8 @@ CrawlerError
 └─ HouseError                  the house: ends the crawl, resumable        exit 3
    ├─ FrontierError
    ├─ SinkError
-   └─ Occupied                 the folder holds a crawl, or another process has it
+   ├─ Occupied                 the folder holds a crawl, or another process has it
+   └─ InternalError            a contradiction inside the crawler: a bug         exit 1
 """
 
 from __future__ import annotations
@@ -145,3 +146,10 @@ class SinkError(HouseError):
 
 class Occupied(HouseError):
     """The folder already holds a crawl, or another process is using it."""
+
+
+class InternalError(HouseError):
+    """The crawler contradicts itself, so it cannot go on: a bug. The message names the figures.
+
+    What was done is kept; a resumed crawl counts anew from what is stored.
+    """

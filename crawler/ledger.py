@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Self
 
+from crawler.errors import InternalError
 from crawler.model import Kind, Outcome, Visit
 from crawler.protocols import Frontier, Sink
 
@@ -67,12 +68,15 @@ class Ledger:
                 group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
                 try:
                     entered = await self._commit([visit for visit, _ in group])
+                    for visit, (_, kept) in zip(entered, group, strict=True):
+                        if not kept.done():
+                            kept.set_result(visit)
+                except asyncio.CancelledError:  # of something that an output waited for
+                    self._break(InternalError("a commit was cancelled"), group)
+                    raise
                 except Exception as error:  # noqa: BLE001 - raised again in every worker that waits
                     self._break(error, group)
                     return
-                for visit, (_, kept) in zip(entered, group, strict=True):
-                    if not kept.done():
-                        kept.set_result(visit)
             if self._closing:
                 return
 

@@ -10,7 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Self
+
+from crawler.background import background
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +30,23 @@ class Stages:
         self._clock = clock
         self._at: dict[str, tuple[str, float]] = {}  # url → stage, since when
         self._named: set[tuple[str, str]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._task: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._most:
-            self._task = asyncio.create_task(self._watch(), name="stages")
+            self._task = background(self._watch(), "stages")
+            await self._task.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raises what went wrong in the watchdog."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await self._task.__aexit__(kind, error, trace)
 
     def enter(self, url: str, stage: str) -> None:
         """The link goes into a stage: gate, fetch, read or ledger."""

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from types import TracebackType
 from typing import Self
 
+from crawler.background import background
 from crawler.tally import Gauges, Tally
 
 log = logging.getLogger(__name__)
@@ -25,16 +27,20 @@ class Watch:
     def __init__(self, tally: Tally, look: Callable[[Gauges], None]) -> None:
         self._tally = tally
         self._look = look
-        self._task: asyncio.Task[None] | None = None
+        self._task = background(self._watch(), "watch")
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch(), name="watch")
+        await self._task.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raises what went wrong in the watch."""
+        await self._task.__aexit__(kind, error, trace)
         self._note(0.0)
 
     async def _watch(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "crawler"
 
 FLOORS = {
-    0: {"model", "errors", "tether"},
+    0: {"model", "errors", "tether", "background"},
     1: {
         "urls",
         "config",

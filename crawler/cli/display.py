@@ -81,6 +81,8 @@ class Display:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+            if not self._task.cancelled() and (error := self._task.exception()) is not None:
+                self._screen.say(f"the display broke: {error!r}")
 
     async def _live(self) -> None:
         from rich.live import Live  # noqa: PLC0415 - see screen.py

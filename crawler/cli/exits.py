@@ -6,7 +6,14 @@ from collections.abc import Collection, Mapping
 from enum import Enum, IntEnum, auto
 from typing import Final
 
-from crawler.errors import ConfigError, CrawlerError, HouseError, Insecure, Mismatch
+from crawler.errors import (
+    ConfigError,
+    CrawlerError,
+    HouseError,
+    Insecure,
+    InternalError,
+    Mismatch,
+)
 from crawler.model import Outcome, Visit
 from crawler.tally import Snapshot
 
@@ -144,6 +151,8 @@ def error_code(error: BaseException) -> Exit:
     """The code of a run that an error ended."""
     if isinstance(error, ConfigError):
         return Exit.USAGE
+    if isinstance(error, InternalError):
+        return Exit.BUG
     if isinstance(error, HouseError):
         return Exit.HOUSE
     if isinstance(error, Insecure):

@@ -67,6 +67,8 @@ class Board:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+            if not self._task.cancelled() and (error := self._task.exception()) is not None:
+                self._screen.say(f"the display broke: {error!r}")
 
     # ── what is shown ────────────────────────────────────────────────────────────────────────
 

@@ -29,7 +29,8 @@ class Levels:
         self._open[depth] -= links
         if self._open[depth] > 0:
             return []
-        del self._open[depth]
+        if not self._open[depth]:
+            del self._open[depth]
         freed, self._held = list(self._held.values()), {}
         return freed
 
@@ -39,6 +40,10 @@ class Levels:
             return False
         self._held[host.name] = host
         return True
+
+    def unhold(self, host: Host) -> None:
+        """Its next link may be another by now: it is held no longer, until it is asked for."""
+        self._held.pop(host.name, None)
 
     @property
     def held(self) -> Iterable[Host]:

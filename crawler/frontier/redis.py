@@ -97,7 +97,7 @@ class RedisFrontier:
         self._tasks = [
             asyncio.create_task(guard(self._waiters.pump), name="frontier pump"),
             asyncio.create_task(guard(self._leases.keep_up), name="frontier renewal"),
-            asyncio.create_task(self._leases.break_off(), name="frontier lapses"),
+            asyncio.create_task(guard(self._leases.break_off), name="frontier lapses"),
         ]
         return self
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import chain, count
 
+from crawler.errors import InternalError
 from crawler.frontier.budget import Budget, Terms, Trip
 from crawler.frontier.groups import Grouping, Groups
 from crawler.frontier.host import Host
@@ -81,11 +82,20 @@ class Schedule:
         self._roster.forget(now, chain(leased, needed))
 
     def queue(self, host: Host, number: int, depths: Iterable[tuple[int, int]] = ()) -> None:
-        """`number` more links of a host wait in the store."""
+        """`number` more links of a host wait in the store.
+
+        With depth as a barrier, what is buffered stays a beginning of the store's order: buffered
+        links that are deeper than a new one are dropped, and read again behind it.
+        """
         host.pending += number
         self.queued += number
         if self._levels is not None:
+            depths = [*depths]
             self._levels.begin(depths)
+            least = min((depth for depth, _ in depths), default=None)
+            if least is not None and host.buffer and host.buffer[0].depth > least:
+                host.buffer = [link for link in host.buffer if link.depth <= least]
+                self._levels.unhold(host)
         if host.is_low:
             self._thirsty[host.name] = host
 
@@ -101,8 +111,19 @@ class Schedule:
         self.resting += number
 
     def fill(self, host: Host, links: Iterable[Link]) -> None:
-        """Links fetched from the store, in order, none of them in the buffer or on lease."""
-        host.buffer[:0] = [*links][::-1]
+        """Links fetched from the store, in order, none of them in the buffer or on lease.
+
+        Raises InternalError when there are none though some are counted.
+        """
+        fresh = [*links]
+        if not fresh and host.pending > len(host.buffer):
+            missing = host.pending - len(host.buffer)
+            raise InternalError(
+                f"{host.name} has {missing} links queued that the frontier does not hold ({self})"
+            )
+        host.buffer[:0] = fresh[::-1]
+        if self._levels is not None:
+            self._levels.unhold(host)
         if host.buffer:
             self._list(host)
 
@@ -311,6 +332,8 @@ class Schedule:
         """What is buffered may have been judged anew in the store."""
         host.buffer.clear()
         self._thirsty[host.name] = host
+        if self._levels is not None:
+            self._levels.unhold(host)
 
     def wake(self, host: Host, number: int) -> None:
         """Resting links of a host are queued again in the store."""
@@ -318,8 +341,7 @@ class Schedule:
         host.pending += number
         self.queued += number
         # What woke may come before what is buffered: read the head of the queue anew.
-        host.buffer.clear()
-        self._thirsty[host.name] = host
+        self.reread(host)
 
     def forgo(self, link: Link, now: float) -> None:
         """A leased link comes back unvisited, to the head of its host's queue."""
@@ -330,6 +352,9 @@ class Schedule:
             return
         if self.leased.pop(link.id, None) is not None:
             host.buffer.append(link)
+            if self._levels is not None:  # shallower ones may have come meanwhile
+                host.buffer.sort(key=lambda one: one.depth, reverse=True)
+                self._levels.unhold(host)
             host.pending += 1
             self.queued += 1
             self._list(host)
@@ -351,6 +376,17 @@ class Schedule:
     def exhausted(self) -> bool:
         """As many pages as were asked for are done."""
         return self._max_pages is not None and self.pages >= self._max_pages
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is on lease or under way: its end is an event to come."""
+        return bool(self.leased or self._abroad or self._asking)
+
+    def standing(self) -> str:
+        """What is left, and where the first of it waits: for a message."""
+        waiting = [host for host in self.hosts.values() if host.pending or host.resting]
+        first = f", the first at {waiting[0].name}" if waiting else ""
+        return f"{self.queued} queued and {self.resting} resting at {len(waiting)} hosts{first}"
 
     def next_due(self) -> float | None:
         """When the next host may be asked; None: only an event can change anything."""

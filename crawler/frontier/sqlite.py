@@ -2,6 +2,10 @@
 
 Leases live in memory only, because one process owns the file: what was on lease when the process
 died is simply still queued. One thread owns the connection; the loop waits for it, never blocks.
+
+What changes the queue changes store and schedule under one lock (`_step`), so that the schedule's
+counts, buffers and leases agree with the store whenever nobody holds it. Where they contradict each
+other all the same, or nothing could ever happen again, the crawl ends with an InternalError.
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import msgspec
 
 from crawler.config import PaceConfig, ScopeConfig
-from crawler.errors import FrontierError, Occupied
+from crawler.errors import FrontierError, InternalError, Occupied
 from crawler.frontier import downloads
 from crawler.frontier.budget import Kept, terms
 from crawler.frontier.host import Host
@@ -86,6 +90,9 @@ class SqliteFrontier:
         self._timer: asyncio.TimerHandle | None = None
         self._retry_at: float | None = None  # Unix time of the first resting link
         self._stopped = False
+        self._broken: Exception | None = None  # what ended the feeder; raised in all who wait
+        self._feeding = False  # the feeder has been called and is not done
+        self._step = asyncio.Lock()  # held from a change of the store until it is counted
         self._feeder: asyncio.Task[None] | None = None
         self._lock: int | None = None
 
@@ -135,9 +142,10 @@ class SqliteFrontier:
     # ── the queue ────────────────────────────────────────────────────────────────────────────
 
     async def add(self, found: Sequence[Found], *, depth: int = 0) -> int:
-        news = await self._run(self._store.add, found, depth)
-        await self._meet(news)
-        self._queue(news)
+        async with self._step:
+            news = await self._run(self._store.add, found, depth)
+            await self._meet(news)
+            self._queue(news)
         self._serve()
         return sum(entry.links for entry in news.values())
 
@@ -147,14 +155,17 @@ class SqliteFrontier:
         Its number, 0 when nothing is due. With `only_due` pages visited less than their revisit
         interval ago are left alone. What was leased and what waits is not touched.
         """
-        number, news = await self._run(self._store.revisit, time.time(), only_due=only_due)
-        await self._meet(news)
-        self._queue(news)
-        self._schedule.pages = await self._run(self._store.pages)
+        async with self._step:
+            number, news = await self._run(self._store.revisit, time.time(), only_due=only_due)
+            await self._meet(news)
+            self._queue(news)
+            self._schedule.pages = await self._run(self._store.pages)
         self._serve()
         return number
 
     async def lease(self) -> Link | None:
+        if self._broken is not None:
+            raise self._broken
         if self._stopped:
             return None
         if not self._waiters:
@@ -167,7 +178,8 @@ class SqliteFrontier:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and (link := waiter.result()) is not None:
+            came = waiter.done() and not waiter.cancelled() and waiter.exception() is None
+            if came and (link := waiter.result()) is not None:
                 self.forgo(link)
             raise
 
@@ -191,13 +203,15 @@ class SqliteFrontier:
         if link.host not in self._schedule.hosts:
             number = await self._run(self._store.meet, link.host)
             await self._meet({link.host: News(number)})
+        if self._broken is not None:
+            raise self._broken
         turn: asyncio.Future[None] = self._loop.create_future()
         self._turns.append((link, turn))
         self._serve()
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.release(link, asked=False)
             raise
 
@@ -216,14 +230,16 @@ class SqliteFrontier:
             if visit.link.kind is Kind.ROBOTS:
                 self._schedule.release(visit.link, now, lesson=robots_lesson(visit))
         visits = [self._patient(visit, now) for visit in visits]
-        news = await self._run(self._store.settle, visits, marks, time.time(), *self._learnt(now))
-        await self._meet(news)
-        # From here to the end nothing is awaited: children are counted in before their parents
-        # are counted out, so "nothing is left" is never true by accident.
-        self._queue(news)
-        now = time.monotonic()
-        for visit in visits:
-            self._close(visit, now)
+        async with self._step:
+            learnt = self._learnt(now)
+            news = await self._run(self._store.settle, visits, marks, time.time(), *learnt)
+            await self._meet(news)
+            # From here to the end nothing is awaited: children are counted in before their parents
+            # are counted out, so "nothing is left" is never true by accident.
+            self._queue(news)
+            now = time.monotonic()
+            for visit in visits:
+                self._close(visit, now)
         self._serve()
 
     def stop(self) -> None:
@@ -349,12 +365,32 @@ class SqliteFrontier:
                 waits.append(budget.due - time.monotonic())
         if waits:
             self._timer = self._loop.call_later(max(0.0, min(waits)), self._ring)
+        elif not (self._schedule.is_busy or self._hungry.is_set() or self._works):
+            self._break(InternalError(f"nothing can happen any more: {self._schedule.standing()}"))
+
+    @property
+    def _works(self) -> bool:
+        """The feeder reads, or what a change of the store brought is not counted yet."""
+        return self._feeding or self._step.locked()
 
     def _ring(self) -> None:
         self._timer = None
-        if self._retry_at is not None and self._retry_at <= time.time():
-            self._hungry.set()
-        self._serve()
+        try:
+            if self._retry_at is not None and self._retry_at <= time.time():
+                self._hungry.set()
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - raised again in everybody who waits
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """The frontier cannot go on: raise it in everybody who waits, now and later."""
+        self._broken = self._broken or error
+        waiting: list[asyncio.Future[Any]] = [*self._waiters, *(turn for _, turn in self._turns)]
+        self._waiters.clear()
+        self._turns.clear()
+        for one in waiting:
+            if not one.done():
+                one.set_exception(error)
 
     def _answer_all(self, answer: Link | None) -> None:
         while self._waiters:
@@ -368,30 +404,37 @@ class SqliteFrontier:
             while True:
                 await self._hungry.wait()
                 self._hungry.clear()
-                if recovered := self._schedule.groups.recovered:
-                    self._schedule.groups.recovered = set()
-                    await self._run(self._store.hasten, recovered, time.time() + AFTER_PARKING)
-                    self._retry_at = await self._run(self._store.next_due)
-                if self._retry_at is not None and self._retry_at <= time.time():
+                self._feeding = True
+                async with self._step:
                     await self._wake()
                 for host in self._schedule.thirsty():
-                    out = self._schedule.out(host)
-                    links, parked = await self._run(self._store.head, host.number, BUFFER, out)
-                    if parked:
-                        self._schedule.park(host, parked)
-                        if not links:
-                            self._schedule.reread(host)
-                    self._schedule.fill(host, links)
+                    async with self._step:
+                        await self._fill(host)
+                self._feeding = False
                 self._serve()
                 self._schedule.forget(time.monotonic(), (link.host for link, _ in self._turns))
-        except FrontierError as error:
-            while self._waiters:
-                waiter = self._waiters.popleft()
-                if not waiter.done():
-                    waiter.set_exception(error)
-            raise
+        except Exception as error:  # noqa: BLE001 - raised again in everybody who waits
+            self._break(error)
+
+    async def _fill(self, host: Host) -> None:
+        """Read more of a host's queue; what has become a trap's is parked."""
+        out = self._schedule.out(host)
+        links, parked = await self._run(self._store.head, host.number, BUFFER, out)
+        if parked:
+            self._schedule.park(host, parked)
+        if parked and not links:  # there may be more behind them
+            self._schedule.reread(host)
+        else:
+            self._schedule.fill(host, links)
 
     async def _wake(self) -> None:
+        """Queue again what rested long enough, and what a host that recovered has resting."""
+        if recovered := self._schedule.groups.recovered:
+            self._schedule.groups.recovered = set()
+            await self._run(self._store.hasten, recovered, time.time() + AFTER_PARKING)
+            self._retry_at = await self._run(self._store.next_due)
+        if self._retry_at is None or self._retry_at > time.time():
+            return
         news = await self._run(self._store.wake, time.time())
         self._retry_at = await self._run(self._store.next_due)
         await self._meet(news)

@@ -117,8 +117,14 @@ class Store:
             self._keys.recall()
             self._brakes.open(self._db, self._keys)
             self._outbox.open(self._db)
+            self._rank()
         except sqlite3.Error as error:
             raise FrontierError(f"{self._path}: {error}") from error
+
+    def _rank(self) -> None:
+        """Depth is the order of what is to do, also of what was queued when it was not."""
+        if self._by_depth:
+            self._db.execute("UPDATE link SET rank = depth WHERE state IN (0, 1) AND rank <> depth")
 
     def close(self) -> None:
         try:
@@ -210,6 +216,7 @@ class Store:
         """Queue again what was visited: a new run. Its number and what is new; 0: nothing is."""
         with self._transaction():
             number, queued = begin(self._db, now, only_due=only_due)
+            self._rank()
         news: dict[str, News] = {}
         for (host, depth), links in queued.items():
             name = self._db.execute("SELECT name FROM host WHERE id = ?", (host,)).fetchone()[0]

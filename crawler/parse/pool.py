@@ -13,14 +13,14 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final, Self, TypeAlias
 
 from crawler.config import ParseConfig
-from crawler.errors import ParseError
+from crawler.errors import HouseError, ParseError
 from crawler.model import Extract, Kept, Page
 from crawler.parse import orders
 from crawler.parse.forks import fork_server, main_hidden
@@ -62,6 +62,7 @@ class ParsePool:
         self._detective: asyncio.Task[None] | None = None
         self._recruits: set[_Process] = set()  # they are starting
         self._called = False  # the pump is, at the end of this round of the loop
+        self._broken: Exception | None = None  # a bug, or no process can be started
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -97,11 +98,13 @@ class ParsePool:
         return (await self._result(page, reading=False)).kept
 
     async def _result(self, page: Page, *, reading: bool) -> Extract:
+        if self._broken is not None:
+            raise self._broken
         answer: asyncio.Future[Extract] = self._loop.create_future()
         self._waiting.append((page, reading, answer))
         if not self._called:
             self._called = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._safely, (), self._pump)
         return await answer
 
     @property
@@ -131,7 +134,7 @@ class ParsePool:
             return
         recruit = _Process(self._rules)
         self._recruits.add(recruit)
-        recruit.sign.add_done_callback(lambda _: self._from_thread(self._join, recruit))
+        recruit.sign.add_done_callback(lambda _: self._from_thread((), self._join, recruit))
 
     def _join(self, recruit: _Process) -> None:
         """A process has started; or ended as it did, which the first batch for it finds out."""
@@ -157,7 +160,7 @@ class ParsePool:
         clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, process.kill)
         try:
             process.submit(batch).add_done_callback(
-                lambda done: self._from_thread(self._landed, process, batch, clock, done)
+                lambda done: self._from_thread(batch, self._landed, process, batch, clock, done)
             )
         except BrokenProcessPool:  # it died while it had nothing to do
             clock.cancel()
@@ -167,10 +170,32 @@ class ParsePool:
         if self._config.recycle_pages and process.pages >= self._config.recycle_pages:
             self._replace(process)
 
-    def _from_thread(self, act: Callable[..., None], *args: object) -> None:
+    def _from_thread(
+        self, batch: Sequence[Waiting], act: Callable[..., None], *args: object
+    ) -> None:
         """Act in the loop, from an executor's thread; a closed loop has nobody who waits."""
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(act, *args)
+            self._loop.call_soon_threadsafe(self._safely, batch, act, *args)
+
+    def _safely(self, batch: Sequence[Waiting], act: Callable[..., None], *args: object) -> None:
+        """Act as the loop's callback, whose errors nobody would hear of: all who wait do, those
+        of `batch` too.
+        """
+        try:
+            act(*args)
+        except Exception as error:  # noqa: BLE001 - raised again in everybody who waits
+            self._break(error, batch)
+
+    def _break(self, error: Exception, batch: Sequence[Waiting] = ()) -> None:
+        if isinstance(error, OSError):  # no more processes, files or memory
+            error = HouseError(f"a parse process cannot be started: {error}")
+        self._broken = self._broken or error
+        waiting = [*batch, *self._waiting, *self._suspects]
+        self._waiting.clear()
+        self._suspects.clear()
+        for _, _, answer in waiting:
+            if not answer.done():
+                answer.set_exception(self._broken)
 
     def _landed(
         self,
@@ -218,11 +243,8 @@ class ParsePool:
 
     def _case_closed(self, detective: asyncio.Task[None]) -> None:
         self._detective = None
-        if not detective.cancelled() and (error := detective.exception()) is not None:
-            while self._suspects:  # a bug of ours: whoever waits must hear of it
-                _, _, answer = self._suspects.popleft()
-                if not answer.done():
-                    answer.set_exception(error)
+        if not detective.cancelled() and isinstance(error := detective.exception(), Exception):
+            self._break(error)
         self._investigate()  # others may have come while the last cell was being closed
 
     async def _try_one_by_one(self) -> None:

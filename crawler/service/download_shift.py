@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from crawler.background import background
 from crawler.config import Config
 from crawler.depot import Depot
 from crawler.service.job import Job, State, Totals
@@ -73,14 +74,12 @@ class DownloadShift(Shift):
             self.depot, self.crawl = depot, depot.crawl
             if self.ends_with:
                 self.stop(self.ends_with)
-            watch = asyncio.create_task(self._hold_to(most), name="size limit")
             try:
-                await depot.crawl.run()
+                async with background(self._hold_to(most), "size limit"):
+                    await depot.crawl.run()
             finally:
                 self._last = self._watcher.look(depot)
                 self.depot = None
-                watch.cancel()
-                await asyncio.wait([watch])
         ending = self.ends_with or depot.crawl.finish_reason
         return STOPS[ending] if ending in STOPS else self._verdict(ending, self._last)
 

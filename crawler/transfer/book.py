@@ -75,11 +75,11 @@ class Book:
             await asyncio.sleep(GATHER)
             group, self._waiting = self._waiting, {}
             savers, self._savers = self._savers, []
-            rows = [
-                (url, self._kept(self.orders[url]), self._encode(progress))
-                for url, progress in group.items()
-            ]
             try:
+                rows = [
+                    (url, self._kept(self.orders[url]), self._encode(progress))
+                    for url, progress in group.items()
+                ]
                 await self._shelf.keep_files(rows)
             except Exception as error:  # noqa: BLE001 - raised again in all who wait
                 for saved in savers:

@@ -64,7 +64,11 @@ class Disk:
     async def _work(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, []
-            for (_, _, done), (value, error) in zip(group, await self._all(group), strict=True):
+            try:
+                results = await self._all(group)
+            except Exception as bug:  # noqa: BLE001 - raised again in all who wait
+                results = [(None, bug)] * len(group)
+            for (_, _, done), (value, error) in zip(group, results, strict=True):
                 if done.done():
                     continue  # who waited was cancelled
                 if error is None:
