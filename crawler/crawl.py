@@ -146,7 +146,7 @@ class Crawl:
             return visit
         try:
             visit = self._verdict.on_answer(link, page)
-            self.frontier.release(link, rest=visit.rest, lesson=lesson_of(page))
+            self.frontier.release(link, rest=visit.rest, why=visit.rest_why, lesson=lesson_of(page))
             if visit.outcome is Outcome.DONE and link.kind is not Kind.PROBE:
                 self._stages.enter(link.url, "read")
                 visit = self._verdict.on_read(visit, await self._parser.read(page))

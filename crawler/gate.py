@@ -26,7 +26,7 @@ from crawler.config import PaceConfig, RobotsConfig, SitemapConfig
 from crawler.errors import Forbidden, Lapsed, TimedOut, Unresolved
 from crawler.model import Found, Kind, Link, Outcome, Page, Rules, Visit
 from crawler.protocols import Fetcher, Frontier, Parser
-from crawler.retry import Retry, parse_retry_after
+from crawler.retry import SHORT, Retry, parse_retry_after
 from crawler.robots import Explanation, Robots, is_unreachable, read_robots
 from crawler.urls import Urls, origin
 from crawler.verdict import USUAL_PLACES, Verdict
@@ -116,17 +116,19 @@ class Gate:
             reason = answer.trouble.removesuffix(":")
             return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)
         status, body = answer.status, answer.body
-        rest = 0.0
+        asked, rest = 0.0, 0.0
+        why = f"robots:{answer.trouble}"
         if not is_unreachable(status):
             self._troubles.pop(home, None)
             age = self._age(answer.page)
         else:
-            rest = self._asked_to_wait(answer.page) or 0.0
+            asked = self._asked_to_wait(answer.page)
             old = await self._frontier.rules(home)
             if old is not None and old.status is not None and old.status < 300:
                 status, body = old.status, old.body  # the last good copy still holds
+                rest = asked if asked <= SHORT else 0.0  # longer: this file's alone, see `age`
             else:
-                wait = self._wait(home, answer, rest)
+                wait = self._wait(home, answer, asked)
                 if wait is not None:
                     return Visit(
                         link,
@@ -135,19 +137,21 @@ class Gate:
                         reason=answer.trouble,
                         retry_in=wait,
                         rest=wait,
+                        rest_why=why,
                     )
-            age = max(self._recheck(home, answer), rest)
+            age = max(self._recheck(home, answer), asked)
         robots = await self._compile(home, status, body)
         rules = Rules(home, status, body, self._clock() + age, robots.delay)
         outcome = Outcome.DONE
         if robots.unreachable:
             # Refusing asks the host nothing, so its links need not wait for what it asked for:
             # `age` keeps us from asking for the robots.txt earlier.
-            outcome, rest = Outcome.FAILED, 0.0
+            outcome = Outcome.FAILED
         found = self._sitemaps(home, robots)
         return Visit(
-            link, outcome, answer.page, found=found, reason=answer.trouble, rest=rest, rules=rules
-        )
+            link, outcome, answer.page, found=found, reason=answer.trouble,
+            rest=rest, rest_why=why if rest else "", rules=rules,
+        )  # fmt: skip
 
     # ── no clear answer ──────────────────────────────────────────────────────────────────────
 
@@ -178,11 +182,12 @@ class Gate:
         self._note(home, Patience(known.since, 0, known.rounds + 1, forbidden))
         return min(self._config.recheck * 2.0 ** min(known.rounds, 32), self._config.max_recheck)
 
-    def _asked_to_wait(self, page: Page | None) -> float | None:
+    def _asked_to_wait(self, page: Page | None) -> float:
+        """Seconds of the answer's Retry-After that are kept; 0: it has none."""
         if page is None:
-            return None
+            return 0.0
         seconds = parse_retry_after(page.header("retry-after"), self._clock())
-        return None if seconds is None else min(seconds, self._pace.max_retry_after)
+        return min(seconds or 0.0, self._pace.max_retry_after)
 
     # ── a clear answer ───────────────────────────────────────────────────────────────────────
 

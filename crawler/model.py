@@ -204,8 +204,9 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     `found` are the links to enter (a redirect's target, a page's links). `reason` names why a
     visit was not DONE: one machine-readable word, a detail after a colon where there is one.
     `retry_in` is in seconds, set with RETRY only. `rest` asks the host to rest that many seconds
-    (Retry-After, back-off); it holds for the host's other links too. `duplicate_of` is the URL of
-    the first page with the same bytes, None for that page itself.
+    (Retry-After, back-off); it holds for the host's other links too, and `rest_why` names why in a
+    word, as `reason` does. `duplicate_of` is the URL of the first page with the same bytes, None
+    for that page itself.
     """
 
     link: Link
@@ -216,6 +217,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     retry_in: float | None = None
     rest: float = 0.0
+    rest_why: str = ""
     rules: Rules | None = None  # set by a visit to a robots.txt only
     kept: Kept | None = None  # of an answer that was not read: a redirect, a 404, a 304
     duplicate_of: str | None = None

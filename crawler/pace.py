@@ -76,7 +76,8 @@ class HostPace(msgspec.Struct, frozen=True):
     `width` requests at once are allowed now, `limit` at most ever. `queued` links wait, those for
     a later try included. `rest` and `parked` are seconds
     from now (0: neither); `failures` and `parks` are in a row. `crawl_delay` is what robots.txt
-    asked for where that was more than is honoured, None elsewhere.
+    asked for where that was more than is honoured, None elsewhere. `why` is `Visit.rest_why` of the
+    answer that asked for the rest, `url` what was asked for; empty: nobody did, or not known.
     """
 
     name: str
@@ -90,6 +91,8 @@ class HostPace(msgspec.Struct, frozen=True):
     failures: int = 0
     parks: int = 0
     crawl_delay: float | None = None
+    why: str = ""
+    url: str = ""
 
 
 class Pace(msgspec.Struct, frozen=True, gc=False):

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from crawler.model import Counts, Extract, Found, Link, Page, Rules, Visit
 from crawler.pace import HostPace, Lesson
+from crawler.waits import Wait
 
 
 class Frontier(Protocol):
@@ -28,13 +29,20 @@ class Frontier(Protocol):
         ...
 
     def release(
-        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+        self,
+        link: Link,
+        *,
+        asked: bool = True,
+        rest: float = 0.0,
+        why: str = "",
+        lesson: Lesson | None = None,
     ) -> None:
         """The host's connection is free again; the link stays leased.
 
         With `asked=False` no request was made, so the host is owed no pause for it. `rest` seconds
-        (Retry-After) pass before the host is asked anything again. `lesson` is what the exchange
-        showed of the host; None: nothing. A second call does nothing.
+        (Retry-After) pass before the host is asked anything again, and `why` (`Visit.rest_why`) is
+        shown meanwhile. `lesson` is what the exchange showed of the host; None: nothing. A second
+        call does nothing.
         """
         ...
 
@@ -83,6 +91,10 @@ class Frontier(Protocol):
 
     def paces(self, most: int = 10) -> list[HostPace]:
         """How hosts are treated now: those held back first, then those with most to do."""
+        ...
+
+    async def waits(self, most: int = 10) -> list[Wait]:
+        """Hosts and URLs that wait for long, and why: those that wait longest first."""
         ...
 
     async def rules(self, origin: str) -> Rules | None:

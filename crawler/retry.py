@@ -1,12 +1,14 @@
-"""Which failures are worth another try, and when. Pure; the dice are an argument."""
+"""Which failures are worth another try, and when; whose wait a Retry-After is. No I/O."""
 
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from typing import Final
 
-from crawler.config import RetryConfig
+from crawler.config import PaceConfig, RetryConfig
 from crawler.errors import (
     FetchError,
     Insecure,
@@ -18,6 +20,22 @@ from crawler.errors import (
 )
 
 WORTH = (TimedOut, Unreachable, Truncated, ServerBusy, Unresolved)
+
+SHORT: Final = 60.0
+"""Seconds of a Retry-After up to which the whole host rests for it: no more than `retry.ceiling`,
+for which our own back-off may hold a host too. A busy server names such times; a page that is
+closed for maintenance, or a firewall's rule for one path, names hours."""
+
+AGREE: Final = 3
+"""Different URLs of a host, one after another, whose answers ask for patience until a longer
+Retry-After is the host's. One page, or a page and its redirect, prove nothing; five failures in a
+row park a host anyway (`pace.park_after`), so three are reached before that."""
+
+FAST: Final = 5.0
+"""Seconds of a Retry-After that are kept with `--fast`, at most: one's own server, restarting."""
+
+HOSTS: Final = 10_000
+"""Hosts of which it is remembered that they asked for patience; the latest."""
 
 
 class Retry:
@@ -66,3 +84,49 @@ def parse_retry_after(value: str, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, OverflowError, TypeError):
         return None
+
+
+def longest_retry_after(pace: PaceConfig) -> float:
+    """Seconds of a Retry-After that are kept at most."""
+    return min(pace.max_retry_after, FAST) if pace.fast else pace.max_retry_after
+
+
+class HostRests:
+    """How long a whole host rests after an answer of it that asked for patience.
+
+    An answer asks for patience with 429, with 503, or with a Retry-After on whatever status (RFC
+    9110 §10.2.3). Its own URL always waits as long as it says. The host's other URLs wait
+
+    - for a Retry-After of up to SHORT seconds: as long;
+    - for a longer one: as long, once AGREE different URLs of the host asked for patience in
+      succession, no other answer between them; until then for the back-off alone, as after a
+      429 or 503 without Retry-After.
+
+    RFC 6585 §4 leaves open whether a 429 counts requests of one resource or of the whole server.
+    """
+
+    def __init__(self) -> None:
+        self._asking: OrderedDict[str, dict[str, float]] = OrderedDict()  # host → URL → until
+
+    def refused(
+        self, host: str, url: str, now: float, *, asked: float | None, kept: float, backoff: float
+    ) -> float:
+        """Seconds that the host rests, as `url` asked for patience at `now`.
+
+        `asked`: seconds of its Retry-After, None: it has none; `kept`: what is kept of them;
+        `backoff`: seconds that the host rests anyway.
+        """
+        urls = self._asking.setdefault(host, {})
+        self._asking.move_to_end(host)
+        urls[url] = max(now + kept, urls.get(url, 0.0))
+        if len(urls) > AGREE:
+            del urls[min(urls, key=lambda one: urls[one])]
+        if len(self._asking) > HOSTS:
+            self._asking.popitem(last=False)
+        rest = kept if asked is not None and asked <= SHORT else backoff
+        return max(rest, max(urls.values()) - now) if len(urls) >= AGREE else rest
+
+    def served(self, host: str) -> None:
+        """The host answered otherwise: whoever asked for patience spoke for its own URL."""
+        if self._asking:
+            self._asking.pop(host, None)

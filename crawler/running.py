@@ -7,6 +7,7 @@ from typing import Protocol
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Tally
+from crawler.waits import Wait
 
 
 class Counted(Protocol):
@@ -14,6 +15,7 @@ class Counted(Protocol):
 
     async def counts(self) -> Counts: ...
     def paces(self, most: int = ...) -> list[HostPace]: ...
+    async def waits(self, most: int = ...) -> list[Wait]: ...
 
 
 class Running(Protocol):

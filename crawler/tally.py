@@ -20,6 +20,9 @@ from crawler.model import Kind, Outcome, Visit
 MAX_HOSTS: Final = 10_000
 """Hosts counted one by one; later ones are summed under "others"."""
 
+NAMED: Final = 5
+"""Hosts without a robots.txt that are named in the summary."""
+
 WINDOW: Final = 10.0
 """Seconds over which the present speed is taken."""
 
@@ -114,6 +117,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     statuses: dict[int, int]
     reasons: dict[str, int]
     robots: dict[str, int]  # why robots.txt files could not be had, each try
+    robots_hosts: tuple[str, ...]  # whose, the first of them
     pages_per_second: float
     recent_per_second: float
     ttfb_ms: tuple[float, float, float]  # p50, p95, p99
@@ -148,6 +152,7 @@ class Tally:
         self.statuses: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
         self.robots: Counter[str] = Counter()
+        self.robots_hosts: dict[str, None] = {}
         self.hosts: dict[str, HostSum] = {}
         self.ttfb = Histogram()
         self.fetch = Histogram()
@@ -165,6 +170,8 @@ class Tally:
             if visit.reason and visit.outcome is not Outcome.DONE:  # a 404 says that all is allowed
                 word, _, detail = visit.reason.partition(":")
                 self.robots[f"{word}:{detail}" if word == "status" else word] += 1
+                if len(self.robots_hosts) < NAMED:
+                    self.robots_hosts[link.host] = None
             return
         if visit.outcome is Outcome.RETRY:
             self.retries += 1
@@ -226,6 +233,7 @@ class Tally:
             statuses=dict(sorted(self.statuses.items())),
             reasons=dict(self.reasons.most_common()),
             robots=dict(self.robots.most_common()),
+            robots_hosts=tuple(self.robots_hosts),
             pages_per_second=self.pages / elapsed,
             recent_per_second=self._recently(now, elapsed),
             ttfb_ms=_percentiles(self.ttfb),

@@ -1,4 +1,4 @@
-"""What an answer, or the lack of one, means for a link. Pure: out comes a Visit."""
+"""What an answer, or the lack of one, means for a link. No I/O: out comes a Visit."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from collections.abc import Callable
 from crawler.config import FetchConfig, PaceConfig
 from crawler.errors import FetchError, Lapsed, Unresolved
 from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
-from crawler.retry import Retry, parse_retry_after
+from crawler.retry import HostRests, Retry, longest_retry_after, parse_retry_after
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key, path_of
 
 SLOW_DOWN = frozenset({429, 503})
 """Statuses that speak for the whole host: its other links wait too, Retry-After or not."""
+
+RETRY_AFTER = "Retry-After"
+"""`Visit.rest_why` where the server named the time."""
 
 COOKIE_WALL = "redirect:cookie"
 """A redirect to itself that set a cookie: one more try, with the cookie (httrack#15)."""
@@ -42,7 +45,8 @@ class Verdict:
         self._scope = scope
         self._retry = retry
         self._max_redirects = fetch.max_redirects
-        self._max_retry_after = pace.max_retry_after
+        self._max_retry_after = longest_retry_after(pace)
+        self._rests = HostRests()
         self._clock = clock
 
     def on_error(self, link: Link, error: FetchError) -> Visit:
@@ -63,6 +67,8 @@ class Verdict:
         status = page.status
         if link.kind is Kind.PROBE and (visit := self._probed(link, page)) is not None:
             return visit
+        if status < 400:
+            self._rests.served(link.host)
         if page.location is not None:
             return self._moved(link, page, page.location)
         if status == 304:
@@ -74,15 +80,23 @@ class Verdict:
             return Visit(link, Outcome.REFUSED, page, reason="noSitemap")
         # Whatever the status (RFC 9110 §10.2.3 names no list): who asks for patience gets it.
         asked = parse_retry_after(page.header("retry-after"), self._clock())
-        if asked is not None:
-            asked = min(asked, self._max_retry_after)
-        if not self._retry.worth_status(status):
-            return Visit(link, Outcome.FAILED, page, reason=reason, rest=asked or 0.0)
-        wait = self._retry.wait(link.attempt, retry_after=asked)
-        rest = asked or ((wait or 0.0) if status in SLOW_DOWN else 0.0)
-        if wait is None:
-            return Visit(link, Outcome.FAILED, page, reason=reason, rest=rest)
-        return Visit(link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest)
+        kept = min(asked or 0.0, self._max_retry_after)
+        backoff = self._retry.wait(link.attempt) if self._retry.worth_status(status) else None
+        rest, why = 0.0, ""
+        if asked is not None or status in SLOW_DOWN:
+            rest = self._rests.refused(
+                link.host, link.url, self._clock(), asked=asked, kept=kept,
+                backoff=(backoff or 0.0) if status in SLOW_DOWN else 0.0,
+            )  # fmt: skip
+            why = reason if asked is None else RETRY_AFTER
+        elif status < 500:
+            self._rests.served(link.host)
+        if backoff is None:
+            return Visit(link, Outcome.FAILED, page, reason=reason, rest=rest, rest_why=why)
+        wait = max(backoff, kept)
+        return Visit(
+            link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest, rest_why=why
+        )
 
     def _probed(self, link: Link, page: Page) -> Visit | None:
         """A link that is only asked for: a redirect is an answer, and a no to HEAD is not yet one.

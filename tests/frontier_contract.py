@@ -232,6 +232,24 @@ class Contract:
         await queue.settle([Visit(link, Outcome.DONE, found=links)], {})
         assert (await queue.counts()).seen == 2
 
+    async def test_who_waits_for_what_is_told(self, opened: Opened) -> None:
+        async with opened() as queue:
+            await queue.add([found("http://a.test/x"), *(found(url) for url in urls(2, "b.test"))])
+            for _ in range(2):
+                link = await lease(queue)
+                rest = 300.0 if link.host == "b.test" else 0.0
+                queue.release(link, rest=rest, why="Retry-After" if rest else "")
+                visit = Visit(link, Outcome.RETRY, reason="status:503", retry_in=300.0, rest=rest,
+                              rest_why="Retry-After" if rest else "")  # fmt: skip
+                await queue.settle([visit], {})
+            host, url = sorted(await queue.waits(), key=lambda wait: "//" in wait.name)
+            assert (host.name, host.why) == ("b.test", "Retry-After of /0")
+            assert url.name == "http://a.test/x"
+            assert url.why.startswith("Retry-After")
+            assert 200 < url.seconds <= 300
+            assert 200 < host.seconds <= 300
+            assert (await queue.counts()).pending == 3
+
     # ── and across a restart ─────────────────────────────────────────────────────────────────
 
     async def test_what_was_on_lease_is_queued_again_after_reopening(self, opened: Opened) -> None:

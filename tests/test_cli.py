@@ -39,6 +39,7 @@ from crawler.model import Counts, Link, Outcome, Visit
 from crawler.pace import HostPace
 from crawler.settings import Settings, fields
 from crawler.tally import Tally
+from crawler.waits import Wait
 
 
 def crawler(*args: str, stdin: str = "") -> Result:
@@ -389,6 +390,9 @@ class FakeCrawl:
 
     def paces(self, most: int = 10) -> list[HostPace]:
         return [HostPace("slow.test", 1, 1, 0, 3, 60.0, crawl_delay=300.0)][:most]
+
+    async def waits(self, most: int = 10) -> list[Wait]:
+        return [Wait("slow.test", 30.0, "Crawl-delay of 5m00s", 3)][:most]
 
 
 def tell(number: int = signal.SIGTERM) -> None:

@@ -54,20 +54,21 @@ def drawn(shot: Snapshot, width: int = 100) -> str:
 # ── frames ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_panel_says_it_all_in_five_rows() -> None:
+def test_the_panel_says_it_all_in_six_rows() -> None:
     rows = drawn(BUSY).splitlines()
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert "152.3/s   34.2 MB   1m40s   about 1m15s left" in rows[0]
     assert "60/64 in flight   3 to parse   5 retries" in rows[1]
     assert "200: 1" in rows[2]
     assert "status: 66" in rows[3]
-    assert "lag 2 ms (max 31)   CPU 50%   parsing 50% of 2" in rows[4]
+    assert "nobody for long" in rows[4]
+    assert "lag 2 ms (max 31)   CPU 50%   parsing 50% of 2" in rows[5]
 
 
 @pytest.mark.parametrize("width", [10, 40, 200])
 def test_the_panel_keeps_to_its_rows_however_narrow(width: int) -> None:
     rows = drawn(BUSY, width).splitlines()
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert all(len(row) <= width for row in rows)
 
 

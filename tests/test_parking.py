@@ -74,7 +74,8 @@ async def test_one_tarpit_among_fifty_healthy_hosts_holds_nobody_up(
     assert view.parked[name] > 800
     assert view.counts.pending == 30
     rows = dict(lines(view, tmp_path / "crawl"))
-    assert rows["parked"].startswith(f"{name} 1")
+    assert rows["waits"].startswith(f"{name} waits 1")
+    assert "parked after 5 failures" in rows["waits"]
     assert rows["state"] == "stopped"
 
     pit.open()  # repaired: the crawl goes on with it, and nothing is lost

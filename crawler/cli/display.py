@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from crawler.cli.screen import Screen
 from crawler.cli.words import amount, counted, duration, plain, share, size
 from crawler.config import Config
+from crawler.errors import CrawlerError
 from crawler.tally import Snapshot, Tally
+from crawler.waits import Wait, sentence
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+WAITS: Final = 2.0
+"""Seconds between two questions who waits for what, which may cost a look into the queue's file."""
+
+SHOWN: Final = 3
+"""Of those who wait, how many are named."""
 
 FRAME: Final = 0.25
 LINE: Final = 10.0
@@ -51,7 +61,9 @@ class Forecast:
 
 
 class Display:
-    """Shows a tally while its block runs. `before`: pages done by earlier runs of this crawl."""
+    """Shows a tally while its block runs. `before`: pages done by earlier runs of this crawl.
+    `waits` tells who waits for what; None: nobody is asked.
+    """
 
     def __init__(
         self,
@@ -60,12 +72,16 @@ class Display:
         screen: Screen,
         *,
         before: int = 0,
+        waits: Callable[[], Awaitable[Sequence[Wait]]] | None = None,
         frame: float = FRAME,
         line: float = LINE,
     ) -> None:
         self._tally = tally
         self._screen = screen
         self._forecast = Forecast(config.limits.max_pages, before)
+        self._waits = waits
+        self._waiting: Sequence[Wait] = ()
+        self._asked = float("-inf")  # when, monotonic
         self._frame = frame
         self._line = line
         self._task: asyncio.Task[None] | None = None
@@ -96,17 +112,35 @@ class Display:
         with contextlib.suppress(OSError, ValueError), live:  # the terminal has gone
             while True:
                 shot = self._tally.snapshot(hosts=0)
-                live.update(panel(shot, self._forecast.left(shot)), refresh=True)
+                waiting = await self._who_waits()
+                live.update(panel(shot, self._forecast.left(shot), waiting), refresh=True)
                 await asyncio.sleep(self._frame)
 
     async def _lines(self) -> None:
         while True:
             await asyncio.sleep(self._line)
             shot = self._tally.snapshot(hosts=0)
-            self._screen.say(line(shot, self._forecast.left(shot)))
+            self._screen.say(line(shot, self._forecast.left(shot), await self._who_waits()))
+
+    async def _who_waits(self) -> str:
+        now = time.monotonic()
+        if self._waits is not None and now - self._asked >= WAITS:
+            with contextlib.suppress(CrawlerError):  # it is the crawl's, which tells it
+                self._waiting = await self._waits()
+            self._asked = now
+        return in_words(self._waiting)
 
 
-def line(shot: Snapshot, left: float | None = None) -> str:
+def in_words(waiting: Sequence[Wait]) -> str:
+    """Who waits for what, those that wait longest by name; nothing: nobody."""
+    now = time.time()
+    named = [plain(sentence(wait, now), 200) for wait in waiting[:SHOWN]]
+    if len(waiting) > SHOWN:
+        named.append("others wait too")
+    return "; ".join(named)
+
+
+def line(shot: Snapshot, left: float | None = None, waiting: str = "") -> str:
     """The state of things in one plain line."""
     gauges = shot.gauges
     return (
@@ -115,12 +149,14 @@ def line(shot: Snapshot, left: float | None = None) -> str:
         f"{gauges.in_flight} in flight, {size(shot.bytes_wire)}, "
         f"{amount(shot.outcomes.get('failed', 0))} failed, "
         f"{counted(shot.retries, 'retry', 'retries')}, "
-        f"lag {gauges.lag_ms:.0f} ms" + (f", {duration(left)} left" if left is not None else "")
+        f"lag {gauges.lag_ms:.0f} ms"
+        + (f", {duration(left)} left" if left is not None else "")
+        + (f"; {waiting}" if waiting else "")
     )
 
 
-def panel(shot: Snapshot, left: float | None = None) -> Text:
-    """The live display: five rows that do not jump."""
+def panel(shot: Snapshot, left: float | None = None, waiting: str = "") -> Text:
+    """The live display: six rows that do not jump."""
     from rich.text import Text  # noqa: PLC0415 - see screen.py
 
     gauges = shot.gauges
@@ -148,6 +184,7 @@ def panel(shot: Snapshot, left: float | None = None) -> Text:
         "queue": queue,
         "status": statuses or "none yet",
         "errors": wrong or "none",
+        "waits": waiting or "nobody for long",
         "loop": loop,
     }
     text = Text(no_wrap=True, overflow="ellipsis")

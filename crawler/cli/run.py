@@ -8,6 +8,7 @@ import gc
 import os
 import shlex
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -127,13 +128,19 @@ async def _crawl(
             if mode == "resume" and not screen.silent:
                 screen.say(f"resuming: {before.done} done, {before.pending} to visit")
             try:
-                async with calm(), Display(running.tally, config, screen, before=before.done):
+                waiting = running.frontier.waits
+                async with (
+                    calm(),
+                    Display(running.tally, config, screen, before=before.done, waits=waiting),
+                ):
                     await running.run()
             except HouseError:
                 screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
                 raise
             counts = await running.frontier.counts()
             paces = tuple(p for p in running.frontier.paces() if p.parks or p.crawl_delay)
+            waits = tuple(await waiting()) if counts.pending else ()
+            waits_at = time.time()
             reading = asyncio.create_task(_read_ahead(config, folder))
     lines = await reading
     shot = running.tally.snapshot()
@@ -145,6 +152,8 @@ async def _crawl(
         tuple(seeds.troubles),
         paces,
         robots=config.robots.obey,
+        waits=waits,
+        at=waits_at,
     )
     written = _report(ending, config, screen, lines)
     if screen.as_json:

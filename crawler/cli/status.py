@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.folder import FRONTIER
+from crawler.waits import sentence
 
 if TYPE_CHECKING:
     from crawler.frontier.peek import View
@@ -34,8 +36,9 @@ def status(folder: Path, as_json: bool) -> None:
         click.echo(f"{name:>{width}}  {text}")
 
 
-def lines(view: View, folder: Path) -> list[tuple[str, str]]:
-    """What is shown, a row each."""
+def lines(view: View, folder: Path, now: float | None = None) -> list[tuple[str, str]]:
+    """What is shown, a row each. `now`: Unix time of the view; None: it is new."""
+    now = time.time() if now is None else now
     counts = view.counts
     state = "running" if view.running else "finished" if not counts.pending else "stopped"
     statuses = ", ".join(f"{amount(n)} × {code}" for code, n in view.statuses.items())
@@ -59,8 +62,7 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
             f"{counted(view.duplicates, 'page has', 'pages have')} the bytes of an earlier one",
         ),
         ("hosts", f"{amount(counts.hosts)}: {hosts}" if hosts else "none"),
-        *_waits("resting", view.resting, "Retry-After, back-off"),
-        *_waits("parked", view.parked, "after failures in a row"),
+        *(("waits", plain(sentence(wait, now), 300)) for wait in view.waits),
         *_waits("delays", view.crawl_delays, "between requests, says its robots.txt"),
         ("last", f"{duration(view.idle)} ago" if view.idle is not None else "nothing visited yet"),
     ]

@@ -13,6 +13,7 @@ from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
+from crawler.waits import Wait, sentence
 
 REASONS: Final = {
     "finished": "finished: every link in scope was visited",
@@ -38,6 +39,8 @@ class Ending(msgspec.Struct, frozen=True):
     troubles: tuple[tuple[str, str, str], ...] = ()  # seeds that failed: url, reason, target
     paces: tuple[HostPace, ...] = ()  # hosts worth a word
     robots: bool = True  # robots.txt was obeyed
+    waits: tuple[Wait, ...] = ()  # what is left waits for
+    at: float = 0.0  # Unix time of that
 
 
 def summary(ending: Ending) -> list[str]:
@@ -59,6 +62,7 @@ def summary_json(ending: Ending) -> str:
             {"url": url, "reason": reason, "leads_to": target or None}
             for url, reason, target in ending.troubles
         ],
+        "waits": [msgspec.to_builtins(wait) for wait in ending.waits],
         "hosts_held_back": [msgspec.to_builtins(pace) for pace in ending.paces],
         **msgspec.to_builtins(ending.shot, str_keys=True),
     }
@@ -83,7 +87,9 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     if not ending.robots:
         rows.append(("robots", "NOT obeyed: --no-robots"))
     elif shot.robots:
-        rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
+        names = ", ".join(plain(name, 60) for name in shot.robots_hosts)
+        which = f" of {names}" if names else ""
+        rows.append(("robots", f"{_list(shot.robots)} (robots.txt{which} that could not be had)"))
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     rows.append(("urls", _urls(counts)))
     if counts.braked:
@@ -97,6 +103,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         slow = (f"{plain(host.name, 60)} {host.mean_ms:.0f} ms" for host in shot.slowest)
         rows.append(("slowest", ", ".join(slow)))
     rows += [("pace", held_back(pace)) for pace in ending.paces]
+    rows += [("waits", plain(sentence(wait, ending.at), 300)) for wait in ending.waits]
     loop = (
         f"lag {gauges.lag_mean_ms:.0f} ms mean, {gauges.lag_max_ms:.0f} ms at most, "
         f"{gauges.loop_cpu:.1f} s CPU; parsing {gauges.child_cpu:.1f} s "

@@ -61,6 +61,14 @@ class Kept(NamedTuple):
     parked_until: float
 
 
+class Rest(NamedTuple):
+    """A rest that was asked for. `until` is monotonic; `why` and `url`: see `HostPace`."""
+
+    until: float
+    why: str
+    url: str
+
+
 class Trip(msgspec.Struct, frozen=True, gc=False):
     """One departure, as it was."""
 
@@ -78,8 +86,8 @@ class Budget:
 
     __slots__ = (
         "_terms", "asked", "crawl_delay", "delay", "due", "ended", "failures", "in_flight", "key",
-        "limit", "listed", "members", "meter", "pace", "parked_until", "parks", "ring", "stranger",
-        "unsent", "width",
+        "limit", "listed", "members", "meter", "pace", "parked_until", "parks", "rested", "ring",
+        "stranger", "unsent", "width",
     )  # fmt: skip
 
     def __init__(self, key: str, terms: Terms, *, stranger: bool = False) -> None:
@@ -99,6 +107,7 @@ class Budget:
         self.failures = 0  # in a row
         self.parks = 0  # in a row
         self.parked_until = 0.0
+        self.rested: Rest | None = None  # the longest that was asked for, and is not over
         self.pace = Pace(min(START, terms.width), terms.width) if terms.adaptive else None
         self.meter = Meter(terms.rate) if terms.rate else None
         self._terms = terms
@@ -163,8 +172,11 @@ class Budget:
         if self.meter is not None:
             self.meter.correct(trip.reserved, None)
 
-    def rest(self, until: float) -> None:
+    def rest(self, until: float, why: str = "", url: str = "") -> None:
+        """Nobody is asked anything before `until`. `why` and `url`: see `HostPace`."""
         self.due = max(self.due, until)
+        if why and (self.rested is None or self.rested.until < until):
+            self.rested = Rest(until, why, url)
 
     def slow(self, delay: float, asked: float | None = None) -> None:
         """A robots.txt names a Crawl-delay: it can only slow. `asked`: before it was clamped."""
@@ -237,12 +249,16 @@ class Budget:
         self.unsent += other.unsent
         self.due = max(self.due, other.due)
         self.ended = max(self.ended, other.ended)
+        self.rested = self.rested or other.rested
         if other.crawl_delay:
             self.slow(other.crawl_delay, other.asked)
 
     # ── what is shown ────────────────────────────────────────────────────────────────────────
 
     def shown(self, now: float) -> HostPace:
+        rested = self.rested
+        if rested is None or rested.until <= now:
+            rested = self.rested = None
         return HostPace(
             name=self.key,
             width=self.width,
@@ -255,6 +271,8 @@ class Budget:
             failures=self.failures,
             parks=self.parks,
             crawl_delay=self.asked,
+            why=rested.why if rested else "",
+            url=rested.url if rested else "",
         )
 
     def __repr__(self) -> str:

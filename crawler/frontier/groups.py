@@ -32,6 +32,7 @@ class Groups:
         self._shared = grouping != "host"
         self._taught: set[Budget] = set()  # what they learnt is not in the store yet
         self._tired: set[Budget] = set()
+        self._held: set[Budget] = set()  # those that may be worth a word: they rest, are slow
 
     def key_of(self, name: str, address: str | None = None) -> str:
         """Whose budget a host shares. `address`: as an earlier run learnt it."""
@@ -64,6 +65,7 @@ class Groups:
                 return False
             del self.budgets[budget.key]
             self._tired.discard(budget)
+            self._held.discard(budget)
         budget.members.remove(host)
         return True
 
@@ -78,7 +80,20 @@ class Groups:
                 self.recovered.update(member.number for member in budget.members if member.resting)
             self._taught.add(budget)
             (self._tired.add if budget.tired else self._tired.discard)(budget)
+            if budget.is_down:
+                self._held.add(budget)
         return budget
+
+    def rest(self, host: Host, until: float, why: str = "", url: str = "") -> None:
+        """A host, and its group with it, is not asked anything before `until`."""
+        host.budget.rest(until, why, url)
+        if why:
+            self._held.add(host.budget)
+
+    def slow(self, host: Host, delay: float, asked: float | None) -> None:
+        """A host's robots.txt names a Crawl-delay."""
+        host.budget.slow(delay, asked)
+        self._held.add(host.budget)
 
     def _join(self, host: Host, address: str) -> Budget:
         """A host's address is known: from here on it shares the budget of all who have it."""
@@ -93,6 +108,9 @@ class Groups:
             former.members, former.ring = set(), []
             self.budgets.pop(former.key, None)
             self._tired.discard(former)
+            if former in self._held:
+                self._held.remove(former)
+                self._held.add(budget)
             self._taught.discard(former)
         host.budget.introduce()
         return host.budget
@@ -121,6 +139,12 @@ class Groups:
         """Links of the tired: no host will be asked for them in this run, as things are."""
         hosts = (host for budget in self._tired for host in budget.members)
         return sum(host.pending + host.resting for host in hosts)
+
+    def waiting(self, now: float) -> list[HostPace]:
+        """Of hosts that have something to do and were parked, told to rest, or slowed."""
+        self._held = {one for one in self._held if one.due > now or one.crawl_delay}
+        paces = (budget.shown(now) for budget in self._held if budget.due > now)
+        return [pace for pace in paces if pace.queued]
 
     def shown(self, now: float, most: int) -> list[HostPace]:
         """How hosts are treated: those held back first, then those with most to do."""

@@ -13,10 +13,12 @@ import msgspec
 
 from crawler.errors import ConfigError, FrontierError
 from crawler.folder import LOOPS, WORKER
+from crawler.frontier import rests
 from crawler.frontier.reader import reader
 from crawler.frontier.rows import counted
 from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Counts
+from crawler.waits import Wait
 
 TOP = 10
 
@@ -34,6 +36,7 @@ class View(msgspec.Struct, frozen=True):
     hosts: dict[str, int]  # the largest, by links
     resting: dict[str, float]  # seconds that hosts asked to be left alone for, from now
     parked: dict[str, float]  # … that hosts are parked for after failures in a row
+    waits: tuple[Wait, ...]  # those that wait longest, hosts and URLs, and why
     crawl_delays: dict[str, float]  # the longest that robots.txt files ask for, by origin
     idle: float | None  # seconds since the last visit; None: there was none
     running: bool
@@ -122,6 +125,7 @@ def _look(db: sqlite3.Connection, path: Path) -> View:
                 (now, now, TOP),
             ).fetchall()
         ),
+        waits=tuple(rests.waits(db, now, TOP)),
         crawl_delays=dict(
             db.execute(
                 "SELECT origin, delay FROM robots WHERE delay > 0 ORDER BY delay DESC LIMIT ?",

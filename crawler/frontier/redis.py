@@ -23,6 +23,7 @@ from typing import Self
 
 from crawler.config import FrontierConfig, PaceConfig, ScopeConfig
 from crawler.errors import ConfigError, FrontierError
+from crawler.frontier import redis_peek
 from crawler.frontier.budget import terms
 from crawler.frontier.redis_leases import Leases
 from crawler.frontier.redis_rows import Stats, counts_of, terms_row
@@ -33,6 +34,7 @@ from crawler.frontier.redis_waiters import Waiters, Wants
 from crawler.frontier.redis_wire import Wire
 from crawler.model import Counts, Found, Link, Refusal, Rules, Visit
 from crawler.pace import HostPace, Lesson
+from crawler.waits import Wait, longest
 
 log = logging.getLogger(__name__)
 
@@ -132,9 +134,15 @@ class RedisFrontier:
         return await self._waiters.lease()
 
     def release(
-        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+        self,
+        link: Link,
+        *,
+        asked: bool = True,
+        rest: float = 0.0,
+        why: str = "",
+        lesson: Lesson | None = None,
     ) -> None:
-        self._leases.release(link, asked=asked, rest=rest, lesson=lesson)
+        self._leases.release(link, asked=asked, rest=rest, why=why, lesson=lesson)
 
     async def turn(self, link: Link) -> None:
         await self._leases.turn(link)
@@ -209,6 +217,11 @@ class RedisFrontier:
     def paces(self, most: int = 10) -> list[HostPace]:
         """Of hosts that this worker asked, as of then."""
         return self._leases.paces(most)
+
+    async def waits(self, most: int = 10) -> list[Wait]:
+        """Of hosts that this worker asked, and of links that anybody is to try again."""
+        retries = await redis_peek.retries(self._wire, self._shards.job, most)
+        return longest([*self._leases.waits(), *retries], most)
 
     async def marks(self) -> dict[str, int]:
         """The length each of this worker's outputs had at its last commit."""

@@ -22,6 +22,7 @@ from crawler.frontier.redis_shards import Shards
 from crawler.frontier.redis_wire import PREFIX
 from crawler.model import Kind, Link, Visit
 from crawler.pace import HostPace, Lesson, robots_lesson
+from crawler.waits import NOTABLE, Wait, reason_of, wait_of
 
 LOOKS: Final = 8
 """Looks in the length of a lease for exchanges that outlive it; each ends one look early."""
@@ -83,6 +84,7 @@ class Leases:
         self._given_up: list[Held] = []
         self._telling = asyncio.Lock()  # what was said first arrives first
         self._paces: OrderedDict[str, HostPace] = OrderedDict()
+        self._rests: dict[str, tuple[float, str, str]] = {}  # host → until when, why, for what URL
 
     def __len__(self) -> int:
         return len(self._held)
@@ -108,8 +110,15 @@ class Leases:
             self._settled += 1
 
     def release(
-        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+        self,
+        link: Link,
+        *,
+        asked: bool = True,
+        rest: float = 0.0,
+        why: str = "",
+        lesson: Lesson | None = None,
     ) -> None:
+        self._rested(link, rest, why)
         held = self.of(link)
         if held is None or not held.away:
             return
@@ -213,6 +222,8 @@ class Leases:
         leases; and, of visits that are about to be settled, what their robots.txt files taught.
         """
         robots = [self._robots_back(one) for one in settling if one.link.kind is Kind.ROBOTS]
+        for visit in settling:
+            self._rested(visit.link, visit.rest, visit.rest_why)
         async with self._telling:
             await self._tell([one for one in robots if one is not None])
 
@@ -256,6 +267,22 @@ class Leases:
             self._paces.values(), key=lambda p: (p.parked, p.crawl_delay or 0.0, p.queued)
         )
         return ranked[-most:][::-1]
+
+    def _rested(self, link: Link, rest: float, why: str) -> None:
+        until = time.monotonic() + rest
+        if rest >= NOTABLE and until > self._rests.get(link.host, (0.0,))[0]:
+            self._rests[link.host] = until, why, link.url
+
+    def waits(self) -> list[Wait | None]:
+        """Hosts that answers to this worker told to rest, or that it saw parked."""
+        now = time.monotonic()
+        self._rests = {name: rest for name, rest in self._rests.items() if rest[0] > now}
+        found = []
+        for name, (until, why, url) in self._rests.items():
+            pace = self._paces.get(name)
+            found.append(Wait(name, until - now, reason_of(why, url), pace.queued if pace else 0))
+        parked = (one for name, one in self._paces.items() if name not in self._rests)
+        return [*found, *(wait_of(pace) for pace in parked)]
 
     # ── as long as the worker lives ──────────────────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ from crawler.frontier.redis_orders import pairs
 from crawler.frontier.redis_rows import link_of, member, rules_of, shard_of
 from crawler.frontier.redis_wire import Wire
 from crawler.model import Link
+from crawler.waits import Wait, retry_of
 
 SOME: Final = 1000  # elements in one answer
 FAR: Final = 100_000  # elements of one list looked through for one URL
@@ -128,6 +129,23 @@ async def find(wire: Wire, job: str, key: bytes, host: str) -> Lying | str | Non
     elif await wire.plain("SISMEMBER", f"{at}skip:{bucket}", number):
         return "skipped"
     return None
+
+
+async def retries(wire: Wire, job: str, most: int) -> list[Wait | None]:
+    """The links whose next try is farthest away, of each shard."""
+    found: list[Wait | None] = []
+    for shard in range(wire.shards):
+        key = f"{wire.tag(shard)}{job}:rest"
+        some = await wire.plain("ZRANGE", key, 0, most - 1, "REV", "WITHSCORES")
+        if not some:
+            continue
+        flat = [word for one in some for word in one] if isinstance(some[0], list) else some
+        rows = await wire.call("opened", shard, *flat[::2])
+        now = float(await wire.call("clock", shard))
+        for (host, _, element, _), due in zip(rows, flat[1::2], strict=True):
+            seconds = (float(due) - now) / 1000
+            found.append(retry_of(_link(host, element).url, seconds, 0.0, ""))
+    return found
 
 
 async def _queued(wire: Wire, at: str, name: bytes, host: str) -> Lying | None:

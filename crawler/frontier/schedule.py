@@ -249,6 +249,7 @@ class Schedule:
         *,
         asked: bool = True,
         rest: float = 0.0,
+        why: str = "",
         lesson: Lesson | None = None,
     ) -> bool:
         """The connection is back. A pause counts from here when the host is visited alone.
@@ -275,7 +276,7 @@ class Schedule:
             budget.refund(trip)
             budget.listed = 0  # it may go earlier than it stands
         if rest:
-            budget.rest(now + rest)
+            self.groups.rest(host, now + rest, why, link.url)
         self._list(host)
         return True
 
@@ -293,12 +294,12 @@ class Schedule:
         """
         host.open_until[home] = until
         if delay is not None:
-            host.budget.slow(delay, asked)
+            self.groups.slow(host, delay, asked)
         self._asked(host)
 
-    def reask(self, host: Host, due: float) -> None:
+    def reask(self, host: Host, due: float, why: str = "", url: str = "") -> None:
         """The robots.txt could not be had: ask again at `due`, nothing else before."""
-        host.budget.rest(due)
+        self.groups.rest(host, due, why, url)
         self._asked(host)
 
     def _asked(self, host: Host) -> None:
@@ -397,9 +398,9 @@ class Schedule:
             return None
         return heap[0][0] if self._meter is None else max(heap[0][0], self._meter.due)
 
-    def rest(self, host: Host, until: float) -> None:
-        """The host is not asked anything before `until`."""
-        host.budget.rest(until)
+    def rest(self, host: Host, until: float, why: str = "", url: str = "") -> None:
+        """The host is not asked anything before `until`. `why` and `url`: see `HostPace`."""
+        self.groups.rest(host, until, why, url)
 
     def _stranded(self) -> int:
         """Links of tired hosts, and those that wait for a level which these keep open."""

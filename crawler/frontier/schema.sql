@@ -18,6 +18,12 @@ CREATE TABLE host (
     address    TEXT                     -- as an answer showed it, where hosts are grouped by it
 );
 
+CREATE TABLE rest (                     -- why a host rests; files of earlier releases have none
+    host INTEGER PRIMARY KEY,
+    why  TEXT NOT NULL,                 -- `Visit.rest_why`
+    url  TEXT NOT NULL                  -- what was asked for
+);
+
 CREATE TABLE pace (                     -- what hosts taught, by budget: a host, a domain, an address
     key          TEXT PRIMARY KEY,
     width        REAL NOT NULL,         -- requests at once

@@ -35,6 +35,7 @@ from crawler.frontier.store import Manners, News, Store
 from crawler.frontier.twins import digest_of
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.pace import HostPace, Lesson, robots_lesson
+from crawler.waits import EARLIER, Wait, longest, wait_of
 
 AFTER_PARKING = 1.0
 """Seconds that the retries of a parked host stay behind its other links, when it is tried again."""
@@ -184,10 +185,16 @@ class SqliteFrontier:
             raise
 
     def release(
-        self, link: Link, *, asked: bool = True, rest: float = 0.0, lesson: Lesson | None = None
+        self,
+        link: Link,
+        *,
+        asked: bool = True,
+        rest: float = 0.0,
+        why: str = "",
+        lesson: Lesson | None = None,
     ) -> None:
         if not self._schedule.release(
-            link, time.monotonic(), asked=asked, rest=rest, lesson=lesson
+            link, time.monotonic(), asked=asked, rest=rest, why=why, lesson=lesson
         ):
             return
         if self._schedule.groups.recovered:
@@ -276,6 +283,12 @@ class SqliteFrontier:
 
     def paces(self, most: int = 10) -> list[HostPace]:
         return self._schedule.groups.shown(time.monotonic(), most)
+
+    async def waits(self, most: int = 10) -> list[Wait]:
+        hosts = [wait_of(pace) for pace in self._schedule.groups.waiting(time.monotonic())]
+        if not self._schedule.resting:
+            return longest(hosts, most)
+        return longest([*hosts, *await self._run(self._store.retries, time.time(), most)], most)
 
     async def marks(self) -> dict[str, int]:
         """The length each sink's file had at the last commit."""
@@ -463,7 +476,8 @@ class SqliteFrontier:
             until = now + kept.parked_until - wall
             host.budget.recall(kept._replace(parked_until=until))
         if known.rest_until > wall:
-            self._schedule.rest(host, now + known.rest_until - wall)
+            until, why = now + known.rest_until - wall, known.why or EARLIER
+            self._schedule.rest(host, until, why, known.url)
         for origin, expires_at, delay in known.robots:
             self._open(host, origin, now + expires_at - wall, delay)
         if number <= self._known:  # it may have been asked a moment before this run
@@ -481,7 +495,7 @@ class SqliteFrontier:
         host = self._schedule.hosts[link.host]
         self._schedule.release(link, now)
         if visit.rest:
-            self._schedule.rest(host, now + visit.rest)
+            self._schedule.rest(host, now + visit.rest, visit.rest_why, link.url)
         again = visit.outcome is Outcome.RETRY
         if link.kind is Kind.ROBOTS:
             if visit.rules is not None:
@@ -489,7 +503,7 @@ class SqliteFrontier:
                 until = now + rules.expires_at - time.time()
                 self._open(host, rules.origin, until, rules.delay)
             else:
-                self._schedule.reask(host, now + (visit.retry_in or 0.0))
+                self._schedule.reask(host, now + (visit.retry_in or 0.0), visit.rest_why, link.url)
             return
         page = visit.outcome in {Outcome.DONE, Outcome.UNCHANGED} and link.kind is Kind.PAGE
         self._schedule.finish(link, page=page, again=again)

@@ -19,7 +19,7 @@ import msgspec
 
 from crawler.config import ScopeConfig
 from crawler.errors import FrontierError
-from crawler.frontier import downloads, twins
+from crawler.frontier import downloads, rests, twins
 from crawler.frontier.brakes import Brakes
 from crawler.frontier.budget import Kept
 from crawler.frontier.keys import Keys
@@ -44,6 +44,7 @@ from crawler.frontier.rows import (
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.traps import is_brake
 from crawler.urls import registered_domain
+from crawler.waits import Wait
 
 SCHEMA_VERSION: Final = 2
 
@@ -63,6 +64,8 @@ class Manners(msgspec.Struct):
     rest_until: float
     address: str | None
     robots: list[tuple[str, float, float | None]]  # origin, expiry, Crawl-delay
+    why: str = ""  # it rests
+    url: str = ""  # … which asked for it
 
 
 class Store:
@@ -113,6 +116,7 @@ class Store:
                 self._db.executescript(
                     f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
                 )
+            self._db.execute(rests.ADDED)
             self._keys = Keys(self._db)
             self._keys.recall()
             self._brakes.open(self._db, self._keys)
@@ -166,10 +170,8 @@ class Store:
                 if visit.rules is not None:
                     self._learn(link.host, visit.rules)
                 if visit.rest:
-                    self._db.execute(
-                        "UPDATE host SET rest_until = max(rest_until, ?) WHERE id = ?",
-                        (now + visit.rest, self._host_id(link.host)),
-                    )
+                    host, until = self._host_id(link.host), now + visit.rest
+                    rests.note(self._db, host, until, visit.rest_why, link.url)
                 if visit.outcome is Outcome.REFUSED and link.id is not None:
                     self._outbox.note(link.id, now)
                 fruitful = False
@@ -467,7 +469,8 @@ class Store:
                 "SELECT origin, expires_at, delay FROM robots WHERE origin IN (?, ?)",
                 (f"http://{name}", f"https://{name}"),
             ).fetchall()
-            known[number] = Manners(rest_until, address, rows)
+            why = rests.why(self._db, number) if rest_until else ("", "")
+            known[number] = Manners(rest_until, address, rows, *why)
         return known
 
     def paces(self, keys: Iterable[str]) -> list[Kept]:
@@ -486,6 +489,10 @@ class Store:
             "SELECT origin, status, body, expires_at, delay FROM robots WHERE origin = ?", (home,)
         ).fetchone()
         return Rules(*row) if row else None
+
+    def retries(self, now: float, most: int) -> list[Wait | None]:
+        """See `rests.retries`."""
+        return rests.retries(self._db, now, most)
 
     def next_due(self) -> float | None:
         """When the first resting link wants its next try, Unix time."""

@@ -42,6 +42,7 @@ from crawler.protocols import Sink
 from crawler.service import shares
 from crawler.tally import Tally
 from crawler.urls import host_key
+from crawler.waits import Wait
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,10 @@ class _Remote:
 
     def paces(self, most: int = 10) -> list[HostPace]:  # noqa: ARG002 - as the protocol has it
         """None: only workers see them, each those that it asked."""
+        return []
+
+    async def waits(self, most: int = 10) -> list[Wait]:  # noqa: ARG002 - as the protocol has it
+        """None, likewise."""
         return []
 
 
