@@ -29,6 +29,7 @@ FLOORS = {
         "warc",
         "revisit",
         "charts",
+        "faults",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running"},
