@@ -21,6 +21,7 @@ import msgspec
 
 from crawler.config import LimitsConfig
 from crawler.errors import SPOOL, FetchError, HouseError, InternalError, ParseError, SinkError
+from crawler.faults import is_of_visit, reason_of, told
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
@@ -120,7 +121,10 @@ class Crawl:
 
     async def _visit_all(self) -> None:
         while (link := await self.frontier.lease()) is not None:
-            visit = await self._visit(link)
+            try:
+                visit = await self._visit(link)
+            except Exception as error:  # noqa: BLE001 - a bug that one link trips over is its own
+                visit = self._tripped(link, error)
             if not self._affordable(visit):
                 self.frontier.forgo(link)
                 return
@@ -130,7 +134,7 @@ class Crawl:
             self.tally.count(visit)
 
     async def _visit(self, link: Link) -> Visit:
-        """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
+        """One trip. What goes wrong on the road becomes a Visit; any other exception is raised."""
         self._stages.enter(link.url, "gate")
         if link.kind is Kind.ROBOTS:
             return await self._archived(await self._gate.ask(link))
@@ -158,6 +162,19 @@ class Crawl:
         finally:
             if isinstance(page.body, Path):
                 page.body.unlink(missing_ok=True)
+
+    def _tripped(self, link: Link, error: Exception) -> Visit:
+        """The visit that an exception of our own code ended. Raises it when it is no link's fault:
+        what is wrong is wrong for all of them.
+        """
+        if not is_of_visit(error):
+            raise error
+        reason = reason_of(error)
+        log.error("%s: a bug in this program: %s", link.url, told(error), exc_info=error)
+        if link.kind is Kind.ROBOTS:
+            return self._gate.given_up(link, reason)
+        self.frontier.release(link)
+        return Visit(link, Outcome.FAILED, reason=reason)
 
     async def _archived(self, visit: Visit) -> Visit:
         """What was not read goes into the archive too: redirects, refusals, what trips a parser."""

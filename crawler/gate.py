@@ -50,7 +50,7 @@ MAX_SITEMAPS: Final = 1000
 class Patience(msgspec.Struct, frozen=True, gc=False):
     """How often and since when an origin's robots.txt could not be had; `rounds`: given up.
 
-    `forbidden` says why nobody goes there, when that is what keeps us from it.
+    `forbidden` says why nobody goes there, when that (or a bug of ours) is what keeps us from it.
     """
 
     since: float
@@ -152,6 +152,17 @@ class Gate:
             link, outcome, answer.page, found=found, reason=answer.trouble,
             rest=rest, rest_why=why if rest else "", rules=rules,
         )  # fmt: skip
+
+    def given_up(self, link: Link, reason: str) -> Visit:
+        """The robots.txt that `link` names could not be asked for, and it is not the site's fault:
+        what waits for it is refused for `reason`.
+        """
+        home = origin(link.url)
+        known = self._troubles.get(home) or Patience(self._clock())
+        self._note(home, Patience(known.since, 0, known.rounds + 1, reason))
+        self._shelve(home, read_robots(None, b"", self._agent))
+        rules = Rules(home, None, b"", self._clock() + self._config.recheck)
+        return Visit(link, Outcome.FAILED, reason=reason, rules=rules)
 
     # ── no clear answer ──────────────────────────────────────────────────────────────────────
 

@@ -30,6 +30,7 @@ FLOORS = {
         "revisit",
         "charts",
         "waits",
+        "faults",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running"},

@@ -14,6 +14,7 @@ from crawler.errors import (
     InternalError,
     Mismatch,
 )
+from crawler.faults import REASON as INTERNAL
 from crawler.model import Outcome, Visit
 from crawler.tally import Snapshot
 
@@ -38,7 +39,7 @@ class Exit(IntEnum):
 
 MEANINGS: Final = {
     Exit.OK: "the crawl is finished, or reached --max-pages",
-    Exit.BUG: "a bug in this program; -v shows where",
+    Exit.BUG: "a bug in this program ended it (-v shows where) or made links fail (`internal`)",
     Exit.USAGE: "a flag, a configuration or a URL is not usable",
     Exit.HOUSE: "a file cannot be read or written, the disk is full; resumable",
     Exit.NETWORK: "no page: no seed could be reached",
@@ -102,15 +103,18 @@ def exit_code(
     """The code of a crawl that ran to its end or ours, by the first rule that fits.
 
     1  it was stopped, or reached a limit of time or size
-    2  a page was read, or no seed was visited (a resumed crawl): all is well
-    3  a seed got an answer, but no page: the server's errors, before patience
-    4  no seed got an answer: TLS if that alone, else the network
+    2  a link failed by a bug in this program
+    3  a page was read, or no seed was visited (a resumed crawl): all is well
+    4  a seed got an answer, but no page: the server's errors, before patience
+    5  no seed got an answer: TLS if that alone, else the network
 
     `robots`: why robots.txt files could not be had, with numbers; decides for seeds that were
     never asked for because of that.
     """
     if finish_reason in _ENDS:
         return _ENDS[finish_reason]
+    if shot.reasons.get(INTERNAL):
+        return Exit.BUG
     if shot.pages or Fate.READ in fates or not fates:
         return Exit.OK
     seen = set(fates)
@@ -131,6 +135,8 @@ def download_code(finish_reason: str, reasons: Collection[str]) -> Exit:
     """
     if finish_reason in _ENDS:
         return _ENDS[finish_reason]
+    if any(reason.partition(":")[0] == INTERNAL for reason in reasons):
+        return Exit.BUG
     if finish_reason == "hosts-down":
         return Exit.NETWORK
     if any(reason.partition(":")[0] == Mismatch.reason for reason in reasons):

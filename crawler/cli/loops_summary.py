@@ -49,7 +49,11 @@ def reason_of(ends: Sequence[Told]) -> str:
 def exit_of(joint: Joint) -> Exit:
     """As of a crawl of one loop that had all these visits."""
     first = joint.told[0].shot
-    shot = msgspec.structs.replace(first, pages=sum(one.shot.pages for one in joint.told))
+    shot = msgspec.structs.replace(
+        first,
+        pages=sum(one.shot.pages for one in joint.told),
+        reasons=_sum(one.shot.reasons for one in joint.told),
+    )
     fates = [Fate[name] for one in joint.told for name in one.fates]
     return exit_code(joint.reason, shot, fates, _sum(one.shot.robots for one in joint.told))
 

@@ -20,6 +20,7 @@ import click
 from crawler import __version__
 from crawler.cli.lazy import LazyGroup
 from crawler.errors import CrawlerError, FetchError, HouseError
+from crawler.faults import machine_fault
 
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
@@ -155,10 +156,19 @@ def verdict_on(error: Exception, *, in_full: bool) -> tuple[list[str], int]:
         error = next((one for one in ours if isinstance(one, HouseError)), ours[0])
         reason = f"{error.reason}: " if isinstance(error, FetchError) and error.detail else ""
         return [f"crawler: error: {reason}{error}"], error_code(error)
+    if (said := _exhausted(error)) is not None:
+        return [f"crawler: error: {said}"], error_code(HouseError(said))
     lines = "".join(traceback.format_exception(error)).splitlines() if in_full else []
     more = "please report it with the lines above" if in_full else "run it with -v to see where"
     lines.append(f"crawler: bug: {type(error).__name__}: {error} ({more})")
     return lines, error_code(error)
+
+
+def _exhausted(error: BaseException) -> str | None:
+    """What the machine ran out of, also out of a group; None: it is a bug."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_exhausted, error.exceptions)), None)
+    return machine_fault(error)
 
 
 def _ours(error: BaseException) -> Iterator[CrawlerError]:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import sys
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
@@ -119,5 +120,8 @@ class _Lines(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and not self._screen.verbose:  # the message says what and where
+            record = copy(record)
+            record.exc_info = record.exc_text = None
         for line in self.format(record).splitlines():
             self._screen.say(line)

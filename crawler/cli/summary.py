@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from crawler.cli.words import amount, counted, duration, plain, size
+from crawler.faults import REASON as INTERNAL
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
@@ -84,6 +85,8 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("status", ", ".join(f"{amount(n)} × {s}" for s, n in shot.statuses.items())))
     if shot.reasons:
         rows.append(("reasons", f"{_list(shot.reasons)} (of visits and retries)"))
+    if bugs := shot.reasons.get(INTERNAL, 0):
+        rows.append(("bugs", _bugs(bugs)))
     if not ending.robots:
         rows.append(("robots", "NOT obeyed: --no-robots"))
     elif shot.robots:
@@ -116,6 +119,13 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         ("next", _next(ending)),
     ]
     return rows
+
+
+def _bugs(number: int) -> str:
+    return (
+        f"{counted(number, 'link')} failed by a bug in this program (`internal`): the log above "
+        f"says where; please report it"
+    )
 
 
 def _urls(counts: Counts) -> str:

@@ -234,7 +234,8 @@ class HttpFetcher:
             {**own_headers(link), **extra} if extra else own_headers(link),
             self._tls.own if self._tls.own and self._credentials.own(home) else None,
         )
-        trip = Trip(request.url.host or "", request.port or 0, fresh=fresh)
+        # Not `host`: that decodes what it takes for IDNA, and raises where it cannot.
+        trip = Trip(request.url.raw_host or "", request.port or 0, fresh=fresh)
         if self._owned is not None:
             trip.owned = partial(self._owned, link)
         token = TRIP.set(trip)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Self, TypeAlias
 
 from crawler.config import ParseConfig
-from crawler.errors import HouseError, ParseError
+from crawler.errors import HouseError, InternalError, ParseError
 from crawler.model import Extract, Kept, Page
 from crawler.parse import orders
 from crawler.parse.forks import fork_server, main_hidden
@@ -187,8 +187,15 @@ class ParsePool:
             self._break(error, batch)
 
     def _break(self, error: Exception, batch: Sequence[Waiting] = ()) -> None:
+        """End the pool: everybody who waits, and whoever comes, is told why. It is no page's
+        fault, so the crawl ends.
+        """
         if isinstance(error, OSError):  # no more processes, files or memory
             error = HouseError(f"a parse process cannot be started: {error}")
+        elif not isinstance(error, HouseError):
+            bug = InternalError(f"the parse pool broke: {error!r}")
+            bug.__cause__ = error
+            error = bug
         self._broken = self._broken or error
         waiting = [*batch, *self._waiting, *self._suspects]
         self._waiting.clear()

@@ -1,0 +1,266 @@
+"""No URL and no answer ends a crawl: what our own code trips over is one visit's failure."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yarl
+from answers import reply
+from crawling import by_path, crawl, records, settings
+from hypothesis import given
+from hypothesis import settings as how
+from hypothesis import strategies as st
+from website import Website, page, redirect, text
+
+from crawler.build import open_crawl
+from crawler.cli.exits import Exit
+from crawler.cli.run import run
+from crawler.cli.screen import Screen
+from crawler.config import FetchConfig, ScopeConfig, UrlsConfig
+from crawler.errors import FetchError, FrontierError
+from crawler.export.paths import mirror_path
+from crawler.faults import is_of_visit, machine_fault
+from crawler.fetch.client import target_of
+from crawler.fetch.cookies import Jar
+from crawler.fetch.credentials import Credentials
+from crawler.fetch.http import HttpFetcher
+from crawler.model import Link
+from crawler.robots import read_robots
+from crawler.scope import Scope
+from crawler.sinks.files import path_for
+from crawler.transfer import names
+from crawler.traps import shape, shape_trap
+from crawler.urls import Urls, fingerprint, host_key, is_suffix, origin, path_of, registered_domain
+
+Open = Callable[..., Awaitable[Website]]
+
+HOSTS = (
+    "xn--a", "xn--photosuite-4r6e.test", "xn--fx-3s9cx68e-jpnet.test", "xn--0-zhc.test",
+    "xn--ls8h.test", "xn--zca.test", "xn--.test", "☎️.test", "a‍b.test", "😀.test", "א1a.test",
+    "-a.test", "a_b.test", "a..test", "..test", "test..", ".", "!$&'()*+,;=~.test", '"`{}.test',
+    "a" * 64 + ".test", "a." * 150 + "test", "[::1]:1", "0x7f.1:1", "127.1:1", "1.2.3:99999",
+    "ﬁ.test", "İ.test", "ẞ.test", "%C3%A9.test", "com", "co.uk", "user:pw@xn--a", "a。b", "xn--a:1",
+)  # fmt: skip
+"""What pages link to (wpull#435, scrapy#4330, yarl#148): hosts that IDNA cannot decode, that are
+too long for DNS, that are none."""
+
+URLS = Urls(UrlsConfig())
+LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=16)
+HOST = st.one_of(
+    st.sampled_from(HOSTS),
+    LABEL.map("xn--{}.test".format),
+    st.text(max_size=12),
+    st.lists(st.one_of(LABEL, st.text(max_size=4), LABEL.map("xn--{}".format)), max_size=4).map(
+        ".".join
+    ),
+)
+URL = st.builds(
+    "{}{}{}/{}".format,
+    st.sampled_from(["http://", "https://", "//"]),
+    HOST,
+    st.sampled_from(["", ":0", ":8080", ":65535"]),
+    st.text(max_size=20),
+)
+SCOPES = [Scope(ScopeConfig(scope=scope), ["http://example.com/"]) for scope in ("host", "domain")]
+ROBOTS = read_robots(200, b"User-agent: *\nDisallow: /a*b$\nAllow: /%C3%A9\n", "bot")
+
+
+@given(URL)
+@how(max_examples=400)
+def test_every_url_that_is_one_can_be_handled_everywhere(given_url: str) -> None:
+    url = URLS.join("http://example.com/a/", given_url)
+    if url is None:
+        return
+    assert url.isascii()
+    assert URLS.canonical(url) == url
+    host = host_key(url)
+    fingerprint(url, host), path_of(url), registered_domain(host), is_suffix(host)
+    for scope in SCOPES:
+        scope.judge(url, host, 1, "page")
+        scope.explain(url, host, 1, "page")
+    Scope(ScopeConfig(scope="domain"), [url])
+    ROBOTS.explain(url)
+    shape(url), shape_trap(url, max_segments=20, max_repeats=3)
+    for path in (path_for(url, "text/html"), mirror_path(url, "text/html")):
+        assert ".." not in path.split("/")
+    names.template("{host}/{path}/{name}")(url, names.tame(names.from_url(url)), 1)
+    Credentials(FetchConfig(), [url]).headers(origin(url))
+    target_of(url).encode("ascii")
+
+
+@given(URL)
+@how(max_examples=200)
+def test_every_url_has_a_key_in_an_index_of_archives(given_url: str) -> None:
+    surt = pytest.importorskip("surt").surt
+    url = URLS.join("http://example.com/a/", given_url)
+    if url is not None:
+        assert "\n" not in surt(url)
+
+
+@pytest.mark.parametrize("cookies", [False, True])
+async def test_a_fetch_of_any_host_ends_in_an_answer_or_a_named_failure(
+    cookies: bool, tmp_path: Path
+) -> None:
+    rules = FetchConfig(dns_timeout=5.0, connect_timeout=5.0, private="never", cookies=cookies)
+    async with HttpFetcher(rules, slots=64, user_agent="x", spool=tmp_path) as fetcher:
+
+        async def visit(url: str) -> None:
+            with pytest.raises(FetchError):
+                await fetcher.fetch(Link(url, host_key(url)))
+
+        async with asyncio.TaskGroup() as crew:
+            for scheme in ("http", "https"):
+                for host in HOSTS:
+                    if url := URLS.canonical(f"{scheme}://{host}/"):
+                        crew.create_task(visit(url))
+
+
+def test_a_jar_takes_any_host() -> None:
+    async def fill() -> None:
+        jar = Jar()
+        for host in HOSTS:
+            if url := URLS.canonical(f"https://{host}/"):
+                where = yarl.URL(url, encoded=True)
+                jar.update_cookies_from_headers(["a=b", "c=d; Domain=xn--a"], where)
+                jar.filter_cookies(where)
+
+    asyncio.run(fill())
+
+
+async def test_a_host_without_meaning_is_one_broken_link_wherever_it_stands(
+    website: Open, tmp_path: Path
+) -> None:
+    bad = "http://xn--fx-3s9cx68e-jpnet.test"
+    ours = ["/a", "/moved", "/css", "/base"]
+    feed = f'<rss version="2.0"><channel><item><link>{bad}/f</link></item></channel></rss>'
+    maps = f"User-agent: *\nAllow: /\nSitemap: {bad}/s.xml\nSitemap: /s.xml\nSitemap: /feed\n"
+    style = f"@import '{bad}/c'; a{{background:url({bad}/d)}}"
+    site = await website(
+        {
+            "/robots.txt": text(maps),
+            "/": page(links=[*ours, *(f"http://{host}/" for host in HOSTS)]),
+            "/a": page(links=["/b"]),
+            "/b": reply("ok", headers={"Link": f"<{bad}/l>; rel=next"}),
+            "/base": page(head=f'<base href="{bad}/">', links=["below"]),
+            "/moved": redirect(f"{bad}/r"),
+            "/css": reply(style, mime="text/css"),
+            "/feed": reply(feed, mime="application/rss+xml"),
+            "/s.xml": reply(f"<urlset><url><loc>{bad}/m</loc></url></urlset>", mime="text/xml"),
+        }
+    )
+    config = settings(site.url, scope="any", warc=True, save="all", retries=0, requisites=True)
+    running = await crawl(config, tmp_path)
+    assert running.finish_reason == "finished"
+    assert "internal" not in running.tally.reasons
+    found = {line["url"]: line["outcome"] for line in records(tmp_path)}
+    assert [found[site.at(path)] for path in (*ours, "/b") if path != "/moved"] == ["done"] * 4
+    seen = {url.removeprefix(bad) for url in found if url.startswith(bad)}
+    assert seen == {"/", "/l", "/below", "/r", "/c", "/d", "/f", "/m", "/s.xml"}
+
+
+class Trips:
+    """Stands for a part of the loop that trips over one path."""
+
+    def __init__(self, inner: Any, path: str, error: Exception) -> None:
+        self._inner, self._path, self._error = inner, path, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _look(self, url: str) -> None:
+        if url.endswith(self._path):
+            raise self._error
+
+    async def fetch(self, link: Link, **more: Any) -> Any:
+        self._look(link.url)
+        return await self._inner.fetch(link, **more)
+
+    async def read(self, page: Any) -> Any:
+        self._look(page.link.url)
+        return await self._inner.read(page)
+
+    async def refuses(self, link: Link) -> str:
+        self._look(link.url)
+        return str(await self._inner.refuses(link))
+
+    async def rules(self, home: str) -> Any:
+        self._look(home)
+        return await self._inner.rules(home)
+
+
+@pytest.mark.parametrize("part", ["_fetcher", "_parser", "_gate"])
+async def test_a_bug_that_one_link_trips_over_is_that_links_failure(
+    part: str, website: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaves = {f"/{n}": page() for n in range(20)}
+    site = await website({"/": page(links=["/boom", *leaves]), "/boom": page(), **leaves})
+    async with open_crawl(settings(site.url), dir=tmp_path) as running:
+        setattr(running, part, Trips(getattr(running, part), "/boom", UnicodeError("idna")))
+        async with asyncio.timeout(30):
+            await running.run()
+    found = by_path(tmp_path)
+    assert found["/boom"]["outcome"] == "failed"
+    assert found["/boom"]["reason"] == "internal:UnicodeError"
+    assert {one["outcome"] for path, one in found.items() if path != "/boom"} == {"done"}
+    assert len(found) == 22
+    (said,) = [one for one in caplog.records if "a bug in this program" in one.message]
+    assert said.exc_info is not None
+    assert "UnicodeError: idna" in said.message
+
+
+async def test_a_bug_in_asking_for_a_robots_txt_refuses_that_host_alone(
+    website: Open, tmp_path: Path
+) -> None:
+    site = await website({"/": page(links=["{1}/x"])}, {"/x": page()})
+    async with open_crawl(settings(site.url, scope="any", private="any"), dir=tmp_path) as running:
+        other = site.origins[1]
+        asker = running._gate._asker
+        asker._fetcher = Trips(asker._fetcher, f"{other}/robots.txt", KeyError("x"))
+        async with asyncio.timeout(30):
+            await running.run()
+    found = by_path(tmp_path)
+    assert (found["/x"]["outcome"], found["/x"]["reason"]) == ("refused", "internal:KeyError")
+    assert found["/"]["outcome"] == "done"
+
+
+async def test_a_bug_in_the_frontier_still_ends_the_crawl(website: Open, tmp_path: Path) -> None:
+    site = await website({"/": page(links=["/a"]), "/a": page()})
+    async with open_crawl(settings(site.url), dir=tmp_path) as running:
+        schedule = running.frontier._schedule  # type: ignore[attr-defined]
+        schedule.release = lambda *_args, **_more: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            await running.run()
+
+
+def test_the_summary_and_the_exit_code_tell_of_it(tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def opener(config: Any, **more: Any) -> Any:
+        async with open_crawl(config, **more) as running:
+            running._fetcher = Trips(running._fetcher, "/", ValueError("\x1b[31mred"))
+            yield running
+
+    said = io.StringIO()
+    config = settings("http://127.0.0.1:1/", obey=False, report=False)
+    code = run(config, tmp_path / "c", "new", Screen(stream=said), opener=opener)
+    assert code is Exit.BUG
+    told = said.getvalue()
+    assert "bugs  1 link failed by a bug in this program" in told
+    assert "Traceback" not in told
+    assert "\x1b" not in told
+    assert "(test_faults" not in told
+
+
+def test_what_the_machine_lacks_is_no_visits_fault() -> None:
+    for error in (MemoryError(), OSError(28, "No space left on device"), OSError(24, "x"),
+                  RuntimeError("can't start new thread")):  # fmt: skip
+        assert machine_fault(error)
+        assert not is_of_visit(error)
+    assert machine_fault(OSError(2, "x")) is None
+    assert not is_of_visit(FrontierError("x"))
+    assert is_of_visit(RuntimeError("x"))
