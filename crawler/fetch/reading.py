@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from crawler.config import FetchConfig
-from crawler.errors import TimedOut, TooLarge, Unwanted
+from crawler.errors import FetchError, TimedOut, TooLarge, Unwanted
 from crawler.fetch.allowance import Allowance
 from crawler.fetch.client import Response
 from crawler.fetch.resolver import Trip
@@ -74,8 +74,9 @@ class Reading:
                 return
             if body.size + len(chunk) > limit:
                 response.close()
+                await body.add(chunk[: limit - body.size])
                 if granted.cut:
-                    await body.add(chunk[: limit - body.size])
+                    body.truncated = "length"
                     return
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
@@ -124,3 +125,16 @@ class Reading:
         rules = self._rules
         if seconds > rules.min_rate_after and size < rules.min_rate * seconds:
             raise TimedOut("rate")
+
+
+async def keep_rest(response: Response, body: Receiver, error: FetchError, limit: int) -> None:
+    """What came of a body that broke off by `error` and was not read yet, up to `limit` in all."""
+    body.truncated = "disconnect"
+    if isinstance(error, TooLarge):
+        body.truncated = "length"
+    elif isinstance(error, TimedOut):
+        body.truncated = "time"
+    # The public methods raise the error, though there are bytes before it.
+    rest = response.content._read_nowait(-1)  # noqa: SLF001
+    if rest := rest[: limit - body.size]:
+        await body.add(rest)
