@@ -7,12 +7,8 @@
 from __future__ import annotations
 
 import gzip
-import json
-import random
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 PAGE = b'<!doctype html><title>t</title><a href="/got">x</a>'
 RECORD = Path(__file__).with_suffix(".json")
