@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from itertools import count
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from crawler.errors import FetchError, ParseError
-from crawler.model import Link, Page
+from crawler.model import Kept, Link, Page
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.urls import Urls, host_key
 
@@ -21,7 +20,9 @@ class Answer(msgspec.Struct, frozen=True):
     """What came of asking for a robots.txt, redirects followed.
 
     `status` None: unreachable, `error` says why. `hops` are the URLs asked, the answer's last.
-    `trouble` names in a word why the answer is not a file to read, nothing when it is.
+    `trouble` names in a word why the answer is not a file to read, nothing when it is. `kept` is
+    the answer as the archive writes it, None: not made yet. `trail` are the redirects before it.
+    Files in which bodies lie are the caller's.
     """
 
     status: int | None
@@ -30,6 +31,8 @@ class Answer(msgspec.Struct, frozen=True):
     page: Page | None = None
     trouble: str = ""
     error: FetchError | None = None
+    kept: Kept | None = None
+    trail: tuple[Page, ...] = ()
 
 
 class Asker:
@@ -49,12 +52,21 @@ class Asker:
         a redirect waits for its own host's turn.
         """
         hop, hops = link, [link.url]
+        trail: list[Page] = []
         while True:
             try:
                 page = await self._fetcher.fetch(hop)
             except FetchError as error:
                 trouble = f"{error.reason}:{error.detail}"
-                return Answer(None, b"", tuple(hops), trouble=trouble, error=error)
+                return Answer(
+                    None,
+                    b"",
+                    tuple(hops),
+                    error.take_page(),
+                    trouble=trouble,
+                    error=error,
+                    trail=tuple(trail),
+                )
             finally:
                 if frontier is not None:
                     frontier.release(hop)
@@ -62,20 +74,20 @@ class Asker:
             if target is None:
                 break
             if len(hops) > MAX_HOPS:
-                return Answer(404, b"", tuple(hops), page, "too-many-redirects")
+                trouble = "too-many-redirects"
+                return Answer(404, b"", tuple(hops), page, trouble, trail=tuple(trail))
             hops.append(target)
+            trail.append(page)
             # A number below nothing: a lease of ours that no link of the queue has.
             hop = Link(target, host_key(target), kind=link.kind, id=-next(self._number))
             if frontier is not None:
                 await frontier.turn(hop)
+        answer = Answer(page.status, b"", tuple(hops), page, trail=tuple(trail))
         if page.status >= 300:
-            return Answer(page.status, b"", tuple(hops), page, f"status:{page.status}")
+            return msgspec.structs.replace(answer, trouble=f"status:{page.status}")
         try:
             extract = await self._parser.read(page)
         except ParseError as error:
-            return Answer(None, b"", tuple(hops), page, f"parse:{error}")
-        finally:
-            if isinstance(page.body, Path):
-                page.body.unlink(missing_ok=True)
+            return msgspec.structs.replace(answer, status=None, trouble=f"parse:{error}")
         body = extract.body if isinstance(extract.body, bytes) else b""
-        return Answer(page.status, body, tuple(hops), page)
+        return msgspec.structs.replace(answer, body=body, kept=extract.kept)

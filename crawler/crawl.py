@@ -137,7 +137,7 @@ class Crawl:
         """One trip. What goes wrong on the road becomes a Visit; any other exception is raised."""
         self._stages.enter(link.url, "gate")
         if link.kind is Kind.ROBOTS:
-            return await self._archived(await self._gate.ask(link))
+            return await self._ask(link)
         if reason := await self._gate.refuses(link):
             self.frontier.release(link, asked=False)
             return Visit(link, Outcome.REFUSED, reason=reason)
@@ -147,7 +147,7 @@ class Crawl:
         except FetchError as error:
             visit = self._verdict.on_error(link, error)
             self.frontier.release(link, lesson=lesson_of(None, error))
-            return visit
+            return await self._broken_off(visit, error)
         try:
             visit = self._verdict.on_answer(link, page)
             self.frontier.release(link, rest=visit.rest, why=visit.rest_why, lesson=lesson_of(page))
@@ -160,8 +160,37 @@ class Crawl:
             visit = Visit(link, Outcome.FAILED, page, reason=f"parse:{error}")
             return await self._archived(visit)
         finally:
-            if isinstance(page.body, Path):
-                page.body.unlink(missing_ok=True)
+            _drop(page)
+
+    async def _ask(self, link: Link) -> Visit:
+        """A robots.txt. Whatever its site said, however often, goes into the archive."""
+        visit = await self._gate.ask(link)
+        try:
+            trail = [(page, await self._kept(page)) for page, _ in visit.trail]
+            kept = visit.kept or (await self._kept(visit.page) if visit.page else None)
+            return msgspec.structs.replace(visit, kept=kept, trail=tuple(trail))
+        finally:
+            for page in (visit.page, *(page for page, _ in visit.trail)):
+                _drop(page)
+
+    async def _broken_off(self, visit: Visit, error: FetchError) -> Visit:
+        """An answer that broke off for good: the archive has what came of it, and its links are
+        followed, as a browser shows what came; but not of one that was cut for its size.
+        """
+        page: Page | None = error.take_page()
+        try:
+            if page is None or visit.outcome is Outcome.RETRY:
+                return visit
+            visit = msgspec.structs.replace(visit, page=page)
+            if page.status < 300 and page.truncated != "length":
+                extract = await self._parser.read(page)
+                return msgspec.structs.replace(visit, extract=extract, found=extract.found)
+            return await self._archived(visit)
+        except ParseError as trouble:
+            _unless_ours(trouble)
+            return await self._archived(visit)
+        finally:
+            _drop(page)
 
     def _tripped(self, link: Link, error: Exception) -> Visit:
         """The visit that an exception of our own code ended. Raises it when it is no link's fault:
@@ -179,14 +208,20 @@ class Crawl:
     async def _archived(self, visit: Visit) -> Visit:
         """What was not read goes into the archive too: redirects, refusals, what trips a parser."""
         final = visit.outcome is not Outcome.RETRY
-        if self._keep is None or visit.page is None or visit.extract is not None or not final:
+        if visit.page is None or visit.extract is not None or not final:
             return visit
+        return msgspec.structs.replace(visit, kept=await self._kept(visit.page))
+
+    async def _kept(self, page: Page) -> Kept | None:
+        """An exchange as the archive writes it; None: there is no archive, or it cannot be."""
+        if self._keep is None:
+            return None
         try:
-            return msgspec.structs.replace(visit, kept=await self._keep(visit.page))
+            return await self._keep(page)
         except ParseError as error:
             _unless_ours(error)
-            log.warning("%s is not in the archive: %s", visit.link.url, error)
-            return visit
+            log.warning("%s is not in the archive: %s", page.link.url, error)
+            return None
 
     def _affordable(self, visit: Visit) -> bool:
         """Whether the visit fits what is left of the size limit; if not, the crawl is over."""
@@ -208,6 +243,12 @@ class Crawl:
             now = asyncio.get_running_loop().time()
             until = self._deadline.when()
             self._deadline.reschedule(now + grace if until is None else min(until, now + grace))
+
+
+def _drop(page: Page | None) -> None:
+    """Remove the file in which a page's body lies."""
+    if page is not None and isinstance(page.body, Path):
+        page.body.unlink(missing_ok=True)
 
 
 def _unless_ours(error: ParseError) -> None:

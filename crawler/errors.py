@@ -24,6 +24,8 @@ CrawlerError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class CrawlerError(Exception):
     """Anything this program says no with. `str(error)` is one line fit for a person."""
@@ -42,6 +44,12 @@ class FetchError(CrawlerError):
         super().__init__(detail or self.reason)
         self.detail = detail
         self.retry_after = retry_after  # seconds the server asked for; None: it did not say
+        self.page: Any = None  # the Page of what came, where an answer broke off
+
+    def take_page(self) -> Any:
+        """The Page of what came; who takes it removes its body's file. None: nothing came."""
+        page, self.page = self.page, None
+        return page
 
 
 class Unresolved(FetchError):

@@ -109,9 +109,17 @@ class Gate:
         return (await self._robots(origin(url))).explain(url)
 
     async def ask(self, link: Link) -> Visit:
-        """Fetch the robots.txt that `link` names. RETRY when the site gave no clear answer."""
-        home = origin(link.url)
+        """Fetch the robots.txt that `link` names. RETRY when the site gave no clear answer.
+
+        Files in which bodies of the visit and its trail lie are the caller's.
+        """
         answer = await self._asker.ask(link, self._frontier)
+        visit = await self._judge(link, answer)
+        trail = tuple((page, None) for page in answer.trail)
+        return msgspec.structs.replace(visit, kept=answer.kept, trail=trail)
+
+    async def _judge(self, link: Link, answer: Answer) -> Visit:
+        home = origin(link.url)
         if isinstance(answer.error, Lapsed):  # nothing was learnt of the site
             reason = answer.trouble.removesuffix(":")
             return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)

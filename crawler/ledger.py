@@ -87,7 +87,11 @@ class Ledger:
         records = [visit for visit in visits if is_record(visit)]
         marks = {}
         for sink in self._sinks:
-            its = [visit for visit in visits if visit.archived] if sink.name == ARCHIVE else records
+            its = (
+                [visit for visit in visits if visit.archived or visit.trail]
+                if sink.name == ARCHIVE
+                else records
+            )
             if its:
                 marks[sink.name] = await sink.append(its)
         await self._frontier.settle(visits, marks)

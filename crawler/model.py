@@ -221,6 +221,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     rules: Rules | None = None  # set by a visit to a robots.txt only
     kept: Kept | None = None  # of an answer that was not read: a redirect, a 404, a 304
     duplicate_of: str | None = None
+    trail: tuple[tuple[Page, Kept | None], ...] = ()  # redirects that a robots.txt was found behind
 
     @property
     def archived(self) -> Kept | None:

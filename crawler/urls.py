@@ -100,7 +100,9 @@ class Urls:
 
     def _finish_query(self, href: str) -> str:
         rest, fragment_mark, fragment = href.partition("#")
-        path, _, query = rest.partition("?")
+        path, mark, query = rest.partition("?")
+        if not mark:  # it is the fragment's
+            return href
         if self._strip is not None:
             match = self._strip.match
             parts = query.split("&")

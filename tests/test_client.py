@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crawler.config import FetchConfig, UrlsConfig
 from crawler.errors import FetchError, TooLarge
 from crawler.fetch import client
-from crawler.fetch.client import target_of
+from crawler.fetch.client import _with_target, target_of
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.http import HttpFetcher
 from crawler.model import Kind, Known, Link, Page
@@ -114,6 +114,8 @@ async def test_both_ways_say_the_same_to_the_byte(tmp_path: Path) -> None:
     assert heads[:half] == heads[half:]
     assert pages[:half] == pages[half:]
     assert b"GET /a/b?c=d&e=%20 HTTP/1.1\r\n" in heads[1]
+    assert b"GET /a? HTTP/1.1\r\n" in heads[2]
+    assert b"GET /a?b HTTP/1.1\r\n" in heads[3]
     assert b"If-None-Match" in heads[4]
     assert b"If-None-Match" not in heads[8], "what one exchange was sent is not kept for the next"
     assert all(b"Authorization: Basic" in head for head in heads)
@@ -193,4 +195,29 @@ def test_a_target_is_what_aiohttp_would_ask_for(
     url += "" if fragment is None else f"#{fragment}"
     canonical = Urls(UrlsConfig(strip_fragment=False)).canonical(url)
     assert canonical is not None
-    assert target_of(canonical) == yarl.URL(canonical, encoded=True).raw_path_qs
+    asked = yarl.URL(canonical, encoded=True).raw_path_qs
+    if canonical.partition("#")[0].partition("?")[1:] == ("?", ""):
+        asked += "?"  # which yarl forgets
+    assert target_of(canonical) == asked == _with_target(canonical).raw_path_qs
+
+
+@pytest.mark.parametrize("cookies", [False, True])  # with a jar the session is asked
+@pytest.mark.parametrize(
+    ("sent", "target"),
+    [
+        (b"/caf\xe9", "/caf%E9"),
+        (b"/caf\xc3\xa9", "/caf%C3%A9"),
+        (b"/q?x=\xd6\xd0", "/q?x=%D6%D0"),
+        (b"/a b", "/a%20b"),
+        (b"/p?", "/p?"),
+        (b"?", "/?"),
+        (b"/%e9", "/%e9"),
+        (b"#x?y\xe9", "/#x?y%E9"),
+    ],
+)
+async def test_where_a_redirect_leads_is_taken_byte_by_byte(
+    tmp_path: Path, sent: bytes, target: str, *, cookies: bool
+) -> None:
+    head = b"HTTP/1.1 302 F\r\nContent-Length: 0\r\nLocation: %b\r\n\r\n" % sent
+    async with heard(Listener(head)) as home, fetcher(tmp_path, cookies=cookies) as ours:
+        assert (await ours.fetch(link(f"{home}/"))).location == home + target

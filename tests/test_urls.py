@@ -82,6 +82,13 @@ def test_join(href: str, url: str | None) -> None:
     assert URLS.join("http://a.test/x/y?z", href) == url
 
 
+def test_a_question_mark_in_a_fragment_is_no_query() -> None:
+    keeping = Urls(UrlsConfig(strip_fragment=False))
+    assert keeping.join("http://a.test/p", "#x?y") == "http://a.test/p#x?y"
+    assert keeping.canonical("http://a.test/p?#x?y") == "http://a.test/p?#x?y"
+    assert keeping.canonical("http://a.test/p#x?utm_source=1") == "http://a.test/p#x?utm_source=1"
+
+
 def test_sorting_is_an_option() -> None:
     assert SORTING.canonical("http://a.test/?b=2&a=2&a=1#f") == "http://a.test/?a=2&a=1&b=2#f"
 

@@ -99,7 +99,9 @@ class Body:
         """
         if self._file is None:
             self._held = 0
-            return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            self._chunks.clear()
+            return body
         try:
             await self._file.close()
         except OSError as error:  # the last of it was still in a buffer

@@ -194,7 +194,7 @@ class Client:
         if not self._direct:
             return await self._session.request(
                 request.method,
-                yarl.URL(url, encoded=True),
+                _with_target(url),
                 allow_redirects=False,
                 headers=request.extra or None,
                 ssl=request.ssl,
@@ -248,10 +248,14 @@ class Client:
 def target_of(url: str) -> str:
     """What a request line says of a canonical URL: path and query, as they are (RFC 9112 §3.2.1).
 
-    An empty query is left out, as aiohttp does.
+    An empty query is one, too: `/p?` is not `/p` (RFC 3986 §6.2.3).
     """
     rest = url.partition("#")[0].split("/", 3)
-    if len(rest) < 4:
-        return "/"
-    path, mark, query = rest[3].partition("?")
-    return f"/{path}{mark}{query}" if query else f"/{path}"
+    return f"/{rest[3]}" if len(rest) > 3 else "/"
+
+
+def _with_target(url: str) -> yarl.URL:
+    """A canonical URL for aiohttp's session; yarl drops an empty query, so it goes as path."""
+    plain = yarl.URL(url, encoded=True).with_fragment(None)
+    target = target_of(url)
+    return plain.with_path(target, encoded=True) if target.find("?") == len(target) - 1 else plain

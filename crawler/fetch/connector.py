@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import DEFAULT_CHUNK_SIZE
 
 from crawler.errors import FetchError, Garbled, Lapsed, TooLarge
+from crawler.fetch.parser import Parser
 from crawler.fetch.resolver import TRIP
 from crawler.fetch.tls import with_authorities
 
@@ -37,9 +39,29 @@ MAX_INTERIM: Final = 16
 class _Conversation(ResponseHandler):
     """One connection's protocol; counts interim answers since the last request."""
 
+    first = True  # the exchange under way is its connection's first
     interim = 0
     received = 0
     limit = sys.maxsize
+
+    def set_response_params(
+        self,
+        *,
+        skip_payload: bool = False,
+        read_bufsize: int = DEFAULT_CHUNK_SIZE,
+        **others: Any,
+    ) -> None:
+        """What the next answer is read with."""
+        super().set_response_params(skip_payload=skip_payload, read_bufsize=read_bufsize, **others)
+        parser: Any = Parser(
+            self._parser,
+            self,
+            self._loop,
+            limit=read_bufsize,
+            body=not skip_payload,
+            first=self.first,
+        )
+        self._parser = parser
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the wire. What a parser swallows (chunk extensions, trailers) counts too."""
@@ -105,6 +127,7 @@ class Connector(aiohttp.TCPConnector):
             if not kept:
                 raise Garbled("an answer that nobody asked for")
         if isinstance(protocol, _Conversation):
+            protocol.first = not kept
             protocol.interim = protocol.received = 0
             protocol.limit = trip.most if trip is not None else self._max_exchange
         if trip is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import ada_url
 
@@ -11,6 +11,14 @@ from crawler.fetch.client import Response
 from crawler.model import Link
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+class Head(NamedTuple):
+    """An answer, and what its head says: `fields` as they were sent, `location` of a redirect."""
+
+    response: Response
+    fields: tuple[tuple[str, str], ...]
+    location: str | None
 
 
 def fields_of(response: Response) -> tuple[tuple[str, str], ...]:
@@ -42,12 +50,13 @@ def location_of(base: str, response: Response) -> str | None:
     """The absolute target of a redirect; as sent when it is no URL at all."""
     if response.status not in REDIRECTS:
         return None
-    target = response.headers.get("Location")
-    if target is None:
+    value = response.headers.get("Location")
+    if value is None:
         return None
-    # Header bytes beyond ASCII are UTF-8 in practice, and aiohttp keeps the others escaped.
-    target = target.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    raw = value.encode("utf-8", "surrogateescape")
+    # Bytes beyond ASCII mean themselves, whatever charset they are of (as in curl and Chromium).
+    target = "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in raw)
     try:
         return ada_url.join_url(base, target)
     except ValueError:
-        return target
+        return raw.decode("utf-8", "replace")

@@ -17,18 +17,18 @@ from typing import Any, Final, Self
 import aiohttp
 
 from crawler.config import FetchConfig
-from crawler.errors import FetchError, Garbled, Unreachable
-from crawler.fetch.allowance import allowance
+from crawler.errors import FetchError, Garbled, TimedOut, TooLarge, Truncated, Unreachable
+from crawler.fetch.allowance import Allowance, allowance
 from crawler.fetch.body import Body, Room
-from crawler.fetch.client import Client
+from crawler.fetch.client import Client, Request
 from crawler.fetch.connector import Connector
 from crawler.fetch.cookies import Jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
-from crawler.fetch.head import demand_status, fields_of, location_of, own_headers
+from crawler.fetch.head import Head, demand_status, fields_of, location_of, own_headers
 from crawler.fetch.proxy import Proxy
-from crawler.fetch.reading import Reading
+from crawler.fetch.reading import Reading, keep_rest
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.sockets import Sockets
 from crawler.fetch.throttle import Throttle
@@ -49,6 +49,9 @@ megabyte instead of 256 KiB a file of 2 GiB costs 1.4 s of CPU instead of 4.4 (m
 
 AROUND_BODY: Final = 2 * 1024 * 1024
 """Bytes on the wire beyond the body: head, chunk sizes (a tenth of a body in small chunks)."""
+
+BREAKS: Final = (Truncated, TooLarge, TimedOut, Unreachable)
+"""What an answer breaks off by, with a page of what came."""
 
 HEADERS: Final = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -172,7 +175,8 @@ class HttpFetcher:
         headers: Mapping[str, str] | None = None,
         into: Receiver | None = None,
     ) -> Page:
-        """One exchange. Raises FetchError; SinkError when the spool's disk is full.
+        """One exchange. Raises FetchError, with a page where an answer broke off; SinkError when
+        the spool's disk is full.
 
         `headers` are sent beside and instead of the usual ones. `into` takes the body as it comes;
         the page's own is what its `close` returns.
@@ -234,21 +238,16 @@ class HttpFetcher:
             {**own_headers(link), **extra} if extra else own_headers(link),
             self._tls.own if self._tls.own and self._credentials.own(home) else None,
         )
-        # Not `host`: that decodes what it takes for IDNA, and raises where it cannot.
-        trip = Trip(request.url.raw_host or "", request.port or 0, fresh=fresh)
-        if self._owned is not None:
-            trip.owned = partial(self._owned, link)
-        token = TRIP.set(trip)
         rules = self._rules
+        granted = allowance(link, rules, self._robots_timeout)
+        trip = self._trip(link, request, granted, fresh=fresh)
+        token = TRIP.set(trip)
         loop = asyncio.get_running_loop()
         began = time.monotonic()
-        trip.head = rules.first_byte_timeout
-        granted = allowance(link, rules, self._robots_timeout)
-        trip.until = loop.time() + granted.seconds
-        trip.most = max(granted.size, rules.max_body) + AROUND_BODY
         first_byte: float | None = None
         body: Receiver = into or Body(self._spool, rules.spool_above, self._room)
         buffer = PAGE_BUFFER if into is None or self._throttle else self._file_buffer
+        head: Head | None = None  # of an answer whose body is read
         try:
             start = loop.time() + rules.dns_timeout + rules.connect_timeout
             async with asyncio.timeout_at(min(trip.until, start)) as trip.clock:
@@ -258,36 +257,26 @@ class HttpFetcher:
                     first_byte = time.monotonic()
                     trip.clock.reschedule(trip.until)
                     demand_status(response.status)
-                    fields = fields_of(response)
-                    location = location_of(link.url, response)
+                    whole = Head(response, fields_of(response), location_of(link.url, response))
                     if link.kind is Kind.PROBE:
                         response.close()  # whatever it says: nobody reads it
                     else:
-                        redirect = location is not None
-                        await body.head(response.status, fields)
+                        redirect = whole.location is not None
+                        await body.head(response.status, whole.fields)
+                        head = whole
                         await self._reading.read(response, body, granted, trip, redirect=redirect)
                 finally:
                     response.release()
-            page = Page(
-                link,
-                response.status,
-                fields,
-                await body.close(),
-                time.time() - (time.monotonic() - began),
-                _timings(trip, began, first_byte, waited),
-                body.size,
-                location,
-                self._sockets.address(trip),
-                f"{response.version.major}.{response.version.minor}" if response.version else "1.1",
-                response.reason or "",
-                as_told(response.request_info.headers.items()) if self._keep_request else (),
-                body.truncated,
-            )
-            self._room.follow(page)
-            return page  # noqa: TRY300 - what fails above is mapped below
+            timings = _timings(trip, began, first_byte, waited)
+            return await self._page(link, whole, body, trip, timings)
         except BaseException as error:
-            await body.discard()
             ours = as_fetch_error(error, self._phase(trip, error, first_byte))
+            if head is None or first_byte is None or into or not isinstance(ours, BREAKS):
+                await body.discard()
+            else:  # what came is worth something
+                timings = _timings(trip, began, first_byte, waited)
+                await keep_rest(head.response, body, ours, granted.size)
+                ours.page = await self._page(link, head, body, trip, timings)
             if ours is None:
                 raise
             if trip.ready is None or (first_byte is None and trip.connecting is None):
@@ -295,6 +284,41 @@ class HttpFetcher:
             raise ours from error
         finally:
             TRIP.reset(token)
+
+    def _trip(self, link: Link, request: Request, granted: Allowance, *, fresh: bool) -> Trip:
+        """What the connector has to know of an exchange."""
+        # Not `host`: that decodes what it takes for IDNA, and raises where it cannot.
+        trip = Trip(request.url.raw_host or "", request.port or 0, fresh=fresh)
+        if self._owned is not None:
+            trip.owned = partial(self._owned, link)
+        trip.head = self._rules.first_byte_timeout
+        trip.until = asyncio.get_running_loop().time() + granted.seconds
+        trip.most = max(granted.size, self._rules.max_body) + AROUND_BODY
+        return trip
+
+    async def _page(
+        self, link: Link, head: Head, body: Receiver, trip: Trip, timings: Timings
+    ) -> Page:
+        """An answer whose body ended, in one way or another."""
+        response = head.response
+        version = response.version
+        page = Page(
+            link,
+            response.status,
+            head.fields,
+            await body.close(),
+            time.time() - timings.total / 1000,
+            timings,
+            body.size,
+            head.location,
+            self._sockets.address(trip),
+            f"{version.major}.{version.minor}" if version else "1.1",
+            response.reason or "",
+            as_told(response.request_info.headers.items()) if self._keep_request else (),
+            body.truncated,
+        )
+        self._room.follow(page)
+        return page
 
     def _phase(self, trip: Trip, error: BaseException, first_byte: float | None) -> str:
         """What an exchange was at when it failed; a timeout is named after it."""

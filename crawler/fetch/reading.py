@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import aiohttp
+
 from crawler.config import FetchConfig
-from crawler.errors import TimedOut, TooLarge, Unwanted
+from crawler.errors import FetchError, TimedOut, TooLarge, Unwanted
 from crawler.fetch.allowance import Allowance
 from crawler.fetch.client import Response
 from crawler.fetch.resolver import Trip
@@ -16,7 +18,10 @@ from crawler.fetch.throttle import Throttle
 from crawler.protocols import Receiver
 
 REDIRECT_BODY: Final = 64 * 1024
-"""A redirect's body is read up to here, to keep its connection; nobody looks at it."""
+REDIRECT_WAIT: Final = 1.0
+"""A redirect's body is read up to so many bytes and for so many seconds, to keep its connection:
+nobody looks at it, and where it leads is known, however the body ends.
+"""
 
 
 class Reading:
@@ -47,18 +52,15 @@ class Reading:
         redirect: bool,
     ) -> None:
         """All of it, or as much as is granted. Raises TooLarge, Unwanted, TimedOut."""
+        if redirect:
+            await self._read_redirect(response, body)
+            return
         length = response.content_length
         limit = granted.size
-        if redirect:
-            if length is None or length > REDIRECT_BODY:
-                response.close()
-                body.truncated = "length"
-                return
-        else:
-            self._judge_type(response)
-            if length is not None and length > limit and not granted.cut:
-                response.close()
-                raise TooLarge(f"{length} bytes announced, {limit} allowed")
+        self._judge_type(response)
+        if length is not None and length > limit and not granted.cut:
+            response.close()
+            raise TooLarge(f"{length} bytes announced, {limit} allowed")
         content = response.content
         came = time.monotonic()
         idle = self._rules.idle_timeout if self._rules.idle_timeout < self._silence else None
@@ -72,8 +74,9 @@ class Reading:
                 return
             if body.size + len(chunk) > limit:
                 response.close()
+                await body.add(chunk[: limit - body.size])
                 if granted.cut:
-                    await body.add(chunk[: limit - body.size])
+                    body.truncated = "length"
                     return
                 raise TooLarge(f"more than {limit} bytes")
             await body.add(chunk)
@@ -82,6 +85,24 @@ class Reading:
                 return
             came += await self._pay(len(chunk), trip)
             self._demand_pace(time.monotonic() - came, body.size)
+
+    @staticmethod
+    async def _read_redirect(response: Response, body: Receiver) -> None:
+        """As much of a redirect's body as keeping the connection is worth."""
+        length = response.content_length
+        if length is None or length > REDIRECT_BODY:
+            body.truncated = "length"
+        else:
+            try:
+                async with asyncio.timeout(REDIRECT_WAIT):
+                    while chunk := await response.content.readany():
+                        await body.add(chunk)
+            except TimeoutError:
+                body.truncated = "time"
+            except aiohttp.ClientError:
+                body.truncated = "disconnect"
+        if body.truncated:
+            response.close()
 
     def _judge_type(self, response: Response) -> None:
         """Raises Unwanted for a type whose bodies are not read."""
@@ -104,3 +125,16 @@ class Reading:
         rules = self._rules
         if seconds > rules.min_rate_after and size < rules.min_rate * seconds:
             raise TimedOut("rate")
+
+
+async def keep_rest(response: Response, body: Receiver, error: FetchError, limit: int) -> None:
+    """What came of a body that broke off by `error` and was not read yet, up to `limit` in all."""
+    body.truncated = "disconnect"
+    if isinstance(error, TooLarge):
+        body.truncated = "length"
+    elif isinstance(error, TimedOut):
+        body.truncated = "time"
+    # The public methods raise the error, though there are bytes before it.
+    rest = response.content._read_nowait(-1)  # noqa: SLF001
+    if rest := rest[: limit - body.size]:
+        await body.add(rest)

@@ -13,10 +13,12 @@ _PARAMETER: Final = re.compile(
     r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*)))?"
 )
 _ESCAPE: Final = re.compile(r"\\(.)")
+_BEYOND_ASCII: Final = re.compile(r"[\x80-\xff]")
 
 
 def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
     """Each link as the attributes that a `<link>` element would have; the first of a name counts.
+    `value` is Latin-1, as bytes are told; those of a target beyond ASCII are percent-encoded.
 
     A link with an `anchor` speaks of another page (§3.2) and is left out.
     """
@@ -26,7 +28,9 @@ def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
         if target is None:
             return
         at = target.end()
-        attributes: dict[str, str | None] = {"href": target[1].strip()}
+        attributes: dict[str, str | None] = {
+            "href": _BEYOND_ASCII.sub(lambda byte: f"%{ord(byte[0]):02X}", target[1].strip())
+        }
         while parameter := _PARAMETER.match(value, at):
             at = parameter.end()
             name, quoted, plain = parameter[1].lower(), parameter[2], parameter[3]

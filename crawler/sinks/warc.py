@@ -127,15 +127,12 @@ class Warc:
     def _append(self, visits: Sequence[Visit]) -> None:
         with self._index.transaction():
             waiting: list[bytes] = []
-            for visit in visits:
-                kept = visit.archived
-                if kept is None or visit.page is None:
-                    continue
+            for visit, page, kept in _exchanges(visits):
                 if self._file is None or self._length >= self._max_file:
                     self._write(waiting)
                     self._next_file()
                 position = position_of(self._number, self._length)
-                response, original = self._response(visit.page, kept)
+                response, original = self._response(page, kept)
                 if isinstance(response, Path):
                     self._write(waiting)
                     length = self._copy(response)
@@ -145,7 +142,7 @@ class Warc:
                     self._length += length
                 waiting.append(kept.aside)
                 self._length += len(kept.aside)
-                self._index.add(_capture(visit, visit.page, kept, position, length, original))
+                self._index.add(_capture(visit, page, kept, position, length, original))
                 if isinstance(kept.response, Path):
                     kept.response.unlink(missing_ok=True)
             self._write(waiting)
@@ -263,10 +260,18 @@ def warc_files(folder: Path, prefix: str) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
+def _exchanges(visits: Sequence[Visit]) -> Iterator[tuple[Visit, Page, Kept]]:
+    """All that was made ready for the archive, in the order in which it came."""
+    for visit in visits:
+        for page, kept in (*visit.trail, (visit.page, visit.archived)):
+            if page is not None and kept is not None:
+                yield visit, page, kept
+
+
 def _capture(
     visit: Visit, page: Page, kept: Kept, position: int, length: int, original: int | None
 ) -> Capture:
-    extract = visit.extract
+    extract = visit.extract if page is visit.page else None
     mime = extract.mime if extract else page.header("content-type").partition(";")[0]
     return Capture(
         position=position,
