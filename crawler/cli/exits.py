@@ -8,6 +8,7 @@ from typing import Final
 
 from crawler.errors import ConfigError, CrawlerError, HouseError, Insecure, Mismatch
 from crawler.model import Outcome, Visit
+from crawler.robots import UNREACHABLE
 from crawler.tally import Snapshot
 
 
@@ -74,7 +75,8 @@ def fate(visit: Visit) -> Fate:
         return Fate.READ
     if visit.outcome is Outcome.MOVED:
         return Fate.ERROR if visit.reason else Fate.MOVED
-    return Fate.UNASKED if visit.reason == "robotsUnreachable" else _of_reason(visit.reason)
+    unasked = visit.reason.partition(":")[0] == UNREACHABLE
+    return Fate.UNASKED if unasked else _of_reason(visit.reason)
 
 
 def _of_reason(reason: str) -> Fate:
