@@ -10,6 +10,7 @@ import msgspec
 from crawler.errors import FetchError, ParseError
 from crawler.model import Kept, Link, Page
 from crawler.protocols import Fetcher, Frontier, Parser
+from crawler.robots import UNREACHABLE, is_unreachable
 from crawler.urls import Urls, host_key
 
 MAX_HOPS: Final = 5
@@ -34,6 +35,20 @@ class Answer(msgspec.Struct, frozen=True):
     kept: Kept | None = None
     trail: tuple[Page, ...] = ()
 
+    @property
+    def refusal(self) -> str:
+        """The reason that the origin's links are given; empty: this is an answer to go by.
+
+        Where the host itself could not be reached it is that cause, for its pages would fail with
+        it too. A host that answers, be it with a redirect to one that does not, has no robots.txt
+        to go by: that is another thing, and another word.
+        """
+        if not is_unreachable(self.status):
+            return ""
+        if self.error is not None and self.error.before_asking and len(self.hops) == 1:
+            return self.trouble
+        return f"{UNREACHABLE}:{self.trouble}"
+
 
 class Asker:
     """Fetches a robots.txt: at most five redirects, also to other hosts, each in its host's turn.
@@ -57,13 +72,12 @@ class Asker:
             try:
                 page = await self._fetcher.fetch(hop)
             except FetchError as error:
-                trouble = f"{error.reason}:{error.detail}"
                 return Answer(
                     None,
                     b"",
                     tuple(hops),
                     error.take_page(),
-                    trouble=trouble,
+                    trouble=error.cause,
                     error=error,
                     trail=tuple(trail),
                 )

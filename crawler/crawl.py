@@ -140,7 +140,7 @@ class Crawl:
             return await self._ask(link)
         if reason := await self._gate.refuses(link):
             self.frontier.release(link, asked=False)
-            return Visit(link, Outcome.REFUSED, reason=reason)
+            return self._verdict.not_asked(link, reason)
         self._stages.enter(link.url, "fetch")
         try:
             page = await self._fetcher.fetch(link)

@@ -51,17 +51,37 @@ class FetchError(CrawlerError):
         page, self.page = self.page, None
         return page
 
+    @property
+    def cause(self) -> str:
+        """As a Visit records it: the word, and after a colon the detail where there is one."""
+        return f"{self.reason}:{self.detail}" if self.detail else self.reason
+
+    @property
+    def before_asking(self) -> bool:
+        """The host was not reached or dropped us: whatever else is asked of it fails alike."""
+        return False
+
 
 class Unresolved(FetchError):
     """The host name has no address."""
 
     reason = "dns"
 
+    @property
+    def before_asking(self) -> bool:
+        """Always."""
+        return True
+
 
 class Unreachable(FetchError):
     """No connection could be made, or it broke before a complete answer."""
 
     reason = "connection"
+
+    @property
+    def before_asking(self) -> bool:
+        """Always."""
+        return True
 
 
 class Insecure(Unreachable):
@@ -74,6 +94,11 @@ class TimedOut(FetchError):
     """A phase (dns, connect, first-byte, idle, total) took too long; `detail` names it."""
 
     reason = "timeout"
+
+    @property
+    def before_asking(self) -> bool:
+        """In the first two phases: later there was a connection."""
+        return self.detail in {"dns", "connect"}
 
 
 class Truncated(FetchError):
@@ -116,6 +141,11 @@ class Forbidden(FetchError):
     """An address, port or scheme that this crawl does not go to."""
 
     reason = "forbidden"
+
+    @property
+    def before_asking(self) -> bool:
+        """Always."""
+        return True
 
 
 class Lapsed(FetchError):

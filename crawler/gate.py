@@ -7,8 +7,10 @@ turns it into a verdict. What it does when there is no clear answer (RFC 9309 §
     an earlier answer is known           it holds, and is asked for again in 5 min … 1 h
     429, 5xx, a timeout                  the host's links wait in the queue, up to `patience`
     no connection at all                 as many tries as a page gets
-    after that                           its links are refused, `robotsUnreachable`; links found
-                                         later ask again, in 5 min … 1 h
+    after that                           its links are refused, `robotsUnreachable:503`; where there
+                                         was no connection they fail with that cause, as they would
+                                         have by themselves; links found later ask again, in 5 min
+                                         … 1 h
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import msgspec
 
 from crawler.asker import Answer, Asker
 from crawler.config import PaceConfig, RobotsConfig, SitemapConfig
-from crawler.errors import Forbidden, Lapsed, TimedOut, Unresolved
+from crawler.errors import Lapsed, TimedOut, Unresolved
 from crawler.model import Found, Kind, Link, Outcome, Page, Rules, Visit
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.retry import SHORT, Retry, parse_retry_after
@@ -48,15 +50,11 @@ MAX_SITEMAPS: Final = 1000
 
 
 class Patience(msgspec.Struct, frozen=True, gc=False):
-    """How often and since when an origin's robots.txt could not be had; `rounds`: given up.
-
-    `forbidden` says why nobody goes there, when that (or a bug of ours) is what keeps us from it.
-    """
+    """How often and since when an origin's robots.txt could not be had; `rounds`: given up."""
 
     since: float
     tries: int = 0
     rounds: int = 0
-    forbidden: str = ""
 
 
 class Gate:
@@ -92,17 +90,11 @@ class Gate:
         self._troubles: OrderedDict[str, Patience] = OrderedDict()
 
     async def refuses(self, link: Link) -> str:
-        """The reason not to go, or nothing."""
+        """The reason not to go, or nothing. `Verdict.not_asked` makes a visit of it."""
         if not self._config.obey:
             return ""
-        home = origin(link.url)
-        robots = await self._robots(home)
-        if robots.allows(link.url):
-            return ""
-        if not robots.unreachable:
-            return "robotsTxt"
-        trouble = self._troubles.get(home)
-        return (trouble.forbidden if trouble else "") or "robotsUnreachable"
+        robots = await self._robots(origin(link.url))
+        return "" if robots.allows(link.url) else robots.trouble or "robotsTxt"
 
     async def explain(self, url: str) -> Explanation:
         """What `refuses` goes by, with the rule and its line."""
@@ -121,9 +113,8 @@ class Gate:
     async def _judge(self, link: Link, answer: Answer) -> Visit:
         home = origin(link.url)
         if isinstance(answer.error, Lapsed):  # nothing was learnt of the site
-            reason = answer.trouble.removesuffix(":")
-            return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)
-        status, body = answer.status, answer.body
+            return Visit(link, Outcome.RETRY, reason=answer.trouble, retry_in=0.0)
+        status, body, trouble = answer.status, answer.body, answer.refusal
         asked, rest = 0.0, 0.0
         why = f"robots:{answer.trouble}"
         if not is_unreachable(status):
@@ -133,7 +124,7 @@ class Gate:
             asked = self._asked_to_wait(answer.page)
             old = await self._frontier.rules(home)
             if old is not None and old.status is not None and old.status < 300:
-                status, body = old.status, old.body  # the last good copy still holds
+                status, body, trouble = old.status, old.body, ""  # the last good copy still holds
                 rest = asked if asked <= SHORT else 0.0  # longer: this file's alone, see `age`
             else:
                 wait = self._wait(home, answer, asked)
@@ -147,9 +138,9 @@ class Gate:
                         rest=wait,
                         rest_why=why,
                     )
-            age = max(self._recheck(home, answer), asked)
-        robots = await self._compile(home, status, body)
-        rules = Rules(home, status, body, self._clock() + age, robots.delay)
+            age = max(self._recheck(home), asked)
+        robots = await self._compile(home, status, body, trouble)
+        rules = Rules(home, status, body, self._clock() + age, robots.delay, trouble)
         outcome = Outcome.DONE
         if robots.unreachable:
             # Refusing asks the host nothing, so its links need not wait for what it asked for:
@@ -167,9 +158,9 @@ class Gate:
         """
         home = origin(link.url)
         known = self._troubles.get(home) or Patience(self._clock())
-        self._note(home, Patience(known.since, 0, known.rounds + 1, reason))
-        self._shelve(home, read_robots(None, b"", self._agent))
-        rules = Rules(home, None, b"", self._clock() + self._config.recheck)
+        self._note(home, Patience(known.since, 0, known.rounds + 1))
+        self._shelve(home, read_robots(None, b"", self._agent, reason))
+        rules = Rules(home, None, b"", self._clock() + self._config.recheck, trouble=reason)
         return Visit(link, Outcome.FAILED, reason=reason, rules=rules)
 
     # ── no clear answer ──────────────────────────────────────────────────────────────────────
@@ -194,11 +185,10 @@ class Gate:
             self._note(home, known)
         return wait
 
-    def _recheck(self, home: str, answer: Answer) -> float:
+    def _recheck(self, home: str) -> float:
         """Seconds until a robots.txt that could not be had is asked for again: ever longer."""
         known = self._troubles.get(home) or Patience(self._clock())
-        forbidden = answer.trouble if isinstance(answer.error, Forbidden) else ""
-        self._note(home, Patience(known.since, 0, known.rounds + 1, forbidden))
+        self._note(home, Patience(known.since, 0, known.rounds + 1))
         return min(self._config.recheck * 2.0 ** min(known.rounds, 32), self._config.max_recheck)
 
     def _asked_to_wait(self, page: Page | None) -> float:
@@ -246,15 +236,15 @@ class Gate:
         else:
             rules = await self._frontier.rules(home)
             # None: not ours to ask (robots are off, or a test).
-            status, body = (404, b"") if rules is None else (rules.status, rules.body)
-            robots = await self._compile(home, status, body)
+            known = rules or Rules(home, 404, b"", 0.0)
+            robots = await self._compile(home, known.status, known.body, known.trouble)
         return robots
 
-    async def _compile(self, home: str, status: int | None, body: bytes) -> Robots:
+    async def _compile(self, home: str, status: int | None, body: bytes, trouble: str) -> Robots:
         if len(body) > LARGE:
-            robots = await asyncio.to_thread(read_robots, status, body, self._agent)
+            robots = await asyncio.to_thread(read_robots, status, body, self._agent, trouble)
         else:
-            robots = read_robots(status, body, self._agent)
+            robots = read_robots(status, body, self._agent, trouble)
         self._shelve(home, robots)
         return robots
 

@@ -188,7 +188,8 @@ class Rules(msgspec.Struct, frozen=True, gc=False):
     """What an origin's robots.txt said, and until when that holds (Unix time).
 
     `status` None: it could not be fetched. `delay` is its Crawl-delay for us in seconds, None when
-    it names none. `body` is the file as decoded, at most 512 KiB.
+    it names none. `body` is the file as decoded, at most 512 KiB. `trouble` is the reason that the
+    origin's links are given where there was no answer to go by; empty: there was one.
     """
 
     origin: str
@@ -196,6 +197,7 @@ class Rules(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     expires_at: float
     delay: float | None = None
+    trouble: str = ""
 
 
 class Visit(msgspec.Struct, frozen=True, gc=False):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 from crawler.config import PaceConfig, RetryConfig
+from crawler.dates import http_date
 from crawler.errors import (
     FetchError,
     Insecure,
@@ -80,10 +80,8 @@ def parse_retry_after(value: str, now: float) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:12])
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, OverflowError, TypeError):
-        return None
+    date = http_date(value)
+    return None if date is None else max(0.0, date - now)
 
 
 def longest_retry_after(pace: PaceConfig) -> float:

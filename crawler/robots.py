@@ -17,6 +17,9 @@ from crawler.rulebook import Rule, Rulebook, address_of, shown
 MAX_BYTES: Final = 512 * 1024
 """RFC 9309 §2.5 asks for at least 500 KiB; what comes after the last whole line is not read."""
 
+UNREACHABLE: Final = "robotsUnreachable"
+"""Why a link is refused when its host is there and its robots.txt is not; the cause after it."""
+
 _NAME: Final = re.compile(r"[A-Za-z_-]+")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _SPACE: Final = " \t\0"
@@ -24,20 +27,31 @@ _SPACE: Final = " \t\0"
 
 class Explanation(msgspec.Struct, frozen=True):
     """Why a URL may be fetched or not. `rule` None: no rule matches, so it may (or, when
-    `unreachable`, nothing may). `group` is the name of the groups that apply, "" for none;
-    `group_lines` are their user-agent lines.
+    there is a `trouble`, nothing may). `group` is the name of the groups that apply, "" for none;
+    `group_lines` are their user-agent lines. `trouble` is the reason that links are given where
+    there was no answer: `dns:…`, `connection:…`, `robotsUnreachable:…`.
     """
 
     allowed: bool
     rule: Rule | None
     group: str
     group_lines: tuple[int, ...]
-    unreachable: bool = False
+    trouble: str = ""
+
+    @property
+    def unreachable(self) -> bool:
+        """There was no answer."""
+        return bool(self.trouble)
 
     def __str__(self) -> str:
-        if self.unreachable:
+        if self.trouble:
+            word, _, cause = self.trouble.partition(":")
+            if word != UNREACHABLE:
+                return f"nothing can be asked of its host for now ({self.trouble})"
+            why = f" ({cause})" if cause else ""
             return (
-                "robots.txt could not be had: everything is forbidden for now (RFC 9309 §2.3.1.4)"
+                f"robots.txt could not be had{why}: everything is forbidden for now "
+                "(RFC 9309 §2.3.1.4)"
             )
         verdict = "allowed" if self.allowed else "forbidden"
         if self.rule is not None:
@@ -56,13 +70,15 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Robots:
-    """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed.
+    """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed, and
+    `trouble` is the reason that its links are given.
 
     `agent` is our product token; it is matched without regard to case.
     """
 
-    def __init__(self, body: bytes, agent: str, *, unreachable: bool = False) -> None:
-        self.unreachable = unreachable
+    def __init__(self, body: bytes, agent: str, *, trouble: str = "") -> None:
+        self.unreachable = bool(trouble)
+        self.trouble = trouble
         name = product_name(agent).lower()
         groups, self.sitemaps = _parse(_text(body), name)
         self.group = name if name in groups else "*" if "*" in groups else ""
@@ -82,7 +98,7 @@ class Robots:
         if _is_robots(url):
             return Explanation(True, None, self.group, lines)
         if self.unreachable:
-            return Explanation(False, None, "", (), unreachable=True)
+            return Explanation(False, None, "", (), self.trouble)
         rule = self._rulebook.first(url)
         return Explanation(rule is None or rule.allow, rule, self.group, lines)
 
@@ -104,14 +120,14 @@ class Robots:
         return self._group.delay if self._group else None
 
 
-def read_robots(status: int | None, body: bytes, agent: str) -> Robots:
+def read_robots(status: int | None, body: bytes, agent: str, trouble: str = "") -> Robots:
     """What a robots.txt answer means (RFC 9309 §2.3.1). `status` None: no answer.
 
     2xx is read; 4xx allows everything, but 429 is a server that cannot answer; 5xx and no answer
     forbid everything for now.
     """
     if is_unreachable(status):
-        return Robots(b"", agent, unreachable=True)
+        return Robots(b"", agent, trouble=trouble or UNREACHABLE)
     assert status is not None
     return Robots(body if 200 <= status < 300 else b"", agent)
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 
 from crawler.config import FetchConfig, PaceConfig
-from crawler.errors import FetchError, Lapsed, Unresolved
+from crawler.errors import FetchError, Forbidden, Lapsed, Unresolved
 from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import HostRests, Retry, longest_retry_after, parse_retry_after
+from crawler.robots import UNREACHABLE
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key, path_of
 
@@ -18,6 +19,9 @@ SLOW_DOWN = frozenset({429, 503})
 
 RETRY_AFTER = "Retry-After"
 """`Visit.rest_why` where the server named the time."""
+
+RULED = frozenset({"robotsTxt", UNREACHABLE, Forbidden.reason})
+"""Reasons of the gate that are rules, the site's or ours; all others are failures of the road."""
 
 COOKIE_WALL = "redirect:cookie"
 """A redirect to itself that set a cookie: one more try, with the cookie (httrack#15)."""
@@ -49,9 +53,16 @@ class Verdict:
         self._rests = HostRests()
         self._clock = clock
 
+    def not_asked(self, link: Link, reason: str) -> Visit:
+        """The gate holds it back: a rule refuses it, or its host could not be reached and it fails
+        as it would have by itself.
+        """
+        refused = reason.partition(":")[0] in RULED
+        return Visit(link, Outcome.REFUSED if refused else Outcome.FAILED, reason=reason)
+
     def on_error(self, link: Link, error: FetchError) -> Visit:
         """The fetch failed on the road."""
-        reason = f"{error.reason}:{error.detail}" if error.detail else error.reason
+        reason = error.cause
         if isinstance(error, Lapsed):
             return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)
         wait = None

@@ -155,6 +155,10 @@ class Contract:
             assert link.host == asked[0].host
             assert await queue.rules(rules.origin) == rules
             assert (await queue.counts()).done == 0, "a robots.txt is no record"
+            home = origin(asked[1].url)
+            away = Rules(home, None, b"", 4e9, trouble="connection:connrefused")
+            await queue.settle([Visit(asked[1], Outcome.FAILED, rules=away)], {})
+            assert await queue.rules(home) == away, "and why there is none"
 
     async def test_a_pause_begins_when_the_request_is_written(self, opened: Opened) -> None:
         """However long its connection took to make; the host could have four at a time."""

@@ -14,8 +14,8 @@ import yarl
 from crawler.cli.words import harmless, plain
 from crawler.config import Config
 from crawler.errors import ParseError
-from crawler.fetch.cookies import _admitted
 from crawler.fetch.guard import kind_of
+from crawler.fetch.jar import Jar
 from crawler.model import Kind, Link
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.html import parse_srcset, read_html
@@ -127,7 +127,9 @@ def header(data: bytes) -> None:
     value = data.decode("latin-1")
     wait = parse_retry_after(value, 0.0)
     assert wait is None or wait >= 0
-    _admitted(value, yarl.URL("https://a.example.com/"))
+    jar = Jar()
+    jar.take([value], "https://a.example.com/")
+    assert all(one.domain.endswith("example.com") for one in jar)
 
 
 def screen(data: bytes) -> None:

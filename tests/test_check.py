@@ -128,7 +128,7 @@ async def test_fragments_are_looked_for_when_asked(website: Open) -> None:
 async def test_a_site_that_is_not_there_is_broken(unused_port: int) -> None:
     result = await check(f"http://127.0.0.1:{unused_port}/", "-t", "0")
     assert result.exit_code == 1
-    assert "robotsUnreachable" in result.output
+    assert "connection:connrefused" in result.output
 
 
 async def test_a_list_of_statuses_must_be_one() -> None:

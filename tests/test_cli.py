@@ -264,7 +264,7 @@ def seed(outcome: Outcome, reason: str = "") -> Visit:
         (Outcome.FAILED, "too-large", Fate.ERROR),
         (Outcome.FAILED, "parse:crash", Fate.ERROR),
         (Outcome.REFUSED, "robotsTxt", Fate.ERROR),
-        (Outcome.REFUSED, "robotsUnreachable", Fate.UNASKED),
+        (Outcome.REFUSED, "robotsUnreachable:status:503", Fate.UNASKED),
     ],
 )
 def test_the_fate_of_a_seed(outcome: Outcome, reason: str, expected: Fate) -> None:

@@ -86,6 +86,12 @@ def told(page: Page) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def use(ours: HttpFetcher, *, direct: bool) -> None:
+    """aiohttp's session is asked, or its parts, as without a proxy and with one."""
+    assert ours._client is not None
+    ours._client._direct = direct
+
+
 async def test_both_ways_say_the_same_to_the_byte(tmp_path: Path) -> None:
     known = Known('"tag"', "Tue, 24 Nov 2026 10:00:00 GMT", "sha256:0", None, None)
     listener = Listener()
@@ -103,9 +109,10 @@ async def test_both_ways_say_the_same_to_the_byte(tmp_path: Path) -> None:
             (link(f"{home}/part"), {"Range": "bytes=1-", "Accept-Encoding": "identity"}),
             (link(f"{home}/"), None),
         ]
-        for cookies in (False, True):  # with a jar the session is asked
-            rules = {"cookies": cookies, "headers": {"X-Mine": "yes", "Accept-Language": "de"}}
+        for direct in (True, False):
+            rules = {"headers": {"X-Mine": "yes", "Accept-Language": "de"}}
             async with fetcher(tmp_path, seed, **rules) as ours:
+                use(ours, direct=direct)
                 for one, extra in asked:
                     pages.append(told(await ours.fetch(one, headers=extra)))
         heads = listener.heads
@@ -159,8 +166,9 @@ async def test_cancelled_while_waiting_it_leaves_no_connection(tmp_path: Path) -
 async def test_a_head_that_is_none_is_told_as_the_session_tells_it(tmp_path: Path) -> None:
     reasons = []
     async with heard(Listener(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n")) as home:
-        for cookies in (False, True):
-            async with fetcher(tmp_path, cookies=cookies) as ours:
+        for direct in (True, False):
+            async with fetcher(tmp_path) as ours:
+                use(ours, direct=direct)
                 with pytest.raises(FetchError) as caught:
                     await ours.fetch(link(f"{home}/"))
                 reasons.append((type(caught.value), str(caught.value)))

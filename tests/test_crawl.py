@@ -106,7 +106,7 @@ async def test_robots_that_cannot_answer_forbids_everything(website: Open, tmp_p
     site = await website({"/robots.txt": busy(times=99), "/": page()})
     await crawl(settings(site.url, retries=1), tmp_path)
     assert site.hits["/"] == 0
-    assert by_path(tmp_path)["/"]["reason"] == "robotsUnreachable"
+    assert by_path(tmp_path)["/"]["reason"] == "robotsUnreachable:status:503"
 
 
 async def test_a_busy_page_is_tried_again(website: Open, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yarl
 from answers import reply
 from crawling import by_path, crawl, records, settings
 from hypothesis import given
@@ -27,9 +26,9 @@ from crawler.errors import FetchError, FrontierError
 from crawler.export.paths import mirror_path
 from crawler.faults import is_of_visit, machine_fault
 from crawler.fetch.client import target_of
-from crawler.fetch.cookies import Jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.http import HttpFetcher
+from crawler.fetch.jar import Jar
 from crawler.model import Link
 from crawler.robots import read_robots
 from crawler.scope import Scope
@@ -122,15 +121,11 @@ async def test_a_fetch_of_any_host_ends_in_an_answer_or_a_named_failure(
 
 
 def test_a_jar_takes_any_host() -> None:
-    async def fill() -> None:
-        jar = Jar()
-        for host in HOSTS:
-            if url := URLS.canonical(f"https://{host}/"):
-                where = yarl.URL(url, encoded=True)
-                jar.update_cookies_from_headers(["a=b", "c=d; Domain=xn--a"], where)
-                jar.filter_cookies(where)
-
-    asyncio.run(fill())
+    jar = Jar()
+    for host in HOSTS:
+        if url := URLS.canonical(f"https://{host}/"):
+            jar.take(["a=b", "c=d; Domain=xn--a"], url)
+            jar.cookies(url)
 
 
 async def test_a_host_without_meaning_is_one_broken_link_wherever_it_stands(

@@ -25,7 +25,16 @@ from website import (
 )
 
 from crawler.config import PaceConfig, RetryConfig, RobotsConfig, UrlsConfig
-from crawler.errors import FetchError, TimedOut, Unreachable, Unresolved
+from crawler.errors import (
+    FetchError,
+    Forbidden,
+    Garbled,
+    Insecure,
+    TimedOut,
+    Truncated,
+    Unreachable,
+    Unresolved,
+)
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
 from crawler.model import Extract, Kind, Link, Outcome, Page, Rules, Timings, Visit
@@ -149,7 +158,7 @@ async def test_links_wait_until_robots_txt_comes_back(
 async def test_waiting_has_an_end(website: Open, tmp_path: Path) -> None:
     site = await website(site_of(busy(times=10**9)))
     await crawl(settings(site.url, patience=0.3), tmp_path)
-    assert by_path(tmp_path)["/"]["reason"] == "robotsUnreachable"
+    assert by_path(tmp_path)["/"]["reason"] == "robotsUnreachable:status:503"
     assert site.hits["/robots.txt"] > 2
     assert site.hits["/"] == 0
 
@@ -159,7 +168,7 @@ async def test_a_wait_that_is_asked_for_beyond_our_patience_is_not_begun(
 ) -> None:
     site = await website(site_of(busy(times=10**9, retry_after=3600)))
     await crawl(settings(site.url, patience=30), tmp_path)
-    assert by_path(tmp_path)["/"]["reason"] == "robotsUnreachable"
+    assert by_path(tmp_path)["/"]["reason"] == "robotsUnreachable:status:503"
     assert site.hits["/robots.txt"] == 1
 
 
@@ -168,7 +177,8 @@ async def test_a_host_without_connection_is_given_up_like_a_page(
 ) -> None:
     site = await website(site_of(hangup()), {"/": page()})
     await crawl(settings(site.url, site.at("/", 1), retries=1, patience=3600), tmp_path)
-    assert "robotsUnreachable" in reasons(records(tmp_path))
+    (reason,) = reasons(records(tmp_path))
+    assert reason in {"connection:server disconnected", "connection:connreset"}
 
 
 async def test_only_its_hosts_links_wait_for_a_robots_txt(website: Open, tmp_path: Path) -> None:
@@ -271,7 +281,7 @@ async def test_without_a_copy_the_wait_grows_and_then_all_is_refused() -> None:
     assert waits == [1, 2, 4, 8, 15]
     assert desk.now - began == 30
     assert visit.outcome is Outcome.FAILED
-    assert await gate.refuses(SECRET) == "robotsUnreachable"
+    assert await gate.refuses(SECRET) == "robotsUnreachable:status:503"
     assert visit.rules is not None
     assert visit.rules.expires_at - desk.now == 300
     desk.now += 300
@@ -290,6 +300,30 @@ async def test_each_failure_has_its_own_number_of_tries(error: FetchError, tries
         seen += 1
         desk.now += visit.retry_in or 0.0
     assert seen == tries
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(Unresolved("a.test"), "dns:a.test"), (Unreachable("connrefused"), "connection:connrefused"),
+     (Insecure("certificate has expired"), "tls:certificate has expired"),
+     (TimedOut("connect"), "timeout:connect"), (TimedOut("dns"), "timeout:dns"),
+     (Forbidden("private address"), "forbidden:private address"),
+     (TimedOut("first-byte"), "robotsUnreachable:timeout:first-byte"),
+     (TimedOut("total"), "robotsUnreachable:timeout:total"),
+     (Garbled("no head"), "robotsUnreachable:garbled:no head"),
+     (Truncated(), "robotsUnreachable:truncated"), (429, "robotsUnreachable:status:429"),
+     (500, "robotsUnreachable:status:500")],
+)  # fmt: skip
+async def test_a_link_is_given_the_cause_now_and_after_a_restart(
+    answer: FetchError | int, reason: str
+) -> None:
+    desk = Desk(answer)
+    for _ in range(2):  # the second time with an answer known, as a later round does
+        gate = desk.gate(patience=0)
+        while (await desk.ask(gate)).outcome is Outcome.RETRY:
+            pass
+        assert await gate.refuses(SECRET) == reason
+        assert await desk.gate().refuses(SECRET) == reason, "from what the frontier kept"
 
 
 @pytest.mark.parametrize(

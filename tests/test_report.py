@@ -79,7 +79,7 @@ async def test_a_host_that_is_gone_is_a_broken_link(website: Open, tmp_path: Pat
     site = await website({"/": page(links=["http://nowhere.invalid/x"])})
     await crawl(settings(site.url, scope="any", retries=0), tmp_path)
     _, (only,) = broken_in(tmp_path)
-    assert (only.url, only.reason) == ("http://nowhere.invalid/x", "robotsUnreachable")
+    assert (only.url, only.reason) == ("http://nowhere.invalid/x", "dns:nowhere.invalid")
 
 
 async def test_the_report_tells_what_happened(website: Open, tmp_path: Path) -> None:

@@ -15,14 +15,12 @@ from typing import Any
 
 import pytest
 import trustme
-import yarl
 from crawling import crawl, records, settings
 from website import Asked, Reply, Website, page, redirect
 
 from crawler.build import open_crawl
 from crawler.config import Config, FetchConfig
 from crawler.errors import ConfigError, FetchError
-from crawler.fetch.cookies import Jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.http import HttpFetcher
 from crawler.model import Link
@@ -174,87 +172,6 @@ def test_a_header_cannot_be_smuggled_in(value: str) -> None:
 
 
 # ── cookies ──────────────────────────────────────────────────────────────────────────────────
-
-
-def jar_after(url: str, *headers: str) -> Jar:
-    jar = Jar()
-    jar.update_cookies_from_headers(headers, yarl.URL(url))
-    return jar
-
-
-def sent(jar: Jar, url: str) -> dict[str, str]:
-    return {name: one.value for name, one in jar.filter_cookies(yarl.URL(url)).items()}
-
-
-@pytest.mark.parametrize(
-    ("origin", "header", "goes_to", "stays_from"),
-    [
-        ("http://a.example.com/", "x=1", ["http://a.example.com/z"],
-         ["http://b.example.com/", "http://example.com/", "http://z.a.example.com/"]),
-        ("http://a.example.com/", "x=1; Domain=example.com",
-         ["http://b.example.com/", "http://example.com/"], ["http://evilexample.com/"]),
-        ("http://a.co.uk/", "x=1; Domain=co.uk", [], ["http://a.co.uk/", "http://b.co.uk/"]),
-        ("http://a.example/", "x=1; Domain=example", [], ["http://b.example/"]),
-        ("http://me.github.io/", "x=1; Domain=github.io", [], ["http://you.github.io/"]),
-        ("http://github.io/", "x=1; Domain=github.io", ["http://github.io/"],
-         ["http://you.github.io/"]),
-        ("http://a.example.com/", "x=1; Domain=other.com", [], ["http://other.com/"]),
-        ("http://127.0.0.1/", "x=1; Domain=0.0.1", [], ["http://127.0.0.1/"]),
-        ("http://127.0.0.1/", "x=1", ["http://127.0.0.1/"], ["http://127.0.0.2/"]),
-        ("https://a.example.com/", "x=1; Secure", ["https://a.example.com/"],
-         ["http://a.example.com/"]),
-        ("http://a.example.com/", "x=1; Secure", [], ["https://a.example.com/"]),
-        ("http://a.example.com/d/e", "x=1", ["http://a.example.com/d/f"],
-         ["http://a.example.com/", "http://a.example.com/dd"]),
-        ("http://a.example.com/", "x=1; Path=/p", ["http://a.example.com/p/q"],
-         ["http://a.example.com/pq"]),
-        ("http://a.example.com/", "x=1; Max-Age=0", [], ["http://a.example.com/"]),
-        ("http://a.example.com/", "x=" + "y" * 5000, [], ["http://a.example.com/"]),
-        ("http://a.example.com/", "x=1\r\nSet-Cookie: y=2", [], ["http://a.example.com/"]),
-        ("https://a.example.com/", "__Host-x=1; Secure; Path=/", ["https://a.example.com/"], []),
-        ("https://a.example.com/", "__Host-x=1; Secure; Path=/; Domain=example.com", [],
-         ["https://a.example.com/", "https://example.com/"]),
-        ("https://a.example.com/", "__Secure-x=1", [], ["https://a.example.com/"]),
-    ],
-)  # fmt: skip
-async def test_cookies_by_rfc_6265(
-    origin: str, header: str, goes_to: list[str], stays_from: list[str]
-) -> None:
-    jar = jar_after(origin, header)
-    assert all(sent(jar, url) for url in goes_to)
-    assert not any(sent(jar, url) for url in stays_from)
-
-
-async def test_a_jar_is_bounded() -> None:
-    jar = Jar()
-    for number in range(400):
-        jar.update_cookies_from_headers(
-            [f"c{each}=1" for each in range(60)], yarl.URL(f"http://h{number}.example.com/")
-        )
-    assert len(jar) <= 3300
-    assert len(sent(jar, "http://h399.example.com/")) <= 50
-
-
-async def test_cookies_survive_a_file(tmp_path: Path) -> None:
-    jar = jar_after("https://a.example.com/p/", "s=1; Secure", "d=2; Domain=example.com; Path=/",
-                    "t=3; Max-Age=1000")  # fmt: skip
-    path = tmp_path / "cookies.txt"
-    jar.save(path)
-    assert path.stat().st_mode & 0o077 == 0
-    assert path.read_text().startswith("# Netscape HTTP Cookie File")
-    again = Jar()
-    again.load(path)
-    for url in ("https://a.example.com/p/x", "http://a.example.com/p/x", "https://b.example.com/"):
-        assert sent(again, url) == sent(jar, url)
-
-
-async def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "cookies.txt"
-    path.write_text("no cookies here\n")
-    with pytest.raises(ConfigError, match=r"cookies\.txt: not a Netscape cookie file"):
-        Jar().load(path)
-    with pytest.raises(ConfigError, match="No such file"):
-        Jar().load(tmp_path / "missing")
 
 
 async def test_a_session_is_kept_only_when_asked_for(tmp_path: Path) -> None:

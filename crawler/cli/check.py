@@ -118,7 +118,8 @@ def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -
             pages=book.one("SELECT count(*) FROM link WHERE digest IS NOT NULL"),
             links=book.one(f"SELECT count(*) FROM link WHERE {TRIPS}"),  # noqa: S608 - our own words
             refused=book.one(
-                "SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%'"
+                "SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%' "
+                "OR reason LIKE 'robotsUnreachable%'"
             ),
             broken=tuple(broken),
             anchors=tuple(one for sink in sinks for one in sink.missing()),

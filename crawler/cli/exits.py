@@ -16,6 +16,7 @@ from crawler.errors import (
 )
 from crawler.faults import REASON as INTERNAL
 from crawler.model import Outcome, Visit
+from crawler.robots import UNREACHABLE
 from crawler.tally import Snapshot
 
 
@@ -82,7 +83,8 @@ def fate(visit: Visit) -> Fate:
         return Fate.READ
     if visit.outcome is Outcome.MOVED:
         return Fate.ERROR if visit.reason else Fate.MOVED
-    return Fate.UNASKED if visit.reason == "robotsUnreachable" else _of_reason(visit.reason)
+    unasked = visit.reason.partition(":")[0] == UNREACHABLE
+    return Fate.UNASKED if unasked else _of_reason(visit.reason)
 
 
 def _of_reason(reason: str) -> Fate:

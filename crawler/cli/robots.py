@@ -60,7 +60,7 @@ def robots(
     asked = [urls.join(seed, path) for path in ("", *paths)]
     name = agent or product_token(config)
     answer = asyncio.run(_ask(config, seed))
-    read = read_robots(answer.status, answer.body, name)
+    read = read_robots(answer.status, answer.body, name, answer.refusal)
     wanted = [one for one in dict.fromkeys(asked) if one is not None]
     show = _json if as_json else _text
     out(show(answer, read, name, wanted))

@@ -136,7 +136,7 @@ def _robots(config: Config, told: Story, url: str, now: float) -> str:
     rules = told.host.rules
     if rules is None:
         return "its robots.txt has not been asked for yet"
-    robots = read_robots(rules.status, rules.body, product_token(config))
+    robots = read_robots(rules.status, rules.body, product_token(config), rules.trouble)
     said = str(robots.explain(url))
     status = "no answer" if rules.status is None else f"status {rules.status}"
     until = rules.expires_at - now
@@ -211,7 +211,7 @@ def _advice(folder: Path, url: str, told: Story, reason: str) -> str:
     state = seen.state if seen else ""
     if state == "braked":
         return f"crawler release {where} {what}; then crawler resume {where}"
-    if state == "failed":
+    if state == "failed" or (state == "refused" and _unreachable(seen)):
         return f"crawler retry {where}"
     if state == "refused":
         return "the site's robots.txt decides; it is read anew when it expires"
@@ -223,6 +223,12 @@ def _advice(folder: Path, url: str, told: Story, reason: str) -> str:
             return f"change the setting that refuses it, and start there: {start}"
         return f"start there: {start}"
     return ""
+
+
+def _unreachable(seen: Seen | None) -> bool:
+    from crawler.robots import UNREACHABLE  # noqa: PLC0415
+
+    return seen is not None and (seen.reason or "").partition(":")[0] == UNREACHABLE
 
 
 def _moment(when: float | None) -> str:

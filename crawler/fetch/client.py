@@ -3,7 +3,7 @@
 Two requests of a crawl to one origin differ in their target alone, so the rest of them is made
 once: aiohttp's request with its fields and its place in the pool. What is left of an exchange is a
 connection, a head written, a head parsed. Connector, parser, stream and writer are aiohttp's; its
-session is asked where it has more to do: for cookies, and for a proxy that speaks HTTP.
+session is asked where it has more to do: for a proxy that speaks HTTP.
 """
 
 from __future__ import annotations
@@ -127,7 +127,6 @@ class Client:
         headers: Mapping[str, str],
         always: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
-        jar: aiohttp.abc.AbstractCookieJar | None,
         proxy: str | None,
     ) -> None:
         self._connector = connector
@@ -135,13 +134,13 @@ class Client:
         self._always = always
         self._timeout = timeout
         self._proxy = proxy
-        self._direct = jar is None and proxy is None
+        self._direct = proxy is None
         self._kept: dict[tuple[str, str, bool], Request] = {}
         self._loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar() if jar is None else jar,
+            cookie_jar=aiohttp.DummyCookieJar(),  # ours is above it
             headers=headers,
             max_line_size=LINE,
             max_field_size=FIELD,

@@ -1,145 +1,153 @@
-"""Cookies by RFC 6265: aiohttp's bounded jar, with public suffixes and the rules of RFC 6265bis.
+"""A cookie by RFC 6265bis: what a Set-Cookie says, and what it goes with. Pure.
 
-A site may set cookies for itself and for its registered domain, not for `co.uk`; a cookie marked
-Secure, or named `__Secure-…` or `__Host-…`, is taken from https only. Files are Netscape's
-cookies.txt, as wget and curl read and write them.
+Names and values are the octets as sent, one a character (latin-1).
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
-from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
-from http.cookiejar import Cookie, LoadError, MozillaCookieJar
-from http.cookies import CookieError, Morsel, SimpleCookie
-from pathlib import Path
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Final, NamedTuple
 
-import aiohttp
-import yarl
+import msgspec
 
-from crawler.errors import ConfigError, SinkError
-from crawler.urls import is_suffix
+from crawler.dates import cookie_date
 
-LONGEST = 4096
-"""Bytes of a cookie's name and value that are taken (RFC 6265bis §5.6)."""
+LONGEST: Final = 4096
+"""Octets of a cookie's name and value that are taken (RFC 6265bis §5.6)."""
 
-MOST = 50
-"""Set-Cookie headers of one answer that are looked at: what a domain may have."""
+LONGEST_ATTRIBUTE: Final = 1024
+"""Octets of an attribute; a longer one is passed over (RFC 6265bis §5.6)."""
+
+_CONTROL: Final = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
 
 
-class Jar(aiohttp.CookieJar):
-    """What the sites of one crawl have set. At most 50 cookies a domain and about 3000 in all."""
+class Cookie(msgspec.Struct, frozen=True):
+    """`expires` is Unix time, None: at the session's end. `made` orders cookies by their first
+    setting. A name may be empty.
+    """
 
-    def __init__(self) -> None:
-        super().__init__(unsafe=True, quote_cookie=False)  # unsafe: addresses have cookies too
+    name: str
+    value: str
+    domain: str  # of the host, where `host_only`
+    path: str = "/"
+    host_only: bool = True
+    secure: bool = False
+    http_only: bool = False
+    expires: float | None = None
+    made: int = 0
 
-    def update_cookies_from_headers(self, headers: Sequence[str], response_url: yarl.URL) -> None:
-        """Take what the answer may set; what it may not is passed over, as in browsers."""
-        judged = (_admitted(header, response_url) for header in headers[:MOST])
-        fit = [header for header in judged if header is not None]
-        if fit:
-            super().update_cookies_from_headers(fit, response_url)
-
-    def load(self, file_path: str | os.PathLike[str]) -> None:
-        """Add the cookies of a cookies.txt. Raises ConfigError."""
-        jar = MozillaCookieJar()
-        try:
-            jar.load(os.fspath(file_path), ignore_discard=True, ignore_expires=False)
-        except LoadError as error:
-            line = str(error).splitlines()[0]
-            raise ConfigError(f"{file_path}: not a Netscape cookie file: {line}") from error
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not text"
-            raise ConfigError(f"{file_path}: {reason}") from error
-        for cookie in jar:
-            self._add(cookie)
-
-    def save(self, file_path: str | os.PathLike[str]) -> None:
-        """Write a cookies.txt that only its owner can read. Raises SinkError."""
-        jar = MozillaCookieJar()
-        for morsel in self:
-            jar.set_cookie(self._as_cookie(morsel))
-        path = Path(file_path)
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
-            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            jar.save(os.fspath(part), ignore_discard=True)
-            part.replace(path)
-        except OSError as error:
-            raise SinkError(f"{file_path}: {error.strerror}") from error
-
-    def _add(self, cookie: Cookie) -> None:
-        domain = cookie.domain.lstrip(".").lower()
-        jar = SimpleCookie()
-        try:
-            jar[cookie.name] = cookie.value or ""
-        except CookieError:
-            return
-        morsel = jar[cookie.name]
-        morsel["path"] = cookie.path or "/"
-        if cookie.domain_specified and not is_suffix(domain):
-            morsel["domain"] = domain
-        if cookie.secure:
-            morsel["secure"] = True
-        if cookie.expires:
-            morsel["max-age"] = str(max(1, int(cookie.expires - time.time())))
-        scheme = "https" if cookie.secure else "http"
-        host = f"[{domain}]" if ":" in domain else domain
-        self.update_cookies([(cookie.name, morsel)], yarl.URL(f"{scheme}://{host}/"))
-
-    def _as_cookie(self, morsel: Morsel[str]) -> Cookie:
-        domain, path = str(morsel["domain"]), str(morsel["path"]) or "/"
-        alone = (domain, path.rstrip("/"), morsel.key) in self.host_only_cookies
-        age = str(morsel["max-age"])
-        expires = _moment(str(morsel["expires"]))
-        if age.isdigit():
-            expires = time.time() + int(age)
-        return Cookie(
-            0, morsel.key, morsel.value, None, False,
-            domain if alone else f".{domain}", not alone, not alone,
-            path, True, bool(morsel["secure"]), None if expires is None else int(expires),
-            expires is None, None, None, {},
-        )  # fmt: skip
+    @property
+    def pair(self) -> str:
+        """As it is sent (RFC 6265bis §5.8.3)."""
+        return f"{self.name}={self.value}" if self.name else self.value
 
 
-def _moment(date: str) -> float | None:
-    """An Expires as Unix time; None: the cookie lives as long as the session."""
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError):
+class Place(NamedTuple):
+    """What of a URL decides on cookies. `host` is without port and brackets."""
+
+    secure: bool
+    host: str
+    path: str
+
+
+class Said(msgspec.Struct):
+    """A Set-Cookie as read; of attributes that come twice the last counts."""
+
+    name: str
+    value: str
+    domain: str = ""
+    path: str = ""
+    expires: float | None = None
+    max_age: float | None = None
+    secure: bool = False
+    http_only: bool = False
+
+
+def read_set_cookie(header: str) -> Said | None:
+    """A Set-Cookie's parts (RFC 6265bis §5.6); None: it sets nothing."""
+    if not _CONTROL.isdisjoint(header):
         return None
-
-
-def _admitted(header: str, url: yarl.URL) -> str | None:
-    """A Set-Cookie as an answer from `url` may set it (RFC 6265 §5.3, RFC 6265bis §4.1.3)."""
-    pair, *rest = header.split(";")
+    pair, *attributes = header.split(";")
     name, equals, value = pair.partition("=")
-    name = name.strip()
-    if not equals or not name or len(name) + len(value) > LONGEST:
+    name, value = (name.strip(" \t"), value.strip(" \t")) if equals else ("", pair.strip(" \t"))
+    if not (name or value) or len(name) + len(value) > LONGEST:
         return None
-    if any((char < " " and char != "\t") or char == "\x7f" for char in header):
-        return None
-    attributes = {
-        key.strip().lower(): said.strip() for key, _, said in (part.partition("=") for part in rest)
-    }
-    prefix = name.lower().startswith
-    secure = "secure" in attributes
-    if (secure or prefix(("__secure-", "__host-"))) and url.scheme != "https":
-        return None
-    if prefix("__secure-") and not secure:
-        return None
-    if prefix("__host-") and not (
-        secure and "domain" not in attributes and attributes.get("path") == "/"
-    ):
-        return None
-    domain = attributes.get("domain", "").lstrip(".").lower()
-    if domain and is_suffix(domain):
-        if domain != (url.raw_host or "").lower():
-            return None
-        kept = [part for part in rest if part.partition("=")[0].strip().lower() != "domain"]
-        return ";".join([pair, *kept])  # a host that is a suffix itself: for it alone
-    return header
+    said = Said(name, value)
+    for attribute in attributes:
+        key, _, value = attribute.partition("=")
+        key, value = key.strip(" \t").lower(), value.strip(" \t")
+        if len(value) > LONGEST_ATTRIBUTE:
+            continue
+        if key == "expires":
+            date = cookie_date(value)
+            said.expires = said.expires if date is None else date
+        elif key == "max-age":
+            digits = value.removeprefix("-")
+            if digits.isascii() and digits.isdigit():
+                said.max_age = float(value[:12])
+        elif key == "domain":
+            said.domain = value.removeprefix(".").lower()
+        elif key == "path":
+            said.path = value if value.startswith("/") else ""
+        elif key == "secure":
+            said.secure = True
+        elif key == "httponly":
+            said.http_only = True
+    return said
+
+
+def keeps_prefix(said: Said, *, host_only: bool) -> bool:
+    """Whether a name that promises something keeps it (RFC 6265bis §4.1.3)."""
+    name = (said.name or said.value).lower()
+    if not name.startswith(("__secure-", "__host-")):
+        return True
+    if not (said.name and said.secure):
+        return False
+    return name.startswith("__secure-") or (host_only and said.path == "/")
+
+
+def domain_matches(host: str, domain: str) -> bool:
+    """RFC 6265 §5.1.3; `host` and `domain` in lower case."""
+    return host == domain or (host.endswith(f".{domain}") and not _is_address(host))
+
+
+def path_matches(path: str, cookies: str) -> bool:
+    """RFC 6265 §5.1.4: whether a cookie of the path `cookies` goes to `path`."""
+    if not path.startswith(cookies):
+        return False
+    return len(path) == len(cookies) or cookies.endswith("/") or path[len(cookies)] == "/"
+
+
+def default_path(path: str) -> str:
+    """The path of a cookie that names none: the folder of the URL's (RFC 6265 §5.1.4)."""
+    return path[: path.rfind("/")] or "/"
+
+
+def place_of(url: str) -> Place:
+    """Of a canonical URL."""
+    scheme, _, rest = url.partition("://")
+    rest = rest.partition("#")[0].partition("?")[0]
+    authority, slash, path = rest.partition("/")
+    host = authority.rpartition("@")[2]
+    host = host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]
+    return Place(scheme == "https", host, f"/{path}" if slash else "/")
+
+
+def domains_of(host: str) -> Iterator[str]:
+    """The domains whose cookies may go to a host: itself and what stands above it."""
+    yield host
+    if not _is_address(host):
+        while mark := host.find(".") + 1:
+            host = host[mark:]
+            yield host
+
+
+def _is_address(host: str) -> bool:
+    if ":" not in host and not host[-1:].isdigit():
+        return False
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -84,7 +84,8 @@ def _detail(error: BaseException, image: type[FetchError], phase: str) -> str:
         return "connect" if isinstance(error, aiohttp.ConnectionTimeoutError) else phase
     if image is Insecure:
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
-        return _line(getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or inner)
+        reason = str(getattr(inner, "reason", None) or "").replace("_", " ").lower()
+        return _line(getattr(inner, "verify_message", "") or reason or inner)
     if isinstance(error, aiohttp.ClientPayloadError):
         return _cut(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
@@ -93,9 +94,18 @@ def _detail(error: BaseException, image: type[FetchError], phase: str) -> str:
         return _line(_QUOTE.split(" ".join(error.message.split()), maxsplit=1)[0].rstrip(": "))
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "server disconnected"
-    if isinstance(error, OSError) and error.errno and error.errno > 0:
-        word = errno.errorcode.get(error.errno, str(error.errno)).lower().removeprefix("e")
-        return f"proxy {word}" if isinstance(error, aiohttp.ClientProxyConnectionError) else word
+    if isinstance(error, OSError):
+        proxy = "proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return f"{proxy}{word_of(error)}"
+    return _line(error)
+
+
+def word_of(error: OSError) -> str:
+    """The system's short word (`connrefused`, `hostunreach`), else the first line of the text."""
+    if isinstance(error, socket.gaierror):
+        return "dns"
+    if error.errno and error.errno > 0:
+        return errno.errorcode.get(error.errno, str(error.errno)).lower().removeprefix("e")
     return _line(error)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import ada_url
 
 from crawler.errors import Garbled
 from crawler.fetch.client import Response
+from crawler.fetch.cookies import Cookie
 from crawler.model import Link
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -44,6 +46,37 @@ def own_headers(link: Link) -> dict[str, str]:
         if known.modified:
             headers["If-Modified-Since"] = known.modified
     return headers
+
+
+def with_cookies(
+    cookies: Sequence[Cookie], given: Mapping[str, str], own: Mapping[str, str]
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """What an origin is always sent and what this request is, its Cookie field made of both: the
+    jar's cookies, then those that the person or a wall named and the jar does not have (a site may
+    have renewed one since).
+    """
+    pairs = [one.pair for one in cookies]
+    names = {one.name for one in cookies}
+    for name, line in [*given.items(), *own.items()]:
+        if name.lower() == "cookie":
+            named = (pair.strip() for pair in line.encode().decode("latin-1").split(";"))
+            pairs += [pair for pair in named if pair and pair.partition("=")[0] not in names]
+    line = "; ".join(pair for pair in map(_as_text, dict.fromkeys(pairs)) if pair)
+    if not line:
+        return given, own
+    given, own = (
+        {name: value for name, value in fields.items() if name.lower() != "cookie"}
+        for fields in (given, own)
+    )
+    return given, {**own, "Cookie": line}
+
+
+def _as_text(octets: str) -> str:
+    """As aiohttp takes it, which sends UTF-8: what is none cannot be sent, and stays at home."""
+    try:
+        return octets.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def location_of(base: str, response: Response) -> str | None:

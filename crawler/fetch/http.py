@@ -22,11 +22,19 @@ from crawler.fetch.allowance import Allowance, allowance
 from crawler.fetch.body import Body, Room
 from crawler.fetch.client import Client, Request
 from crawler.fetch.connector import Connector
-from crawler.fetch.cookies import Jar
+from crawler.fetch.cookiefile import close_jar, load_cookies, open_jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
-from crawler.fetch.head import Head, demand_status, fields_of, location_of, own_headers
+from crawler.fetch.head import (
+    Head,
+    demand_status,
+    fields_of,
+    location_of,
+    own_headers,
+    with_cookies,
+)
+from crawler.fetch.jar import Jar
 from crawler.fetch.proxy import Proxy
 from crawler.fetch.reading import Reading, keep_rest
 from crawler.fetch.resolver import TRIP, Resolver, Trip
@@ -124,16 +132,13 @@ class HttpFetcher:
     def check(self) -> None:
         """Raises ConfigError for files that cannot be used: before there is anything to undo."""
         if self._rules.load_cookies:
-            Jar().load(self._rules.load_cookies)
+            load_cookies(self._rules.load_cookies, Jar())
         self._tls.read()
 
     async def __aenter__(self) -> Self:
         rules = self._rules
         self._tls.open()
-        if rules.cookies or rules.load_cookies or rules.save_cookies:
-            self._jar = Jar()
-            if rules.load_cookies:
-                self._jar.load(rules.load_cookies)
+        self._jar = open_jar(rules)
         settings: dict[str, Any] = {
             "limit": 0,  # the slots are ours
             "max_exchange": rules.max_body + AROUND_BODY,
@@ -151,7 +156,6 @@ class HttpFetcher:
                 sock_connect=rules.connect_timeout,
                 sock_read=self._silence,
             ),
-            jar=self._jar,
             proxy=self._proxy.http,
         )
         return self
@@ -160,8 +164,7 @@ class HttpFetcher:
         """Raises SinkError when the cookies cannot be saved; they are the last thing done."""
         assert self._client is not None
         await self._client.close()
-        if self._jar is not None and self._rules.save_cookies:
-            self._jar.save(self._rules.save_cookies)
+        close_jar(self._rules, self._jar)
 
     @property
     def busy(self) -> int:
@@ -220,6 +223,28 @@ class HttpFetcher:
         except _NotAsked as last:
             raise last.error from last.__cause__
 
+    def _request(self, link: Link, extra: Mapping[str, str] | None) -> Request:
+        """All that is said for a link but its target."""
+        assert self._client is not None
+        home = origin(link.url)
+        given = self._credentials.headers(home)
+        own: Mapping[str, str] = own_headers(link)
+        if extra:
+            own = {**own, **extra}
+        if self._jar is not None:
+            given, own = with_cookies(self._jar.cookies(link.url), given, own)
+        return self._client.request(
+            "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
+            home,
+            given,
+            own,
+            self._tls.own if self._tls.own and self._credentials.own(home) else None,
+        )
+
+    def _remember(self, fields: tuple[tuple[str, str], ...], url: str) -> None:
+        if self._jar is not None:
+            self._jar.take((said for name, said in fields if name.lower() == "set-cookie"), url)
+
     async def _exchange(
         self,
         link: Link,
@@ -229,15 +254,7 @@ class HttpFetcher:
         *,
         fresh: bool = False,
     ) -> Page:
-        assert self._client is not None
-        home = origin(link.url)
-        request = self._client.request(
-            "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
-            home,
-            self._credentials.headers(home),
-            {**own_headers(link), **extra} if extra else own_headers(link),
-            self._tls.own if self._tls.own and self._credentials.own(home) else None,
-        )
+        request = self._request(link, extra)
         rules = self._rules
         granted = allowance(link, rules, self._robots_timeout)
         trip = self._trip(link, request, granted, fresh=fresh)
@@ -252,12 +269,14 @@ class HttpFetcher:
             start = loop.time() + rules.dns_timeout + rules.connect_timeout
             async with asyncio.timeout_at(min(trip.until, start)) as trip.clock:
                 self._sockets.judge(trip)
+                assert self._client is not None
                 response = await self._client.ask(request, link.url, buffer=buffer)
                 try:
                     first_byte = time.monotonic()
                     trip.clock.reschedule(trip.until)
                     demand_status(response.status)
                     whole = Head(response, fields_of(response), location_of(link.url, response))
+                    self._remember(whole.fields, link.url)
                     if link.kind is Kind.PROBE:
                         response.close()  # whatever it says: nobody reads it
                     else:

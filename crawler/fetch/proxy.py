@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, TimedOut, Unreachable
 from crawler.fetch.connector import Connector
+from crawler.fetch.errors import word_of
 from crawler.secrets import split_login
 
 HTTP: Final = frozenset({"http", "https"})
@@ -48,22 +49,40 @@ class Proxy:
         if self.url is None or not self._socks:
             return None
         try:
-            from aiohttp_socks import ProxyConnector, ProxyType  # noqa: PLC0415 - an extra
+            import aiohttp_socks  # noqa: PLC0415 - an extra
         except ImportError:
             raise ConfigError("fetch.proxy: socks5 needs: pip install 'crawler[socks]'") from None
+        import python_socks  # noqa: PLC0415 - what the extra stands on
+
         user, password = self._login or (None, None)
         kept = {key: value for key, value in settings.items() if key in {"ssl", "max_exchange"}}
 
-        class Socks(Connector, ProxyConnector):
+        class Socks(Connector, aiohttp_socks.ProxyConnector):
             """Names are looked up by the proxy; every exchange is judged as on a plain one."""
+
+            async def _connect_via_proxy(self, *args: Any, **named: Any) -> Any:
+                try:
+                    return await super()._connect_via_proxy(*args, **named)
+                except python_socks.ProxyTimeoutError as error:
+                    raise TimedOut("connect") from error
+                except (python_socks.ProxyConnectionError, python_socks.ProxyError) as error:
+                    raise Unreachable(_refusal(error)) from error
 
         return Socks(
             host=self._host,
             port=self._port,
-            proxy_type=ProxyType.SOCKS5,
+            proxy_type=aiohttp_socks.ProxyType.SOCKS5,
             username=user,
             password=password,
             rdns=True,
             limit=0,
             **kept,
         )
+
+
+def _refusal(error: Exception) -> str:
+    """Why a SOCKS proxy did not let us through: it is not there, or says no (RFC 1928 §6)."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return f"proxy {word_of(cause)}"
+    return f"proxy: {error}".rstrip(": ")[:120]

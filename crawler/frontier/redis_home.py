@@ -30,7 +30,7 @@ from crawler.errors import ConfigError, FrontierError, Occupied
 from crawler.frontier.redis_jobs import JOBS, look
 from crawler.frontier.redis_rows import link_of, rules_of
 from crawler.frontier.redis_wire import Wire
-from crawler.frontier.rows import BRAKED, KIND_NUMBER, QUEUED, RESTING, STATES
+from crawler.frontier.rows import BRAKED, KIND_NUMBER, QUEUED, RESTING, STATES, rules_row
 from crawler.frontier.store import Store
 from crawler.frontier.twins import key_of
 from crawler.model import Link
@@ -196,8 +196,7 @@ async def _robots(wire: Wire, shard: int, job: str) -> list[tuple[Any, ...]]:
         if written is not None:
             rules = rules_of(written)
             host = rules.origin.split("/", 3)[2]
-            found.append((rules.origin, host, rules.status, rules.body, rules.expires_at,
-                          rules.delay))  # fmt: skip
+            found.append((rules.origin, host, *rules_row(rules)))
     return found
 
 

@@ -20,9 +20,20 @@ from crawler.frontier.peek import looking
 from crawler.frontier.redis_jobs import JOBS
 from crawler.frontier.redis_rows import element, member, shard_of
 from crawler.frontier.redis_wire import Wire
-from crawler.frontier.rows import BRAKED, DONE, KINDS, QUEUED, RESTING, SKIPPED, STATES, UNCHANGED
+from crawler.frontier.rows import (
+    BRAKED,
+    DONE,
+    KINDS,
+    QUEUED,
+    RESTING,
+    RULES,
+    SKIPPED,
+    STATES,
+    UNCHANGED,
+    rules_from,
+)
 from crawler.frontier.sqlite import claim
-from crawler.model import Kind, Link, Rules
+from crawler.model import Kind, Link
 
 SOME: Final = 1000  # links in one call
 DAY: Final = 86_400_000  # milliseconds that Redis remembers what a host taught
@@ -142,15 +153,15 @@ async def _manners(wire: Wire, job: str, db: sqlite3.Connection) -> None:
     """What sites said and hosts taught: Crawl-delays, rests, widths, parking."""
     now = time.time()
     delays: Counter[str] = Counter()
-    for origin, host, status, body, expires_at, delay in db.execute(
-        "SELECT origin, host.name, status, body, expires_at, delay FROM robots "
-        "JOIN host ON host.id = robots.host"
+    for host, *row in db.execute(
+        f"SELECT host.name, {RULES} FROM robots JOIN host ON host.id = robots.host"  # noqa: S608
     ):
         tag = wire.tag(shard_of(host, wire.shards))
-        written = msgspec.msgpack.encode(Rules(origin, status, body, expires_at, delay))
-        key = f"{tag}{job}:robots:{origin}"
-        await wire.plain("HSET", key, "until", expires_at * 1000, "rules", written)
-        delays[host] = max(delays[host], int((delay or 0.0) * 1000))
+        rules = rules_from(*row)
+        key = f"{tag}{job}:robots:{rules.origin}"
+        packed = msgspec.msgpack.encode(rules)
+        await wire.plain("HSET", key, "until", rules.expires_at * 1000, "rules", packed)
+        delays[host] = max(delays[host], int((rules.delay or 0.0) * 1000))
     for host, rest in db.execute("SELECT name, rest_until FROM host WHERE rest_until > ?", (now,)):
         await wire.call("block", shard_of(host, wire.shards), host, int((rest - now) * 1000))
     for host, delay in delays.items():

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from crawler.frontier.bulk import Bulk
-from crawler.model import Counts, Kind, Known, Outcome, Visit
+from crawler.model import Counts, Kind, Known, Outcome, Rules, Visit
 from crawler.revisit import next_interval
+from crawler.robots import is_unreachable
 from crawler.traps import is_brake
 from crawler.verdict import COOKIE_WALL, cookies
 
@@ -46,6 +47,27 @@ def counted(db: sqlite3.Connection) -> Counts:
         states[STATES[state]] = number
     states["refused"] += states.pop("skipped")
     return Counts(**states, hosts=db.execute("SELECT count(*) FROM host").fetchone()[0])
+
+
+RULES: Final = "origin, status, body, expires_at, delay"
+"""The columns of a robots.txt as `rules_from` takes them."""
+
+
+def rules_row(rules: Rules) -> tuple[int | None, bytes, float, float | None]:
+    """Status, body, expiry and delay as columns. What gave no answer has no body to keep: why it
+    did not stands in its place.
+    """
+    body = rules.trouble.encode() if rules.trouble else rules.body
+    return rules.status, body, rules.expires_at, rules.delay
+
+
+def rules_from(
+    origin: str, status: int | None, body: bytes, expires_at: float, delay: float | None
+) -> Rules:
+    """What `rules_row` made columns of."""
+    if not is_unreachable(status):
+        return Rules(origin, status, body, expires_at, delay)
+    return Rules(origin, status, b"", expires_at, delay, body.decode("utf-8", "replace"))
 
 
 NOTHING: Final = (None, None, None, None, None)

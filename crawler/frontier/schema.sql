@@ -36,7 +36,7 @@ CREATE TABLE robots (
     origin     TEXT PRIMARY KEY,        -- scheme://host:port
     host       INTEGER NOT NULL,
     status     INTEGER,                 -- NULL: could not be fetched
-    body       BLOB NOT NULL,
+    body       BLOB NOT NULL,           -- NULL, 429 or 5xx above: why its links are not asked for
     expires_at REAL NOT NULL,
     delay      REAL
 ) WITHOUT ROWID;

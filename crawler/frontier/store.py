@@ -35,13 +35,18 @@ from crawler.frontier.rows import (
     HEAD,
     KIND_NUMBER,
     KINDS,
+    REFUSED,
+    RULES,
     UNCHANGED,
     counted,
     known_of,
+    rules_from,
+    rules_row,
     state_of,
     values_of,
 )
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
+from crawler.robots import UNREACHABLE
 from crawler.traps import is_brake
 from crawler.urls import registered_domain
 from crawler.waits import Wait
@@ -244,7 +249,9 @@ class Store:
     def retry(self, reason: str, statuses: Sequence[range]) -> int:
         """Queue failed links again as if never tried, and lift their hosts' parking; how many.
 
-        `reason` is a glob (SQLite's GLOB: `*`, `?`, `[…]`). No `statuses`: whatever there was.
+        Links refused because their robots.txt could not be had count as failed, and such a file is
+        asked for again. `reason` is a glob (SQLite's GLOB: `*`, `?`, `[…]`). No `statuses`:
+        whatever there was.
         """
         bounds: list[tuple[int | None, int | None]]
         bounds = [(span.start, span.stop - 1) for span in statuses] or [(None, None)]
@@ -253,11 +260,17 @@ class Store:
             for least, most in bounds:
                 rows += self._db.execute(
                     "UPDATE link SET state = 0, attempt = 0, status = NULL, reason = NULL "
-                    "WHERE state = ?1 AND reason GLOB ?2 "
-                    "AND (?3 IS NULL OR status BETWEEN ?3 AND ?4) RETURNING host",
-                    (FAILED, reason, least, most),
+                    "WHERE (state = ?1 OR (state = ?2 AND reason GLOB ?3 || '*')) "
+                    "AND reason GLOB ?4 "
+                    "AND (?5 IS NULL OR status BETWEEN ?5 AND ?6) RETURNING host",
+                    (FAILED, REFUSED, UNREACHABLE, reason, least, most),
                 ).fetchall()
             for (number,) in set(rows):
+                self._db.execute(
+                    "UPDATE robots SET expires_at = 0 WHERE host = ? "
+                    "AND (status IS NULL OR status = 429 OR status >= 500)",
+                    (number,),
+                )
                 name, address = self._db.execute(
                     "SELECT name, address FROM host WHERE id = ?", (number,)
                 ).fetchone()
@@ -362,11 +375,8 @@ class Store:
     def _learn(self, host: str, rules: Rules) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO robots VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                rules.origin, self._host_id(host), rules.status, rules.body,
-                rules.expires_at, rules.delay,
-            ),
-        )  # fmt: skip
+            (rules.origin, self._host_id(host), *rules_row(rules)),
+        )
 
     def files(self) -> list[downloads.Row]:
         return downloads.read(self._db)
@@ -486,9 +496,10 @@ class Store:
 
     def rules(self, home: str) -> Rules | None:
         row = self._db.execute(
-            "SELECT origin, status, body, expires_at, delay FROM robots WHERE origin = ?", (home,)
+            f"SELECT {RULES} FROM robots WHERE origin = ?",  # noqa: S608 - our own words
+            (home,),
         ).fetchone()
-        return Rules(*row) if row else None
+        return rules_from(*row) if row else None
 
     def retries(self, now: float, most: int) -> list[Wait | None]:
         """See `rests.retries`."""

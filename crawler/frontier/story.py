@@ -10,7 +10,7 @@ import msgspec
 
 from crawler.frontier.keys import look_up
 from crawler.frontier.peek import looking
-from crawler.frontier.rows import STATES
+from crawler.frontier.rows import RULES, STATES, rules_from
 from crawler.model import Kind, Rules
 from crawler.urls import registered_domain
 
@@ -109,7 +109,8 @@ def _host(db: sqlite3.Connection, name: str, origin: str, templates: tuple[str, 
             "SELECT count(*) FROM link WHERE host = ? AND state = 0", (row[0],)
         ).fetchone()[0]
     rules = db.execute(
-        "SELECT origin, status, body, expires_at, delay FROM robots WHERE origin = ?", (origin,)
+        f"SELECT {RULES} FROM robots WHERE origin = ?",  # noqa: S608 - our own words
+        (origin,),
     ).fetchone()
     brakes = [
         db.execute("SELECT reason FROM trap WHERE name = ?", (one,)).fetchone() for one in templates
@@ -120,7 +121,7 @@ def _host(db: sqlite3.Connection, name: str, origin: str, templates: tuple[str, 
         parked_until=pace[1] if pace else 0.0,
         width=pace[0] if pace else None,
         queued=queued,
-        rules=Rules(*rules) if rules else None,
+        rules=rules_from(*rules) if rules else None,
         brake=next((brake[0] for brake in brakes if brake and brake[0]), ""),
     )
 

@@ -10,7 +10,7 @@ import msgspec
 
 from crawler.folder import FRONTIER
 from crawler.frontier.book import Book, Linked
-from crawler.frontier.rows import FAILED, MOVED, REFUSED
+from crawler.frontier.rows import FAILED, MOVED
 from crawler.model import Kind
 from crawler.sinks.graph import NAME, Edges, read_edges
 
@@ -61,7 +61,7 @@ def broken_links(
     """
     entries: dict[bytes, _Entry] = {}
     number = 0
-    for key, url, reason, status, via in book.rows(_FAILED, _ROBOTS, FAILED, REFUSED):
+    for key, url, reason, status, via in book.rows(_FAILED, _ROBOTS, FAILED):
         if status in accept:
             continue
         number += 1
@@ -157,8 +157,7 @@ _FAILED: Final = (
     "SELECT link.key, link.url, link.reason, link.status, parent.url FROM link "
     "LEFT JOIN link AS parent ON parent.id = link.via "
     "WHERE link.kind <> ? AND "
-    "((link.state = ? AND coalesce(link.reason, '') NOT LIKE 'forbidden%') OR ("
-    "link.state = ? AND link.reason = 'robotsUnreachable')) ORDER BY link.id"
+    "link.state = ? AND coalesce(link.reason, '') NOT LIKE 'forbidden%' ORDER BY link.id"
 )
-"""A host that is gone has no robots.txt either: its links were refused for that, and are broken. An
-address that we do not go to was not asked."""
+"""A host that is gone fails its links. What was not asked is not broken: an address that we do not
+go to, a page whose host has no robots.txt for us at the moment."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import mimetypes
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from crawler.dates import http_date
 from crawler.errors import Garbled, Mismatch
 
 Fields = tuple[tuple[str, str], ...]
@@ -117,9 +117,4 @@ def _length(head: Head) -> int | None:
 
 @lru_cache(64)  # of ten thousand answers in a minute, sixty differ
 def _seconds(date: str) -> float | None:
-    if not date:
-        return None
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, OverflowError, TypeError):
-        return None
+    return http_date(date)
