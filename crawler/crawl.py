@@ -19,11 +19,12 @@ from typing import Final
 
 import msgspec
 
+from crawler.adoption import Adoption
 from crawler.config import LimitsConfig
 from crawler.errors import SPOOL, FetchError, HouseError, ParseError, SinkError
 from crawler.gate import Gate
 from crawler.ledger import Ledger
-from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
+from crawler.model import Extract, Kept, Kind, Link, Outcome, Page, Visit
 from crawler.pace import lesson_of
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.stages import Stages
@@ -56,8 +57,11 @@ class Crawl:
         tally: Tally,
         stages: Stages | None = None,
         keep: Callable[[Page], Awaitable[Kept | None]] | None = None,
+        adoption: Adoption | None = None,
     ) -> None:
-        """`keep` makes an answer that is not read ready for the archive; None: there is none."""
+        """`keep` makes an answer that is not read ready for the archive; None: there is none.
+        `adoption` takes what seeds redirect to; None: nothing does.
+        """
         self.frontier = frontier
         self.tally = tally
         self.finish_reason = ""
@@ -69,6 +73,7 @@ class Crawl:
         self._limits = limits
         self._stages = stages or Stages(0)
         self._keep = keep
+        self._adoption = adoption
         self._bytes = 0
         self._deadline: asyncio.Timeout | None = None
 
@@ -120,6 +125,8 @@ class Crawl:
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
         self._stages.enter(link.url, "gate")
+        if self._adoption is not None and self._adoption.shared:
+            await self._adoption.catch_up(link)
         if link.kind is Kind.ROBOTS:
             return await self._archived(await self._gate.ask(link))
         if reason := await self._gate.refuses(link):
@@ -134,10 +141,12 @@ class Crawl:
             return visit
         try:
             visit = self._verdict.on_answer(link, page)
+            if visit.adopts and self._adoption is not None:
+                visit = self._adoption.take(visit)
             self.frontier.release(link, rest=visit.rest, lesson=lesson_of(page))
             if visit.outcome is Outcome.DONE and link.kind is not Kind.PROBE:
                 self._stages.enter(link.url, "read")
-                visit = self._verdict.on_read(visit, await self._parser.read(page))
+                visit = self._verdict.on_read(visit, await self._read(page))
             return await self._archived(visit)
         except ParseError as error:
             _unless_ours(error)
@@ -146,6 +155,16 @@ class Crawl:
         finally:
             if isinstance(page.body, Path):
                 page.body.unlink(missing_ok=True)
+
+    async def _read(self, page: Page) -> Extract:
+        """Once more where a seed was adopted meanwhile that its links were not judged by."""
+        adoption = self._adoption
+        before = adoption.number if adoption is not None else 0
+        extract = await self._parser.read(page)
+        if adoption is None or adoption.number == before or not adoption.misjudged(extract):
+            return extract
+        _thrown_away(extract)
+        return await self._parser.read(page)
 
     async def _archived(self, visit: Visit) -> Visit:
         """What was not read goes into the archive too: redirects, refusals, what trips a parser."""
@@ -179,6 +198,14 @@ class Crawl:
             now = asyncio.get_running_loop().time()
             until = self._deadline.when()
             self._deadline.reschedule(now + grace if until is None else min(until, now + grace))
+
+
+def _thrown_away(extract: Extract) -> None:
+    """Remove the files that a reading left for the sinks."""
+    kept = extract.kept.response if extract.kept else None
+    for path in (extract.body, kept):
+        if isinstance(path, Path):
+            path.unlink(missing_ok=True)
 
 
 def _unless_ours(error: ParseError) -> None:

@@ -205,7 +205,9 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     visit was not DONE: one machine-readable word, a detail after a colon where there is one.
     `retry_in` is in seconds, set with RETRY only. `rest` asks the host to rest that many seconds
     (Retry-After, back-off); it holds for the host's other links too. `duplicate_of` is the URL of
-    the first page with the same bytes, None for that page itself.
+    the first page with the same bytes, None for that page itself. `adopts` is set where a seed
+    redirects, so that its target is a seed too: the kind of address that it may have, as
+    `fetch.guard.kind_of` names it, or "public".
     """
 
     link: Link
@@ -219,6 +221,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     rules: Rules | None = None  # set by a visit to a robots.txt only
     kept: Kept | None = None  # of an answer that was not read: a redirect, a 404, a 304
     duplicate_of: str | None = None
+    adopts: str = ""
 
     @property
     def archived(self) -> Kept | None:

@@ -145,6 +145,7 @@ async def _crawl(
         tuple(seeds.troubles),
         paces,
         robots=config.robots.obey,
+        moves=tuple(seeds.moves),
     )
     written = _report(ending, config, screen, lines)
     if screen.as_json:

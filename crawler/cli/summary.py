@@ -38,6 +38,7 @@ class Ending(msgspec.Struct, frozen=True):
     troubles: tuple[tuple[str, str, str], ...] = ()  # seeds that failed: url, reason, target
     paces: tuple[HostPace, ...] = ()  # hosts worth a word
     robots: bool = True  # robots.txt was obeyed
+    moves: tuple[tuple[str, str], ...] = ()  # seeds that led to another host: url, target
 
 
 def summary(ending: Ending) -> list[str]:
@@ -59,6 +60,7 @@ def summary_json(ending: Ending) -> str:
             {"url": url, "reason": reason, "leads_to": target or None}
             for url, reason, target in ending.troubles
         ],
+        "seeds_moved": [{"url": url, "leads_to": target} for url, target in ending.moves],
         "hosts_held_back": [msgspec.to_builtins(pace) for pace in ending.paces],
         **msgspec.to_builtins(ending.shot, str_keys=True),
     }
@@ -84,6 +86,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("robots", "NOT obeyed: --no-robots"))
     elif shot.robots:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt that could not be had)"))
+    rows += [("seed", led(*move)) for move in ending.moves]
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     rows.append(("urls", _urls(counts)))
     if counts.braked:
@@ -145,6 +148,14 @@ def told(url: str, reason: str, target: str) -> str:
     elif reason == "robotsTxt":
         said += " (the site's robots.txt forbids it)"
     return said
+
+
+def led(url: str, target: str) -> str:
+    """A seed that redirected to another host, in one line."""
+    return (
+        f"{plain(url, 300)} redirects to {plain(target, 300)}, which was crawled in its place "
+        "(not wanted: --no-seed-redirects)"
+    )
 
 
 def _next(ending: Ending) -> str:

@@ -19,8 +19,19 @@ from crawler.errors import ConfigError, FrontierError, Occupied
 from crawler.frontier.peek import looking
 from crawler.frontier.redis_jobs import JOBS
 from crawler.frontier.redis_rows import element, member, shard_of
+from crawler.frontier.redis_shards import SEEDS
 from crawler.frontier.redis_wire import Wire
-from crawler.frontier.rows import BRAKED, DONE, KINDS, QUEUED, RESTING, SKIPPED, STATES, UNCHANGED
+from crawler.frontier.rows import (
+    BRAKED,
+    DONE,
+    KINDS,
+    QUEUED,
+    RESTING,
+    SKIPPED,
+    STATES,
+    UNCHANGED,
+    adopted_in,
+)
 from crawler.frontier.sqlite import claim
 from crawler.model import Kind, Link, Rules
 
@@ -55,6 +66,9 @@ async def moved_in(wire: Wire, job: str, file: Path, config: str) -> Arrived:
         with looking(file) as db:
             arrived = await _links(wire, job, db)
             await _manners(wire, job, db)
+            if adopted := adopted_in(db):
+                words = [word for pair in adopted.items() for word in pair]
+                await wire.plain("HSET", f"{wire.tag(0)}{job}:{SEEDS}", *words)
             lengths = dict(db.execute("SELECT sink, length FROM mark").fetchall())
         _cut(file.parent / "pages.jsonl", lengths.get("pages.jsonl"))
         for shard in range(wire.shards):

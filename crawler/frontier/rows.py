@@ -29,6 +29,10 @@ STATE_OF: Final = {
     Outcome.FAILED: FAILED,
 }
 KINDS: Final = tuple(Kind)
+SEED: Final = "seed:"
+"""Before a URL in `meta`: a seed redirected to it, so it is one too. Its value: the kind of address
+that it may have."""
+
 KIND_NUMBER: Final[Mapping[str, int]] = {kind.value: n for n, kind in enumerate(KINDS)}
 
 
@@ -46,6 +50,12 @@ def counted(db: sqlite3.Connection) -> Counts:
         states[STATES[state]] = number
     states["refused"] += states.pop("skipped")
     return Counts(**states, hosts=db.execute("SELECT count(*) FROM host").fetchone()[0])
+
+
+def adopted_in(db: sqlite3.Connection) -> dict[str, str]:
+    """What seeds redirected to, with the kind of address that each may have."""
+    rows = db.execute("SELECT name, value FROM meta WHERE name GLOB 'seed:*'")
+    return {name.removeprefix(SEED): kind for name, kind in rows}
 
 
 NOTHING: Final = (None, None, None, None, None)
