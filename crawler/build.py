@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
+from crawler.adoption import Adoption
 from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
@@ -71,7 +72,7 @@ async def open_crawl(
     seeds = canonical_seeds(urls, config.seeds)
     agent = product_token(config)
     demand_contact(config, seeds)
-    scope = Scope(config.scope, seeds)
+    scope = scope_of(config, seeds, urls)
     retry = Retry(config.retry)
     verdict = Verdict(urls, scope, retry, fetch=config.fetch, pace=config.pace)
     check_readers(config)
@@ -80,7 +81,9 @@ async def open_crawl(
     async with AsyncExitStack() as stack:
         # First in, last out: what it copies at the end is closed.
         upload = await upload_of(stack, config, folder)
-        frontier = await stack.enter_async_context(_frontier(config, folder, mode, join=join))
+        frontier = await stack.enter_async_context(
+            _frontier(config, folder, mode, scope, join=join)
+        )
         if mode != "resume" or not (folder / SAVED).exists():
             write_config(config, folder)
         outputs = outputs_of(config, folder, frontier, upload)
@@ -89,7 +92,6 @@ async def open_crawl(
         marks = await frontier.marks()
         for output in outputs:
             await output.cut(marks.get(output.name, 0))
-        archiving = config.output.warc
         spool = folder / "spool"
         rules = ReaderRules(
             urls=urls,
@@ -99,7 +101,7 @@ async def open_crawl(
             fetch=config.fetch,
             keep_body=config.output.save != "none",
             spool=spool,
-            archivist=_archivist(config, spool) if archiving else None,
+            archivist=_archivist(config, spool) if config.output.warc else None,
             keep_text=config.output.text,
             agent=agent,
             robots=config.robots,
@@ -127,6 +129,13 @@ async def open_crawl(
             urls=urls,
             verdict=verdict,
         )
+        adoption = Adoption(
+            scope,
+            tell=parser.adopt,
+            guard=fetcher.guard if neighbours is None else None,
+            recall=frontier.adopted if leases else None,
+        )
+        adoption.recalled(await frontier.adopted())
         start = starting_points(config, seeds, urls)
         await frontier.add([verdict.judged(url, 0, kind) for url, kind in start])
         tally = Tally()
@@ -153,8 +162,18 @@ async def open_crawl(
             limits=config.limits,
             tally=tally,
             stages=stages,
-            keep=parser.keep if archiving else None,
+            keep=parser.keep if config.output.warc else None,
+            adoption=adoption,
         )
+
+
+def scope_of(config: Config, seeds: Sequence[str], urls: Urls) -> Scope:
+    """Where sitemaps stand for a site, theirs are the redirects that lead to where it is now."""
+    scope = Scope(config.scope, seeds)
+    if config.sitemap.only and config.scope.scope in {"host", "domain"}:
+        for url, _ in starting_points(config, seeds, urls):
+            scope.ask(url)
+    return scope
 
 
 def check(config: Config) -> None:
@@ -238,7 +257,7 @@ Queue: TypeAlias = "SqliteFrontier | RedisFrontier"
 
 @asynccontextmanager
 async def _frontier(
-    config: Config, folder: Path, mode: Mode, *, join: bool
+    config: Config, folder: Path, mode: Mode, scope: Scope, *, join: bool
 ) -> AsyncIterator[Queue]:
     """The crawl's queue: in its folder, or where many machines reach it."""
     if config.frontier.url is None:
@@ -251,6 +270,7 @@ async def _frontier(
             robots=config.robots.obey,
             durable=config.output.durable,
             traps=config.scope,
+            scope=scope,
             refusals=config.output.skipped,
         ) as frontier:
             yield frontier

@@ -42,6 +42,7 @@ class ScopeConfig(Section, frozen=True):
     trap_combinations: Annotated[int, Meta(ge=2)] = 32  # of parameters, on one path
     max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
     requisites: bool = False  # what pages are shown with, also where it lies outside the scope
+    seed_redirects: bool = True  # where a seed redirects to is a seed too, and rules the scope
 
 
 class UrlsConfig(Section, frozen=True):

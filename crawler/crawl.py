@@ -19,12 +19,13 @@ from typing import Final
 
 import msgspec
 
+from crawler.adoption import Adoption
 from crawler.config import LimitsConfig
 from crawler.errors import SPOOL, FetchError, HouseError, InternalError, ParseError, SinkError
 from crawler.faults import is_of_visit, reason_of, told
 from crawler.gate import Gate
 from crawler.ledger import Ledger
-from crawler.model import Kept, Kind, Link, Outcome, Page, Visit
+from crawler.model import Extract, Kept, Kind, Link, Outcome, Page, Visit
 from crawler.pace import lesson_of
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.stages import Stages
@@ -57,8 +58,11 @@ class Crawl:
         tally: Tally,
         stages: Stages | None = None,
         keep: Callable[[Page], Awaitable[Kept | None]] | None = None,
+        adoption: Adoption | None = None,
     ) -> None:
-        """`keep` makes an answer that is not read ready for the archive; None: there is none."""
+        """`keep` makes an answer that is not read ready for the archive; None: there is none.
+        `adoption` takes what seeds redirect to; None: nothing does.
+        """
         self.frontier = frontier
         self.tally = tally
         self.finish_reason = ""
@@ -70,6 +74,7 @@ class Crawl:
         self._limits = limits
         self._stages = stages or Stages(0)
         self._keep = keep
+        self._adoption = adoption
         self._bytes = 0
         self._deadline: asyncio.Timeout | None = None
 
@@ -136,6 +141,8 @@ class Crawl:
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; any other exception is raised."""
         self._stages.enter(link.url, "gate")
+        if self._adoption is not None and self._adoption.shared:
+            await self._adoption.catch_up(link)
         if link.kind is Kind.ROBOTS:
             return await self._ask(link)
         if reason := await self._gate.refuses(link):
@@ -150,10 +157,12 @@ class Crawl:
             return await self._broken_off(visit, error)
         try:
             visit = self._verdict.on_answer(link, page)
+            if visit.adopts and self._adoption is not None:
+                visit = self._adoption.take(visit)
             self.frontier.release(link, rest=visit.rest, why=visit.rest_why, lesson=lesson_of(page))
             if visit.outcome is Outcome.DONE and link.kind is not Kind.PROBE:
                 self._stages.enter(link.url, "read")
-                visit = self._verdict.on_read(visit, await self._parser.read(page))
+                visit = self._verdict.on_read(visit, await self._read(page))
             return await self._archived(visit)
         except ParseError as error:
             _unless_ours(error)
@@ -205,6 +214,16 @@ class Crawl:
         self.frontier.release(link)
         return Visit(link, Outcome.FAILED, reason=reason)
 
+    async def _read(self, page: Page) -> Extract:
+        """Once more where a seed was adopted meanwhile that its links were not judged by."""
+        adoption = self._adoption
+        before = adoption.number if adoption is not None else 0
+        extract = await self._parser.read(page)
+        if adoption is None or adoption.number == before or not adoption.misjudged(extract):
+            return extract
+        _thrown_away(extract)
+        return await self._parser.read(page)
+
     async def _archived(self, visit: Visit) -> Visit:
         """What was not read goes into the archive too: redirects, refusals, what trips a parser."""
         final = visit.outcome is not Outcome.RETRY
@@ -249,6 +268,14 @@ def _drop(page: Page | None) -> None:
     """Remove the file in which a page's body lies."""
     if page is not None and isinstance(page.body, Path):
         page.body.unlink(missing_ok=True)
+
+
+def _thrown_away(extract: Extract) -> None:
+    """Remove the files that a reading left for the sinks."""
+    kept = extract.kept.response if extract.kept else None
+    for path in (extract.body, kept):
+        if isinstance(path, Path):
+            path.unlink(missing_ok=True)
 
 
 def _unless_ours(error: ParseError) -> None:

@@ -208,7 +208,8 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     `retry_in` is in seconds, set with RETRY only. `rest` asks the host to rest that many seconds
     (Retry-After, back-off); it holds for the host's other links too, and `rest_why` names why in a
     word, as `reason` does. `duplicate_of` is the URL of the first page with the same bytes, None
-    for that page itself.
+    for that page itself. `adopts` is set where a seed redirects, so that its target is a seed too:
+    the kind of address that it may have, as `fetch.guard.kind_of` names it, or "public".
     """
 
     link: Link
@@ -224,6 +225,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     kept: Kept | None = None  # of an answer that was not read: a redirect, a 404, a 304
     duplicate_of: str | None = None
     trail: tuple[tuple[Page, Kept | None], ...] = ()  # redirects that a robots.txt was found behind
+    adopts: str = ""
 
     @property
     def archived(self) -> Kept | None:

@@ -17,6 +17,9 @@
 
 With `requisites`, what pages are shown with (kind asset) is followed wherever it lies: only its
 length, `exclude` and the traps can refuse it.
+
+A seed is what a person asked for: no rule but `kind` refuses it. `adopt` adds seeds later: what a
+seed redirects to (decision 0113).
 """
 
 from __future__ import annotations
@@ -36,22 +39,30 @@ ASSET = Kind.ASSET.value
 PROBED = frozenset({"outOfScope", "kind", "notIncluded"})
 """Why a link is not followed though it may be asked for; a trap or an exclusion stays one."""
 
+ADOPTED = frozenset({"outOfScope", "notIncluded"})
+"""Why a link is not followed unless a seed redirects to it; what is excluded stays so."""
+
 
 class Scope:
-    """The rules of one crawl and its seeds, compiled."""
+    """The rules of one crawl and its seeds, compiled. Only `adopt` changes it afterwards."""
 
-    def __init__(self, rules: ScopeConfig, seeds: Sequence[str]) -> None:
+    def __init__(
+        self, rules: ScopeConfig, seeds: Sequence[str], adopted: Sequence[str] = ()
+    ) -> None:
+        """`adopted` are redirect targets of seeds, as an earlier run of the crawl met them."""
         self._rules = rules
-        self._seeds = tuple(seeds)
+        self._given = tuple(seeds)
+        self._seeds = set(seeds)
+        self._widened: list[str] = []  # what `adopt` made the scope wider for
         self._include = [compile_pattern("scope.include", pattern) for pattern in rules.include]
         self._exclude = [compile_pattern("scope.exclude", pattern) for pattern in rules.exclude]
         self._requisites = rules.requisites
         # Who adds a sitemap wants it.
         self._follow = frozenset({*rules.follow, "sitemap", *([ASSET] if rules.requisites else [])})
-        self._pages = frozenset(_without_scheme(seed) for seed in seeds)
+        self._pages = {_without_scheme(seed) for seed in seeds}
         self._prefixes = tuple({_without_scheme(seed).rpartition("/")[0] + "/" for seed in seeds})
-        self._hosts = frozenset(host_key(seed) for seed in seeds)
-        self._domains = frozenset(registered_domain(host) for host in self._hosts)
+        self._hosts = {host_key(seed) for seed in seeds}
+        self._domains = {registered_domain(host) for host in self._hosts}
         self._depth = float("inf") if rules.max_depth is None else rules.max_depth
         insides: dict[str, Callable[[str, str], bool]] = {
             "page": lambda url, _: _without_scheme(url) in self._pages,
@@ -61,9 +72,38 @@ class Scope:
             "any": lambda _url, _host: True,
         }
         self._inside = insides[rules.scope]
+        for url in adopted:
+            self.adopt(url)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Scope, (self._rules, self._seeds)
+        return Scope, (self._rules, self._given, tuple(self._widened))
+
+    def leads(self, url: str) -> bool:
+        """Whether the target of this URL's redirect is a seed: the URL is one itself."""
+        return self._rules.seed_redirects and url in self._seeds
+
+    def refuses_target(self, url: str, host: str, kind: str) -> str:
+        """Nothing when what a seed redirects to may be a seed, else the reason why not."""
+        reason = self.judge(url, host, 0, kind)
+        return self._excluded(url) or self._trap(url) if reason in ADOPTED else reason
+
+    def ask(self, url: str) -> None:
+        """Let a URL be a seed in so far as its redirects are followed; it rules no scope."""
+        self._seeds.add(url)
+
+    def adopt(self, url: str) -> bool:
+        """Make a seed of a redirect's target. True: the scope is wider than before."""
+        self._seeds.add(url)
+        host = host_key(url)
+        if self._inside(url, host):
+            return False
+        page = _without_scheme(url)
+        self._pages.add(page)
+        self._prefixes += (page.rpartition("/")[0] + "/",)
+        self._hosts.add(host)
+        self._domains.add(registered_domain(host))
+        self._widened.append(url)
+        return True
 
     def admit(self, url: str, host: str, depth: int, kind: str) -> tuple[str, str]:
         """The kind to enter a link with, and `judge`'s reason; see `ScopeConfig.probe`."""
@@ -78,6 +118,12 @@ class Scope:
 
     def judge(self, url: str, host: str, depth: int, kind: str) -> str:
         """Nothing when the link is admitted, else the reason why not."""
+        reason = self._judge(url, host, depth, kind)
+        if reason and depth == 0 and reason != "kind" and url in self._seeds:
+            return ""
+        return reason
+
+    def _judge(self, url: str, host: str, depth: int, kind: str) -> str:
         rules = self._rules
         if kind not in self._follow:
             return "kind"
@@ -103,6 +149,8 @@ class Scope:
         """The verdict in a sentence, with the rule that gave it."""
         reason = self.judge(url, host, depth, kind)
         say = partial(str.format, url=url, host=host, depth=depth, kind=kind, rules=self._rules)
+        if not reason and depth == 0 and self._judge(url, host, depth, kind):
+            return "a seed: it is visited whatever the other rules say"
         if reason == "excluded":
             pattern = next(p for p in self._exclude if p.search(url))
             return f"excluded by the pattern {pattern.pattern!r}"

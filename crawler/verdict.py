@@ -133,9 +133,21 @@ class Verdict:
             return _itself(link, page)
         if link.hops >= self._max_redirects:
             return Visit(link, Outcome.FAILED, page, reason="redirect:too many")
+        if link.depth == 0 and self._scope.leads(link.url):
+            return self._led(link, page, target)
         found = self.judged(target, link.depth, link.kind)
         reason = f"redirectToExcluded:{found[4]}" if found[4] else ""
         return Visit(link, Outcome.MOVED, page, found=(found,), reason=reason)
+
+    def _led(self, link: Link, page: Page, target: str) -> Visit:
+        """A seed redirects: its target is a seed, wherever it lies, unless a rule excludes it."""
+        host = host_key(target)
+        reason = self._scope.refuses_target(target, host, link.kind)
+        found = (target, host, fingerprint(target, host), link.kind.value, reason)
+        if reason:
+            reason = f"redirectToExcluded:{reason}"
+        adopts = "" if reason else "public"
+        return Visit(link, Outcome.MOVED, page, found=(found,), reason=reason, adopts=adopts)
 
     def judged(self, url: str, depth: int, kind: str) -> Found:
         """A canonical URL as a link to enter, with scope's reason where it refuses."""

@@ -155,10 +155,13 @@ async def test_a_seed_that_fails_says_why(website: OpenSite, tmp_path: Path) -> 
     for path, code, words in (
         ("missing", 8, "status:404"),
         ("away", 8, "start there, or widen --scope"),
+        ("away", 0, "which was crawled in its place"),
         ("secret", 8, "robots.txt forbids it"),
         ("busy", 18, "status:429"),
     ):
-        ended = await crawler("crawl", site.url + path, "-O", str(tmp_path / path), *quick)
+        stay = ("--no-seed-redirects",) if code else ()
+        folder = str(tmp_path / f"{path}-{code}")
+        ended = await crawler("crawl", site.url + path, "-O", folder, *quick, *stay)
         assert ended.code == code, ended.err
         assert words in ended.err
 

@@ -34,7 +34,7 @@ FLOORS = {
         "faults",
     },
     2: {"protocols", "tally", "verdict", "asker"},
-    3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running"},
+    3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running", "adoption"},
     4: {"crawl", "frontier", "fetch", "parse", "sinks", "transfer"},
     5: {"outputs", "build", "trip", "depot", "standing", "export", "report"},
     6: {"library", "delivery", "cli", "service", "bench", "__main__"},

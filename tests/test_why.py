@@ -215,7 +215,7 @@ def test_dry_run(tmp_path: Path) -> None:
     said = CliRunner().invoke(crawler, args).output.splitlines()
     assert said[:2] == [
         "visit   https://a.test/ [strip-fragment]",
-        "skip    https://a.test/no  excluded by the pattern '/no'",
+        "visit   https://a.test/no",
     ]
     assert '# scope.exclude = ["/no"]  (--exclude)' in said
     assert said[-1] == "# robots.txt is asked and obeyed when it crawls"
@@ -226,8 +226,11 @@ def test_dry_run(tmp_path: Path) -> None:
     ]
     assert [(plan["verdict"], plan["reason"]) for plan in plans] == [
         ("visit", ""),
-        ("skip", "excluded"),
+        ("visit", ""),
     ]
+    args += ["-s", "scope.follow=sitemap"]
+    said = CliRunner().invoke(crawler, args).output.splitlines()
+    assert said[0].startswith("skip    https://a.test/ [strip-fragment]  links of kind 'page'")
 
 
 def test_dry_run_shows_what_is_no_url_and_says_so() -> None:

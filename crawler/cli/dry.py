@@ -11,7 +11,6 @@ import msgspec
 from crawler.cli.words import plain
 from crawler.frontier.peek import queued
 from crawler.scope import Scope
-from crawler.traps import is_brake
 from crawler.urls import Urls, host_key
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ def plans(config: Config) -> Iterator[Plan]:
             host = host_key(url)
             reason = scope.judge(url, host, 0, "page")
             words = scope.explain(url, host, 0, "page")
-            if is_brake(reason):  # no brake holds what a person asked for
-                reason, words = "", f"{words}; visited all the same, as a seed"
             yield Plan(url, "skip" if reason else "visit", reason, words, rules)
 
 

@@ -54,6 +54,8 @@ FLAGS: Final = (
     Flag("scope.max_links", (), "Links taken from one page; the rest are counted", "N"),
     Flag("scope.requisites", ("-p", "--page-requisites"),
          "Also what pages are shown with (styles, images, scripts), wherever it lies"),
+    Flag("scope.seed_redirects", ("--seed-redirects/--no-seed-redirects",),
+         "Where a seed redirects to is crawled in its place, on another host too"),
     Flag("urls.strip_fragment", (), "Take #fragments off"),
     Flag("urls.strip_query", ("--strip-query",),
          "Parameters that never change a page, as globs; replaces the list", "NAME"),

@@ -39,6 +39,7 @@ class Told(msgspec.Struct, frozen=True, tag="ended"):
     shot: Snapshot
     fates: tuple[str, ...]  # names of `exits.Fate`
     troubles: tuple[tuple[str, str, str], ...]  # seeds that failed: url, reason, target
+    moves: tuple[tuple[str, str], ...] = ()  # … that led to another host: url, target
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -97,6 +98,7 @@ async def _crawl(orders: Orders) -> Told:
         crawl.tally.snapshot(),
         tuple(one.name for one in seeds.fates),
         tuple(seeds.troubles),
+        tuple(seeds.moves),
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.loop import Told
-from crawler.cli.summary import REASONS, told
+from crawler.cli.summary import REASONS, led, told
 from crawler.cli.words import amount, duration, plain, size
 from crawler.export.merge import Merged
 from crawler.model import Counts
@@ -116,6 +116,8 @@ def _rows(joint: Joint) -> list[tuple[str, str]]:
     if statuses := sorted(facts["statuses"].items()):
         rows.append(("status", ", ".join(f"{amount(n)} × {status}" for status, n in statuses)))
     rows += [(name, _list(facts[name])) for name in ("reasons", "robots") if facts[name]]
+    moves = dict.fromkeys(move for one in joint.told for move in one.moves)
+    rows += [("seed", led(*move)) for move in moves]
     rows += [("seed", told(*trouble)) for trouble in _troubles(joint)]
     if (counts := joint.counts) is not None:
         urls = (

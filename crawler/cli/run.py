@@ -154,6 +154,7 @@ async def _crawl(
         robots=config.robots.obey,
         waits=waits,
         at=waits_at,
+        moves=tuple(seeds.moves),
     )
     written = _report(ending, config, screen, lines)
     if screen.as_json:

@@ -20,6 +20,7 @@ class Seeds:
     def __init__(self) -> None:
         self.fates: dict[Fate, int] = {}
         self.troubles: list[tuple[str, str, str]] = []  # url, reason, where it leads
+        self.moves: list[tuple[str, str]] = []  # to other hosts: url, what is crawled in its place
 
     async def append(self, visits: Sequence[Visit]) -> int:
         for visit in visits:
@@ -31,6 +32,8 @@ class Seeds:
         """Nothing to cut."""
 
     def _note(self, visit: Visit) -> None:
+        if visit.adopts and visit.found[0][1] != visit.link.host and len(self.moves) < SHOWN:
+            self.moves.append((visit.link.url, visit.found[0][0]))
         one = fate(visit)
         self.fates[one] = self.fates.get(one, 0) + 1
         if one not in {Fate.READ, Fate.MOVED} and len(self.troubles) < SHOWN:

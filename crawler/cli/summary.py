@@ -42,6 +42,7 @@ class Ending(msgspec.Struct, frozen=True):
     robots: bool = True  # robots.txt was obeyed
     waits: tuple[Wait, ...] = ()  # what is left waits for
     at: float = 0.0  # Unix time of that
+    moves: tuple[tuple[str, str], ...] = ()  # seeds that led to another host: url, target
 
 
 def summary(ending: Ending) -> list[str]:
@@ -64,6 +65,7 @@ def summary_json(ending: Ending) -> str:
             for url, reason, target in ending.troubles
         ],
         "waits": [msgspec.to_builtins(wait) for wait in ending.waits],
+        "seeds_moved": [{"url": url, "leads_to": target} for url, target in ending.moves],
         "hosts_held_back": [msgspec.to_builtins(pace) for pace in ending.paces],
         **msgspec.to_builtins(ending.shot, str_keys=True),
     }
@@ -93,6 +95,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         names = ", ".join(plain(name, 60) for name in shot.robots_hosts)
         which = f" of {names}" if names else ""
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt{which} that could not be had)"))
+    rows += [("seed", led(*move)) for move in ending.moves]
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     rows.append(("urls", _urls(counts)))
     if counts.braked:
@@ -162,6 +165,14 @@ def told(url: str, reason: str, target: str) -> str:
     elif reason == "robotsTxt":
         said += " (the site's robots.txt forbids it)"
     return said
+
+
+def led(url: str, target: str) -> str:
+    """A seed that redirected to another host, in one line."""
+    return (
+        f"{plain(url, 300)} redirects to {plain(target, 300)}, which was crawled in its place "
+        "(not wanted: --no-seed-redirects)"
+    )
 
 
 def _next(ending: Ending) -> str:

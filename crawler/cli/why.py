@@ -48,7 +48,7 @@ def why(folder: Path, url: str, as_json: bool) -> None:
 
 def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """The story in rows, and as a tree. Raises ConfigError, FrontierError."""
-    from crawler.frontier.peek import missing  # noqa: PLC0415 - not for `--help`
+    from crawler.frontier.peek import adopted, missing  # noqa: PLC0415 - not for `--help`
     from crawler.frontier.story import story  # noqa: PLC0415
     from crawler.scope import Scope  # noqa: PLC0415
     from crawler.traps import template_names  # noqa: PLC0415
@@ -72,7 +72,7 @@ def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dic
     seen = told.seen
     seeds = [one for one in map(urls.canonical, config.seeds) if one is not None]
     kind, depth = (seen.kind, seen.depth) if seen else ("page", 0)
-    scope = Scope(config.scope, seeds)
+    scope = Scope(config.scope, seeds, adopted(folder / FRONTIER))
     reason = scope.judge(canonical, host, depth, kind)
     verdict = scope.explain(canonical, host, depth, kind)
     robots = _robots(config, told, canonical, now)

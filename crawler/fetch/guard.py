@@ -55,6 +55,14 @@ class AddressGuard:
         self._first: dict[str, str | None] = dict.fromkeys(named)  # the kind it had at first
         self._networks = tuple(networks)
 
+    def first_kind(self, host: str) -> str:
+        """The kind of private address that a trusted host had at first; nothing: none."""
+        return self._first.get(host) or ""
+
+    def trust(self, host: str, kind: str) -> None:
+        """Let a host have addresses of this private kind: a seed that has them redirects to it."""
+        self._first.setdefault(host, kind)
+
     def judge_port(self, port: int) -> None:
         """Raises Forbidden for a port that is some other protocol's."""
         if port in BAD_PORTS:

@@ -121,6 +121,7 @@ class HttpFetcher:
         self._jar: Jar | None = None
         self._client: Client | None = None
         self._busy = 0
+        self.guard = guard
         width = slots if isinstance(slots, int) else 1  # else whoever gave them counts memory too
         self._file_buffer = max(PAGE_BUFFER, min(FILE_BUFFER, FILE_BUFFERS // width))
         self._silence = max(rules.first_byte_timeout, rules.idle_timeout)

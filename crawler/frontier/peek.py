@@ -15,7 +15,7 @@ from crawler.errors import ConfigError, FrontierError
 from crawler.folder import LOOPS, WORKER
 from crawler.frontier import rests
 from crawler.frontier.reader import reader
-from crawler.frontier.rows import counted
+from crawler.frontier.rows import adopted_in, counted
 from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Counts
 from crawler.waits import Wait
@@ -87,6 +87,12 @@ def queued(path: Path) -> Iterator[str]:
                 "SELECT url FROM link WHERE state IN (0, 1) ORDER BY host, rank, id"
             )
         )
+
+
+def adopted(path: Path) -> list[str]:
+    """What seeds redirected to: seeds, too."""
+    with looking(path) as db:
+        return [*adopted_in(db)]
 
 
 def _look(db: sqlite3.Connection, path: Path) -> View:

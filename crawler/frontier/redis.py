@@ -234,6 +234,10 @@ class RedisFrontier:
     async def note(self, **values: str | float) -> None:
         await self._shards.note(**values)
 
+    async def adopted(self) -> dict[str, str]:
+        """What seeds redirected to, with the kind of address that each may have."""
+        return await self._shards.adopted()
+
     async def pause(self, *, on: bool = True) -> None:
         """No worker leases anything while it is on; what is on lease is finished."""
         await self._shards.pause(on=on)

@@ -28,9 +28,19 @@ import msgspec
 
 from crawler.errors import ConfigError, FrontierError, Occupied
 from crawler.frontier.redis_jobs import JOBS, look
+from crawler.frontier.redis_orders import pairs
 from crawler.frontier.redis_rows import link_of, rules_of
+from crawler.frontier.redis_shards import SEEDS
 from crawler.frontier.redis_wire import Wire
-from crawler.frontier.rows import BRAKED, KIND_NUMBER, QUEUED, RESTING, STATES, rules_row
+from crawler.frontier.rows import (
+    BRAKED,
+    KIND_NUMBER,
+    QUEUED,
+    RESTING,
+    SEED,
+    STATES,
+    rules_row,
+)
 from crawler.frontier.store import Store
 from crawler.frontier.twins import key_of
 from crawler.model import Link
@@ -127,6 +137,8 @@ async def moved_out(
     robots = [row for shard in range(wire.shards) for row in await _robots(wire, shard, job)]
     notes = await wire.plain("GET", f"{wire.tag(0)}{job}:notes")
     told = msgspec.json.decode(notes, type=dict[str, Any]) if notes else {}
+    for url, kind in pairs(await wire.plain("HGETALL", f"{wire.tag(0)}{job}:{SEEDS}")):
+        told[SEED + url.decode("utf-8", "surrogatepass")] = kind.decode()
     try:
         number = await asyncio.to_thread(
             _written, unfinished, left, done, marks, manners, robots, told

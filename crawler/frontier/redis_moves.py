@@ -19,6 +19,7 @@ from crawler.errors import ConfigError, FrontierError, Occupied
 from crawler.frontier.peek import looking
 from crawler.frontier.redis_jobs import JOBS
 from crawler.frontier.redis_rows import element, member, shard_of
+from crawler.frontier.redis_shards import SEEDS
 from crawler.frontier.redis_wire import Wire
 from crawler.frontier.rows import (
     BRAKED,
@@ -30,6 +31,7 @@ from crawler.frontier.rows import (
     SKIPPED,
     STATES,
     UNCHANGED,
+    adopted_in,
     rules_from,
 )
 from crawler.frontier.sqlite import claim
@@ -66,6 +68,9 @@ async def moved_in(wire: Wire, job: str, file: Path, config: str) -> Arrived:
         with looking(file) as db:
             arrived = await _links(wire, job, db)
             await _manners(wire, job, db)
+            if adopted := adopted_in(db):
+                words = [word for pair in adopted.items() for word in pair]
+                await wire.plain("HSET", f"{wire.tag(0)}{job}:{SEEDS}", *words)
             lengths = dict(db.execute("SELECT sink, length FROM mark").fetchall())
         _cut(file.parent / "pages.jsonl", lengths.get("pages.jsonl"))
         for shard in range(wire.shards):

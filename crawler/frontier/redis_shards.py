@@ -7,15 +7,19 @@ what is asked here of several is asked one after the other: the numbers are as o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from crawler.config import FrontierConfig
+from crawler.frontier.redis_orders import pairs
 from crawler.frontier.redis_rows import Stats, items, rules_of, shard_of, stats_of, total
 from crawler.frontier.redis_wire import PREFIX, Wire
 from crawler.model import Found, Rules
+
+SEEDS: Final = "seeds"
+"""HASH of a job, on its first shard: what seeds redirected to → the kind of address it may have."""
 
 
 class Shards:
@@ -117,6 +121,20 @@ class Shards:
             for name, length in pairs
             if name.decode().startswith(mine)
         }
+
+    async def adopted(self) -> dict[str, str]:
+        """What seeds redirected to; see `adopt`."""
+        key = f"{PREFIX}{{0}}:{self.job}:{SEEDS}"
+        return {
+            url.decode("utf-8", "surrogatepass"): kind.decode()
+            for url, kind in pairs(await self.wire.plain("HGETALL", key))
+        }
+
+    async def adopt(self, seeds: Mapping[str, str]) -> None:
+        """Seeds by their URL, with the kind of address that each may have."""
+        key = f"{PREFIX}{{0}}:{self.job}:{SEEDS}"
+        words = [word for pair in seeds.items() for word in pair]
+        await self.wire.plain("HSET", key, *words)
 
     async def notes(self) -> dict[str, str | float]:
         """Facts about the crawl as a whole, as kept by `note`."""

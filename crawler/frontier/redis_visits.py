@@ -63,6 +63,8 @@ class Visits:
     async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
         await self._leases.flush(visits)
         lengths = {f"{self._worker}/{name}": length for name, length in marks.items()}
+        if adopted := {visit.found[0][0]: visit.adopts for visit in visits if visit.adopts}:
+            await self._shards.adopt(adopted)  # first: who leases a target looks here
         by_shard: dict[int, list[Visit]] = {}
         for visit in visits:
             by_shard.setdefault(self._shards.of(visit.link.host), []).append(visit)

@@ -30,6 +30,10 @@ STATE_OF: Final = {
     Outcome.FAILED: FAILED,
 }
 KINDS: Final = tuple(Kind)
+SEED: Final = "seed:"
+"""Before a URL in `meta`: a seed redirected to it, so it is one too. Its value: the kind of address
+that it may have."""
+
 KIND_NUMBER: Final[Mapping[str, int]] = {kind.value: n for n, kind in enumerate(KINDS)}
 
 
@@ -68,6 +72,12 @@ def rules_from(
     if not is_unreachable(status):
         return Rules(origin, status, body, expires_at, delay)
     return Rules(origin, status, b"", expires_at, delay, body.decode("utf-8", "replace"))
+
+
+def adopted_in(db: sqlite3.Connection) -> dict[str, str]:
+    """What seeds redirected to, with the kind of address that each may have."""
+    rows = db.execute("SELECT name, value FROM meta WHERE name GLOB 'seed:*'")
+    return {name.removeprefix(SEED): kind for name, kind in rows}
 
 
 NOTHING: Final = (None, None, None, None, None)

@@ -35,6 +35,7 @@ from crawler.frontier.store import Manners, News, Store
 from crawler.frontier.twins import digest_of
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.pace import HostPace, Lesson, robots_lesson
+from crawler.scope import Scope
 from crawler.waits import EARLIER, Wait, longest, wait_of
 
 AFTER_PARKING = 1.0
@@ -63,6 +64,7 @@ class SqliteFrontier:
         robots: bool = True,
         durable: str = "process",
         traps: ScopeConfig | None = None,
+        scope: Scope | None = None,
         refusals: bool = False,
         kept: int = KEPT,
     ) -> None:
@@ -70,7 +72,7 @@ class SqliteFrontier:
         self._path = path
         self._pace = pace
         self._store = Store(
-            path, durable=durable, by_depth=by_depth, traps=traps, refusals=refusals
+            path, durable=durable, by_depth=by_depth, traps=traps, scope=scope, refusals=refusals
         )
         self._schedule = Schedule(
             terms(pace, concurrency),
@@ -300,6 +302,10 @@ class SqliteFrontier:
 
     async def note(self, **values: str | float) -> None:
         await self._run(self._store.note, **values)
+
+    async def adopted(self) -> dict[str, str]:
+        """What seeds redirected to, with the kind of address that each may have."""
+        return await self._run(self._store.adopted)
 
     async def files(self) -> list[downloads.Row]:
         """Every download that is known, with what there is of it."""

@@ -37,7 +37,10 @@ from crawler.frontier.rows import (
     KINDS,
     REFUSED,
     RULES,
+    SEED,
+    SKIPPED,
     UNCHANGED,
+    adopted_in,
     counted,
     known_of,
     rules_from,
@@ -47,6 +50,7 @@ from crawler.frontier.rows import (
 )
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
 from crawler.robots import UNREACHABLE
+from crawler.scope import Scope
 from crawler.traps import is_brake
 from crawler.urls import registered_domain
 from crawler.waits import Wait
@@ -83,11 +87,13 @@ class Store:
         durable: str = "process",
         by_depth: bool = False,
         traps: ScopeConfig | None = None,
+        scope: Scope | None = None,
         refusals: bool = False,
     ) -> None:
         self._path = str(path)
         self._durable = durable
         self._by_depth = by_depth
+        self._scope = scope
         self._admitted = Recent()
         self._skipped = Recent()
         self._host_ids: dict[str, int] = {}
@@ -167,6 +173,7 @@ class Store:
         `taught` are hosts' paces (Unix times), `met` addresses by host id, that came with them.
         """
         news: dict[str, News] = {}
+        adopted = {visit.found[0][0]: visit.adopts for visit in visits if visit.adopts}
         with self._transaction():
             leased = [visit for visit in visits if visit.link.id is not None]
             CROSS_OFF.run(self._db, [values_of(visit, now) for visit in leased])
@@ -194,6 +201,8 @@ class Store:
                 if self._brakes.learn(visit, fruitful=fruitful):
                     self._news_of(link.host, news).stale = True
             self._write()
+            if adopted:
+                self._adopt(adopted, news)
             twins.enter(self._db, visits)
             self._brakes.save()
             if MARK in marks:
@@ -350,6 +359,32 @@ class Store:
             for link in refused:
                 self._outbox.note(link, time.time())
         return fruitful
+
+    def _adopt(self, seeds: Mapping[str, str], news: dict[str, News]) -> None:
+        """Keep what seeds redirected to; links that are in scope only because of it are queued."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            [(SEED + url, kind) for url, kind in seeds.items()],
+        )
+        if self._scope is None:
+            return
+        for number, url, host, key, kind, depth in self._db.execute(
+            _OUTSIDE, (SKIPPED,)
+        ).fetchall():
+            if self._scope.judge(url, host, depth, KINDS[kind]) or self._brakes.judge(
+                url, host, None
+            ):
+                continue
+            self._db.execute("UPDATE link SET state = 0, reason = NULL WHERE id = ?", (number,))
+            self._admitted.add(key)
+            entry = self._news_of(host, news)
+            entry.links += 1
+            if self._by_depth:
+                entry.depths[depth] += 1
+
+    def adopted(self) -> dict[str, str]:
+        """What seeds redirected to, with the kind of address that each may have."""
+        return adopted_in(self._db)
 
     def _news_of(self, host: str, news: dict[str, News]) -> News:
         entry = news.get(host)
@@ -527,3 +562,9 @@ class Store:
             (DONE, UNCHANGED, KIND_NUMBER[Kind.PAGE]),
         ).fetchone()
         return int(row[0])
+
+
+_OUTSIDE: Final = (
+    "SELECT link.id, link.url, host.name, link.key, link.kind, link.depth FROM link "
+    "JOIN host ON host.id = link.host WHERE link.state = ? AND link.reason = 'outOfScope'"
+)

@@ -62,8 +62,10 @@ def start(rules: ReaderRules) -> None:
     _archivist = rules.archivist
 
 
-def read_batch(tasks: Sequence[Task]) -> list[Result]:
+def read_batch(tasks: Sequence[Task], adopted: Sequence[str] = ()) -> list[Result]:
     """Read pages one after another; what goes wrong with one is its own result."""
+    if adopted:
+        _reader.adopt(adopted)
     results = []
     for task in tasks:
         results.append(_read(*task))

@@ -31,8 +31,10 @@ def ready() -> int:
     return os.getpid()
 
 
-def read_batch(tasks: Sequence[Task]) -> list[Result]:
-    """Read pages one after another; what goes wrong with one is its own result."""
+def read_batch(tasks: Sequence[Task], adopted: Sequence[str] = ()) -> list[Result]:
+    """Read pages one after another; what goes wrong with one is its own result. `adopted`: seeds
+    that redirects made since the last batch.
+    """
     from crawler.parse import child  # noqa: PLC0415 - see above
 
-    return child.read_batch(tasks)
+    return child.read_batch(tasks, adopted)

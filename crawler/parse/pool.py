@@ -64,6 +64,7 @@ class ParsePool:
         self._called = False  # the pump is, at the end of this round of the loop
         self._broken: Exception | None = None  # a bug, or no process can be started
         self._closed = False
+        self._adopted: list[str] = []
 
     async def __aenter__(self) -> Self:
         """Starts one process; the others come with the work. Raises ParseError when it cannot."""
@@ -106,6 +107,10 @@ class ParsePool:
             self._called = True
             self._loop.call_soon(self._safely, (), self._pump)
         return await answer
+
+    def adopt(self, url: str) -> None:
+        """What is read from now on is judged with one seed more; see `scope.Scope.adopt`."""
+        self._adopted.append(url)
 
     @property
     def backlog(self) -> int:
@@ -159,7 +164,7 @@ class ParsePool:
     def _send(self, process: _Process, batch: list[Waiting]) -> None:
         clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, process.kill)
         try:
-            process.submit(batch).add_done_callback(
+            process.submit(batch, self._adopted).add_done_callback(
                 lambda done: self._from_thread(batch, self._landed, process, batch, clock, done)
             )
         except BrokenProcessPool:  # it died while it had nothing to do
@@ -266,7 +271,7 @@ class ParsePool:
                 clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
                 try:
                     if not answer.done():
-                        (result,) = await asyncio.wrap_future(cell.submit([suspect]))
+                        (result,) = await asyncio.wrap_future(cell.submit([suspect], self._adopted))
                         _give(answer, result)
                 except BrokenProcessPool:
                     deaths += 1
@@ -295,6 +300,7 @@ class _Process:
     def __init__(self, rules: ReaderRules) -> None:
         self.in_flight = 0  # batches
         self.pages = 0
+        self._told = 0  # adopted seeds
         with fork_server(), main_hidden():
             self._executor = ProcessPoolExecutor(
                 1,
@@ -315,9 +321,10 @@ class _Process:
         except BrokenProcessPool as error:
             raise ParseError("start", "a parse process ends as soon as it starts") from error
 
-    def submit(self, batch: list[Waiting]) -> Future[list[orders.Result]]:
+    def submit(self, batch: list[Waiting], adopted: list[str]) -> Future[list[orders.Result]]:
         tasks: list[orders.Task] = [(page, reading) for page, reading, _ in batch]
-        future = self._executor.submit(orders.read_batch, tasks)
+        future = self._executor.submit(orders.read_batch, tasks, adopted[self._told :])
+        self._told = len(adopted)
         self.in_flight += 1
         self.pages += len(batch)
         return future

@@ -50,6 +50,13 @@ class Reader:
         self._admitted = lru_cache(JOINED)(self._admit)
         self._agent = rules.agent.lower()
 
+    def adopt(self, urls: Iterable[str]) -> None:
+        """Judge links with seeds that redirects made."""
+        for url in urls:
+            self._rules.scope.adopt(url)
+        self._found.cache_clear()
+        self._admitted.cache_clear()
+
     def read(self, link: Link, headers: Sequence[tuple[str, str]], body: bytes | Path) -> Extract:
         """Raises ParseError when the body is beyond its limits."""
         began = time.perf_counter()
