@@ -7,11 +7,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from website import Answer, Website
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's `&` makes its children deaf to Ctrl-C, and those that the tests start with them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Properties are about values: how long an example takes says how busy the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 OpenSite = Callable[..., Awaitable[Website]]
 

@@ -209,7 +209,7 @@ async def test_a_bug_that_one_link_trips_over_is_that_links_failure(
     assert "UnicodeError: idna" in said.message
 
 
-async def test_a_bug_in_asking_for_a_robots_txt_refuses_that_host_alone(
+async def test_a_bug_in_asking_for_a_robots_txt_fails_that_host_alone(
     website: Open, tmp_path: Path
 ) -> None:
     site = await website({"/": page(links=["{1}/x"])}, {"/x": page()})
@@ -220,7 +220,7 @@ async def test_a_bug_in_asking_for_a_robots_txt_refuses_that_host_alone(
         async with asyncio.timeout(30):
             await running.run()
     found = by_path(tmp_path)
-    assert (found["/x"]["outcome"], found["/x"]["reason"]) == ("refused", "internal:KeyError")
+    assert (found["/x"]["outcome"], found["/x"]["reason"]) == ("failed", "internal:KeyError")
     assert found["/"]["outcome"] == "done"
 
 

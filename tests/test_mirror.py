@@ -6,6 +6,7 @@ import asyncio
 import posixpath
 import re
 import string
+from collections import defaultdict
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -28,7 +29,7 @@ from crawler.errors import HouseError
 from crawler.export.archive import Archive
 from crawler.export.markup import attributes_of, replace_links, replace_srcset, start_tags
 from crawler.export.mirror import Mirrored, write_mirror
-from crawler.export.paths import EXTENSIONS, MAX_PATH, mirror_path
+from crawler.export.paths import EXTENSIONS, MAX_PATH, mirror_path, to_be_hashed
 from crawler.parse.css import css_urls, replace_urls
 from crawler.parse.html import parse_srcset
 from crawler.urls import Urls
@@ -68,11 +69,23 @@ def folded(path: str) -> str:
     return path.casefold()
 
 
+def named(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """The files of a mirror with these URLs."""
+    names = {url: mirror_path(url, mime) for url, mime in pairs}
+    groups = defaultdict(list)
+    for url, path in names.items():
+        groups[folded(path)].append((url, path))
+    hashed = {url for same in groups.values() if len(same) > 1 for url in to_be_hashed(same)}
+    return {url: mirror_path(url, mime, hashed=url in hashed) for url, mime in pairs}
+
+
 @given(st.lists(st.tuples(CANONICAL, MIMES), min_size=2, max_size=20, unique_by=lambda p: p[0]))
 def test_no_two_urls_meet_and_no_file_stands_where_a_folder_must(
     pairs: list[tuple[str, str]],
 ) -> None:
-    paths = [folded(mirror_path(url, mime)) for url, mime in pairs]
+    names = named(pairs)
+    assert names == named(pairs[::-1]), "in whichever order they came"
+    paths = [folded(path) for path in names.values()]
     assert len(set(paths)) == len(paths)
     folders = {path[:at] for path in paths for at in range(len(path)) if path[at] == "/"}
     assert not folders & set(paths)
@@ -109,18 +122,34 @@ def test_a_path_is_harmless_and_always_the_same(url: str, mime: str) -> None:
         ("https://example.com/v1.2/x.js", "text/javascript", "example.com/v1.2/x.js"),
         ("https://example.com/x.tar.gz", "application/gzip", "example.com/x.tar.gz"),
         ("http://localhost:8000/a", "text/html", "localhost,http,8000/a~.html"),
+        ("https://e.com/_static/Theme.css", "text/css", "e.com/_static/Theme.css"),
+        ("https://e.com/_next/static/A1.js", "text/javascript", "e.com/_next/static/A1.js"),
+        ("https://e.com/README", "text/html", "e.com/README~.html"),
+        ("https://e.com/index.html", "text/html", "e.com/index.html"),
     ],
 )
 def test_paths_that_people_will_see(url: str, mime: str, path: str) -> None:
     assert mirror_path(url, mime) == path
 
 
+def test_only_those_that_meet_need_a_hash() -> None:
+    hashed = r"e\.com/[A-Za-z]+~[a-z2-7]{12}\.html"
+    for paths, plain in (
+        (["README.html", "readme.html"], ["readme.html"]),
+        (["README.html", "Readme.html"], []),
+        (["", "index.html"], [""]),
+        (["index.html", "INDEX.html"], ["index.html"]),
+        (["A/x.html", "a/y.html"], ["A/x.html", "a/y.html"]),
+    ):
+        names = named([(f"https://e.com/{path}", "text/html") for path in paths])
+        kept = [path for path in paths if not re.fullmatch(hashed, names[f"https://e.com/{path}"])]
+        assert kept == plain
+
+
 @pytest.mark.parametrize(
     ("url", "mime", "shape"),
     [
         ("https://e.com/p?id=7", "text/html", r"e\.com/p~id=7~[a-z2-7]{12}\.html"),
-        ("https://e.com/README", "text/html", r"e\.com/README~[a-z2-7]{12}\.html"),
-        ("https://e.com/index.html", "text/html", r"e\.com/index~[a-z2-7]{12}\.html"),
         ("https://e.com/caf%C3%A9", "text/html", r"e\.com/caf_~[a-z2-7]{12}\.html"),
     ],
 )

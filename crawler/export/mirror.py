@@ -23,7 +23,7 @@ import webencodings
 from crawler.errors import HouseError, ParseError
 from crawler.export.archive import Archive
 from crawler.export.markup import attributes_of, replace_links, start_tags
-from crawler.export.paths import mirror_path
+from crawler.export.paths import mirror_path, to_be_hashed
 from crawler.parse.css import replace_urls
 from crawler.parse.decode import declares_utf8, to_text
 from crawler.parse.read import HTML
@@ -180,20 +180,41 @@ class _Pass:
         """Give every copy its path; that of the first page, to open the mirror with."""
         start = first = None
         # Sorted before the first row comes, so that the table may change under it.
-        rows = self._db.execute(
-            "SELECT url, position FROM copy WHERE position IS NOT NULL ORDER BY position"
-        )
-        for url, position in rows:
-            capture = self._archive.captures.at(position)
-            assert capture is not None
-            path = mirror_path(url, capture.mime)
-            self._db.execute("UPDATE copy SET path = ? WHERE url = ?", (path, url))
-            first = first or path
-            if start is None and capture.mime in HTML:
-                start = path
-        self._db.execute("CREATE UNIQUE INDEX copy_path ON copy (path COLLATE NOCASE)")
+        rows = self._db.execute("SELECT url FROM copy WHERE position IS NOT NULL ORDER BY position")
+        for (url,) in rows:
+            mime = self._call(url)
+            first = first or url
+            if start is None and mime in HTML:
+                start = url
+        self._tell_apart()
+        row = self._db.execute("SELECT path FROM copy WHERE url = ?", (start or first,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _call(self, url: str, *, hashed: bool = False) -> str:
+        """Give a copy its path; its MIME type."""
+        query = "SELECT position FROM copy WHERE url = ?"
+        capture = self._archive.captures.at(self._db.execute(query, (url,)).fetchone()[0])
+        assert capture is not None
+        path = mirror_path(url, capture.mime, hashed=hashed)
+        self._db.execute("UPDATE copy SET path = ? WHERE url = ?", (path, url))
+        return capture.mime
+
+    def _tell_apart(self) -> None:
+        """Give names with a hash where two copies would meet on a file system that folds case."""
         self._db.execute("CREATE INDEX copy_exact ON copy (path)")
-        return start or first
+        self._db.execute("CREATE INDEX copy_folded ON copy (path COLLATE NOCASE)")
+        shared = self._db.execute(
+            "SELECT path FROM copy WHERE path IS NOT NULL GROUP BY path COLLATE NOCASE "
+            "HAVING count(*) > 1"
+        ).fetchall()
+        for (path,) in shared:
+            same = self._db.execute(
+                "SELECT url, path FROM copy WHERE path = ? COLLATE NOCASE", (path,)
+            ).fetchall()
+            for url in to_be_hashed(same):
+                self._call(url, hashed=True)
+        self._db.execute("DROP INDEX copy_folded")
+        self._db.execute("CREATE UNIQUE INDEX copy_path ON copy (path COLLATE NOCASE)")
 
     def _resolve(self, url: str) -> str | None:
         """The path of what a URL leads to, through redirects; None: it is not in the mirror."""

@@ -5,20 +5,24 @@
     https://example.com/about          example.com/about~.html           (an HTML page)
     https://example.com/style.php      example.com/style.php~.css        (a style sheet)
     http://localhost:8000/a            localhost,http,8000/a~.html
+    https://example.com/_static/A.css  example.com/_static/A.css
     https://example.com/p?id=7         example.com/p~id=7~4gkq2vjzx3ma.html
-    https://example.com/README         example.com/README~c2mvx7dq4ysa.html   (upper case)
+    https://example.com/README         example.com/README~.html
+    … where there is /readme too       example.com/README~c2mvx7dq4ysa.html
 
-A name without a hash can be read back in one way only, and whatever cannot gets 60 bits of the
-whole URL's hash into the file's name. So no two URLs meet, also where a file system folds case; a
-folder never is called like a file (`/a.html/b` lies in `a.html_/`); nothing escapes, nothing is a
-device of Windows, no path is longer than 200 characters. `~` marks what we added: an extension
-that says to a browser, which has nothing else to go by, what the server said by Content-Type.
+A name says what its URL says, where a file can be called so; else it has 60 bits of the whole
+URL's hash in it. A folder never is called like a file (`/a.html/b` lies in `a.html_/`); nothing
+escapes, nothing is a device of Windows, no path is longer than 200 characters. `~` marks what we
+added: an extension that says to a browser, which has nothing else to go by, what the server said by
+Content-Type. Two URLs may have one name, above all where a file system folds case: whoever names
+many files looks for that (`mirror.py`) and has `to_be_hashed` decide.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -62,22 +66,25 @@ EXTENSIONS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What a browser makes of a file depends on these; Python's own table varies between machines."""
 
-_PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9._@=,+-]*")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@=,+-]*")
 _ODD: Final = re.compile(r"[^A-Za-z0-9._@=,+-]+")
 _EXTENSION: Final = re.compile(r"\.[a-z][a-z0-9]{0,11}$", re.IGNORECASE)
 _HOST: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _DEVICE: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 
-def mirror_path(url: str, mime: str) -> str:
-    """The relative path of a copy of `url` that was served as `mime`; `/` between its parts."""
+def mirror_path(url: str, mime: str, *, hashed: bool = False) -> str:
+    """The relative path of a copy of `url` that was served as `mime`; `/` between its parts.
+
+    `hashed`: with the URL's hash in it, so that no other URL has it.
+    """
     parts = urlsplit(url)
     *folders, leaf = parts.path.split("/")[1:] or [""]
     host, plain = _host(parts.scheme, parts.netloc)
     plain = plain and not parts.query and all(_is_plain(name) for name in folders)
     stem, extension, added = _split(leaf, mime)
     if leaf:
-        plain = plain and _is_plain(leaf) and (stem, extension) != ("index", ".html")
+        plain = plain and _is_plain(leaf)
     else:
         stem, extension, added = "index", _known(mime)[0], False
         # Only an HTML page is the folder's index; all others are told apart by their hash.
@@ -85,7 +92,7 @@ def mirror_path(url: str, mime: str) -> str:
     names = [host, *(_folder(name) for name in folders)]
     tail = ("~" if added else "") + extension
     path = "/".join([*names, stem + tail])
-    if plain and len(path) <= MAX_PATH and len(stem) <= MAX_NAME:
+    if plain and not hashed and len(path) <= MAX_PATH and len(stem) <= MAX_NAME:
         return path
     query = _tamed(unquote(parts.query))[:40]
     tail = (f"~{query}" if query else "") + f"~{_hash(url)}{extension}"
@@ -96,6 +103,17 @@ def mirror_path(url: str, mime: str) -> str:
         names.pop()
         path = "/".join([*names, leaf])
     return path
+
+
+def to_be_hashed(same: Iterable[tuple[str, str]]) -> list[str]:
+    """Of URLs with their paths, that are one name where a file system folds case, those that need
+    a hash: all, but for one whose path is in lower case, if there is one such or one is a folder
+    (`/` beside `/index.html`). So it does not matter in which order they came.
+    """
+    pairs = list(same)
+    lower = [url for url, path in pairs if path == path.lower()]
+    plain = lower if len(lower) == 1 else [url for url in lower if url.endswith("/")]
+    return [url for url, _ in pairs if plain != [url]]
 
 
 def _host(scheme: str, netloc: str) -> tuple[str, bool]:
