@@ -13,6 +13,7 @@ import msgspec
 
 from crawler.config import Config
 from crawler.errors import ConfigError, HouseError, Occupied
+from crawler.nofollow import refuse_link
 from crawler.secrets import without_secrets
 from crawler.settings import dump_toml
 
@@ -38,6 +39,9 @@ OURS = (
     "skipped.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
 )  # fmt: skip
 """What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
+
+LOCK = "frontier.lock"
+"""Held by the process that crawls into the folder."""
 
 FOLDERS = ("html", "text", "warc", "mirror", SHARES)
 """Where it keeps files of its own, one a page or many a file."""
@@ -67,6 +71,10 @@ def prepare(folder: Path, mode: Mode) -> None:
                 shutil.rmtree(folder / name, ignore_errors=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HouseError(f"{folder}: not writable by user {os.getuid()}")
+        for name in (*OURS, *FOLDERS, LOCK, "spool"):
+            refuse_link(folder / name)
+        for path in (folder / "warc").glob("*"):
+            refuse_link(path)
         shutil.rmtree(folder / "spool", ignore_errors=True)
         (folder / "spool").mkdir()
     except OSError as error:

@@ -32,6 +32,7 @@ FLOORS = {
         "charts",
         "waits",
         "faults",
+        "nofollow",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running", "adoption"},

@@ -24,6 +24,7 @@ from crawler.errors import HouseError, ParseError
 from crawler.export.archive import Archive
 from crawler.export.markup import attributes_of, replace_links, start_tags
 from crawler.export.paths import mirror_path, to_be_hashed
+from crawler.nofollow import make_folders, open_new
 from crawler.parse.css import replace_urls
 from crawler.parse.decode import declares_utf8, to_text
 from crawler.parse.read import HTML
@@ -293,20 +294,19 @@ class _Pass:
 
     def _put(self, path: str, data: bytes) -> None:
         """Write a file, unless it is there with these bytes."""
-        place = self._folder / path
+        place = make_folders(self._folder, path)
         if place.is_file() and place.stat().st_size == len(data) and place.read_bytes() == data:
             return
-        place.parent.mkdir(parents=True, exist_ok=True)
         temporary = place.with_name(f".{place.name}.part")
-        temporary.write_bytes(data)
+        with open_new(temporary) as file:
+            file.write(data)
         temporary.replace(place)
         self._written += 1
 
     def _copy(self, capture: Capture, path: str) -> None:
-        place = self._folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place = make_folders(self._folder, path)
         temporary = place.with_name(f".{place.name}.part")
-        with temporary.open("wb") as file:
+        with open_new(temporary) as file:
             for piece in self._archive.payload(capture).plain():
                 file.write(piece)
         temporary.replace(place)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from crawler.errors import SinkError
 from crawler.model import Kind, Visit
+from crawler.nofollow import make_folders, open_new
 
 MAX_NAME = 100
 """Characters kept of one path segment; file systems end at 255 bytes."""
@@ -98,13 +99,13 @@ class Files:
 def keep(folder: Path, bodies: Sequence[tuple[str, bytes | Path]], *, fsync: bool) -> None:
     """Write files under relative paths, each whole or not at all; what is a file is moved."""
     for relative, body in bodies:
-        path = folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = make_folders(folder, relative)
         temporary = path.with_name(f".{path.name}.part")
         try:
             if isinstance(body, Path):
+                temporary.unlink(missing_ok=True)
                 shutil.move(body, temporary)
-            with temporary.open("ab" if isinstance(body, Path) else "wb") as file:
+            with temporary.open("ab") if isinstance(body, Path) else open_new(temporary) as file:
                 if isinstance(body, bytes):
                     file.write(body)
                 if fsync:
