@@ -174,6 +174,40 @@ async def test_a_lie_about_a_range_never_ends_in_a_wrong_file(
         assert "f.zip" not in names_in(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"fields": [("Content-Range", f"bytes 0-99/{len(BIG)}")], "part": BIG[:100]},
+        {"fields": [], "part": BIG[400_000:]},
+        {"fields": [("Content-Range", "bytes 400000-300000/9")], "part": b"x"},
+        {"fields": [], "part": b"--x", "mime": "multipart/byteranges; boundary=x"},
+    ],
+    ids=["place", "no-range", "nonsense", "multipart"],
+)
+async def test_where_parts_are_of_no_use_the_whole_file_is_asked_for(
+    website: OpenSite, tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    cut = sequence(ranged(BIG, cut_after=400_000), lying(BIG, status=206, **lie))
+    site = await website({"/f.zip": cut})
+    file = await get_one(site.at("/f.zip"), tmp_path, connections=4)
+    assert file.status == "done", file
+    assert (tmp_path / "f.zip").read_bytes() == BIG
+    asked = [one.headers.get("range") for one in site.log]
+    assert asked[-1] is None
+    assert asked.count(None) == 2
+
+
+async def test_a_206_with_all_of_it_is_the_file(website: OpenSite, tmp_path: Path) -> None:
+    fields = (("Content-Range", "bytes 0-4/5"),)
+
+    async def all_of_it(_: Asked) -> Reply:
+        return Reply(206, b"whole", fields, "application/zip")
+
+    site = await website({"/f": all_of_it})
+    assert (await get_one(site.at("/f"), tmp_path)).status == "done"
+    assert (tmp_path / "f").read_bytes() == b"whole"
+
+
 async def test_a_file_that_changes_in_the_middle_is_never_mixed(
     website: OpenSite, tmp_path: Path
 ) -> None:

@@ -68,6 +68,13 @@ def test_connections_double_until_the_line_is_full() -> None:
         ("", None),
         ("attachment; filename*=klingon''x", None),
         ('attachment; filename=""', None),
+        ('attachment; filename="=?UTF-8?B?w6kucGRm?="', "é.pdf"),
+        ("attachment; filename==?iso-8859-1?Q?caf=E9.txt?=", "café.txt"),
+        ('attachment; filename="=?klingon?Q?x?="', "=?klingon?Q?x?="),
+        ('attachment; filename="na%C3%AFve%20one.txt"', "naïve one.txt"),
+        ('attachment; filename="100%25 of it%FF.txt"', "100%25 of it%FF.txt"),
+        ('attachment; filename="报告.pdf"'.encode("gbk").decode("latin-1"), "报告.pdf"),
+        ('attachment; filename="café.pdf"', "café.pdf"),
     ],
 )  # fmt: skip
 def test_content_disposition(header: str, name: str | None) -> None:
@@ -180,7 +187,11 @@ def test_ranges_in_urls(url: str, all_: list[str]) -> None:
     assert list(lists.spread(url)) == all_
 
 
-@pytest.mark.parametrize("url", ["http://h/[9-1]", "http://h/[1-99999999]", "http://h/[1-5:0]"])
+@pytest.mark.parametrize("url", [
+    "http://h/[9-1]", "http://h/[1-99999999]", "http://h/[1-5:0]", f"http://h/[1-{'9' * 30}]",
+    f"http://h/[1-{'9' * 18}]", f"http://h/[1-{'9' * 5000}]",
+    f"http://h/[1-9:{'9' * 99}]",
+])  # fmt: skip
 def test_ranges_that_are_none(url: str) -> None:
     with pytest.raises(ConfigError):
         list(lists.spread(url))
@@ -231,9 +242,28 @@ def test_metalink() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "tamed"),
+    [
+        ("../../etc/x.iso", "etc/x.iso"),
+        ("/etc/passwd", "etc/passwd"),
+        ("C:\\win\\x.iso", "win/x.iso"),
+        (".bashrc", "bashrc"),
+        ("con", "_con"),
+        ("d/-rf", "d/_-rf"),
+        ("..", "f"),
+        ("", "f"),
+    ],
+)
+def test_a_metalinks_names_are_tamed_as_any_strangers(name: str, tamed: str) -> None:
+    text = METALINK.replace("d/f.iso", name).format(sha="a" * 64)
+    (order,) = metalink.read(text, "f.meta4")
+    assert order.name == tamed
+
+
+@pytest.mark.parametrize(
     "text",
-    ["<a/>", "<metalink", '<!DOCTYPE x [<!ENTITY a "b">]>' + METALINK,
-     METALINK.replace("d/f.iso", "../f.iso"), METALINK.format(sha="xyz")],
+    ["<a/>", "<metalink", '<!DOCTYPE x [<!ENTITY a "b">]>' + METALINK.format(sha="a" * 64),
+     METALINK.format(sha="xyz")],
 )  # fmt: skip
 def test_metalinks_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError):

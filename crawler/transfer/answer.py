@@ -29,6 +29,10 @@ _PACKED: Final = (".gz", ".tgz", ".svgz", ".gzip", ".z", ".br", ".zst", ".bz2", 
 """Names of files that are compressed themselves: some servers call that an encoding."""
 
 
+class BadRange(Garbled):
+    """A 206 that is not the part that was asked for: the whole file is asked for instead."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """A head. `start` 0 and `size` None for a whole body of unknown length."""
 
@@ -53,7 +57,7 @@ def named(fields: Fields) -> Head:
 
 
 def read(status: int, head: Head) -> Answer:
-    """A 200 or 206. Raises Garbled for a range that cannot be made sense of."""
+    """A 200 or 206. Raises BadRange for a range that cannot be made sense of."""
     etag = head.get("etag", "").strip()
     strong = etag if _STRONG.fullmatch(etag) else ""
     modified = _seconds(head.get("last-modified", ""))
@@ -66,16 +70,16 @@ def read(status: int, head: Head) -> Answer:
     start, end, size = 0, None, _length(head)
     if status == 206:
         if mime == "multipart/byteranges":
-            raise Garbled("several ranges where one was asked for")
+            raise BadRange("several ranges where one was asked for")
         match = _RANGE.fullmatch(head.get("content-range", "").strip())
         if match is None:
-            raise Garbled("206 without a usable Content-Range")
+            raise BadRange("206 without a usable Content-Range")
         start, end = int(match[1]), int(match[2]) + 1
         length, size = size, None if match[3] == "*" else int(match[3])
         if end <= start or (size is not None and end > size):
-            raise Garbled(f"Content-Range {match[0]!r} is no range")
+            raise BadRange(f"Content-Range {match[0]!r} is no range")
         if length is not None and length != end - start:
-            raise Garbled(f"Content-Range of {end - start} bytes, Content-Length {length}")
+            raise BadRange(f"Content-Range of {end - start} bytes, Content-Length {length}")
     elif size is not None:
         end = size
     ranges = status == 206 or "bytes" in head.get("accept-ranges", "").lower()

@@ -18,6 +18,9 @@ from crawler.transfer.order import Order
 MOST: Final = 1_000_000
 """Addresses made from one range expression."""
 
+DIGITS: Final = 18
+"""Of a number in a range: what is longer counts nothing that exists."""
+
 _GLOB: Final = re.compile(r"\{([^{}]*)\}|\[([^\[\]]*)\]")
 _NUMBERS: Final = re.compile(r"([0-9]+)-([0-9]+)(?::([0-9]+))?")
 _LETTERS: Final = re.compile(r"([a-z])-([a-z])(?::([0-9]+))?|([A-Z])-([A-Z])(?::([0-9]+))?")
@@ -60,11 +63,13 @@ def _choices(match: re.Match[str], url: str) -> list[str] | None:
         return match[1].split(",")
     text = match[2]
     if numbers := _NUMBERS.fullmatch(text):
+        if max(len(one or "") for one in numbers.groups()) > DIGITS:
+            raise ConfigError(f"{url}: a number of more than {DIGITS} digits")
         first, last, step = int(numbers[1]), int(numbers[2]), int(numbers[3] or 1)
         width = len(numbers[1]) if numbers[1].startswith("0") else 0
-        count = range(first, last + 1, step) if step else range(0)
-        if len(count) > MOST:
+        if step and (last - first) // step >= MOST:
             raise ConfigError(f"{url}: stands for more than {MOST:,} addresses")
+        count = range(first, last + 1, step) if step else range(0)
         made = [f"{one:0{width}}" for one in count]
     elif letters := _LETTERS.fullmatch(text):
         first_letter, last_letter = letters[1] or letters[4], letters[2] or letters[5]

@@ -57,7 +57,7 @@ def _order(file: Element, name: str) -> Order:
     size = file.findtext(f"{SPACE}size")
     return Order(
         url,
-        name=names.ordered(called),
+        name=names.tamed_path(called) or names.tame(names.from_url(url)),
         checksums=tuple(digests),
         size=_number(size),
         mirrors=tuple(dict.fromkeys(mirrors)),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from crawler.errors import Garbled, Mismatch, TooLarge
 from crawler.transfer import answer as answers
 from crawler.transfer import checks, names
-from crawler.transfer.answer import Answer, Fields
+from crawler.transfer.answer import Answer, BadRange, Fields
 from crawler.transfer.copy import Copy
 from crawler.transfer.desk import Desk
 from crawler.transfer.segment import Segment
@@ -51,7 +51,7 @@ class FileSheet:
             raise TooLarge(f"{answer.size} bytes announced, {self.most} allowed")
         if None not in {answer.size, copy.order.size} and answer.size != copy.order.size:
             raise Mismatch(f"{answer.size} bytes announced, {copy.order.size} expected")
-        if status == 206:
+        if status == 206 and not self._is_all(segment, answer):
             self._fit(segment, answer)
         else:
             await self._whole(segment, answer)
@@ -64,11 +64,20 @@ class FileSheet:
             copy.claim(copy.wished(head.get("content-disposition", ""), segment.url))
         return True
 
+    def _asks_for_all(self, segment: Segment) -> bool:
+        """No range was asked for."""
+        return segment.at == 0 and segment.first and not self._copy.size
+
+    def _is_all(self, segment: Segment, answer: Answer) -> bool:
+        """A part that is the whole, where that was asked for: some servers know no other answer."""
+        whole = answer.start == 0 and answer.end == answer.size is not None
+        return whole and self._asks_for_all(segment)
+
     def _fit(self, segment: Segment, answer: Answer) -> None:
         """A part: is it the one that was asked for, of the file that was begun?"""
         copy = self._copy
-        if answer.start != segment.at or (segment.at == 0 and segment.first and not copy.size):
-            raise Garbled(f"bytes from {answer.start} where {segment.at} was asked for")
+        if answer.start != segment.at or self._asks_for_all(segment):
+            raise BadRange(f"bytes from {answer.start} where {segment.at} was asked for")
         ours = segment.source == copy.source
         other = copy.size is not None and answer.size not in {None, copy.size}
         if ours and copy.validator.startswith('"') and answer.etag:

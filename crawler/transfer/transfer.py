@@ -50,6 +50,7 @@ class Transfer:
         self._crew = Crew(self, desk)
         self._requests = Requests(link, self.copy, desk)
         self._changes = 0
+        self._no_ranges = False  # those of the server are of no use
         self.sheet = FileSheet(self.copy, desk, written=self._crew.attend)
 
     @property
@@ -147,6 +148,11 @@ class Transfer:
                 raise
             await self._changed_under_us()
             return None
+        except answers.BadRange:
+            if self._no_ranges:
+                raise  # and this was an answer to a request without one
+            await self._without_ranges()
+            return None
         except FetchError:
             if not copy.identified or copy.spans.total - before < WORTH:
                 raise
@@ -206,6 +212,14 @@ class Transfer:
             and segment.gathered == segment.at
             and (size is None or size == segment.at)
         )
+
+    async def _without_ranges(self) -> None:
+        """The server's parts cannot be used: what is there is dropped for the whole file."""
+        self._no_ranges = True
+        self.sheet.ranges = False
+        await self._crew.rest()
+        self.segments.clear()
+        await self.sheet.start_over()
 
     async def _changed_under_us(self) -> None:
         self._changes += 1
