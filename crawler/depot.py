@@ -225,7 +225,8 @@ def _again(
         order, progress = books.read(ordered, blob)
         path = folder / progress.name
         complete = state in {"done", "unchanged"} and _is_complete(path, progress)
-        same = wanted[url].checksums == order.checksums and wanted[url].name == order.name
+        new = wanted[url]
+        same = (new.checksums, new.name, new.also) == (order.checksums, order.name, order.also)
         if complete and same and config.download.exists not in {"newer", "replace"}:
             here.append(File(url, "here", path, progress.size, progress.digest, "complete"))
         else:

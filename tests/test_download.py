@@ -583,3 +583,22 @@ async def test_a_busy_server_is_asked_again_and_a_redirect_loop_ends(
     files = await get(site.at("/f"), site.at("/loop"), into=tmp_path)
     assert {file.url[-1]: file.status for file in files} == {"f": "done", "p": "failed"}
     assert site.hits["/f"] == 2
+
+
+async def test_one_url_under_several_names_is_several_files(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    site = await website({"/f": ranged(BIG)})
+    url = site.at("/f")
+    orders = [Order(url, name=name) for name in ("a.zip", "d/b.zip", "c.zip", "a.zip")]
+    (tmp_path / "c.zip").write_bytes(b"another's")
+    for _ in range(2):
+        (file,) = await get(*orders, into=tmp_path)
+        assert file.path == tmp_path / "a.zip"
+        assert names_in(tmp_path) == {"a.zip", "d/b.zip", "c.zip", "c.1.zip"}
+        for name in ("a.zip", "d/b.zip", "c.1.zip"):
+            assert (tmp_path / name).read_bytes() == BIG
+        assert (tmp_path / "c.zip").read_bytes() == b"another's"
+    assert len(site.log) == 1
+    (tmp_path / "a.zip").write_bytes(b"changed")
+    assert (tmp_path / "d/b.zip").read_bytes() == BIG, "a file of its own"

@@ -14,6 +14,7 @@ from crawler.errors import Mismatch
 from crawler.transfer import checks
 from crawler.transfer.copy import RENEWING, Copy
 from crawler.transfer.desk import Desk
+from crawler.transfer.duplicate import duplicate
 from crawler.transfer.order import File, Progress
 from crawler.transfer.part import Part
 
@@ -43,15 +44,16 @@ class Landing:
                     Path(part.part).unlink()  # killed between the two halves of a rename by link
                 else:
                     await self._named(part, partial(part.finish, replace=True))
-                return self._file(before.size, before.digest)
+                return await self._handed(self._file(before.size, before.digest))
             elif size_of(final) == before.size and desk.rules.exists not in RENEWING:
-                return self._file(before.size, before.digest)
+                return await self._handed(self._file(before.size, before.digest))
             else:
                 self._copy.forget()
         if desk.rules.exists == "skip" and not before.spans:
             final = desk.place(self._copy.early_name())
             if (size := size_of(final)) >= 0:
-                return File(self._copy.order.url, "here", Path(final), size, reason="exists")
+                file = File(self._copy.order.url, "here", Path(final), size, reason="exists")
+                return await self._handed(file)
         return None
 
     async def finish(self, held: list[bytes], announced: list[tuple[str, str]], wire: int) -> File:
@@ -86,7 +88,7 @@ class Landing:
             except FileExistsError:  # somebody made one in the meantime
                 held = []
                 part = await self._elsewhere(part, progress)
-        return self._file(size, digest, wire)
+        return await self._handed(self._file(size, digest, wire))
 
     async def _checked(self, part: Part, held: list[bytes], wanted: Checks) -> str:
         """The digest of a small file, which is written where it may not wait for its name: it is
@@ -127,6 +129,18 @@ class Landing:
         Path(part.part).rename(moved.part)
         await desk.book.save(copy.order.url, msgspec.structs.replace(progress, name=copy.name))
         return moved
+
+    async def _handed(self, file: File) -> File:
+        """The file, once its further names have their copies. Raises SinkError."""
+        desk = self._desk
+        for name in self._copy.order.also:
+            assert file.path is not None
+            claimed = desk.claims.claim(name, f"{file.url} as {name}", replace=True)
+            target = Path(desk.place(claimed))
+            await desk.disk.run(
+                duplicate, file.path, target, exists=desk.rules.exists, fsync=desk.fsync
+            )
+        return file
 
     def _file(self, size: int | None, digest: str, wire: int = 0) -> File:
         path = self._desk.folder / self._copy.name

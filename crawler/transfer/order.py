@@ -17,7 +17,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `name` is where it goes below the folder; None: the answer and the URL decide. `headers` are
     sent to `url`'s origin only. `checksums` are `(algorithm, hexadecimal digest)`; `size` in bytes,
-    None: not known. `mirrors` have the same bytes, best first.
+    None: not known. `mirrors` have the same bytes, best first. `also` are further names: each gets
+    a copy of its own.
     """
 
     url: str
@@ -26,6 +27,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checksums: tuple[tuple[str, str], ...] = ()
     size: Annotated[int, Meta(ge=0)] | None = None
     mirrors: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -14,7 +14,9 @@ from crawler.urls import Urls, origin
 
 
 def canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
-    """One order a URL, mirrors of the second added to the first. Raises ConfigError."""
+    """One order a URL: of several, the mirrors and checksums come together, and each name that was
+    given gets a copy. Raises ConfigError.
+    """
     found: dict[str, Order] = {}
     for order in orders:
         if not order.mirrors and order.url not in found and urls.canonical(order.url) == order.url:
@@ -30,9 +32,12 @@ def canonical(urls: Urls, orders: Sequence[Order]) -> list[Order]:
         before = found.get(url)
         if before is not None:
             mirrors = [*before.mirrors, *mirrors]
+            called = [one for one in (before.name, *before.also, order.name, *order.also) if one]
+            name, *also = dict.fromkeys(called) or [None]
             order = msgspec.structs.replace(  # noqa: PLW2901 - the same order, made whole
                 order,
-                name=before.name or order.name,
+                name=name,
+                also=tuple(also),
                 checksums=tuple(dict.fromkeys((*before.checksums, *order.checksums))),
                 size=before.size if order.size is None else order.size,
             )
