@@ -102,7 +102,7 @@ async def test_bars_rates_what_is_left_and_why_a_host_waits(
         "download", site.at("/big.bin"), other, "-x", "1", "--grace", "0", cwd=tmp_path
     ) as seen:
         await seen.until(r"big\.bin .*━.* of 2\.0 MB\s+\S+ [kM]?B/s")
-        await seen.until(r"127\.0\.0\.2:\d+: 1 file waits, it rests for \d+m\d+s")
+        await seen.until(r"127\.0\.0\.2:\d+/busy\.bin waits \d+m\d+s: Retry-After \(status 429\)")
         seen.process.send_signal(signal.SIGINT)
         assert await seen.process.wait() == Exit.INTERRUPTED
         await seen.until("the same command")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Any, Final
 
 from rich.console import Console, Group
@@ -14,25 +16,37 @@ from rich.table import Table
 from rich.text import Text
 
 from crawler.cli.transfers import line
-from crawler.cli.words import counted, duration, plain, size
+from crawler.cli.words import duration, plain, size
 from crawler.standing import Standing
+from crawler.waits import Wait, sentence
 
 FRAME: Final = 0.25
 """Seconds between two looks."""
 
 BARS: Final = 8
 
+ASK: Final = 4
+"""Frames from one question who waits for what to the next: it may be a look into a file."""
 
-async def live(console: Console, look: Callable[[], Standing]) -> None:
-    """Draw until cancelled, or until the terminal has gone."""
+WAITS: Final = 3
+"""Waits that are shown, the longest."""
+
+
+async def live(
+    console: Console, look: Callable[[], Standing], ask: Callable[[], Awaitable[Sequence[Wait]]]
+) -> None:
+    """Draw until cancelled, or until the terminal has gone. `ask` tells who waits for what."""
+    frames, waits = count(), []
     drawing = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
     with contextlib.suppress(OSError, ValueError), drawing:  # the terminal has gone
         while True:
-            drawing.update(panel(look()), refresh=True)
+            if next(frames) % ASK == 0:
+                waits = [sentence(one, time.time()) for one in (await ask())[:WAITS]]
+            drawing.update(panel(look(), waits), refresh=True)
             await asyncio.sleep(FRAME)
 
 
-def panel(state: Standing) -> Group:
+def panel(state: Standing, waits: Sequence[str] = ()) -> Group:
     """A bar for each file that runs, the total, and what is waited for."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=36)
@@ -53,12 +67,5 @@ def panel(state: Standing) -> Group:
     if len(largest) > BARS:
         rows.append(Text(f"… and {len(largest) - BARS} more", "dim"))
     rows.append(Text(line(state), "bold green"))
-    waiting = [one for one in state.hosts if one.rest > 1 or one.parked]
-    rows += [
-        Text(
-            f"{plain(one.host, 60)}: {counted(one.queued, 'file waits', 'files wait')}, {one.why}",
-            "dim",
-        )
-        for one in waiting[:3]
-    ]
+    rows += [Text(plain(one, 200), "dim") for one in waits]
     return Group(*rows)

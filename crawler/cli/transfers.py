@@ -6,6 +6,7 @@ Looks at the desk four times a second (once for programs); the transfers know no
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,6 +21,7 @@ from crawler.config import Config
 from crawler.fetch.tls import authorities_later
 from crawler.standing import Standing, Watcher
 from crawler.transfer.order import File, Order
+from crawler.waits import sentence
 
 if TYPE_CHECKING:
     from crawler.depot import Depot
@@ -90,7 +92,8 @@ class Board:
     async def _live(self) -> None:
         from crawler.cli.bars import live  # noqa: PLC0415 - rich: for terminals only
 
-        await live(self._screen.console, self.state)
+        assert self.depot is not None
+        await live(self._screen.console, self.state, self.depot.crawl.frontier.waits)
 
 
 def line(state: Standing) -> str:
@@ -139,12 +142,15 @@ async def _download(
             async with calm(), board:
                 await depot.crawl.run()
             state = board.state()
+            waits = await depot.crawl.frontier.waits() if state.waiting else []
     reason = depot.crawl.finish_reason
     code = download_code(reason, board.reasons)
     if screen.as_json:
         _emit("summary", state, reason=reason, exit=int(code))
     elif not screen.silent:
         _summary(board, state, reason, screen)
+        for wait in waits:
+            screen.say(plain(sentence(wait, time.time()), 300))
     if screen.silent:
         for file in board.failed:
             screen.say(f"crawler: error: {plain(file.url, 500)}: {file.reason}")
