@@ -22,7 +22,7 @@ from crawler.fetch.connector import MAX_INTERIM
 from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
 from crawler.model import Link
-from crawler.patterns import compile_pattern
+from crawler.patterns import compile_pattern, compile_text_pattern
 from crawler.urls import host_key
 
 MEMORY = 400 * 1000 * 1000
@@ -351,19 +351,42 @@ async def test_insecure_is_loud(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert caplog.text == ""
 
 
-@pytest.mark.parametrize(
-    ("pattern", "text"),
-    [("(a+)+$", "a" * 2000 + "!"), (r"(\w+\s?)*!!", "a" * 2000), ("(x+x+)+y", "x" * 2000),
-     ("(.*)*(.*)*(.*)*z", "a" * 2000)],
-)  # fmt: skip
+SLOW = [
+    ("(a+)+$", "a" * 2000 + "!"), (r"(\w+\s?)*!!", "a" * 2000), ("(x+x+)+y", "x" * 2000),
+    ("(.*)*(.*)*(.*)*z", "a" * 2000), ("(a|aa)+$", "a" * 2000 + "!"),
+    ("(a|a)" * 40 + "b", "a" * 99),
+    (r"/(\d\d|\d)+/$", "1" * 2000 + "!"), ("a?" * 40 + "a" * 40 + "b", "a" * 39),
+    (r"(?i)(a|A|aa)+$", "a" * 2000 + "!"), (r"((x{1,9}){1,9}){1,9}y", "x" * 2000),
+    (r"(?:a?){40}a{40}b", "a" * 60), ("(?i)[\\0-\\U0010ffff]x", "a" * 2000),
+    (r"\w*\d*\w*\d*!!", "1" * 2000),
+]  # fmt: skip
+"""Patterns that take Python's engine longer than the universe is old, and what for."""
+
+
+@pytest.mark.parametrize(("pattern", "text"), SLOW)
 def test_a_pattern_of_the_person_s_own_takes_linear_time(pattern: str, text: str) -> None:
     began = time.process_time()
-    assert compile_pattern("scope.include", pattern).search(f"http://h/{text}") is None
-    assert time.process_time() - began < 5  # by backtracking, longer than the universe is old
+    assert not compile_pattern("scope.include", pattern).search(f"http://h/{text}")
+    assert not compile_text_pattern("price", pattern).search(text)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("pattern", [
+    "((x{1,30}){1,30}){1,30}y", "(.{1,900}a){1,9}.{900}b", r"(?<!x)a+b+", r"(.+)/\1", "(?!a+)b",
+    "(?=(a|aa)+$)b", "(?x)a # [\n(a|aa)+$#]", "(?>a)+b",
+    "(?i)(?=[\\0-\\uffff])a", "x" * 300_000,
+])  # fmt: skip
+def test_a_pattern_that_may_take_longer_is_refused_with_a_sentence(pattern: str) -> None:
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"linear time|at most") as refused:
+        compile_pattern("scope.exclude", pattern)
+    assert len(str(refused.value).splitlines()) == 1
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"/a/", r"\.html?$", r"(?i)/A/.*x.*", r"^http://[^/]+/(a|b)+/"]
+    "pattern",
+    [r"/a/", r"\.html?$", r"(?i)/A/.*x.*", r"^http://[^/]+/(a|b)+/", r"(a|ab)(c|bcd)?/\Z"],
 )
 @pytest.mark.parametrize("path", ["/a/", "/A/zzx", "/x.htm", "/aab/", "/c/", "/ä/"])
 def test_both_engines_say_the_same(pattern: str, path: str) -> None:
@@ -373,9 +396,30 @@ def test_both_engines_say_the_same(pattern: str, path: str) -> None:
     assert bool(mine.search(url)) == bool(re.search(pattern, url))
 
 
-def test_what_only_pythons_engine_knows_still_works() -> None:
-    assert compile_pattern("scope.exclude", r"(?<!x)a+b+").search("http://h/aab")
-    assert compile_pattern("scope.exclude", r"(.+)/\1").search("http://h/abc/abc")
+@pytest.mark.parametrize(
+    "pattern", [r"\w+", r"(\d+),(\d\d)", r"\S+$", r"[^\d\s]+\s", r"(?i)ÉT\w", r"\u00e9\W*\w{1,9}",
+                r"(€|EUR) ?(\d+)", r"[\w.]+@[\w.]+", r"\D+\d", r"[\s\d]{2,}"]
+)  # fmt: skip
+def test_text_is_matched_as_pythons_engine_does(pattern: str) -> None:
+    compile_text_pattern("price", pattern).search("\ud800 a1")  # no text; but nothing is raised
+    for text in ("Café  été 12,50 € – EUR 7", "\u0661\u0662,50 a@b.é", "\xa0\u2003x \x1c1", ""):
+        mine = compile_text_pattern("price", pattern).search(text)
+        theirs = re.search(pattern, text)
+        assert (mine and (mine[0], mine.groups())) == (theirs and (theirs[0], theirs.groups()))
+
+
+@pytest.mark.parametrize(("pattern", "text", "found"), [
+    (r"^(?!.*/(?:private|tmp)/)", "http://h/x/private/", False),
+    (r"^(?!.*/(?:private|tmp)/)", "http://h/x/public/", True),
+    (r"(?<=Price: )[\d.]+", "Price: 12.5", True), (r"(?<!x)a", "xa", False),
+    (r"(a|b)\1", "ab", False),
+    (r"a(?=b)", "ab", True),
+])  # fmt: skip
+def test_what_only_pythons_engine_knows_works_where_it_is_linear(
+    pattern: str, text: str, found: bool
+) -> None:
+    assert bool(compile_pattern("scope.exclude", pattern).search(text)) is found
+    assert bool(compile_text_pattern("price", pattern).search(text)) is found
 
 
 @pytest.mark.parametrize("pattern", ["(", "a**", "[", "(?P<x>a)(?P<x>b)", "a{5,2}"])

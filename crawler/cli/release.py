@@ -13,6 +13,7 @@ import click
 from crawler.cli.words import amount, plain
 from crawler.errors import ConfigError
 from crawler.folder import FRONTIER
+from crawler.patterns import compile_pattern
 
 
 @click.command(short_help="Queue links that were parked as a trap's.")
@@ -38,8 +39,10 @@ def release(folder: Path, pattern: str, regex: bool) -> None:
 
 def matcher(pattern: str, *, regex: bool) -> Callable[[str], bool]:
     """Whether a text matches. Raises ConfigError."""
-    try:
-        compiled = re.compile(pattern if regex else translate(pattern))
-    except re.error as error:
-        raise ConfigError(f"{pattern!r} is not a regular expression: {error}") from error
-    return lambda text: text == pattern or compiled.search(text) is not None
+    search = compile_pattern("PATTERN", pattern).search if regex else _glob(pattern)
+    return lambda text: text == pattern or search(text) is not None
+
+
+def _glob(pattern: str) -> Callable[[str], object]:
+    """Linear for each `*`: `translate` lets none of them try again."""
+    return re.compile(translate(pattern)).search

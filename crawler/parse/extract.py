@@ -29,6 +29,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from crawler.errors import ConfigError
 from crawler.parse.plugins import Parsed, Plugin, named
+from crawler.patterns import compile_pattern, compile_text_pattern
 
 TypeName = Literal["str", "int", "float", "bool", "date", "datetime", "url", "json", "html"]
 
@@ -73,9 +74,9 @@ class Extraction:
     """A rule, compiled; called like a plugin's function."""
 
     def __init__(self, name: str, rule: Rule) -> None:
-        """Raises ValueError for a selector or pattern that is none."""
+        """Raises ValueError for a selector that is none, ConfigError for a pattern."""
         self.name = name
-        self._match = _pattern("match", rule.match)
+        self._match = None if rule.match is None else compile_pattern("match", rule.match)
         self._each = rule.each
         if rule.each is not None:
             _selector("each", rule.each)
@@ -125,7 +126,7 @@ class _Take:
             raise ValueError(f"{name}: css or meta, not both")
         if field.css:
             _selector(name, field.css)
-        self._regex = _pattern(name, field.regex)
+        self._regex = None if field.regex is None else compile_text_pattern(name, field.regex)
         self._convert = _CONVERT[field.type]
 
     def __call__(self, page: Parsed, root: Any) -> tuple[Any, bool]:
@@ -190,7 +191,7 @@ def _load(name: str) -> Iterator[Plugin]:
                 raise TypeError("is not a table")  # noqa: TRY301
             rule = msgspec.convert(value, Rule)
             yield Plugin(key, Extraction(key, rule))
-        except (msgspec.ValidationError, ValueError, TypeError) as error:
+        except (ConfigError, msgspec.ValidationError, ValueError, TypeError) as error:
             raise ConfigError(f"{name}: [{key}] {_first(error)}") from error
 
 
@@ -199,13 +200,6 @@ def _selector(name: str, css: str) -> None:
         _EMPTY.css(css)
     except Exception as error:
         raise ValueError(f"{name}: {css!r} is not a CSS selector") from error
-
-
-def _pattern(name: str, pattern: str | None) -> re.Pattern[str] | None:
-    try:
-        return None if pattern is None else re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{name}: {pattern!r} is not a regular expression: {error}") from error
 
 
 def _first(error: Exception) -> str:
