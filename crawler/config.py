@@ -117,6 +117,8 @@ class FetchConfig(Section, frozen=True):
     ca_certificate: str | None = None  # PEM of further authorities to trust
     certificate: str | None = None  # our own, PEM, shown to the seeds' origins only
     private_key: str | None = None  # where it is not in the same file
+    ciphers: str | None = None  # OpenSSL's list for TLS up to 1.2; None: as curl
+    tls_legacy: bool = False  # old servers too: TLS 1.0, weak keys, renegotiation of old
     proxy: str | None = None  # http, https, socks5 or socks5h
 
 

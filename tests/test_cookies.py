@@ -222,7 +222,8 @@ def test_a_jar_is_bounded_and_keeps_what_is_used() -> None:
 def test_whatever_is_set_comes_back_in_one_line_or_not_at_all(header: str) -> None:
     jar = jar_after("https://a.example.com/", header)
     for one in jar.cookies("https://a.example.com/"):
-        assert one.pair in header.replace(" ", "").replace("\t", "") or "=" in header
+        assert one.name in header
+        assert one.value in header
         assert not set("\r\n\0;") & set(one.pair)
 
 

@@ -181,10 +181,7 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
         as_json=values["as_json"],
     )
     if several:
-        from crawler.fetch.tls import authorities_later  # noqa: PLC0415 - only who crawls pays
-
-        with authorities_later():
-            from crawler.cli import loops  # noqa: PLC0415
+        from crawler.cli import loops  # noqa: PLC0415 - only who crawls pays
 
         return loops.run(config, folder, mode, screen, values.get("loops"))
     from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`

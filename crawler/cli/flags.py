@@ -120,6 +120,8 @@ FLAGS: Final = (
     Flag("fetch.certificate", ("--certificate",), "Our certificate for the seeds' servers, PEM",
          "FILE"),
     Flag("fetch.private_key", ("--private-key",), "Its key, where it is in another file", "FILE"),
+    Flag("fetch.ciphers", ("--ciphers",), "Ciphers offered up to TLS 1.2, OpenSSL's list", "LIST"),
+    Flag("fetch.tls_legacy", ("--tls-legacy",), "Speak with old servers: TLS 1.0, weak keys"),
     Flag("fetch.proxy", ("--proxy",), "Go through a proxy: http, https, socks5", "URL"),
     Flag("retry.retries", ("-t", "--retries"), "Tries after the first", "N"),
     Flag("retry.on_status", ("--retry-on-http-status",),

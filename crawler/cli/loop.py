@@ -75,12 +75,10 @@ def main() -> int:
 async def _crawl(orders: Orders) -> Told:
     from crawler.cli.run import Signals, calm  # noqa: PLC0415 - after the signals are ours
     from crawler.cli.seeds import Seeds  # noqa: PLC0415
-    from crawler.fetch.tls import authorities_later  # noqa: PLC0415
     from crawler.parse.forks import warm  # noqa: PLC0415
 
     warm()  # as in `run`: what reads pages is loaded beside what fetches them
-    with authorities_later():
-        from crawler.build import open_crawl  # noqa: PLC0415
+    from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp
 
     config, seeds = orders.config, Seeds()
     folder = Path(config.output.dir)

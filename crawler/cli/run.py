@@ -22,7 +22,6 @@ from crawler.cli.seeds import Seeds
 from crawler.cli.summary import Ending, summary, summary_json, told
 from crawler.config import Config
 from crawler.errors import CrawlerError, HouseError
-from crawler.fetch.tls import authorities_later
 from crawler.folder import FRONTIER
 from crawler.protocols import Sink
 from crawler.running import Running
@@ -62,8 +61,7 @@ def run(
         from crawler.parse.forks import warm  # noqa: PLC0415 - only who crawls pays
 
         warm()  # it loads what reads pages while we load what fetches them
-        with authorities_later():
-            from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
+        from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
 
         opener = open_crawl
     raise_file_limit()

@@ -18,7 +18,6 @@ from crawler.cli.run import Signals, calm, loop_factory, raise_file_limit
 from crawler.cli.screen import Screen, out
 from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.config import Config
-from crawler.fetch.tls import authorities_later
 from crawler.standing import Standing, Watcher
 from crawler.transfer.order import File, Order
 from crawler.waits import sentence
@@ -119,8 +118,8 @@ def run(
 ) -> Exit:
     """Download to the end. Raises what ends it; what is there is gone on with by the next run."""
     screen.listen()
-    with authorities_later():
-        import crawler.depot  # noqa: F401, PLC0415 - aiohttp, with the certificates put off
+    import crawler.depot  # noqa: F401, PLC0415 - aiohttp: before the loop runs
+
     raise_file_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_download(config, orders, folder, screen, again))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -23,10 +24,9 @@ from aiohttp.helpers import DEFAULT_CHUNK_SIZE
 from crawler.errors import FetchError, Garbled, Lapsed, TooLarge
 from crawler.fetch.parser import Parser
 from crawler.fetch.resolver import TRIP
-from crawler.fetch.tls import with_authorities
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    from collections.abc import Callable
 
     from aiohttp import ClientRequest, ClientTimeout
     from aiohttp.connector import Connection
@@ -92,16 +92,21 @@ class _Conversation(ResponseHandler):
 class Connector(aiohttp.TCPConnector):
     """A TCPConnector whose connections are fit for one more exchange when they are handed out."""
 
-    def __init__(self, *, max_exchange: int, **settings: Any) -> None:
-        """`max_exchange`: bytes of one answer, with all around its body, where no trip says."""
+    def __init__(
+        self, *, max_exchange: int, tls: Callable[[], SSLContext], **settings: Any
+    ) -> None:
+        """`max_exchange`: bytes of one answer, with all around its body, where no trip says. `tls`
+        is asked for the context of who has none of its own, sites and proxies.
+        """
         super().__init__(**settings)
         self._max_exchange = max_exchange
+        self._tls = tls
         self._factory: functools.partial[Any] = functools.partial(_Conversation, loop=self._loop)
 
     def _get_ssl_context(self, req: ClientRequest) -> SSLContext | None:
-        context = super()._get_ssl_context(req)
-        with_authorities(context)
-        return context
+        if not req.is_ssl():
+            return None
+        return req.ssl if isinstance(req.ssl, SSLContext) else self._tls()
 
     def _update_proxy_auth_header_and_build_proxy_req(self, req: ClientRequest) -> ClientRequest:
         asked = super()._update_proxy_auth_header_and_build_proxy_req(req)

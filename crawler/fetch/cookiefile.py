@@ -34,22 +34,20 @@ HEADER: Final = (
 )
 
 
-def open_jar(rules: FetchConfig) -> Jar | None:
-    """The jar that the settings ask for, with what they name in it; None: no cookies are kept. Says
-    what it leaves out of the file. Raises ConfigError.
-    """
-    if not (rules.cookies or rules.load_cookies or rules.save_cookies):
-        return None
-    jar = Jar()
-    if rules.load_cookies and (left := load_cookies(rules.load_cookies, jar)):
-        log.warning("%s: %s", rules.load_cookies, left)
-    return jar
+class CookieJar(Jar):
+    """A crawl's jar: begins with the file that the settings name, and ends in one."""
 
+    def __init__(self, rules: FetchConfig, *, tell: bool) -> None:
+        """Raises ConfigError. `tell`: what is left out of the file is said."""
+        super().__init__()
+        self._save = rules.save_cookies
+        if rules.load_cookies and (left := load_cookies(rules.load_cookies, self)) and tell:
+            log.warning("%s: %s", rules.load_cookies, left)
 
-def close_jar(rules: FetchConfig, jar: Jar | None) -> None:
-    """Save what the settings ask to be saved. Raises SinkError."""
-    if jar is not None and rules.save_cookies and (left := save_cookies(rules.save_cookies, jar)):
-        log.warning("%s: %s", rules.save_cookies, left)
+    def close(self) -> None:
+        """Save what the settings ask to be saved. Raises SinkError."""
+        if self._save and (left := save_cookies(self._save, self)):
+            log.warning("%s: %s", self._save, left)
 
 
 def load_cookies(path: str | os.PathLike[str], jar: Jar, now: float | None = None) -> str:

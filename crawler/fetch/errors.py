@@ -56,6 +56,15 @@ IMAGES: Final[tuple[tuple[type[BaseException], type[FetchError]], ...]] = (
 _QUOTE: Final = re.compile(r" (?:b['\"]|bytearray\()")
 """Where a parser's message begins to quote the server."""
 
+_NAMELESS: Final = {
+    ConnectionResetError: errno.ECONNRESET,
+    ConnectionAbortedError: errno.ECONNABORTED,
+    ConnectionRefusedError: errno.ECONNREFUSED,
+    BrokenPipeError: errno.EPIPE,
+}
+
+_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
@@ -105,8 +114,17 @@ def word_of(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "dns"
     if error.errno and error.errno > 0:
-        return errno.errorcode.get(error.errno, str(error.errno)).lower().removeprefix("e")
-    return _line(error)
+        return _word(error.errno)
+    inner = getattr(error, "os_error", error)
+    if inner.__class__ in _NAMELESS:  # asyncio's own, of a connection that ended in its handshake
+        return _word(_NAMELESS[inner.__class__])
+    # Several addresses failed, each in its way: the text alone has the numbers.
+    several = dict.fromkeys(_word(int(one)) for one in _ERRNO.findall(str(error)))
+    return ", ".join(several) or _line(error)
+
+
+def _word(number: int) -> str:
+    return errno.errorcode.get(number, str(number)).lower().removeprefix("e")
 
 
 def _cut(error: aiohttp.ClientPayloadError) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import ada_url
 
 from crawler.errors import Garbled
 from crawler.fetch.client import Response
-from crawler.fetch.cookies import Cookie
 from crawler.model import Link
+
+if TYPE_CHECKING:
+    from crawler.fetch.cookies import Cookie
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 
@@ -22,7 +22,6 @@ from crawler.fetch.allowance import Allowance, allowance
 from crawler.fetch.body import Body, Room
 from crawler.fetch.client import Client, Request
 from crawler.fetch.connector import Connector
-from crawler.fetch.cookiefile import close_jar, load_cookies, open_jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
@@ -34,7 +33,6 @@ from crawler.fetch.head import (
     own_headers,
     with_cookies,
 )
-from crawler.fetch.jar import Jar
 from crawler.fetch.proxy import Proxy
 from crawler.fetch.reading import Reading, keep_rest
 from crawler.fetch.resolver import TRIP, Resolver, Trip
@@ -45,6 +43,9 @@ from crawler.model import Kind, Link, Page, Timings
 from crawler.protocols import Receiver
 from crawler.secrets import as_told
 from crawler.urls import origin
+
+if TYPE_CHECKING:
+    from crawler.fetch.cookiefile import CookieJar
 
 QUICK_TRIES: Final = 3
 """Tries in all to get a connection that answers: a kept one may close at any time."""
@@ -118,7 +119,7 @@ class HttpFetcher:
         self._room = Room(rules.in_flight)
         self._proxy = Proxy(rules.proxy)
         self._tls = TlsContexts(rules)
-        self._jar: Jar | None = None
+        self._jar: CookieJar | None = None
         self._client: Client | None = None
         self._busy = 0
         self.guard = guard
@@ -132,20 +133,19 @@ class HttpFetcher:
 
     def check(self) -> None:
         """Raises ConfigError for files that cannot be used: before there is anything to undo."""
-        if self._rules.load_cookies:
-            load_cookies(self._rules.load_cookies, Jar())
+        self._open_jar()
         self._tls.read()
 
     async def __aenter__(self) -> Self:
         rules = self._rules
         self._tls.open()
-        self._jar = open_jar(rules)
+        self._jar = self._open_jar(tell=True)
         settings: dict[str, Any] = {
             "limit": 0,  # the slots are ours
             "max_exchange": rules.max_body + AROUND_BODY,
             "resolver": Resolver(rules.dns_timeout),
             "ttl_dns_cache": 300,
-            "ssl": self._tls.everyone,
+            "tls": lambda: self._tls.everyone,
             "socket_factory": self._sockets.open,
         }
         self._client = Client(
@@ -165,7 +165,17 @@ class HttpFetcher:
         """Raises SinkError when the cookies cannot be saved; they are the last thing done."""
         assert self._client is not None
         await self._client.close()
-        close_jar(self._rules, self._jar)
+        if self._jar is not None:
+            self._jar.close()
+
+    def _open_jar(self, *, tell: bool = False) -> CookieJar | None:
+        """None: no cookies are kept. Raises ConfigError."""
+        rules = self._rules
+        if not (rules.cookies or rules.load_cookies or rules.save_cookies):
+            return None
+        from crawler.fetch.cookiefile import CookieJar  # noqa: PLC0415 - only who keeps any pays
+
+        return CookieJar(rules, tell=tell)
 
     @property
     def busy(self) -> int:

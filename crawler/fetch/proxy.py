@@ -55,7 +55,7 @@ class Proxy:
         import python_socks  # noqa: PLC0415 - what the extra stands on
 
         user, password = self._login or (None, None)
-        kept = {key: value for key, value in settings.items() if key in {"ssl", "max_exchange"}}
+        kept = {key: value for key, value in settings.items() if key in {"tls", "max_exchange"}}
 
         class Socks(Connector, aiohttp_socks.ProxyConnector):
             """Names are looked up by the proxy; every exchange is judged as on a plain one."""

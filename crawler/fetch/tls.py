@@ -1,11 +1,10 @@
-"""Whom we trust, and to whom we show a certificate of our own."""
+"""Whom we trust, what we speak with old servers, and to whom we show a certificate of our own."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import ssl
-from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 from crawler.config import FetchConfig
@@ -13,35 +12,15 @@ from crawler.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+CIPHERS: Final = "DEFAULT:!aDSS:!PSK:!SRP:@SECLEVEL=2"
+"""OpenSSL's own list, as curl and wget offer it. Python's leaves out the exchange of keys by RSA,
+which browsers still know and a few servers know alone."""
 
-_LATER: Final[set[ssl.SSLContext]] = set()
-"""Contexts that know no authority yet, and so trust nobody."""
+OLD_CIPHERS: Final = "ALL:!aNULL:!eNULL:!PSK:!SRP:@SECLEVEL=0"
+"""… with keys, hashes and protocols (TLS 1.0 and 1.1) that are too weak by now."""
 
-
-@contextlib.contextmanager
-def authorities_later() -> Iterator[None]:
-    """What is imported in the block makes its contexts without reading the system's authorities.
-
-    aiohttp reads them twice on import, 17 ms of CPU each, and a crawl needs them once or never.
-    `with_authorities` makes up for it; a context that it never sees refuses every server. For a
-    process that is ours alone: in another, somebody else may use aiohttp's own contexts.
-    """
-    ssl.SSLContext.set_default_verify_paths = _put_off  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        del ssl.SSLContext.set_default_verify_paths  # what it inherits shows again
-
-
-def with_authorities(context: ssl.SSLContext | None) -> None:
-    """See that a context which is about to be used knows whom to trust."""
-    if context in _LATER:
-        _LATER.discard(context)
-        context.set_default_verify_paths()
-
-
-def _put_off(context: ssl.SSLContext) -> None:
-    _LATER.add(context)
+OP_LEGACY_SERVER_CONNECT: Final = 0x4
+"""Renegotiation without RFC 5746; Python names it from 3.12 on."""
 
 
 class TlsContexts:
@@ -49,20 +28,26 @@ class TlsContexts:
 
     def __init__(self, rules: FetchConfig) -> None:
         self._rules = rules
-        self.everyone: ssl.SSLContext | bool = True  # True: aiohttp's own, which is strict
         self.own: ssl.SSLContext | None = None  # None: we have no certificate to show
 
+    @cached_property
+    def everyone(self) -> ssl.SSLContext:
+        """Made when it is first asked for: reading the system's authorities costs 20 ms."""
+        return self._context()
+
     def open(self) -> None:
-        """Read the files, and warn where nothing is verified. Raises ConfigError as `read` does."""
+        """Read the files, and warn where little is verified. Raises ConfigError as `read` does."""
         self.read()
         if self._rules.insecure:
             log.warning("TLS is not verified: whoever is on the way can read and change what comes")
+        elif self._rules.tls_legacy:
+            log.warning("TLS may be as weak as old servers have it: it can be broken on the way")
 
     def read(self) -> None:
-        """Read the files. Raises ConfigError that names the one that is unfit."""
-        if self._rules.insecure or self._rules.ca_certificate is not None:
-            self.everyone = self._context()  # reading the system's authorities again costs 15 ms
+        """Read the files. Raises ConfigError that names the one, or the setting, that is unfit."""
         rules = self._rules
+        if rules.ca_certificate is not None or rules.ciphers is not None:
+            _ = self.everyone
         if rules.certificate is None:
             if rules.private_key is not None:
                 raise ConfigError("fetch.private_key needs fetch.certificate")
@@ -79,6 +64,14 @@ class TlsContexts:
     def _context(self) -> ssl.SSLContext:
         rules = self._rules
         context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        if rules.tls_legacy:
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.options |= OP_LEGACY_SERVER_CONNECT
+        try:
+            context.set_ciphers(rules.ciphers or (OLD_CIPHERS if rules.tls_legacy else CIPHERS))
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigError(f"fetch.ciphers: {rules.ciphers!r}: {_reason(error)}") from error
         if rules.ca_certificate is not None:
             try:
                 context.load_verify_locations(rules.ca_certificate)
@@ -98,5 +91,7 @@ def _nobody() -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return "not a usable PEM file" if not error.reason else error.reason.replace("_", " ")
+        if reason := getattr(error, "reason", None):  # Python's own errors have none
+            return str(reason).replace("_", " ")
+        return "no such cipher" if "cipher" in str(error) else "not a usable PEM file"
     return getattr(error, "strerror", None) or str(error)
