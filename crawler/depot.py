@@ -6,7 +6,7 @@ DIR/.crawler-download/frontier.db       every order and how far it is
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,6 +142,7 @@ async def open_depot(
             disk=disk,
             book=book,
             urls=urls,
+            undo=_undo,
             waiting=frontier.waiting,
             free=lambda: limits.concurrency - fetcher.busy,
             max_redirects=config.fetch.max_redirects,
@@ -191,6 +192,12 @@ def _reader(config: Config, urls: Urls, scope: Scope, agent: str) -> ParsePool:
         fetch=config.fetch, agent=agent, robots=config.robots,
     )  # fmt: skip
     return ParsePool(rules, msgspec.structs.replace(config.parse, processes=1))
+
+
+def _undo(body: bytes | Path, codings: str, problems: list[str]) -> Iterator[bytes]:
+    from crawler.parse.decode import stream  # noqa: PLC0415 - for the few that are coded
+
+    return stream(body, codings, problems)
 
 
 def _found(url: str) -> Found:

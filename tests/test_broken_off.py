@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,22 @@ async def test_a_try_that_broke_off_is_tried_again_before_it_is_read(tmp_path: P
     assert by_path(tmp_path / "crawl")["/"]["outcome"] == "done"
     assert archived(tmp_path / "crawl")["/"] == [("200", None, b"<p>ok")]
     assert list((tmp_path / "crawl" / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize("spool_above", [1, 1_000_000])
+@pytest.mark.parametrize(("announced", "outcome"), [(6000, "done"), (6001, "failed")])
+async def test_gzip_with_the_length_of_what_it_unpacks_to_is_whole(
+    tmp_path: Path, spool_above: int, announced: int, outcome: str
+) -> None:
+    body = gzip.compress(b"<p>six</p>" * 600)
+    head = HALF + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % announced
+    async with Website({"/": raw(head + body)}) as online:
+        rules = settings(online.url, warc=True, spool_above=spool_above, retries=0)
+        await crawl(rules, tmp_path / "crawl")
+    assert by_path(tmp_path / "crawl")["/"]["outcome"] == outcome
+    assert by_path(tmp_path / "crawl")["/"]["bytes_body"] == 6000
+    why = None if outcome == "done" else "disconnect"
+    assert archived(tmp_path / "crawl")["/"] == [("200", why, body)]
 
 
 @pytest.mark.parametrize("spool_above", [1, 1_000_000])

@@ -34,7 +34,7 @@ from crawler.fetch.head import (
     with_cookies,
 )
 from crawler.fetch.proxy import Proxy
-from crawler.fetch.reading import Reading, keep_rest
+from crawler.fetch.reading import Reading, is_all, keep_rest
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.sockets import Sockets
 from crawler.fetch.throttle import Throttle
@@ -291,27 +291,28 @@ class HttpFetcher:
                     if link.kind is Kind.PROBE:
                         response.close()  # whatever it says: nobody reads it
                     else:
-                        redirect = whole.location is not None
                         await body.head(response.status, whole.fields)
                         head = whole
-                        await self._reading.read(response, body, granted, trip, redirect=redirect)
+                        moved = whole.location is not None
+                        await self._reading.read(response, body, granted, trip, redirect=moved)
                 finally:
                     response.release()
-            timings = _timings(trip, began, first_byte, waited)
-            return await self._page(link, whole, body, trip, timings)
+            times = _timings(trip, began, first_byte, waited)
+            return await self._page(link, whole, body, trip, times)
         except BaseException as error:
             ours = as_fetch_error(error, self._phase(trip, error, first_byte))
             if head is None or first_byte is None or into or not isinstance(ours, BREAKS):
                 await body.discard()
             else:  # what came is worth something
-                timings = _timings(trip, began, first_byte, waited)
                 await keep_rest(head.response, body, ours, granted.size)
-                ours.page = await self._page(link, head, body, trip, timings)
+                times = _timings(trip, began, first_byte, waited)
+                ours.page = await self._page(link, head, body, trip, times)
+                if not ours.page.truncated:
+                    return ours.take_page()  # type: ignore[no-any-return]
             if ours is None:
                 raise
-            if trip.ready is None or (first_byte is None and trip.connecting is None):
-                raise _NotAsked(ours) from error
-            raise ours from error
+            unasked = trip.ready is None or (first_byte is None and trip.connecting is None)
+            raise (_NotAsked(ours) if unasked else ours) from error
         finally:
             TRIP.reset(token)
 
@@ -332,11 +333,14 @@ class HttpFetcher:
         """An answer whose body ended, in one way or another."""
         response = head.response
         version = response.version
+        content = await body.close()
+        if body.truncated and is_all(head.fields, content):
+            body.truncated = ""
         page = Page(
             link,
             response.status,
             head.fields,
-            await body.close(),
+            content,
             time.time() - timings.total / 1000,
             timings,
             body.size,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from os import SEEK_END
+from pathlib import Path
 from typing import Final
 
 import aiohttp
 
 from crawler.config import FetchConfig
-from crawler.errors import FetchError, TimedOut, TooLarge, Unwanted
+from crawler.errors import FetchError, SinkError, TimedOut, TooLarge, Unwanted
 from crawler.fetch.allowance import Allowance
 from crawler.fetch.client import Response
 from crawler.fetch.resolver import Trip
@@ -128,7 +130,10 @@ class Reading:
 
 
 async def keep_rest(response: Response, body: Receiver, error: FetchError, limit: int) -> None:
-    """What came of a body that broke off by `error` and was not read yet, up to `limit` in all."""
+    """What came of a body that broke off by `error` and was not read yet, up to `limit` in all.
+
+    Raises SinkError, the body discarded.
+    """
     body.truncated = "disconnect"
     if isinstance(error, TooLarge):
         body.truncated = "length"
@@ -137,4 +142,25 @@ async def keep_rest(response: Response, body: Receiver, error: FetchError, limit
     # The public methods raise the error, though there are bytes before it.
     rest = response.content._read_nowait(-1)  # noqa: SLF001
     if rest := rest[: limit - body.size]:
-        await body.add(rest)
+        try:
+            await body.add(rest)
+        except SinkError:
+            await body.discard()
+            raise
+
+
+def is_all(fields: tuple[tuple[str, str], ...], body: bytes | Path) -> bool:
+    """Whether a body that is shorter than announced is whole: gzip's, with the length of what it
+    unpacks to, which stands at its end (RFC 1952 §2.3.1).
+    """
+    said = {name.lower(): value.strip().lower() for name, value in fields}
+    if said.get("content-encoding") not in {"gzip", "x-gzip"}:
+        return False
+    if isinstance(body, Path):
+        with body.open("rb") as file:
+            start, size = file.read(2), file.seek(0, SEEK_END)
+            file.seek(max(0, size - 4))
+            end = file.read()
+    else:
+        start, end = body[:2], body[-4:]
+    return start == b"\x1f\x8b" and str(int.from_bytes(end, "little")) == said.get("content-length")

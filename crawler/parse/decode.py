@@ -22,12 +22,17 @@ STEP: Final = 64 * 1024
 FREE: Final = 1024 * 1024
 """Below a megabyte of output the ratio does not matter."""
 
+AGAIN: Final = 16
+"""Chunks of a stream, 1 MiB, that are read again when its checksum is wrong."""
+
 MAX_LAYERS: Final = 3
 PRESCAN: Final = 1024
 """Bytes in which a `<meta charset>` counts (WHATWG HTML, "prescan a byte stream")."""
 
 SAMPLE: Final = 64 * 1024
 """Bytes shown to the charset detector, which needs 2 ms for them."""
+
+_WRONG_SUM: Final = re.compile("incorrect (data|length) check")
 
 _WINDOW_LOG: Final = 23
 """8 MiB: the largest window an HTTP client must accept (RFC 9659)."""
@@ -41,16 +46,9 @@ def decompress(
     A stream that breaks off keeps what came of it, as in browsers. Raises ParseError("too-large")
     beyond `limit` bytes or, past a megabyte, beyond `ratio` times the size on the wire.
     """
-    names = [name.strip().lower() for name in encodings.split(",")]
-    layers = [name for name in reversed(names) if name not in {"", "identity", "none"}]
     problems: list[str] = []
+    layers = _layers(encodings, problems)
     size = body.stat().st_size if isinstance(body, Path) else len(body)
-    if len(layers) > MAX_LAYERS:
-        raise ParseError("encoding", f"{len(layers)} layers")
-    unknown = next((name for name in layers if name not in _LAYERS), None)
-    if unknown is not None:
-        problems.append(f"unknown Content-Encoding {unknown[:40]!r}")
-        layers = []
     if not layers or not size:
         if size > limit:
             raise ParseError("too-large", f"{size} bytes, {limit} allowed")
@@ -72,17 +70,25 @@ def stream(body: bytes | Path, encodings: str, problems: list[str]) -> Iterator[
 
 def unpack(pieces: Iterable[bytes], encodings: str, problems: list[str]) -> Iterator[bytes]:
     """Pieces of at most 64 KiB, their Content-Encodings undone."""
-    names = [name.strip().lower() for name in encodings.split(",")]
-    layers = [name for name in reversed(names) if name not in {"", "identity", "none"}]
-    if len(layers) > MAX_LAYERS:
-        raise ParseError("encoding", f"{len(layers)} layers")
-    unknown = next((name for name in layers if name not in _LAYERS), None)
-    if unknown is not None:
-        problems.append(f"unknown Content-Encoding {unknown[:40]!r}")
-        layers = []
-    for layer in layers:
+    for layer in _layers(encodings, problems):
         pieces = _LAYERS[layer](pieces, problems)
     yield from pieces
+
+
+def _layers(encodings: str, problems: list[str]) -> list[str]:
+    """The codings to undo, in that order. One that is none (`utf-8`) changed nothing."""
+    if not encodings:
+        return []
+    layers = []
+    for coding in reversed(encodings.split(",")):
+        name = coding.partition(";")[0].strip().lower()
+        if name in _LAYERS:
+            layers.append(name)
+        elif name not in {"", "identity", "none"}:
+            problems.append(f"unknown Content-Encoding {name[:40]!r}")
+    if len(layers) > MAX_LAYERS:
+        raise ParseError("encoding", f"{len(layers)} layers")
+    return layers
 
 
 def _chunks(body: bytes | Path) -> Iterator[bytes]:
@@ -121,18 +127,27 @@ def _inflate(
 ) -> Iterator[bytes]:
     state: Any = None
     came = False
+    read: list[bytes] | None = []  # of the stream; None: it is too long
+    out = 0  # bytes of the stream handed out
     for chunk in chunks:
         rest = chunk
+        read = _more(read, chunk)
         while rest:
             if state is None:
                 state = make(rest)
+                read, out = [rest], 0
             try:
                 piece = state.decompress(rest, STEP)
-            except zlib.error:
-                yield from _broken(name, chunk if not came else b"", problems, came, chunks)
+            except zlib.error as error:
+                first = chunk if not came else b""
+                if _WRONG_SUM.search(str(error)) and read:
+                    yield from _unchecked(name, b"".join(read), out, problems)
+                else:
+                    yield from _broken(name, first, problems, came, chunks)
                 return
             if piece:
                 came = True
+                out += len(piece)
                 yield piece
             rest = state.unconsumed_tail
             if state.eof:
@@ -144,6 +159,35 @@ def _inflate(
         problems.append(f"{name} stream breaks off")
         if piece := state.flush(STEP):
             yield piece
+
+
+def _more(read: list[bytes] | None, chunk: bytes) -> list[bytes] | None:
+    return None if read is None or len(read) >= AGAIN else [*read, chunk]
+
+
+def _unchecked(name: str, stream: bytes, out: int, problems: list[str]) -> Iterator[bytes]:
+    """The last piece of a stream, after `out` bytes, whatever its checksum says, as in Chromium:
+    zlib keeps that piece to itself.
+    """
+    problems.append(f"{name} checksum is wrong")
+    state = zlib.decompressobj(-15)
+    rest = stream[_gzip_head(stream) if name == "gzip" else 2 :]
+    while rest and not state.eof:
+        piece = state.decompress(rest, STEP)
+        rest = state.unconsumed_tail
+        yield piece[out:]
+        out = max(0, out - len(piece))
+
+
+def _gzip_head(stream: bytes) -> int:
+    """Bytes before the deflated ones (RFC 1952 §2.3)."""
+    flags, at = stream[3], 10
+    if flags & 4:
+        at += 2 + int.from_bytes(stream[at : at + 2], "little")
+    for flag in (8, 16):
+        if flags & flag:
+            at = stream.index(b"\0", at) + 1
+    return at + (flags & 2)
 
 
 def _brotli(chunks: Iterable[bytes], problems: list[str]) -> Iterator[bytes]:

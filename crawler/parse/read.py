@@ -28,6 +28,9 @@ _HTML_STARTS: Final = (
     b"<table", b"<a", b"<style", b"<title", b"<b", b"<body", b"<br", b"<p", b"<!--",
 )  # fmt: skip
 
+TRANSFER: Final = frozenset({"gzip", "x-gzip", "deflate"})
+"""Transfer codings beside `chunked` (RFC 9112 §7.2); nobody asks for them."""
+
 _ASSET: Final = Kind.ASSET.value
 PROBE: Final = Kind.PROBE.value
 JOINED: Final = 1 << 14
@@ -63,6 +66,8 @@ class Reader:
         fetch = self._rules.fetch
         values = _values(headers)
         encodings = values.get("content-encoding", "")
+        if "transfer-encoding" in values:
+            encodings = _with_transfer(encodings, values["transfer-encoding"])
         if link.kind is Kind.ROBOTS:
             return read_robots_file(body, encodings)
         if link.kind in {Kind.SITEMAP, Kind.FEED}:
@@ -268,6 +273,12 @@ def _values(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
         key = name.lower()
         values[key] = f"{values[key]}, {value}" if key in values else value
     return values
+
+
+def _with_transfer(encodings: str, transfer: str) -> str:
+    """All codings of a body: those of its transfer came last, and chunks are joined already."""
+    names = (name.strip() for name in transfer.split(","))
+    return ",".join([encodings, *(name for name in names if name.lower() in TRANSFER)])
 
 
 def _content_type(value: str, body: bytes) -> tuple[str, str]:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,9 +23,6 @@ _STRONG: Final = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 
 _RANGE: Final = re.compile(r"bytes\s+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.IGNORECASE)
 _WHOLE: Final = re.compile(r"bytes\s+\*/([0-9]{1,19})", re.IGNORECASE)
-
-_PACKED: Final = (".gz", ".tgz", ".svgz", ".gzip", ".z", ".br", ".zst", ".bz2", ".xz")
-"""Names of files that are compressed themselves: some servers call that an encoding."""
 
 
 class BadRange(Garbled):
@@ -90,16 +86,6 @@ def whole_size(head: Head) -> int | None:
     """What a 416 says of the file's length; None: nothing."""
     match = _WHOLE.fullmatch(head.get("content-range", "").strip())
     return int(match[1]) if match else None
-
-
-def demand_identity(status: int, head: Head, url: str) -> None:
-    """Raises Garbled for bytes that are coded though they were asked for as they are."""
-    coding = head.get("content-encoding", "").strip().lower()
-    if coding in {"", "identity"}:
-        return
-    packed = urlsplit(url).path.lower().endswith(_PACKED)
-    if status == 206 or not packed:
-        raise Garbled(f"content-encoding {coding[:40]} where none was asked for")
 
 
 def demand_type(answer: Answer, name: str) -> None:

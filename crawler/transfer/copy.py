@@ -33,6 +33,7 @@ class Copy:
         self.source = progress.source
         self.modified = progress.modified
         self.spoilt = list(progress.spoilt)
+        self.coded = ""  # how the bytes are coded: gzip …
         self.part: Part | None = None
         self._fresh = not progress.spans
         self._desk = desk
@@ -102,7 +103,7 @@ class Copy:
         return Progress(
             name=self.name,
             size=self.size,
-            spans=spans,
+            spans=() if self.coded else spans,  # another run would not know that they are coded
             validator=self.validator,
             source=self.source,
             modified=self.modified,
@@ -115,6 +116,7 @@ class Copy:
         self._fresh = True
         self.size = None
         self.validator = ""
+        self.coded = ""
 
     async def start_over(self) -> None:
         """Nothing that is there is good."""

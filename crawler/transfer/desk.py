@@ -13,6 +13,7 @@ from crawler.model import Link
 from crawler.protocols import FileFetcher, Frontier
 from crawler.rate import Meter
 from crawler.transfer.book import Book
+from crawler.transfer.coding import Undo
 from crawler.transfer.disk import Disk
 from crawler.transfer.folders import Folders
 from crawler.transfer.names import OURS, Claims, template
@@ -29,7 +30,8 @@ LENT = 1 << 40
 
 class Desk:
     """One run's. `waiting` tells how many links of a host wait for their turn; `free` how many
-    connections are open to anybody. `hosts` have rates of their own, in bytes a second.
+    connections are open to anybody. `hosts` have rates of their own, in bytes a second. `undo`
+    undoes content codings.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Desk:
         disk: Disk,
         book: Book,
         urls: Urls,
+        undo: Undo,
         waiting: Callable[[str], int],
         free: Callable[[], int],
         max_redirects: int = 10,
@@ -55,6 +58,7 @@ class Desk:
         self.disk = disk
         self.book = book
         self.urls = urls
+        self.undo = undo
         self.waiting = waiting
         self.free = free
         self.max_redirects = max_redirects

@@ -12,6 +12,7 @@ import msgspec
 
 from crawler.errors import Mismatch
 from crawler.transfer import checks
+from crawler.transfer.coding import undone
 from crawler.transfer.copy import RENEWING, Copy
 from crawler.transfer.desk import Desk
 from crawler.transfer.duplicate import duplicate
@@ -55,6 +56,28 @@ class Landing:
                 file = File(self._copy.order.url, "here", Path(final), size, reason="exists")
                 return await self._handed(file)
         return None
+
+    async def undo(self, held: list[bytes], most: int) -> list[bytes]:
+        """What came is coded: put the file itself in its place, `most` bytes of it at most.
+
+        What is `held` of it afterwards. Raises TooLarge, Truncated, Garbled, SinkError.
+        """
+        copy, desk = self._copy, self._desk
+        part = copy.part or copy.new_part()
+        coded = Path(part.part)
+        source = coded if part.is_open else b"".join(held)
+        if part.is_open:
+            await desk.disk.run(part.seal, copy.size, None)
+        else:
+            await desk.disk.run(part.open, None, fresh=True)  # its folder, too
+            part.close()
+        plain = Path(f"{part.part}.plain")
+        work = partial(undone, source, copy.coded, desk.undo, plain, most)
+        copy.size = await desk.disk.run(work)
+        await desk.disk.run(plain.replace, coded)
+        await desk.disk.run(part.open, None, fresh=False)
+        copy.part, copy.coded = part, ""
+        return []
 
     async def finish(self, held: list[bytes], announced: list[tuple[str, str]], wire: int) -> File:
         """All bytes came, `held` of a small file are in memory. Right? Then it gets its name.

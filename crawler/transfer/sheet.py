@@ -13,6 +13,7 @@ from crawler.errors import Garbled, Mismatch, TooLarge
 from crawler.transfer import answer as answers
 from crawler.transfer import checks, names
 from crawler.transfer.answer import Answer, BadRange, Fields
+from crawler.transfer.coding import codings
 from crawler.transfer.copy import Copy
 from crawler.transfer.desk import Desk
 from crawler.transfer.segment import Segment
@@ -43,20 +44,24 @@ class FileSheet:
             raise Garbled(f"status {status} has no file")
         copy = self._copy
         head = answers.named(fields)
-        answers.demand_identity(status, head, segment.url)
+        coded = codings(head.get("content-encoding", ""), segment.url)
+        if status == 206 and coded != copy.coded:
+            raise Garbled(f"a part is coded ({coded or 'not'}) as the file is not")
         answer = answers.read(status, head)
         if answer.is_page and not self._desk.rules.accept_html:
             answers.demand_type(answer, copy.order.name or names.from_url(copy.order.url))
         if answer.size is not None and answer.size > self.most:
             raise TooLarge(f"{answer.size} bytes announced, {self.most} allowed")
-        if None not in {answer.size, copy.order.size} and answer.size != copy.order.size:
+        known = not coded and None not in {answer.size, copy.order.size}
+        if known and answer.size != copy.order.size:
             raise Mismatch(f"{answer.size} bytes announced, {copy.order.size} expected")
         if status == 206 and not self._is_all(segment, answer):
             self._fit(segment, answer)
         else:
             await self._whole(segment, answer)
+            copy.coded = coded
         if segment.source == copy.source:
-            told = "repr-digest" in head or "digest" in head
+            told = not coded and ("repr-digest" in head or "digest" in head)
             self.announced = checks.announced(fields) if told else []
         if answer.modified is not None:
             copy.modified = answer.modified

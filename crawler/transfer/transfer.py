@@ -235,6 +235,12 @@ class Transfer:
         sheet = self.sheet
         held = [chunk for one in self.segments for chunk in one.held]
         self.segments.clear()
+        if self.copy.coded:
+            try:
+                held = await self._landing.undo(held, sheet.most)
+            except FetchError:
+                await sheet.start_over()
+                raise
         return self._told(await self._landing.finish(held, sheet.announced, sheet.wire), page)
 
     def _told(self, file: File, page: Page | None = None) -> Page:
