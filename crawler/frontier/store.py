@@ -47,6 +47,9 @@ from crawler.urls import registered_domain
 
 SCHEMA_VERSION: Final = 2
 
+NOTED: Final = (Outcome.DONE, Outcome.REFUSED)
+"""Visits whose reason goes to skipped.jsonl: not made, or of a page that was not read whole."""
+
 
 class News(msgspec.Struct):
     """What a settlement changed for the schedule: new links per host name, and per depth."""
@@ -164,7 +167,7 @@ class Store:
                         "UPDATE host SET rest_until = max(rest_until, ?) WHERE id = ?",
                         (now + visit.rest, self._host_id(link.host)),
                     )
-                if visit.outcome is Outcome.REFUSED and link.id is not None:
+                if visit.outcome in NOTED and visit.reason and link.id is not None:
                     self._outbox.note(link.id, now)
                 fruitful = False
                 if visit.found:

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-MAX_LINKS: Final = 200
-
 _TARGET: Final = re.compile(r"[\s,]*<([^>]*)>")
 _PARAMETER: Final = re.compile(
     r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*)))?"
@@ -21,7 +19,7 @@ def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
     A link with an `anchor` speaks of another page (§3.2) and is left out.
     """
     at = 0
-    for _ in range(MAX_LINKS):
+    while True:  # as many as a head has room for
         target = _TARGET.match(value, at)
         if target is None:
             return
