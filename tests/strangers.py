@@ -19,10 +19,11 @@ from crawler.fetch.guard import kind_of
 from crawler.model import Kind, Link
 from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
-from crawler.parse.html import parse_srcset, read_html
+from crawler.parse.html import read_html
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
 from crawler.parse.swift import joined
+from crawler.parse.values import parse_srcset
 from crawler.retry import parse_retry_after
 from crawler.scope import Scope
 from crawler.secrets import split_login

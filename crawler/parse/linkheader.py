@@ -1,4 +1,7 @@
-"""The Link header (RFC 8288), read as its appendix B.2 does: what is odd spoils only itself."""
+"""The Link header (RFC 8288), read as its appendix B.2 does: what is odd spoils only itself.
+
+A quote that is never closed is none: its value ends where one without quotes would.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Final
 
 _TARGET: Final = re.compile(r"[\s,]*<([^>]*)>")
 _PARAMETER: Final = re.compile(
-    r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*)))?"
+    r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*+)\"|\"?([^;,\"]*)))?"
 )
 _ESCAPE: Final = re.compile(r"\\(.)")
 

@@ -20,9 +20,13 @@ from crawler.parse.lists import read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
 from crawler.parse.rules import ReaderRules
 from crawler.parse.swift import simhash
+from crawler.parse.values import refresh_url
+from crawler.parse.xhtml import as_html, is_xhtml
 from crawler.urls import fingerprint, host_key
 
-HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+XHTML: Final = "application/xhtml+xml"
+HTML: Final = frozenset({"text/html", XHTML})
+XML: Final = frozenset({"application/xml", "text/xml"})
 _UNSURE: Final = frozenset({"", "text/plain", "application/octet-stream", "unknown/unknown"})
 _HTML_STARTS: Final = (
     b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font",
@@ -70,6 +74,8 @@ class Reader:
         )
         cuts: list[str] = []  # limits that left links out
         mime, charset = _content_type(values.get("content-type", ""), plain)
+        if mime in XML and is_xhtml(plain):
+            mime = XHTML
         digest = f"sha256:{hashlib.sha256(plain).hexdigest()}"
         said = [value for name, value in headers if name.lower() == "x-robots-tag"]
         if mime not in HTML:
@@ -100,6 +106,8 @@ class Reader:
         kept = plain if self._rules.keep_body else None
         del plain  # up to ten megabytes that the parser can use
         text = within_bounds(text, problems, cuts)
+        if mime == XHTML:
+            text = as_html(text)
         requisites = self._rules.limits.requisites
         forms = self._rules.limits.forms
         raw = self._html(text, forms=forms, agent=self._agent, styles=requisites)
@@ -175,6 +183,8 @@ class Reader:
         if value := values.get("link"):
             for attributes in read_link_header(value):
                 add_link(attributes, raw)
+        if (value := values.get("refresh")) and (url := refresh_url(value)):
+            raw.links[url, Kind.PAGE.value] = None
 
     def _anchors(
         self, url: str, base: str, text: str
