@@ -40,7 +40,7 @@ class ScopeConfig(Section, frozen=True):
     trap: Literal["off", "warn", "brake"] = "brake"
     trap_patience: Annotated[int, Meta(ge=8, le=62)] = 40  # pages of a template without news
     trap_combinations: Annotated[int, Meta(ge=2)] = 32  # of parameters, on one path
-    max_links: Annotated[int, Meta(ge=1)] = 5000  # a page; the rest are counted as a problem
+    max_links: Annotated[int, Meta(ge=1)] = 100_000  # a page
     requisites: bool = False  # what pages are shown with, also where it lies outside the scope
     seed_redirects: bool = True  # where a seed redirects to is a seed too, and rules the scope
 

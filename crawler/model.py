@@ -166,6 +166,7 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     simhash: int | None = None
     records: tuple[dict[str, Any], ...] = ()
     problems: tuple[str, ...] = ()
+    incomplete: str = ""  # the limit by which not all that was there was taken; empty: none
     parse_ms: float = 0.0
     anchors: tuple[str, ...] | None = None  # ids and names on the page, only for a check of them
     fragments: tuple[tuple[str, str], ...] = ()  # (URL, fragment) that links name, likewise
@@ -204,7 +205,8 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     """One whole trip: the only thing that sinks, frontier, tally, log and dashboard read.
 
     `found` are the links to enter (a redirect's target, a page's links). `reason` names why a
-    visit was not DONE: one machine-readable word, a detail after a colon where there is one.
+    visit was not DONE, or why a page that is DONE was not read whole (`Extract.incomplete`): one
+    machine-readable word, a detail after a colon where there is one.
     `retry_in` is in seconds, set with RETRY only. `rest` asks the host to rest that many seconds
     (Retry-After, back-off); it holds for the host's other links too, and `rest_why` names why in a
     word, as `reason` does. `duplicate_of` is the URL of the first page with the same bytes, None
@@ -234,7 +236,8 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """A link that was not followed, and why: a line of skipped.jsonl.
+    """A link that was not followed, or a page that was not read whole, and why: a line of
+    skipped.jsonl.
 
     `at` is Unix time, `via` the page it was found on (None: a seed), `seed` where the way to it
     began.
@@ -261,6 +264,7 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     failed: int = 0
     hosts: int = 0
     braked: int = 0  # parked: `crawler release` queues them
+    incomplete: int = 0  # of those done: a limit left some of their links out
 
     @property
     def pending(self) -> int:

@@ -130,6 +130,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     thin: float  # … in which slots were free and there were no links to fill them
     slowest: tuple[HostSum, ...]
     gauges: Gauges
+    incomplete: dict[str, int] = {}  # pages that were not read whole, by the limit
 
 
 class Tally:
@@ -153,6 +154,7 @@ class Tally:
         self.reasons: Counter[str] = Counter()
         self.robots: Counter[str] = Counter()
         self.robots_hosts: dict[str, None] = {}
+        self.incomplete: Counter[str] = Counter()
         self.hosts: dict[str, HostSum] = {}
         self.ttfb = Histogram()
         self.fetch = Histogram()
@@ -181,6 +183,8 @@ class Tally:
             self.pages += visit.outcome is Outcome.DONE and link.kind is Kind.PAGE
         if visit.reason:
             self.reasons[visit.reason.partition(":")[0]] += 1
+            if visit.outcome is Outcome.DONE:
+                self.incomplete[visit.reason] += 1
         host = self.hosts.get(link.host)
         if host is None:
             name = link.host if len(self.hosts) < MAX_HOSTS else "others"
@@ -246,6 +250,7 @@ class Tally:
             thin=self._thin / max(self._samples, 1),
             slowest=tuple(msgspec.structs.replace(host) for host in self._slowest(hosts)),
             gauges=msgspec.structs.replace(self.gauges),
+            incomplete=dict(self.incomplete.most_common()),
         )
 
     def _recently(self, now: float, elapsed: float) -> float:

@@ -122,7 +122,8 @@ class Verdict:
 
     def on_read(self, visit: Visit, extract: Extract) -> Visit:
         """The page was read: its links are entered with it."""
-        return Visit(visit.link, Outcome.DONE, visit.page, extract, extract.found)
+        reason = extract.incomplete
+        return Visit(visit.link, Outcome.DONE, visit.page, extract, extract.found, reason)
 
     def _moved(self, link: Link, page: Page, location: str) -> Visit:
         """A redirect is a link: deduplicated and in scope like any other, bounded in number."""

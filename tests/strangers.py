@@ -17,11 +17,13 @@ from crawler.errors import ParseError
 from crawler.fetch.guard import kind_of
 from crawler.fetch.jar import Jar
 from crawler.model import Kind, Link
+from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
-from crawler.parse.html import parse_srcset, read_html
+from crawler.parse.html import read_html
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
-from crawler.parse.swift import joined, within_bounds
+from crawler.parse.swift import joined
+from crawler.parse.values import parse_srcset
 from crawler.retry import parse_retry_after
 from crawler.scope import Scope
 from crawler.secrets import split_login
@@ -86,8 +88,10 @@ def html(data: bytes) -> None:
     """A page's markup."""
     text = data.decode("utf-8", "replace")
     problems: list[str] = []
-    kept = within_bounds(text, problems)
+    reasons: list[str] = []
+    kept = within_bounds(text, problems, reasons)
     assert (kept == text) == (not problems)
+    assert text.startswith(kept) or not reasons
     read_html(kept, forms=True)
     assert joined([text]) == " ".join(text.split())
     for each in parse_srcset(text):

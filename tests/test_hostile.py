@@ -25,7 +25,7 @@ from crawler.model import Link
 from crawler.patterns import compile_pattern, compile_text_pattern
 from crawler.urls import host_key
 
-MEMORY = 400 * 1000 * 1000
+MEMORY = 700 * 1000 * 1000
 """Resident bytes of crawl and parse processes together."""
 
 QUICK = {
@@ -35,6 +35,7 @@ QUICK = {
     "fetch.min_rate_after": 1,
     "retry.retries": 1,  # a healthy page may be slow on a busy machine
     "retry.base": 0.1,
+    "parse.deadline": 30,  # a page of 150,000 links takes a second where nothing else runs
 }
 
 

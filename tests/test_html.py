@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.parse.html import MAX_TITLE, parse_srcset, read_html
+from crawler.parse.html import MAX_TITLE, read_html
 from crawler.parse.spaces import BLANKS, one_spaced
+from crawler.parse.values import parse_srcset
 
 
 def links(html: str, *, forms: bool = False) -> list[tuple[str, str]]:

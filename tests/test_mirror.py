@@ -31,7 +31,7 @@ from crawler.export.markup import attributes_of, replace_links, replace_srcset, 
 from crawler.export.mirror import Mirrored, write_mirror
 from crawler.export.paths import EXTENSIONS, MAX_PATH, mirror_path, to_be_hashed
 from crawler.parse.css import css_urls, replace_urls
-from crawler.parse.html import parse_srcset
+from crawler.parse.values import parse_srcset
 from crawler.urls import Urls
 
 URLS = Urls(UrlsConfig())

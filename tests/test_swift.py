@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import crawler
 from crawler.bench.compiled import compile_to
-from crawler.parse import bounds, swift
+from crawler.parse import swift
 from crawler.parse.simhash import KEPT, MOST, simhash
 from crawler.parse.spaces import BLANKS, joined
 from crawler.settings import Settings
@@ -99,73 +99,7 @@ def test_joined(strings: list[str]) -> None:
     assert sys.getsizeof(got) <= sys.getsizeof("".join([*expected]))
 
 
-TAGS = st.sampled_from(
-    [
-        "<div>", "</div>", "<DIV a=1>", "<p>", "</P>", "<colgroup>", "</colgroups>", "<x-y9>",
-        "<9>", "</", "<", "< div>", "<!-- -->", "<й>", "<\u212a>", "<div", "é", "я",
-        "\U0001f600", "\0",
-        "<a " + "b" * 500, "c" * bounds.LONG_TAG, "c" * (bounds.LONG_TAG - 1), ">", "'>'",
-    ]
-)  # fmt: skip
-PARTS = st.lists(st.tuples(TAGS, st.sampled_from([1, 2, 999, 1001, 2001, 12_000])), max_size=6)
-
-
-@settings(deadline=None, max_examples=60)  # some are long
-@given(st.one_of(TEXT, PARTS.map(lambda parts: "".join(tag * times for tag, times in parts))))
-@example("<" * (bounds.MAX_TAGS + 1))
-@example("<p>" * (bounds.MAX_TAGS + 1))
-@example("<p></p>" * (bounds.MAX_TAGS // 2))
-@example("x" * (bounds.LARGE + 1))
-@example("<p b c>" * bounds.MAX_TAGS)
-@example("<p b c>" * bounds.MAX_TAGS + " " * bounds.LARGE)
-@example("<p b c d>" * bounds.MAX_TAGS)
-@example("<a" + " b" * 3000)  # to the end, and no `>`
-@example("\0" * (bounds.MAX_NULS + 1))
-@example("</div>" * 11_000)
-@example("<div>" * 1000 + "</b>" * 3000 + "<b>" * 7001)
-def test_within_bounds(text: str) -> None:
-    """What is said to be within bounds is; and what is not said so, but is, is a rare case."""
-    problems: list[str] = []
-    kept = bounds.within_bounds(text, problems)
-    if SWIFT.within(text):
-        assert kept is text
-        assert not problems
-    if len(text) < bounds.LONG_TAG and text.count("\0") <= bounds.MAX_NULS:
-        assert SWIFT.within(text)
-
-
-@pytest.mark.parametrize("name", sorted(bounds._NO_DEPTH))
-def test_what_does_not_nest(name: str) -> None:
-    for tag in (name, name.upper()):
-        assert SWIFT.within(f"<{tag} class=x>" * 20_000)
-    for tag in (f"{name}x", f"{name}-", f"x{name}", name[:-1] or "x"):
-        nests = tag not in bounds._NO_DEPTH
-        assert SWIFT.within(f"<{tag}>" * 20_000) != nests
-        assert SWIFT.within(f"</{tag}>" * 20_000) != nests
-
-
-@pytest.mark.parametrize("inside", [" b c\xa0d e ", "\xa0b\u2003c\td e", "\U0001f600 b c \u3000d"])
-def test_attributes_are_counted_above_a_size(inside: str) -> None:
-    """A tag's words less one, which makes a `<p>` less than none."""
-    tag, number = f"<p{inside}>", bounds.MOST_ATTRIBUTES // 3
-    for tail in ("", "x" * bounds.LARGE):
-        for most in (tag * number, "<p>" * 3 + tag * (number + 1)):
-            assert SWIFT.within(most + tail)
-            assert bounds.within_bounds(most + tail, []) == most + tail
-            assert SWIFT.within(most + tag + tail) == (not tail)
-
-
-def test_depth_is_what_stays_open() -> None:
-    most = bounds.MAX_DEPTH
-    for character in ("", "é", "я", "\U0001f600"):
-        flat = "<div><b></b></div>" * 5000 + character
-        assert SWIFT.within(flat)
-        assert SWIFT.within(flat + "<i>" * most)
-        assert not SWIFT.within(flat + "<i>" * (most + 1))
-        assert not SWIFT.within("<i>" * (most + 1) + flat)
-
-
-@pytest.mark.parametrize("loop", ["simhash", "joined", "within"])
+@pytest.mark.parametrize("loop", ["simhash", "joined"])
 @pytest.mark.parametrize("given", [None, 1, b"bytes", [b"bytes"], ["a", None]])
 def test_what_is_no_text_is_a_type_error(loop: str, given: Any) -> None:
     with pytest.raises(TypeError):
@@ -187,7 +121,6 @@ def test_a_very_long_text() -> None:
         strings = [piece * 100_000, piece * 3]
         assert SWIFT.joined(strings) == joined(strings)
         assert SWIFT.simhash(strings[0]) == simhash(strings[0])
-        assert SWIFT.within(strings[0])
 
 
 @pytest.mark.parametrize(("pure", "said"), [("", "compiled loops"), ("1", "pure Python")])

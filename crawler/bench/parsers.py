@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 from crawler.bench.job import ParserName
 from crawler.errors import ConfigError
 from crawler.parse.html import (
-    _SPACE,
     MAX_TITLE,
     PAGE,
     Raw,
@@ -22,6 +21,7 @@ from crawler.parse.html import (
     add_link,
     read_html,
 )
+from crawler.parse.values import SPACE
 
 SILENT: Final = frozenset({"script", "style", "noscript", "template", "head"})
 MEDIA: Final = {
@@ -58,7 +58,7 @@ def _lexbor() -> Html:
         raw = _filled(elements, forms=forms, agent=agent)
         root, title = tree.root, tree.css_first("head title") or tree.css_first("title")
         if root is not None:
-            raw.lang = (root.attributes.get("lang") or "").strip(_SPACE)[:35]
+            raw.lang = (root.attributes.get("lang") or "").strip(SPACE)[:35]
         if title is not None:
             raw.title = _spaced([title.text()])[:MAX_TITLE]
         tree.strip_tags([*SILENT])
@@ -86,7 +86,7 @@ def _lxml() -> Html:
             return Raw()
         elements = ((e.tag, dict(e.attrib)) for e in tree.iter() if isinstance(e.tag, str))
         raw = _filled(elements, forms=forms, agent=agent)
-        raw.lang = (tree.get("lang") or "").strip(_SPACE)[:35]
+        raw.lang = (tree.get("lang") or "").strip(SPACE)[:35]
         title = tree.find(".//title")
         if title is not None:
             raw.title = _spaced([title.text_content()])[:MAX_TITLE]
@@ -110,7 +110,7 @@ def _soup(features: str) -> Callable[[], Html]:
             )
             root = soup.html
             if root is not None:
-                raw.lang = str(root.get("lang") or "").strip(_SPACE)[:35]
+                raw.lang = str(root.get("lang") or "").strip(SPACE)[:35]
             title = soup.find("title")
             if title is not None:
                 raw.title = _spaced([title.get_text()])[:MAX_TITLE]
@@ -140,7 +140,7 @@ def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool, agent: 
     raw = Raw()
     for tag, attributes in elements:
         if tag in {"a", "area"}:
-            href = (attributes.get("href") or "").strip(_SPACE)
+            href = (attributes.get("href") or "").strip(SPACE)
             if href and href[0] != "#":
                 _shelf(attributes, raw)[href, PAGE] = None
         elif tag == "link":
@@ -148,10 +148,11 @@ def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool, agent: 
         elif tag == "meta":
             _meta(attributes, raw, agent)
         elif tag == "base":
-            raw.base = raw.base or (attributes.get("href") or "").strip(_SPACE)
+            if raw.base is None and "href" in attributes:
+                raw.base = (attributes.get("href") or "").strip(SPACE)
         elif tag == "form":
             if forms and "action" in attributes:
-                raw.links[(attributes["action"] or "").strip(_SPACE), PAGE] = None
+                raw.links[(attributes["action"] or "").strip(SPACE), PAGE] = None
         elif tag in MEDIA and (not MEDIA[tag] or MEDIA[tag] in attributes):
             _media(tag, attributes, raw.links)
     return raw

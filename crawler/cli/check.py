@@ -108,6 +108,7 @@ def _statuses(text: str) -> list[int]:
 def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -> Checked:
     from crawler.folder import FRONTIER  # noqa: PLC0415
     from crawler.frontier.book import Book  # noqa: PLC0415
+    from crawler.frontier.rows import DONE  # noqa: PLC0415
     from crawler.report.broken import broken_links  # noqa: PLC0415
     from crawler.report.gather import TRIPS  # noqa: PLC0415
     from crawler.report.verdicts import Checked  # noqa: PLC0415
@@ -124,6 +125,9 @@ def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -
             broken=tuple(broken),
             anchors=tuple(one for sink in sinks for one in sink.missing()),
             complete=code not in _EARLY,
+            incomplete=book.one(
+                f"SELECT count(*) FROM link WHERE state = {DONE} AND reason NOT NULL"  # noqa: S608
+            ),
         )
 
 

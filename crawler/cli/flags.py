@@ -51,7 +51,7 @@ FLAGS: Final = (
     Flag("scope.trap_patience", (), "Pages without news after which a template is braked", "N"),
     Flag("scope.trap_combinations", (), "Combinations of parameters on one path; more is a trap",
          "N"),
-    Flag("scope.max_links", (), "Links taken from one page; the rest are counted", "N"),
+    Flag("scope.max_links", (), "Links taken from one page; the rest is told of", "N"),
     Flag("scope.requisites", ("-p", "--page-requisites"),
          "Also what pages are shown with (styles, images, scripts), wherever it lies"),
     Flag("scope.seed_redirects", ("--seed-redirects/--no-seed-redirects",),

@@ -12,7 +12,7 @@ import msgspec
 
 from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.loop import Told
-from crawler.cli.summary import REASONS, led, told
+from crawler.cli.summary import ended, led, told
 from crawler.cli.words import amount, duration, plain, size
 from crawler.export.merge import Merged
 from crawler.model import Counts
@@ -78,7 +78,7 @@ def tree(joint: Joint) -> dict[str, Any]:
     shots = [one.shot for one in joint.told]
     summed = ("visits", "pages", "retries", "bytes_wire", "bytes_body", "links_found", "duplicates")
     cpu = ("loop_cpu", "child_cpu")  # seconds, of all loops and of their parse processes
-    counted = ("outcomes", "statuses", "reasons", "robots")
+    counted = ("outcomes", "statuses", "reasons", "robots", "incomplete")
     return {
         "finish_reason": joint.reason,
         "dir": str(joint.folder),
@@ -108,7 +108,7 @@ def _rows(joint: Joint) -> list[tuple[str, str]]:
         f"{size(facts['bytes_body'])} decoded"
     )
     rows = [
-        ("ended", REASONS.get(joint.reason, joint.reason)),
+        ("ended", ended(joint.reason, facts["incomplete"])),
         ("pages", pages),
         ("loops", f"{joint.loops}{died}: {each} pages"),
         ("visits", f"{_list(facts['outcomes'])}, {amount(facts['retries'])} retries"),

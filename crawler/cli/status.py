@@ -57,6 +57,7 @@ def lines(view: View, folder: Path, now: float | None = None) -> list[tuple[str,
         ("reasons", _by_reason(view.reasons)),
         ("skipped", _by_reason(view.skipped)),
         ("braked", _by_reason(view.braked)),
+        *_not_whole(counts.incomplete),
         (
             "same",
             f"{counted(view.duplicates, 'page has', 'pages have')} the bytes of an earlier one",
@@ -72,6 +73,11 @@ def lines(view: View, folder: Path, now: float | None = None) -> list[tuple[str,
         what = next(iter(view.braked))
         rows.append(("next", f"crawler release {shlex.quote(str(folder))} {what}"))
     return rows
+
+
+def _not_whole(pages: int) -> list[tuple[str, str]]:
+    said = f"{counted(pages, 'page was', 'pages were')} not read whole, a limit left links out"
+    return [("incomplete", said)] if pages else []
 
 
 def _by_reason(numbers: dict[str, int]) -> str:

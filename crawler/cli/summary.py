@@ -26,6 +26,8 @@ REASONS: Final = {
     "aborted": "stopped at once",
 }
 
+NOT_WHOLE: Final = "finished, but links were left out: {} not read whole ({})"
+
 LISTED: Final = 12
 """Entries of one row at most."""
 
@@ -79,7 +81,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         f"{size(shot.bytes_wire)} on the wire, {size(shot.bytes_body)} decoded"
     )
     rows = [
-        ("ended", REASONS.get(ending.reason, ending.reason)),
+        ("ended", ended(ending.reason, shot.incomplete, counts.incomplete)),
         ("pages", pages),
         ("visits", f"{amount(shot.visits)}, {counted(shot.retries, 'retry', 'retries')}"),
     ]
@@ -129,6 +131,17 @@ def _bugs(number: int) -> str:
         f"{counted(number, 'link')} failed by a bug in this program (`internal`): the log above "
         f"says where; please report it"
     )
+
+
+def ended(reason: str, limits: Mapping[str, int], earlier: int = 0) -> str:
+    """Why a crawl ended. That every link was visited is said when no limit left links out.
+
+    `limits`: pages of this run that were not read whole, by limit; `earlier`: of all runs.
+    """
+    pages = max(earlier, sum(limits.values()))
+    if reason != "finished" or not pages:
+        return REASONS.get(reason, reason)
+    return NOT_WHOLE.format(counted(pages, "page"), _list(limits) if limits else "of earlier runs")
 
 
 def _urls(counts: Counts) -> str:

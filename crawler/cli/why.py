@@ -80,7 +80,7 @@ def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dic
     rows = [("url", canonical)]
     if changed:
         rows.append(("as given", f"{url} (changed by {', '.join(changed)})"))
-    rows += _found(seen)
+    rows += _found(seen, told.incomplete)
     rows += [("scope", verdict), ("robots", robots), ("host", _host(config, told, now))]
     if told.host.brake:
         rows.append(("brake", f"its template is braked: {told.host.brake}"))
@@ -111,9 +111,13 @@ def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dic
     return rows, tree
 
 
-def _found(seen: Seen | None) -> list[tuple[str, str]]:
+def _found(seen: Seen | None, incomplete: int) -> list[tuple[str, str]]:
     if seen is None:
-        return [("found", "never: the crawl has not met this URL")]
+        said = "never: the crawl has not met this URL"
+        if incomplete:
+            pages = counted(incomplete, "page was", "pages were")
+            said += f"; {pages} not read whole, it may stand in the rest"
+        return [("found", said)]
     how = "as a seed" if not seen.way else f"on {seen.way[0]}"
     if seen.hops:
         how = f"by redirect from {seen.way[0]}, hop {seen.hops}"
@@ -198,6 +202,8 @@ def _outcome(told: Story, reason: str, now: float) -> str:
         said += f"; it redirects to {seen.target}"
     if seen.state == "moved" and seen.reason:
         said += f" ({seen.reason})"
+    if seen.state == "done" and seen.reason:
+        said += f"; not read whole, links were left out: {seen.reason}"
     if seen.duplicate_of is not None:
         said += f"; the same bytes as {seen.duplicate_of}"
     if seen.released:

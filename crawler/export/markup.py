@@ -43,21 +43,26 @@ _ENDS: Final = {
 _REFERENCE: Final = re.compile(r"&(?:#[0-9]+;?|#[xX][0-9a-fA-F]+;?|([a-zA-Z][a-zA-Z0-9]*)(;?)(=?))")
 
 _URLS: Final = {
-    "href": frozenset({"a", "area", "link", "image", "use"}),
-    "xlink:href": frozenset({"a", "image", "use", "script"}),
+    "href": frozenset({"a", "area", "link", "image", "use", "feimage"}),
+    "xlink:href": frozenset({"a", "image", "use", "feimage", "script"}),
     "src": frozenset(
         {
             "img", "script", "iframe", "frame", "source", "video", "audio", "track", "embed",
             "input",
         }
     ),
+    "data-src": frozenset({"img", "source", "video", "audio", "iframe"}),
     "poster": frozenset({"video"}),
     "data": frozenset({"object"}),
     "action": frozenset({"form"}),
     "formaction": frozenset({"button", "input"}),
     "background": frozenset({"body", "table", "td", "th"}),
 }  # fmt: skip
-_SRCSETS: Final = {"srcset": frozenset({"img", "source"}), "imagesrcset": frozenset({"link"})}
+_SRCSETS: Final = {
+    "srcset": frozenset({"img", "source"}),
+    "data-srcset": frozenset({"img", "source"}),
+    "imagesrcset": frozenset({"link"}),
+}
 _LINKING: Final = frozenset({"base", "meta"}.union(*_URLS.values(), *_SRCSETS.values()))
 _STYLED: Final = re.compile(r"[sS][tT][yY][lL][eE]")
 """Any element may have a style; faster than with IGNORECASE."""

@@ -1,4 +1,4 @@
-"""What was refused or parked and has still to be written to skipped.jsonl: an outbox.
+"""What was refused, parked or not read whole and has still to be in skipped.jsonl: an outbox.
 
 A refusal is noted in the transaction that decides it, written by the sink afterwards, and taken out
 of the outbox in the transaction that commits the file's new length: each is written exactly once.
@@ -33,14 +33,15 @@ class Outbox:
             db.execute("INSERT INTO meta VALUES ('refusals', 1)")
             db.execute(
                 "INSERT INTO refusal (link, via, depth, reason, at) SELECT id, via, depth, reason, "
-                "ifnull(visited_at, ?) FROM link WHERE state IN (5, 7, 8) ORDER BY id",
+                "ifnull(visited_at, ?) FROM link WHERE state IN (5, 7, 8) "
+                "OR (state = 2 AND reason NOT NULL) ORDER BY id",
                 (time.time(),),
             )
             db.execute("COMMIT")
         self.noting = self.noting or asked is not None
 
     def note(self, number: int, now: float) -> None:
-        """A link was refused or parked."""
+        """A link was refused or parked, or its page not read whole."""
         if self.noting:
             self._db.execute(_NOTE, (now, number))
 

@@ -47,10 +47,15 @@ def state_of(reason: str) -> int:
 def counted(db: sqlite3.Connection) -> Counts:
     """How many links are in which state; those refused at either time are one number."""
     states = dict.fromkeys(STATES, 0)
-    for state, number in db.execute("SELECT state, count(*) FROM link GROUP BY state"):
+    incomplete = 0
+    for state, number, reasons in db.execute(
+        "SELECT state, count(*), count(reason) FROM link GROUP BY state"
+    ):
         states[STATES[state]] = number
+        incomplete += reasons if state == DONE else 0
     states["refused"] += states.pop("skipped")
-    return Counts(**states, hosts=db.execute("SELECT count(*) FROM host").fetchone()[0])
+    hosts = db.execute("SELECT count(*) FROM host").fetchone()[0]
+    return Counts(**states, hosts=hosts, incomplete=incomplete)
 
 
 RULES: Final = "origin, status, body, expires_at, delay"

@@ -270,6 +270,7 @@ class SqliteFrontier:
             failed=counts.failed,
             braked=counts.braked,
             hosts=counts.hosts,
+            incomplete=counts.incomplete,
         )
 
     async def rules(self, origin: str) -> Rules | None:

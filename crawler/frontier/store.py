@@ -57,6 +57,9 @@ from crawler.waits import Wait
 
 SCHEMA_VERSION: Final = 2
 
+NOTED: Final = (Outcome.DONE, Outcome.REFUSED)
+"""Visits whose reason goes to skipped.jsonl: not made, or of a page that was not read whole."""
+
 
 class News(msgspec.Struct):
     """What a settlement changed for the schedule: new links per host name, and per depth."""
@@ -184,7 +187,7 @@ class Store:
                 if visit.rest:
                     host, until = self._host_id(link.host), now + visit.rest
                     rests.note(self._db, host, until, visit.rest_why, link.url)
-                if visit.outcome is Outcome.REFUSED and link.id is not None:
+                if visit.outcome in NOTED and visit.reason and link.id is not None:
                     self._outbox.note(link.id, now)
                 fruitful = False
                 if visit.found:

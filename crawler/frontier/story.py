@@ -10,7 +10,7 @@ import msgspec
 
 from crawler.frontier.keys import look_up
 from crawler.frontier.peek import looking
-from crawler.frontier.rows import RULES, STATES, rules_from
+from crawler.frontier.rows import DONE, RULES, STATES, rules_from
 from crawler.model import Kind, Rules
 from crawler.urls import registered_domain
 
@@ -56,6 +56,7 @@ class Story(msgspec.Struct, frozen=True):
 
     seen: Seen | None
     host: Host
+    incomplete: int = 0  # pages of the crawl that were not read whole
 
 
 def story(path: Path, *, key: bytes, host: str, origin: str, templates: tuple[str, ...]) -> Story:
@@ -66,7 +67,8 @@ def story(path: Path, *, key: bytes, host: str, origin: str, templates: tuple[st
     with looking(path) as db:
         number = look_up(db, key)
         seen = None if number is None else _seen(db, number)
-        return Story(seen, _host(db, host, origin, templates))
+        incomplete = 0 if seen is not None else db.execute(_INCOMPLETE).fetchone()[0]
+        return Story(seen, _host(db, host, origin, templates), incomplete)
 
 
 def _seen(db: sqlite3.Connection, number: int) -> Seen | None:
@@ -125,6 +127,8 @@ def _host(db: sqlite3.Connection, name: str, origin: str, templates: tuple[str, 
         brake=next((brake[0] for brake in brakes if brake and brake[0]), ""),
     )
 
+
+_INCOMPLETE: Final = f"SELECT count(*) FROM link WHERE state = {DONE} AND reason NOT NULL"  # noqa: S608 - a number
 
 _ONE: Final = (
     "SELECT state, kind, depth, hops, attempt, due, visited_at, status, bytes, reason, digest, "

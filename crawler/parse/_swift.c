@@ -1,8 +1,8 @@
 /* The loops of reading that go over every character of a page, for crawler/parse/swift.py.
 
-   Each function gives, for every string there is, what the Python beside it gives: simhash.py,
-   spaces.py, bounds.py are the reference, and what runs where nothing could be compiled. Whoever
-   changes one of them changes the other and raises EDITION (tests/test_swift.py compares them).
+   Each function gives, for every string there is, what the Python beside it gives: simhash.py and
+   spaces.py are the reference, and what runs where nothing could be compiled. Whoever changes one
+   of them changes the other and raises EDITION (tests/test_swift.py compares them).
 
    Characters are read where they lie, by their kind (1, 2 or 4 bytes each): the stable ABI has no
    such view, only copies, which cost as much as the work (docs/decisions/0078). Nothing is kept
@@ -13,21 +13,11 @@
 #include <stdint.h>
 #include <string.h>
 
-#define EDITION 1
+#define EDITION 2
 
 /* simhash.py */
 #define MOST 8192
 #define KEPT 64
-
-/* bounds.py */
-#define MAX_TAGS 150000
-#define LOOK 10000
-#define MAX_DEPTH 2000
-#define LONG_TAG 4096
-#define MAX_NULS 1000
-#define LARGE 1000000
-#define MOST_ATTRIBUTES 150000
-#define MAX_CHARACTERS 4000000
 
 /* A string's characters. Its kind is handed on as a constant wherever a loop must be quick, so that
    the compiler makes one loop of each. */
@@ -489,202 +479,11 @@ end:
     return result;
 }
 
-/* ── bounds ─────────────────────────────────────────────────────────────────────────────────── */
-
-static inline Py_ssize_t
-count_in(const Text *text, int kind, Py_UCS4 wanted)
-{
-    Py_ssize_t number = 0;
-    /* In rounds of as many as fit a byte, so that the compiler counts 16 characters at a time. */
-    for (Py_ssize_t start = 0; start < text->length;) {
-        Py_ssize_t rest = text->length - start, stop = start + (rest < 255 ? rest : 255);
-        uint8_t some = 0;
-        for (; start < stop; start++) {
-            some = (uint8_t)(some + (PyUnicode_READ(kind, text->characters, start) == wanted));
-        }
-        number += some;
-    }
-    return number;
-}
-
-static Py_ssize_t
-count(const Text *text, Py_UCS4 wanted)
-{
-    switch (text->kind) {
-    case 1: return count_in(text, 1, wanted);
-    case 2: return count_in(text, 2, wanted);
-    default: return count_in(text, 4, wanted);
-    }
-}
-
-static inline Py_UCS4
-at(const Text *text, Py_ssize_t position)
-{
-    return PyUnicode_READ(text->kind, text->characters, position);
-}
-
-/* Where it comes next; the text's length: nowhere. */
-static Py_ssize_t
-find(const Text *text, Py_ssize_t from, Py_UCS4 wanted)
-{
-    if (text->kind == PyUnicode_1BYTE_KIND) {
-        const Py_UCS1 *all = text->characters;
-        const Py_UCS1 *found = memchr(all + from, (int)wanted, (size_t)(text->length - from));
-        return found == NULL ? text->length : found - all;
-    }
-    while (from < text->length && at(text, from) != wanted) {
-        from++;
-    }
-    return from;
-}
-
-static inline int
-is_letter(Py_UCS4 one)
-{
-    return (one | 0x20) >= 'a' && (one | 0x20) <= 'z';
-}
-
-/* Whether somewhere LONG_TAG characters and more follow the beginning of a tag without a `>`. Looks
-   from the far end of each stretch: a page's tags are short, so that is a few characters in 4096. */
-static int
-has_long_tag(const Text *text)
-{
-    Py_ssize_t position = 0;
-    while (text->length - position > LONG_TAG) {
-        Py_ssize_t near = position + LONG_TAG - 1;
-        while (near >= position && at(text, near) != '>') {
-            near--;
-        }
-        if (near >= position) {
-            position = near + 1;
-            continue;
-        }
-        Py_ssize_t close = find(text, position + LONG_TAG, '>');
-        for (Py_ssize_t start = position; close - start > LONG_TAG; start++) {
-            if (at(text, start) == '<' && is_letter(at(text, start + 1))) {
-                return 1;
-            }
-        }
-        position = close + 1;
-    }
-    return 0;
-}
-
-/* Whether all tags together have too many attributes: what is between white space in a tag, less
-   the first, which is the rest of its name. */
-static int
-has_many_attributes(const Text *text)
-{
-    Py_ssize_t number = 0;
-    for (Py_ssize_t next = find(text, 0, '<'); next < text->length; next = find(text, next, '<')) {
-        next++;
-        if (next == text->length || !is_letter(at(text, next))) {
-            continue;
-        }
-        Py_ssize_t close = find(text, next + 1, '>');
-        number--;
-        for (int before = 1; ++next < close;) {
-            int space = Py_UNICODE_ISSPACE(at(text, next)) != 0;
-            number += before & !space;
-            before = space;
-        }
-        if (number > MOST_ATTRIBUTES) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* Elements that do not nest by themselves: bounds.py says which and why. In order. */
-static const char NO_DEPTH[][9] = {
-    "area", "base", "body", "br", "col", "colgroup", "dd", "dt", "embed", "head", "hr", "html",
-    "img", "input", "li", "link", "meta", "optgroup", "option", "p", "param", "rp", "rt", "source",
-    "tbody", "td", "tfoot", "th", "thead", "tr", "track", "wbr",
-};
-
-static int
-has_no_depth(const char *name)
-{
-    size_t low = 0, high = sizeof(NO_DEPTH) / sizeof(NO_DEPTH[0]);
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = memcmp(NO_DEPTH[middle], name, 9);
-        if (order == 0) {
-            return 1;
-        }
-        if (order < 0) {
-            low = middle + 1;
-        }
-        else {
-            high = middle;
-        }
-    }
-    return 0;
-}
-
-/* Whether the sum of all steps up and down never rises more than MAX_DEPTH above its lowest. */
-static int
-is_shallow(const Text *text)
-{
-    Py_ssize_t sum = 0, lowest = 0, highest = 0;
-    for (Py_ssize_t next = find(text, 0, '<'); next < text->length; next = find(text, next, '<')) {
-        int step = 1;
-        next++;
-        if (next < text->length && at(text, next) == '/') {
-            step = -1;
-            next++;
-        }
-        if (next == text->length || !is_letter(at(text, next))) {
-            continue;
-        }
-        char name[9] = {0}; /* in lower case; of a longer one nine, which none of ours has */
-        for (size_t length = 0; next < text->length; next++, length++) {
-            Py_UCS4 one = at(text, next);
-            if (is_letter(one)) {
-                one |= 0x20;
-            }
-            else if (one != '-' && (one < '0' || one > '9')) {
-                break;
-            }
-            if (length < sizeof(name)) {
-                name[length] = (char)one;
-            }
-        }
-        if (has_no_depth(name)) {
-            continue;
-        }
-        sum += step;
-        lowest = sum < lowest ? sum : lowest;
-        highest = sum > highest ? sum : highest;
-    }
-    return highest - lowest <= MAX_DEPTH;
-}
-
-PyDoc_STRVAR(within_doc, "True: bounds.py would leave the text as it is. False: it may not.");
-
-static PyObject *
-within(PyObject *Py_UNUSED(module), PyObject *object)
-{
-    Text text;
-    if (look_into(object, &text) < 0) {
-        return NULL;
-    }
-    if (text.length > MAX_CHARACTERS || count(&text, 0) > MAX_NULS || has_long_tag(&text)) {
-        Py_RETURN_FALSE;
-    }
-    Py_ssize_t tags = count(&text, '<');
-    if (tags > MAX_TAGS || (text.length > LARGE && has_many_attributes(&text))) {
-        Py_RETURN_FALSE;
-    }
-    return PyBool_FromLong(tags <= LOOK || is_shallow(&text));
-}
-
 /* ── the module ─────────────────────────────────────────────────────────────────────────────── */
 
 static PyMethodDef functions[] = {
     {"simhash", simhash, METH_O, simhash_doc},
     {"joined", joined, METH_O, joined_doc},
-    {"within", within, METH_O, within_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -692,8 +491,7 @@ static PyMethodDef functions[] = {
 static int
 say_made_for(PyObject *module)
 {
-    PyObject *terms = Py_BuildValue("(iiiiiiiiiii)", EDITION, MOST, KEPT, MAX_TAGS, LOOK, MAX_DEPTH,
-                                    LONG_TAG, MAX_NULS, LARGE, MOST_ATTRIBUTES, MAX_CHARACTERS);
+    PyObject *terms = Py_BuildValue("(iii)", EDITION, MOST, KEPT);
     int failed = PyModule_AddObjectRef(module, "MADE_FOR", terms);
     Py_XDECREF(terms);
     return failed;

@@ -1,4 +1,4 @@
-"""The URLs in a style sheet, with their places: `url(…)` and `@import "…"`.
+"""The URLs in a style sheet, with their places: `url(…)`, `@import "…"`, `image-set("…" 2x)`.
 
 A lexer of the five tokens that matter (CSS Syntax Level 3, §4), because the places are needed to
 replace a URL and leave every other byte alone; tinycss2, which has no end positions and needs
@@ -27,6 +27,18 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
+_SET: Final = re.compile(
+    rf"""
+      (?P<set>(?<![\w\-\\])(?:-webkit-)?image-set\(\s*)
+    | (?P<open>\(\s*) | (?P<close>\)) | (?P<string>{_STRING})
+    | {_TOKEN.pattern}
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+"""As `_TOKEN`, and parentheses: of the strings in an image set only those outside of further
+functions (`type("image/png")`) are URLs (CSS Images Level 4, §2.4).
+"""
+
 _ESCAPE: Final = re.compile(r"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|\s)?|(\r\n|\n)|(.))", re.DOTALL)
 
 
@@ -51,16 +63,40 @@ def replace_urls(css: str, replace: Callable[[str], str]) -> str:
 
 def _places(css: str) -> Iterator[tuple[int, int, str]]:
     """Start and end of each URL without its quotes, and what it means."""
-    if "url(" not in css and "@" not in css and "URL(" not in css.upper():
+    sets = "image-set(" in css or "IMAGE-SET(" in css.upper()
+    if not sets and "url(" not in css and "@" not in css and "URL(" not in css.upper():
         return
-    for match in _TOKEN.finditer(css):
-        name = match.lastgroup
-        if name is None:
-            continue
+    for match, name in _in_sets(css) if sets else _tokens(css):
         start, end = match.span(name)
         if name != "bare":
             start, end = start + 1, end - 1
         yield start, end, _unescaped(css[start:end]).strip("\t\n\f\r ")
+
+
+def _tokens(css: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Tokens that name a URL, and the group that holds it."""
+    for match in _TOKEN.finditer(css):
+        if match.lastgroup is not None:
+            yield match, match.lastgroup
+
+
+def _in_sets(css: str) -> Iterator[tuple[re.Match[str], str]]:
+    """The same where there are image sets, with their strings."""
+    within: list[bool] = []  # of each parenthesis that is open: is it an image set's
+    for match in _SET.finditer(css):
+        name = match.lastgroup
+        if name in {"set", "open"}:
+            within.append(name == "set")
+        elif name == "close":
+            if within:
+                within.pop()
+        elif name == "string":
+            if within and within[-1]:
+                yield match, name
+        elif name is not None:
+            if name != "imported":
+                within.append(False)  # what closes `url(` is still to come
+            yield match, name
 
 
 def _unescaped(text: str) -> str:

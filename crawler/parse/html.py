@@ -6,11 +6,11 @@ long), attributes read per node, text taken after scripts and styles are gone.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 from urllib.parse import unquote
 
+import ada_url
 import msgspec
 import turbohtml
 
@@ -18,6 +18,7 @@ from crawler.model import Kind
 from crawler.parse.directives import REL, directives
 from crawler.parse.spaces import HUGE
 from crawler.parse.swift import joined
+from crawler.parse.values import SPACE, parse_srcset, refresh_url
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
@@ -37,31 +38,48 @@ _SOURCES: Final = {
     "iframe": PAGE, "frame": PAGE, "script": ASSET, "track": ASSET, "embed": ASSET, "input": ASSET,
 }  # fmt: skip
 
+_DRAWN: Final = frozenset({"image", "use", "feImage", "script"})
+"""Elements of SVG that name what they show by `href`."""
+
+_LAZY: Final = {
+    "img": ASSET, "source": ASSET, "video": ASSET, "audio": ASSET, "iframe": PAGE,
+}  # fmt: skip
+"""Elements whose `data-src` scripts copy to `src`: no standard, but what lazy loading does."""
+
 _AROUND: Final = frozenset({"nav", "header", "footer", "aside"})
 
 _SOURCE_NAMES: Final = {"object": ("data",), "video": ("src", "poster")}
 
 _FEED_TYPES: Final = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 _ASSET_RELS: Final = frozenset(
-    {"stylesheet", "icon", "apple-touch-icon", "mask-icon", "manifest", "preload", "modulepreload"}
+    {
+        "stylesheet",
+        "icon",
+        "apple-touch-icon",
+        "mask-icon",
+        "manifest",
+        "preload",
+        "modulepreload",
+        "prefetch",
+    }
 )
 _PAGE_RELS: Final = frozenset(
     {
         "next", "prev", "previous", "canonical", "alternate", "first", "last", "up", "start",
         "contents", "index", "chapter", "section", "help", "search", "author", "license", "amphtml",
+        "prerender",
     }
 )  # fmt: skip
 
-_REFRESH: Final = re.compile(
-    r"\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?(?P<q>['\"]?)(?P<url>.*)", re.IGNORECASE
-)
-_SPACE: Final = "\t\n\f\r "
+MAX_SRCDOC: Final = 8
+"""Pages in `srcdoc` attributes inside each other that are read; each level's markup is escaped once
+more, so that nobody writes three."""
 
 
 class Raw(msgspec.Struct):
     """A page as its markup has it: hrefs not yet joined."""
 
-    base: str = ""  # the first <base href>, as written
+    base: str | None = None  # the first <base href>, as written; None: there is none
     links: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)  # (href, kind)
     disowned: dict[tuple[str, str], None] = msgspec.field(default_factory=dict)  # rel=nofollow …
     title: str = ""
@@ -74,25 +92,36 @@ class Raw(msgspec.Struct):
     main: str = ""  # the text without what surrounds it: menus, footers
 
 
-def read_html(  # noqa: C901, PLR0912 - a branch an element, in one pass: a call for each costs 5 %
-    text: str, *, forms: bool, agent: str = "", styles: bool = False
+def read_html(  # noqa: C901, PLR0912 - one pass over all elements: a call for each costs 5 %
+    text: str, *, forms: bool, agent: str = "", styles: bool = False, depth: int = 0
 ) -> Raw:
     """Links with their kind, in order and without repeats, and what the head says.
 
     `agent` is our product token in lower case, for `<meta>` elements of that name. `styles`: also
-    what the page's own style sheets and attributes name.
+    what the page's own style sheets and attributes name, and images that scripts load later.
+    `depth` is how many pages this one stands in, as a `srcdoc`.
     """
-    tree = turbohtml.parse(text, positions=False)  # of lines nobody asks: a fifth of the time
+    tree = turbohtml.parse(
+        text,
+        positions=False,  # of lines nobody asks: a fifth of the time
+        allow_declarative_shadow_roots=False,  # their templates stay in the tree, where we look
+    )
     raw = Raw()
     links = raw.links
     around: list[turbohtml.Element] = []
+    here = False  # a link names this page, or what <base> says
     for node in tree.iter_elements(_TELLING):
         tag = node.tag
         if tag in {"a", "area"}:  # most of them: no mapping is made of their attributes
-            href = (node.attr("href") or "").strip(_SPACE)
+            href = (node.attr("href") or "").strip(SPACE)
+            if not href:
+                href = (node.attr("xlink:href") or "").strip(SPACE)  # SVG's links
+                here = here or node.attr("href") is not None
             if href and href[0] != "#":
                 plain = node.attr("rel") is None
                 (links if plain else _shelf(node.attrs, raw))[href, PAGE] = None
+            elif href:
+                here = True
             continue
         attributes = node.attrs
         if tag == "link":
@@ -105,7 +134,8 @@ def read_html(  # noqa: C901, PLR0912 - a branch an element, in one pass: a call
             if (_text(attributes, "method") or "get").lower() == "get":
                 links[_text(attributes, "action"), PAGE] = None
         elif tag == "base":
-            raw.base = raw.base or _text(attributes, "href")
+            if raw.base is None and "href" in attributes:
+                raw.base = _text(attributes, "href")
         elif tag == "title":
             raw.title = raw.title or " ".join(node.text[:HUGE].split())[:MAX_TITLE]
         elif tag == "html":
@@ -114,6 +144,10 @@ def read_html(  # noqa: C901, PLR0912 - a branch an element, in one pass: a call
             around.append(node)
         else:
             _media(tag, attributes, links)
+            if tag == "iframe" and "srcdoc" in attributes:
+                _take_srcdoc(attributes, raw, forms=forms, styles=styles, depth=depth)
+    if here and raw.base:
+        links["", PAGE] = None
     if styles:
         _styles(tree, links)
     raw.text = _visible(tree)
@@ -121,16 +155,47 @@ def read_html(  # noqa: C901, PLR0912 - a branch an element, in one pass: a call
     return raw
 
 
+def _take_srcdoc(
+    attributes: Attributes, raw: Raw, *, forms: bool, styles: bool, depth: int
+) -> None:
+    """The links of a page that stands in an attribute (WHATWG HTML §4.8.5); its base is ours,
+    unless it names one of its own.
+    """
+    if depth >= MAX_SRCDOC:
+        return
+    inner = read_html(_text(attributes, "srcdoc"), forms=forms, styles=styles, depth=depth + 1)
+    for whole, some in ((raw.links, inner.links), (raw.disowned, inner.disowned)):
+        for href, kind in some:
+            whole[href if inner.base is None else _based(inner.base, href), kind] = None
+
+
+def _based(base: str, href: str) -> str:
+    """A link of a page with an absolute base of its own; a relative one is joined to ours."""
+    try:
+        return ada_url.join_url(base, href)
+    except ValueError:
+        return href
+
+
 def _styles(tree: turbohtml.Document, links: dict[tuple[str, str], None]) -> None:
-    """Images, fonts and sheets named in `<style>` and `style=`; SVG's images; old backgrounds."""
+    """Images, fonts and sheets named in `<style>` and `style=`; SVG's images; old backgrounds; what
+    scripts put into `src` and `srcset` when it is scrolled to.
+    """
     from crawler.parse.css import css_urls  # noqa: PLC0415 - 8 ms, for mirrors only
 
-    for node in tree.select("style,[style],[background],image,use"):
+    for node in tree.select("[data-src],[data-srcset]"):
+        attributes = node.attrs
+        if node.tag in _LAZY:
+            if href := _text(attributes, "data-src"):
+                links[href, _LAZY[node.tag]] = None
+            for href in parse_srcset(_text(attributes, "data-srcset")):
+                links[href, ASSET] = None
+    for node in tree.select("style,[style],[background],image,use,feImage,script"):
         attributes = node.attrs
         sheet = node.text if node.tag == "style" else _text(attributes, "style")
         for href in css_urls(sheet):
             links[href, ASSET] = None
-        names = ("href", "xlink:href") if node.tag in {"image", "use"} else ("background",)
+        names = ("href", "xlink:href") if node.tag in _DRAWN else ("background",)
         for name in names:
             href = _text(attributes, name)
             if href and href[0] != "#":
@@ -143,7 +208,8 @@ def _visible(tree: turbohtml.Document) -> str:
     if body is None:
         return ""
     for silent in list(body.iter_elements(_SILENT)):
-        silent.decompose()
+        if silent.attr("shadowrootmode") is None or silent.tag != "template":
+            silent.decompose()
     return joined(body.stripped_strings)
 
 
@@ -184,7 +250,7 @@ def read_anchors(text: str) -> tuple[dict[str, None], list[tuple[str, str]]]:
 def _text(attributes: Attributes, name: str) -> str:
     """An attribute's value without white space around it; nothing when it is not there."""
     value = attributes.get(name) or ""
-    return (value if isinstance(value, str) else " ".join(value)).strip(_SPACE)
+    return (value if isinstance(value, str) else " ".join(value)).strip(SPACE)
 
 
 def _shelf(attributes: Attributes, raw: Raw) -> dict[tuple[str, str], None]:
@@ -197,6 +263,9 @@ def add_link(attributes: Attributes, raw: Raw) -> None:
     """A `<link>` element's target, or a Link header's, if it is one that is followed."""
     href = _text(attributes, "href")
     rels = frozenset(_text(attributes, "rel").lower().split())
+    if "preload" in rels:
+        for image in parse_srcset(_text(attributes, "imagesrcset")):
+            raw.links[image, ASSET] = None
     if not href or not rels:
         return
     kind = _text(attributes, "type").lower()
@@ -214,7 +283,8 @@ def add_link(attributes: Attributes, raw: Raw) -> None:
                 raw.links[href, PAGE] = None
             return
     if rels & _ASSET_RELS:
-        raw.links[href, ASSET] = None
+        as_page = "prefetch" in rels and _text(attributes, "as").lower() == "document"
+        raw.links[href, PAGE if as_page else ASSET] = None
     elif rels & _PAGE_RELS:
         raw.links[href, PAGE] = None
 
@@ -222,11 +292,8 @@ def add_link(attributes: Attributes, raw: Raw) -> None:
 def _meta(attributes: Attributes, raw: Raw, agent: str) -> None:
     content = _text(attributes, "content")
     if _text(attributes, "http-equiv").lower() == "refresh":
-        match = _REFRESH.match(content)
-        if match and match["url"]:
-            url = match["url"]
-            url = url.partition(match["q"])[0] if match["q"] else url
-            raw.links[url.strip(_SPACE), PAGE] = None
+        if url := refresh_url(content):
+            raw.links[url, PAGE] = None
         return
     name = _text(attributes, "name").lower()
     if name == "description" and not raw.description:
@@ -244,26 +311,3 @@ def _media(tag: str, attributes: Attributes, links: dict[tuple[str, str], None])
     if srcset := _text(attributes, "srcset"):
         for href in parse_srcset(srcset):
             links[href, ASSET] = None
-
-
-def parse_srcset(srcset: str) -> Iterator[str]:
-    """The URLs of a srcset attribute (WHATWG HTML, "parse a srcset attribute")."""
-    position, end = 0, len(srcset)
-    while position < end:
-        while position < end and srcset[position] in _SPACE + ",":
-            position += 1
-        start = position
-        while position < end and srcset[position] not in _SPACE:
-            position += 1
-        url = srcset[start:position]
-        if not url:
-            return
-        if url.endswith(","):
-            yield url.rstrip(",")
-            continue
-        yield url
-        depth = 0
-        while position < end and (depth or srcset[position] != ","):
-            depth += {"(": 1, ")": -1}.get(srcset[position], 0)
-            depth = max(depth, 0)
-            position += 1

@@ -1,4 +1,7 @@
-"""The Link header (RFC 8288), read as its appendix B.2 does: what is odd spoils only itself."""
+"""The Link header (RFC 8288), read as its appendix B.2 does: what is odd spoils only itself.
+
+A quote that is never closed is none: its value ends where one without quotes would.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-MAX_LINKS: Final = 200
-
 _TARGET: Final = re.compile(r"[\s,]*<([^>]*)>")
 _PARAMETER: Final = re.compile(
-    r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*)))?"
+    r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*+)\"|\"?([^;,\"]*)))?"
 )
 _ESCAPE: Final = re.compile(r"\\(.)")
 _BEYOND_ASCII: Final = re.compile(r"[\x80-\xff]")
@@ -23,7 +24,7 @@ def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
     A link with an `anchor` speaks of another page (§3.2) and is left out.
     """
     at = 0
-    for _ in range(MAX_LINKS):
+    while True:  # as many as a head has room for
         target = _TARGET.match(value, at)
         if target is None:
             return

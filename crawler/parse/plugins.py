@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 MAX_RECORDS: Final = 10_000
 MAX_BYTES: Final = 1024 * 1024
-"""Of one plugin on one page: records beyond are dropped, with a problem that says so."""
+"""Of one plugin on one page: records and links beyond are dropped, with a problem that says so."""
+
+TOO_MANY_RECORDS: Final = "tooManyRecords"
 
 
 class Parsed:
@@ -50,6 +52,7 @@ class Parsed:
         *,
         base: str = "",
         problems: list[str] | None = None,
+        cuts: list[str] | None = None,
     ) -> None:
         self.url = url
         self.html = html
@@ -58,6 +61,7 @@ class Parsed:
         self.links = links
         self.base = base or url
         self.problems: list[str] = [] if problems is None else problems
+        self.cuts: list[str] = [] if cuts is None else cuts  # limits that left something out
 
     @cached_property
     def soup(self) -> BeautifulSoup:
@@ -135,6 +139,7 @@ class Plugin:
                     page.problems.append(
                         f"plugin {self.name}: too many records, the rest is dropped"
                     )
+                    page.cuts.append(TOO_MANY_RECORDS)
                     break
         except MemoryError:
             raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crawler.model import Extract, Found, Kind, Link
+from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_anchors, read_html
@@ -18,10 +19,14 @@ from crawler.parse.linkheader import read_link_header
 from crawler.parse.lists import read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
 from crawler.parse.rules import ReaderRules
-from crawler.parse.swift import simhash, within_bounds
+from crawler.parse.swift import simhash
+from crawler.parse.values import refresh_url
+from crawler.parse.xhtml import as_html, is_xhtml
 from crawler.urls import fingerprint, host_key
 
-HTML: Final = frozenset({"text/html", "application/xhtml+xml"})
+XHTML: Final = "application/xhtml+xml"
+HTML: Final = frozenset({"text/html", XHTML})
+XML: Final = frozenset({"application/xml", "text/xml"})
 _UNSURE: Final = frozenset({"", "text/plain", "application/octet-stream", "unknown/unknown"})
 _HTML_STARTS: Final = (
     b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font",
@@ -33,6 +38,7 @@ TRANSFER: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 _ASSET: Final = Kind.ASSET.value
 PROBE: Final = Kind.PROBE.value
+TOO_MANY_LINKS: Final = "tooManyLinks"
 JOINED: Final = 1 << 14
 """Links whose canonical form and verdict a process remembers: a site's pages share their menus."""
 
@@ -78,7 +84,10 @@ class Reader:
             limit=fetch.max_body,
             ratio=fetch.max_ratio,
         )
+        cuts: list[str] = []  # limits that left links out
         mime, charset = _content_type(values.get("content-type", ""), plain)
+        if mime in XML and is_xhtml(plain):
+            mime = XHTML
         digest = f"sha256:{hashlib.sha256(plain).hexdigest()}"
         said = [value for name, value in headers if name.lower() == "x-robots-tag"]
         if mime not in HTML:
@@ -91,7 +100,7 @@ class Reader:
             self._add_link_headers(raw, values)
             robots = directives(said, (), self._agent)
             return Extract(
-                found=self._links(link.url, raw, link.depth + 1, problems, robots),
+                found=self._links(link.url, raw, link.depth + 1, problems, cuts, robots),
                 canonical=self._join(link.url, raw.canonical) if raw.canonical else None,
                 mime=mime,
                 charset=charset,
@@ -100,6 +109,7 @@ class Reader:
                 digest=digest,
                 robots=robots,
                 problems=tuple(problems),
+                incomplete=cuts[0] if cuts else "",
                 parse_ms=(time.perf_counter() - began) * 1000,
                 body=self._kept(plain, robots),
             )
@@ -107,7 +117,9 @@ class Reader:
         text, charset, source = to_text(plain, charset)
         kept = plain if self._rules.keep_body else None
         del plain  # up to ten megabytes that the parser can use
-        text = within_bounds(text, problems)
+        text = within_bounds(text, problems, cuts)
+        if mime == XHTML:
+            text = as_html(text)
         requisites = self._rules.limits.requisites
         forms = self._rules.limits.forms
         raw = self._html(text, forms=forms, agent=self._agent, styles=requisites)
@@ -117,7 +129,7 @@ class Reader:
         in_headers = directives(said, (), self._agent)
         robots = tuple(dict.fromkeys((*in_headers, *raw.robots)))[:MAX_DIRECTIVES]
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
-        found = self._links(base, raw, link.depth + 1, problems, robots)
+        found = self._links(base, raw, link.depth + 1, problems, cuts, robots)
         anchors, fragments = self._anchors(link.url, base, text)
         records: tuple[dict[str, Any], ...] = ()
         if self._plugins:
@@ -129,6 +141,7 @@ class Reader:
                 tuple(one[0] for one in found),
                 base=base,
                 problems=problems,
+                cuts=cuts,
             )
             records, found = self._run(parsed, found, link.depth + 1)
         return Extract(
@@ -153,6 +166,7 @@ class Reader:
             robots=robots,
             records=records,
             problems=tuple(problems[:20]),
+            incomplete=cuts[0] if cuts else "",
             parse_ms=(time.perf_counter() - began) * 1000,
             anchors=anchors,
             fragments=fragments,
@@ -181,6 +195,8 @@ class Reader:
         if value := values.get("link"):
             for attributes in read_link_header(value):
                 add_link(attributes, raw)
+        if (value := values.get("refresh")) and (url := refresh_url(value)):
+            raw.links[url, Kind.PAGE.value] = None
 
     def _anchors(
         self, url: str, base: str, text: str
@@ -212,7 +228,13 @@ class Reader:
         return tuple(records), tuple(by_url.values())
 
     def _links(
-        self, base: str, raw: Raw, depth: int, problems: list[str], robots: tuple[str, ...]
+        self,
+        base: str,
+        raw: Raw,
+        depth: int,
+        problems: list[str],
+        cuts: list[str],
+        robots: tuple[str, ...],
     ) -> tuple[Found, ...]:
         """The page's links, canonical, judged, each once; the first kind that is admitted wins."""
         rules = self._rules.robots
@@ -234,6 +256,7 @@ class Reader:
             if number >= limit:
                 every = len(raw.links) + len(raw.disowned)
                 problems.append(f"{every} links, the first {limit} taken")
+                cuts.append(TOO_MANY_LINKS)
                 break
             # Most hrefs mean the same on every page of a folder, or of a site: worth remembering.
             first = href[:1]

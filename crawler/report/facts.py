@@ -101,3 +101,4 @@ class Facts(msgspec.Struct, frozen=True):
     problems: tuple[Bar, ...]
     has_pages: bool  # pages.jsonl was there
     has_graph: bool
+    incomplete: tuple[Bar, ...] = ()  # pages that were not read whole, by the limit

@@ -94,6 +94,7 @@ def gather(folder: Path, lines: Lines | None = None) -> Facts:
             problems=_top(lines.problems),
             has_pages=lines.read,
             has_graph=(folder / NAME).exists(),
+            incomplete=_bars(book, "reason", f"state = {DONE} AND reason NOT NULL", examples=True),
         )
 
 

@@ -64,6 +64,10 @@ WORDS: Final = {
     "forbidden": "an address that is never visited",
     "parse": "the page could not be read",
     "redirect": "a redirect that leads nowhere",
+    "tooManyLinks": "more links on a page than scope.max_links; the first were taken",
+    "tooManyTags": "more tags on a page than there is memory for; the first were read",
+    "tooManyAttributes": "more attributes on a page than there is memory for; the first were read",
+    "tooManyRecords": "a plugin gave more than is kept of one page",
 }
 """What the reasons mean, for those who do not know them."""
 
@@ -91,12 +95,18 @@ def render(facts: Facts) -> str:
         .get_template("report.html.jinja")
         .render(
             facts=facts,
-            ending=REASONS.get(facts.finish_reason, facts.finish_reason),
+            ending=_ending(facts),
             line=timeline(facts.slices),
             peak=max((one.visits for one in facts.slices), default=0) / facts.step,
             seconds=(facts.last - facts.first) if facts.first and facts.last else 0.0,
         )
     )
+
+
+def _ending(facts: Facts) -> str:
+    if facts.finish_reason == "finished" and facts.incomplete:
+        return "finished, but some pages were not read whole: links were left out"
+    return REASONS.get(facts.finish_reason, facts.finish_reason)
 
 
 def render_changes(changes: Changes) -> str:

@@ -1,4 +1,5 @@
-"""skipped.jsonl: every link that was not followed, once, with its reason.
+"""skipped.jsonl: every link that was not followed, once, with its reason; also each page some of
+whose links a limit left out.
 
 The frontier decides what is refused, so its refusals come out of the frontier (an outbox), not out
 of the visits; what is written is taken out of it by the commit that keeps the file's mark.
