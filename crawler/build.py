@@ -164,6 +164,7 @@ async def open_crawl(
             stages=stages,
             keep=parser.keep if config.output.warc else None,
             adoption=adoption,
+            pages=True,
         )
 
 

@@ -257,6 +257,8 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     failed: int = 0
     hosts: int = 0
     braked: int = 0  # parked: `crawler release` queues them
+    pages: int = 0  # of `done` and `unchanged`: no sitemap, no image
+    left: dict[str, int] = {}  # refused, failed or parked, though in scope: see `ending.left_of`
 
     @property
     def pending(self) -> int:

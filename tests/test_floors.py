@@ -29,6 +29,7 @@ FLOORS = {
         "warc",
         "revisit",
         "charts",
+        "ending",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running", "adoption"},
@@ -48,6 +49,7 @@ INSIDE_FLOOR_1 = {
     "settings": {"config", "units"},
     "identity": {"config", "urls"},
     "secrets": {"config"},
+    "ending": {"units"},
 }
 """The rules build on each other in this order only."""
 

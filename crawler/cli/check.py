@@ -15,6 +15,7 @@ import click
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.sources import config_options, merged, with_scheme
+from crawler.ending import NO_PAGES, sentence
 from crawler.errors import ConfigError, HouseError
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def check(
 
     Links outside the scope, images, styles and scripts are asked for with HEAD (GET where that is
     refused) and not followed. robots.txt and pace hold as in any crawl. Exit code 1: a link is
-    broken. With -O DIR the crawl is kept there, with its report.
+    broken; any other but 0: it was stopped, or no page was read. With -O DIR the crawl is kept
+    there, with its report.
     """
     statuses = _statuses(accept)
     settings = merged(values, os.environ)
@@ -95,6 +97,8 @@ def check(
         _show(checked, folder, form)
     if not checked.sound:
         return BROKEN
+    if not checked.pages:
+        return int(code) or Exit.SERVER
     return 0 if checked.complete else int(code)
 
 
@@ -108,14 +112,16 @@ def _statuses(text: str) -> list[int]:
 def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -> Checked:
     from crawler.folder import FRONTIER  # noqa: PLC0415
     from crawler.frontier.book import Book  # noqa: PLC0415
+    from crawler.frontier.peek import peek  # noqa: PLC0415
     from crawler.report.broken import broken_links  # noqa: PLC0415
     from crawler.report.gather import TRIPS  # noqa: PLC0415
     from crawler.report.verdicts import Checked  # noqa: PLC0415
 
+    counts = peek(folder / FRONTIER).counts
     with Book(folder / FRONTIER) as book:
         _, broken = broken_links(folder, book, accept=accept)
         return Checked(
-            pages=book.one("SELECT count(*) FROM link WHERE digest IS NOT NULL"),
+            pages=counts.pages,
             links=book.one(f"SELECT count(*) FROM link WHERE {TRIPS}"),  # noqa: S608 - our own words
             refused=book.one(
                 "SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%'"
@@ -123,6 +129,9 @@ def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -
             broken=tuple(broken),
             anchors=tuple(one for sink in sinks for one in sink.missing()),
             complete=code not in _EARLY,
+            ending=""
+            if counts.pages
+            else sentence(NO_PAGES, pending=counts.pending, left=counts.left),
         )
 
 

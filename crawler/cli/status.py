@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crawler.cli.words import amount, counted, duration, plain, size
+from crawler.ending import NO_PAGES, sentence
 from crawler.folder import FRONTIER
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
     statuses = ", ".join(f"{amount(n)} × {code}" for code, n in view.statuses.items())
     hosts = ", ".join(f"{plain(name, 60)} ({amount(n)})" for name, n in view.hosts.items())
     others = (
-        f"{amount(counts.moved)} moved, {amount(counts.unchanged)} unchanged, "
+        f"{amount(counts.done)} done, {amount(counts.moved)} moved, "
+        f"{amount(counts.unchanged)} unchanged, "
         f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
         f"{amount(counts.braked)} braked"
     )
     rows = [
-        ("state", state),
-        ("pages", f"{amount(counts.done)} done, {size(view.bytes_wire)}"),
+        ("state", state if view.running else _ended(view, folder)),
+        ("pages", f"{amount(counts.pages)} read, {size(view.bytes_wire)}"),
         ("queue", f"{amount(counts.queued)} queued, {amount(counts.resting)} waiting to retry"),
         ("others", others),
         ("status", statuses or "none"),
@@ -70,6 +72,14 @@ def lines(view: View, folder: Path) -> list[tuple[str, str]]:
         what = next(iter(view.braked))
         rows.append(("next", f"crawler release {shlex.quote(str(folder))} {what}"))
     return rows
+
+
+def _ended(view: View, folder: Path) -> str:
+    """The sentence of the summary; how a crawl was stopped its frontier does not know."""
+    counts = view.counts
+    natural = "finished" if counts.pages else NO_PAGES
+    reason = "stopped" if counts.pending else natural
+    return sentence(reason, pending=counts.pending, left=counts.left, folder=str(folder))
 
 
 def _by_reason(numbers: dict[str, int]) -> str:

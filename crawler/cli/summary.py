@@ -10,19 +10,10 @@ from typing import Final
 import msgspec
 
 from crawler.cli.words import amount, counted, duration, plain, size
+from crawler.ending import sentence
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
-
-REASONS: Final = {
-    "finished": "finished: every link in scope was visited",
-    "hosts-down": "what is left waits for hosts that are down: go on when they are back",
-    "max-pages": "reached --max-pages",
-    "time-limit": "reached --time-limit",
-    "size-limit": "reached --size-limit",
-    "interrupted": "interrupted",
-    "aborted": "stopped at once",
-}
 
 LISTED: Final = 12
 """Entries of one row at most."""
@@ -41,6 +32,14 @@ class Ending(msgspec.Struct, frozen=True):
     moves: tuple[tuple[str, str], ...] = ()  # seeds that led to another host: url, target
 
 
+def ended(ending: Ending) -> str:
+    """The one sentence."""
+    counts = ending.counts
+    return sentence(
+        ending.reason, pending=counts.pending, left=counts.left, folder=str(ending.folder)
+    )
+
+
 def summary(ending: Ending) -> list[str]:
     """One line a row."""
     rows = _rows(ending)
@@ -52,6 +51,7 @@ def summary_json(ending: Ending) -> str:
     """The same for programs: one JSON object on one line."""
     tree = {
         "finish_reason": ending.reason,
+        "ending": ended(ending),
         "dir": str(ending.folder),
         "robots_obeyed": ending.robots,
         "counts": msgspec.to_builtins(ending.counts),
@@ -74,7 +74,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         f"{size(shot.bytes_wire)} on the wire, {size(shot.bytes_body)} decoded"
     )
     rows = [
-        ("ended", REASONS.get(ending.reason, ending.reason)),
+        ("ended", ended(ending)),
         ("pages", pages),
         ("visits", f"{amount(shot.visits)}, {counted(shot.retries, 'retry', 'retries')}"),
     ]
@@ -161,7 +161,7 @@ def led(url: str, target: str) -> str:
 def _next(ending: Ending) -> str:
     folder = shlex.quote(str(ending.folder))
     if ending.reason == "max-pages":
-        more = ending.counts.done * 2 or 100
+        more = ending.counts.pages * 2 or 100
         return f"crawler resume {folder} --max-pages {more}"
     return f"crawler resume {folder}" if ending.counts.pending else f"crawler status {folder}"
 

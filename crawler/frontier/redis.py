@@ -178,7 +178,7 @@ class RedisFrontier:
 
     async def counts(self) -> Counts:
         await self._leases.flush()
-        return counts_of(await self._shards.look())
+        return counts_of(await self._shards.look(), await self._shards.reasons())
 
     async def rules(self, origin: str) -> Rules | None:
         return await self._shards.rules(origin)

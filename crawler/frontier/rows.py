@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
+from crawler.ending import left_of
 from crawler.frontier.bulk import Bulk
 from crawler.model import Counts, Kind, Known, Outcome, Visit
 from crawler.revisit import next_interval
@@ -46,10 +47,23 @@ def state_of(reason: str) -> int:
 def counted(db: sqlite3.Connection) -> Counts:
     """How many links are in which state; those refused at either time are one number."""
     states = dict.fromkeys(STATES, 0)
-    for state, number in db.execute("SELECT state, count(*) FROM link GROUP BY state"):
-        states[STATES[state]] = number
+    pages = 0
+    reasons: list[tuple[str, int]] = []
+    for state, is_page, reason, number in db.execute(_COUNTED):
+        states[STATES[state]] += number
+        pages += number if is_page and state in {DONE, UNCHANGED} else 0
+        if state >= REFUSED:
+            reasons.append((reason or "", number))
     states["refused"] += states.pop("skipped")
-    return Counts(**states, hosts=db.execute("SELECT count(*) FROM host").fetchone()[0])
+    hosts = db.execute("SELECT count(*) FROM host").fetchone()[0]
+    return Counts(**states, hosts=hosts, pages=pages, left=left_of(reasons))
+
+
+_COUNTED: Final = (
+    "SELECT state, kind = 0, CASE WHEN state >= 5 THEN reason END, count(*) FROM link "
+    "GROUP BY 1, 2, 3"
+)
+"""Kind 0 is a page; states from REFUSED on have a reason that somebody may want to know."""
 
 
 def adopted_in(db: sqlite3.Connection) -> dict[str, str]:

@@ -247,6 +247,8 @@ class SqliteFrontier:
             failed=counts.failed,
             braked=counts.braked,
             hosts=counts.hosts,
+            pages=counts.pages,
+            left=counts.left,
         )
 
     async def rules(self, origin: str) -> Rules | None:

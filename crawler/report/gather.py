@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from crawler import __version__
+from crawler.ending import left_of
 from crawler.folder import FRONTIER, SAVED
 from crawler.frontier.book import Book
 from crawler.frontier.rows import DONE, FAILED, MOVED, QUEUED, RESTING, STATES, UNCHANGED
@@ -33,6 +34,9 @@ TRIPS: Final = f"state IN ({DONE}, {MOVED}, {UNCHANGED}, {FAILED}) AND visited_a
 
 _UNASKED: Final = f"state NOT IN ({QUEUED}, {RESTING}, {DONE}, {MOVED}, {UNCHANGED}, {FAILED})"
 """Links that a rule stopped, where they were found, at their turn or in between."""
+
+
+_LEFT: Final = "SELECT coalesce(reason, ''), count(*) FROM link WHERE state >= 5 GROUP BY 1"
 
 
 def gather(folder: Path, lines: Lines | None = None) -> Facts:
@@ -68,6 +72,7 @@ def gather(folder: Path, lines: Lines | None = None) -> Facts:
             bottleneck=said.get("bottleneck", ""),
             lag_ms=_lag(said),
             states=states,
+            left=left_of(book.rows(_LEFT)),
             bytes_wire=int(book.one("SELECT total(bytes) FROM link")),
             bytes_body=lines.bytes_body,
             hosts_seen=book.one("SELECT count(*) FROM host"),

@@ -15,6 +15,7 @@ import jinja2
 from jinja2.bccache import Bucket, FileSystemBytecodeCache
 
 from crawler import __version__
+from crawler.ending import sentence
 from crawler.errors import HouseError
 from crawler.report.changes import Changes
 from crawler.report.facts import Bar, Facts, Slice
@@ -30,16 +31,6 @@ HEIGHT: Final = 120
 
 SYNTAX: Final[dict[str, Any]] = {"trim_blocks": True, "lstrip_blocks": True}
 """How templates are read: what a compiled one depends on beside its text."""
-
-REASONS: Final = {
-    "finished": "finished: every link in scope was visited",
-    "max-pages": "stopped at the page limit",
-    "time-limit": "stopped at the time limit",
-    "size-limit": "stopped at the size limit",
-    "interrupted": "interrupted; it can be resumed",
-    "aborted": "stopped at once; it can be resumed",
-    "": "no word of an end: it is running, or was killed and can be resumed",
-}
 
 WORDS: Final = {
     "outOfScope": "outside the crawl's scope",
@@ -91,12 +82,21 @@ def render(facts: Facts) -> str:
         .get_template("report.html.jinja")
         .render(
             facts=facts,
-            ending=REASONS.get(facts.finish_reason, facts.finish_reason),
+            ending=_ending(facts),
             line=timeline(facts.slices),
             peak=max((one.visits for one in facts.slices), default=0) / facts.step,
             seconds=(facts.last - facts.first) if facts.first and facts.last else 0.0,
         )
     )
+
+
+def _ending(facts: Facts) -> str:
+    """The one sentence; in a report that is written while it runs, none."""
+    if not facts.finish_reason:
+        return "No word of an end: it is running, or was killed and can be resumed"
+    pending = facts.states["queued"] + facts.states["resting"]
+    said = sentence(facts.finish_reason, pending=pending, left=facts.left, folder=facts.folder)
+    return said[0].upper() + said[1:]
 
 
 def render_changes(changes: Changes) -> str:

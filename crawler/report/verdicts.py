@@ -23,6 +23,7 @@ class Checked(msgspec.Struct, frozen=True):
     broken: tuple[Broken, ...]
     anchors: tuple[Missing, ...]
     complete: bool  # False: it was stopped, or reached a limit
+    ending: str = ""  # why no page was read; empty: one was
 
     @property
     def sound(self) -> bool:
@@ -51,6 +52,8 @@ def as_text(checked: Checked) -> Iterator[str]:
         else ""
     )
     stopped = "" if checked.complete else "; stopped before the end"
+    if checked.ending:
+        yield checked.ending
     yield (
         f"checked {counted(checked.links, 'link')}, {checked.pages} of them pages that were read: "
         f"{len(checked.broken)} broken{anchors}{refused}{stopped}"
