@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
@@ -233,12 +234,19 @@ def fetcher_of(
         user_agent=user_agent(config),
         spool=spool,
         keep_request=config.output.warc,
+        accept=_accepted(config.scope.mime) if config.scope.mime else None,
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
         guard=neighbours.guard() if neighbours is not None else own,
         credentials=Credentials(fetch, config.seeds),
         owned=owned,
     )
+
+
+def _accepted(types: Sequence[str]) -> Callable[[str], bool]:
+    """Of pages; what says nothing of its type may be one. `text/*` is all that is text."""
+    wanted = [one.strip().lower() for one in types]
+    return lambda mime: not mime or any(fnmatchcase(mime, one) for one in wanted)
 
 
 def canonical_seeds(urls: Urls, given: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis_server import RedisServer, servers
 from test_cli_live import crawler as crawler_process
-from website import Answer, Asked, Reply, Website, page, redirect, text
+from website import Answer, Asked, Reply, Website, page, redirect, reply, text
 
 from crawler.adoption import Adoption
 from crawler.build import open_crawl
@@ -324,6 +324,7 @@ async def finish(config: Config, folder: Path) -> tuple[str, Exit]:
         ("/gone", {}, "no-pages", Exit.SERVER),
         ("/away", {"seed_redirects": False}, "no-pages", Exit.SERVER),
         ("/nobody", {}, "no-pages", Exit.NETWORK),
+        ("/image", {"mime": ("text/*",)}, "no-pages", Exit.SERVER),
         ("/", {"follow": ("asset",)}, "no-pages", Exit.SERVER),
         ("/", {"sitemap.only": True}, "no-pages", Exit.SERVER),
         ("/empty.txt", {"sitemap.only": True}, "no-pages", Exit.SERVER),
@@ -344,6 +345,7 @@ async def test_a_crawl_without_a_page_never_ends_with_0(
     site = await website(
         {
             "/": page(),
+            "/image": reply(b"x", mime="image/png"),
             "/away": redirect("http://127.0.0.9:9/"),
             "/nobody": redirect(f"http://127.0.0.1:{unused_tcp_port}/"),
             "/empty.txt": text("http://else.test/\n"),

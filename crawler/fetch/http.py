@@ -265,7 +265,14 @@ class HttpFetcher:
                     else:
                         redirect = location is not None
                         await body.head(response.status, fields)
-                        await self._reading.read(response, body, granted, trip, redirect=redirect)
+                        await self._reading.read(
+                            response,
+                            body,
+                            granted,
+                            trip,
+                            redirect=redirect,
+                            typed=link.kind is Kind.PAGE,
+                        )
                 finally:
                     response.release()
             page = Page(

@@ -45,8 +45,11 @@ class Reading:
         trip: Trip,
         *,
         redirect: bool,
+        typed: bool = True,
     ) -> None:
-        """All of it, or as much as is granted. Raises TooLarge, Unwanted, TimedOut."""
+        """All of it, or as much as is granted. Raises TooLarge, TimedOut and, where it is `typed`,
+        Unwanted.
+        """
         length = response.content_length
         limit = granted.size
         if redirect:
@@ -55,7 +58,8 @@ class Reading:
                 body.truncated = "length"
                 return
         else:
-            self._judge_type(response)
+            if typed and self._accept is not None:
+                self._judge_type(response, self._accept)
             if length is not None and length > limit and not granted.cut:
                 response.close()
                 raise TooLarge(f"{length} bytes announced, {limit} allowed")
@@ -83,11 +87,12 @@ class Reading:
             came += await self._pay(len(chunk), trip)
             self._demand_pace(time.monotonic() - came, body.size)
 
-    def _judge_type(self, response: Response) -> None:
+    @staticmethod
+    def _judge_type(response: Response, accept: Callable[[str], bool]) -> None:
         """Raises Unwanted for a type whose bodies are not read."""
-        if self._accept is not None and response.status < 300:
+        if response.status < 300:
             mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if not self._accept(mime):
+            if not accept(mime):
                 response.close()
                 raise Unwanted(mime)
 
