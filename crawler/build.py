@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from crawler.adoption import Adoption
@@ -47,6 +47,10 @@ from crawler.watch import Watch
 if TYPE_CHECKING:
     from crawler.frontier.redis import RedisFrontier
     from crawler.parse.archive import Archivist
+
+
+COMPLETE: Final = frozenset({"finished", "no-pages", "hosts-down", "max-pages"})
+"""Ends of a run: what it left is for the next. Any other stops it in the middle."""
 
 
 @asynccontextmanager
@@ -112,6 +116,7 @@ async def open_crawl(
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
+        local = frontier if isinstance(frontier, SqliteFrontier) else None
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
         fetcher = await stack.enter_async_context(
             fetcher_of(config, spool, neighbours, owned=paced.sent)
@@ -140,20 +145,10 @@ async def open_crawl(
         start = starting_points(config, seeds, urls)
         await frontier.add([verdict.judged(url, 0, kind) for url, kind in start])
         tally = Tally()
-        cpus = usable_cpus()
-
-        def look(gauges: Gauges) -> None:
-            gauges.queued = frontier.pending
-            gauges.in_flight = fetcher.busy
-            gauges.parsing = parser.backlog
-            gauges.ledger_seconds = ledger.seconds
-            gauges.slots = config.limits.concurrency
-            gauges.processes = parser.width
-            gauges.cpus = cpus
-
-        await stack.enter_async_context(Watch(tally, look))
+        watch = _watch(tally, config, frontier, fetcher, parser, ledger)
+        await stack.enter_async_context(watch)
         stages = await stack.enter_async_context(Stages(config.limits.stall))
-        yield Crawl(
+        crawl = Crawl(
             paced,
             gate,
             asking,
@@ -167,6 +162,31 @@ async def open_crawl(
             adoption=adoption,
             pages=True,
         )
+        yield crawl
+        if local is not None and crawl.finish_reason in COMPLETE:
+            await local.note(ended_run=local.run)  # the next recrawl is another run
+
+
+def _watch(
+    tally: Tally,
+    config: Config,
+    frontier: Queue,
+    fetcher: HttpFetcher,
+    parser: ParsePool,
+    ledger: Ledger,
+) -> Watch:
+    cpus = usable_cpus()
+
+    def look(gauges: Gauges) -> None:
+        gauges.queued = frontier.pending
+        gauges.in_flight = fetcher.busy
+        gauges.parsing = parser.backlog
+        gauges.ledger_seconds = ledger.seconds
+        gauges.slots = config.limits.concurrency
+        gauges.processes = parser.width
+        gauges.cpus = cpus
+
+    return Watch(tally, look)
 
 
 def scope_of(config: Config, seeds: Sequence[str], urls: Urls) -> Scope:

@@ -81,6 +81,12 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     text_digest: str | None
     interval: float | None
 
+    @property
+    def validators(self) -> dict[str, str]:
+        """Headers that make a request conditional (RFC 9110 §13.1); a 304 answers no other."""
+        pairs = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in pairs.items() if value and self.digest}
+
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
     """Where the time of one trip went, in milliseconds. None: the phase did not take place."""

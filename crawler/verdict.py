@@ -72,7 +72,7 @@ class Verdict:
             return visit
         if page.location is not None:
             return self._moved(link, page, page.location)
-        if status == 304:
+        if status == 304 and link.known is not None and link.known.validators:
             return Visit(link, Outcome.UNCHANGED, page)
         if status < 300:
             return Visit(link, Outcome.DONE, page)

@@ -72,6 +72,9 @@ def adopted_in(db: sqlite3.Connection) -> dict[str, str]:
     return {name.removeprefix(SEED): kind for name, kind in rows}
 
 
+_KEEPING: Final = frozenset({Outcome.UNCHANGED, Outcome.RETRY, Outcome.FAILED, Outcome.REFUSED})
+GONE: Final = frozenset({404, 410})
+
 NOTHING: Final = (None, None, None, None, None)
 
 
@@ -96,15 +99,18 @@ def values_of(visit: Visit, now: float) -> tuple[object, ...]:
 def _lasting(visit: Visit) -> tuple[object, ...]:
     """What the next run needs to know: digest, validators, digest of the text, revisit interval.
 
-    A 304 or a failed try leaves them as they were; only a page that was read has new ones. Of a
-    download's file its progress knows more (`downloads.py`).
+    A failure leaves them as they were, unless the page is gone; a 304 too, but for validators that
+    it brings (RFC 9111 §4.3.4). Only a page that was read has new ones. Of a download's file its
+    progress knows more (`downloads.py`).
     """
     page, extract, known = visit.page, visit.extract, visit.link.known
-    if known is not None and visit.outcome in {Outcome.UNCHANGED, Outcome.RETRY}:
-        interval = known.interval
-        if visit.outcome is Outcome.UNCHANGED:
+    if known is not None and visit.outcome in _KEEPING and not (page and page.status in GONE):
+        etag, modified, interval = known.etag, known.modified, known.interval
+        if visit.outcome is Outcome.UNCHANGED and page is not None:
+            etag = page.header("etag") or etag
+            modified = page.header("last-modified") or modified
             interval = next_interval(interval, changed=False)
-        return known.digest, known.etag, known.modified, known.text_digest, interval
+        return known.digest, etag, modified, known.text_digest, interval
     if visit.outcome is not Outcome.DONE or page is None or extract is None:
         return NOTHING
     if visit.link.kind is Kind.FILE:

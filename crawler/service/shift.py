@@ -83,10 +83,10 @@ class Shift:
             if self.ends_with:
                 self.stop(self.ends_with)
             await crawl.run()
+            counts = await crawl.frontier.counts()
         ending = self.ends_with or crawl.finish_reason
         if ending in STOPS:
             return STOPS[ending]
-        counts = await crawl.frontier.counts()
         self.left = counts.left
         ended = crawl.finish_reason if counts.pages else NO_PAGES
         said = sentence(ended, pending=counts.pending, left=counts.left)
