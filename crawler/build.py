@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from crawler.adoption import Adoption
@@ -46,6 +47,10 @@ from crawler.watch import Watch
 if TYPE_CHECKING:
     from crawler.frontier.redis import RedisFrontier
     from crawler.parse.archive import Archivist
+
+
+COMPLETE: Final = frozenset({"finished", "no-pages", "hosts-down", "max-pages"})
+"""Ends of a run: what it left is for the next. Any other stops it in the middle."""
 
 
 @asynccontextmanager
@@ -111,6 +116,7 @@ async def open_crawl(
         paced: Frontier = frontier
         if neighbours is not None:
             paced = await stack.enter_async_context(neighbours.frontier(frontier, config.pace))
+        local = frontier if isinstance(frontier, SqliteFrontier) else None
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
         fetcher = await stack.enter_async_context(
             fetcher_of(config, spool, neighbours, owned=paced.sent)
@@ -139,20 +145,10 @@ async def open_crawl(
         start = starting_points(config, seeds, urls)
         await frontier.add([verdict.judged(url, 0, kind) for url, kind in start])
         tally = Tally()
-        cpus = usable_cpus()
-
-        def look(gauges: Gauges) -> None:
-            gauges.queued = frontier.pending
-            gauges.in_flight = fetcher.busy
-            gauges.parsing = parser.backlog
-            gauges.ledger_seconds = ledger.seconds
-            gauges.slots = config.limits.concurrency
-            gauges.processes = parser.width
-            gauges.cpus = cpus
-
-        await stack.enter_async_context(Watch(tally, look))
+        watch = _watch(tally, config, frontier, fetcher, parser, ledger)
+        await stack.enter_async_context(watch)
         stages = await stack.enter_async_context(Stages(config.limits.stall))
-        yield Crawl(
+        crawl = Crawl(
             paced,
             gate,
             asking,
@@ -164,7 +160,33 @@ async def open_crawl(
             stages=stages,
             keep=parser.keep if config.output.warc else None,
             adoption=adoption,
+            pages=True,
         )
+        yield crawl
+        if local is not None and crawl.finish_reason in COMPLETE:
+            await local.note(ended_run=local.run)  # the next recrawl is another run
+
+
+def _watch(
+    tally: Tally,
+    config: Config,
+    frontier: Queue,
+    fetcher: HttpFetcher,
+    parser: ParsePool,
+    ledger: Ledger,
+) -> Watch:
+    cpus = usable_cpus()
+
+    def look(gauges: Gauges) -> None:
+        gauges.queued = frontier.pending
+        gauges.in_flight = fetcher.busy
+        gauges.parsing = parser.backlog
+        gauges.ledger_seconds = ledger.seconds
+        gauges.slots = config.limits.concurrency
+        gauges.processes = parser.width
+        gauges.cpus = cpus
+
+    return Watch(tally, look)
 
 
 def scope_of(config: Config, seeds: Sequence[str], urls: Urls) -> Scope:
@@ -232,12 +254,19 @@ def fetcher_of(
         user_agent=user_agent(config),
         spool=spool,
         keep_request=config.output.warc,
+        accept=_accepted(config.scope.mime) if config.scope.mime else None,
         rate=config.pace.limit_rate,
         robots_timeout=config.robots.timeout,
         guard=neighbours.guard() if neighbours is not None else own,
         credentials=Credentials(fetch, config.seeds),
         owned=owned,
     )
+
+
+def _accepted(types: Sequence[str]) -> Callable[[str], bool]:
+    """Of pages; what says nothing of its type may be one. `text/*` is all that is text."""
+    wanted = [one.strip().lower() for one in types]
+    return lambda mime: not mime or any(fnmatchcase(mime, one) for one in wanted)
 
 
 def canonical_seeds(urls: Urls, given: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ import msgspec
 
 from crawler.adoption import Adoption
 from crawler.config import LimitsConfig
+from crawler.ending import NO_PAGES, sentence
 from crawler.errors import SPOOL, FetchError, HouseError, InternalError, ParseError, SinkError
 from crawler.faults import is_of_visit, reason_of, told
 from crawler.gate import Gate
@@ -41,8 +42,8 @@ log = logging.getLogger(__name__)
 class Crawl:
     """Lease a link, visit it, enter the visit in the ledger; until the frontier has no more.
 
-    Made and closed by `build.open_crawl`. `finish_reason` is one of finished, hosts-down,
-    max-pages, time-limit, size-limit, interrupted, aborted; empty while it runs.
+    Made and closed by `build.open_crawl`. `finish_reason` is one of finished, no-pages,
+    hosts-down, max-pages, time-limit, size-limit, interrupted, aborted; empty while it runs.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Crawl:
         stages: Stages | None = None,
         keep: Callable[[Page], Awaitable[Kept | None]] | None = None,
         adoption: Adoption | None = None,
+        pages: bool = False,
     ) -> None:
         """`keep` makes an answer that is not read ready for the archive; None: there is none.
-        `adoption` takes what seeds redirect to; None: nothing does.
+        `adoption` takes what seeds redirect to; None: nothing does. `pages`: it is for pages, and
+        one that never had any ends with the reason no-pages.
         """
         self.frontier = frontier
         self.tally = tally
@@ -75,6 +78,7 @@ class Crawl:
         self._stages = stages or Stages(0)
         self._keep = keep
         self._adoption = adoption
+        self._pages = pages
         self._bytes = 0
         self._deadline: asyncio.Timeout | None = None
 
@@ -99,9 +103,21 @@ class Crawl:
             if clock is not None:
                 clock.cancel()
         if not self.finish_reason:
-            left = "hosts-down" if self.frontier.stranded else "finished"
-            self.finish_reason = "max-pages" if self.frontier.exhausted else left
+            self.finish_reason = await self._natural_end()
         return self.tally
+
+    async def _natural_end(self) -> str:
+        if self.frontier.exhausted:
+            return "max-pages"
+        if self.frontier.stranded:
+            return "hosts-down"
+        if not self._pages or self.tally.pages:
+            return "finished"
+        counts = await self.frontier.counts()
+        if counts.pages:
+            return "finished"
+        log.warning("%s", sentence(NO_PAGES, pending=counts.pending, left=counts.left))
+        return NO_PAGES
 
     def stop(self, reason: str = "interrupted") -> None:
         """Lease no more; what is in hand has the grace time to be finished and entered."""

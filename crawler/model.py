@@ -81,6 +81,12 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     text_digest: str | None
     interval: float | None
 
+    @property
+    def validators(self) -> dict[str, str]:
+        """Headers that make a request conditional (RFC 9110 §13.1); a 304 answers no other."""
+        pairs = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in pairs.items() if value and self.digest}
+
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
     """Where the time of one trip went, in milliseconds. None: the phase did not take place."""
@@ -265,6 +271,8 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     hosts: int = 0
     braked: int = 0  # parked: `crawler release` queues them
     incomplete: int = 0  # of those done: a limit left some of their links out
+    pages: int = 0  # of `done` and `unchanged`: no sitemap, no image
+    left: dict[str, int] = {}  # refused, failed or parked, though in scope: see `ending.left_of`
 
     @property
     def pending(self) -> int:

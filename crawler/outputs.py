@@ -44,14 +44,18 @@ def outputs_of(
     """Not open yet. `upload` is offered each archive that is finished."""
     outputs: list[Output] = []
     durable = config.output.durable
+
+    def run() -> int:
+        return frontier.run
+
     if config.output.jsonl:
-        outputs.append(JsonLines(folder / "pages.jsonl", durable=durable))
+        outputs.append(JsonLines(folder / "pages.jsonl", durable=durable, run=run))
     if (
         config.output.graph and config.frontier.url is None
     ):  # it names links as a folder's queue does
         outputs.append(Graph(folder / "graph.bin", durable=durable))
     if config.parse.plugins or config.parse.rules:
-        outputs.append(RecordLines(folder / "records.jsonl", durable=durable))
+        outputs.append(RecordLines(folder / "records.jsonl", durable=durable, run=run))
     if config.output.save != "none":
         every = config.output.save == "all"
         outputs.append(Files(folder / "html", every=every, durable=durable))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from crawler.config import FetchConfig, PaceConfig
-from crawler.errors import FetchError, Forbidden, Lapsed, Unresolved
+from crawler.errors import FetchError, Forbidden, Insecure, Lapsed, Unresolved, Unwanted
 from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import HostRests, Retry, longest_retry_after, parse_retry_after
 from crawler.robots import UNREACHABLE
@@ -28,6 +28,9 @@ COOKIE_WALL = "redirect:cookie"
 
 USUAL_PLACES = ("/sitemap.xml", "/sitemap_index.xml")
 """Where a sitemap may lie that no robots.txt names; that none is there is no failure."""
+
+_SURE = (Unresolved, Insecure, Forbidden)
+"""Errors that a GET would meet as well as a HEAD."""
 
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)  # RFC 3986 §3.1
 
@@ -65,6 +68,10 @@ class Verdict:
         reason = error.cause
         if isinstance(error, Lapsed):
             return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)
+        if isinstance(error, Unwanted):
+            return Visit(link, Outcome.REFUSED, reason=reason)
+        if link.kind is Kind.PROBE and link.attempt == 0 and not isinstance(error, _SURE):
+            return Visit(link, Outcome.RETRY, reason=reason, retry_in=0.0)  # as a GET
         wait = None
         if self._retry.worth(error):
             limit = 1 if isinstance(error, Unresolved) else None
@@ -82,7 +89,7 @@ class Verdict:
             self._rests.served(link.host)
         if page.location is not None:
             return self._moved(link, page, page.location)
-        if status == 304:
+        if status == 304 and link.known is not None and link.known.validators:
             return Visit(link, Outcome.UNCHANGED, page)
         if status < 300:
             return Visit(link, Outcome.DONE, page)
@@ -110,12 +117,10 @@ class Verdict:
         )
 
     def _probed(self, link: Link, page: Page) -> Visit | None:
-        """A link that is only asked for: a redirect is an answer, and a no to HEAD is not yet one.
+        """A link that is only asked for: a no to HEAD is not yet an answer.
 
         Servers refuse HEAD that answer GET; the second try, in its turn, is a GET (fetch/http.py).
         """
-        if page.location is not None:
-            return Visit(link, Outcome.DONE, page)
         if page.status >= 400 and link.attempt == 0 and page.status not in SLOW_DOWN:
             return Visit(link, Outcome.RETRY, page, reason=f"status:{page.status}", retry_in=0.0)
         return None

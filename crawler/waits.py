@@ -85,7 +85,7 @@ def longest(waits: Iterable[Wait | None], most: int) -> list[Wait]:
     return sorted(kept, key=lambda wait: -wait.seconds)[:most]
 
 
-def sentence(wait: Wait, now: float) -> str:
+def wait_sentence(wait: Wait, now: float) -> str:
     """In one line. `now` is Unix time; the moment is told in local time."""
     name = wait.name.partition("//")[2] or wait.name
     clock = time.localtime(now + wait.seconds)

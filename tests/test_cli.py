@@ -277,7 +277,10 @@ def test_the_fate_of_a_seed(outcome: Outcome, reason: str, expected: Fate) -> No
         ("finished", 5, [Fate.READ], [], Exit.OK),
         ("finished", 5, [Fate.READ, Fate.NETWORK], [], Exit.OK),
         ("max-pages", 5, [Fate.READ], [], Exit.OK),
-        ("finished", 0, [], [], Exit.OK),  # resumed, and nothing was left
+        ("no-pages", 0, [], [], Exit.SERVER),  # no seed was admitted
+        ("hosts-down", 0, [], [], Exit.NETWORK),
+        ("hosts-down", 0, [Fate.MOVED], [], Exit.NETWORK),
+        ("hosts-down", 0, [Fate.ERROR], [], Exit.SERVER),
         ("finished", 0, [Fate.READ], [], Exit.OK),  # a seed that is no page
         ("interrupted", 5, [Fate.READ], [], Exit.INTERRUPTED),
         ("interrupted", 0, [Fate.NETWORK], [], Exit.INTERRUPTED),
@@ -304,6 +307,12 @@ def test_exit_codes(
 ) -> None:
     shot = msgspec.structs.replace(Tally().snapshot(), pages=pages)
     assert exit_code(reason, shot, fates, dict.fromkeys(robots, 1)) is code
+
+
+def test_a_resumed_crawl_that_had_nothing_left_is_well_if_it_has_a_page() -> None:
+    shot = Tally().snapshot()
+    assert exit_code("finished", shot, [], ever=True) is Exit.OK
+    assert exit_code("finished", shot, [Fate.ERROR], ever=True) is Exit.SERVER
 
 
 @pytest.mark.parametrize(
@@ -386,7 +395,7 @@ class FakeCrawl:
         self.aborted.set()
 
     async def counts(self) -> Counts:
-        return Counts(queued=3, done=7)
+        return Counts(queued=3, done=7, pages=7)
 
     def paces(self, most: int = 10) -> list[HostPace]:
         return [HostPace("slow.test", 1, 1, 0, 3, 60.0, crawl_delay=300.0)][:most]
@@ -442,7 +451,7 @@ async def wait_for_abort(crawl: FakeCrawl) -> None:
 def test_a_run_ends_with_its_summary() -> None:
     code, said = run_fake(nothing)
     assert code == 0
-    assert "     ended  finished: every link in scope was visited\n" in said
+    assert "     ended  finished; 3 links are still queued\n" in said
     assert "crawler resume 'a b'" in said
 
 

@@ -424,3 +424,28 @@ def test_the_ledger_and_outcomes_are_what_the_documentation_says() -> None:
         "done", "moved", "unchanged", "refused", "retry", "failed",
     }  # fmt: skip
     assert Ledger.__doc__
+
+
+async def test_only_bodies_of_the_types_that_were_asked_for_are_read(
+    website: Open, tmp_path: Path
+) -> None:
+    """robots.txt and sitemaps are no matter of --mime."""
+    site = await website(
+        {
+            "/": page(links=["/text", "/image", "/untold", "/secret"]),
+            "/text": text("plain"),
+            "/image": reply(b"x" * 100_000, mime="image/png"),
+            "/untold": reply(b"<p>x", mime=""),
+            "/secret": page(),
+            "/robots.txt": text("User-agent: *\nDisallow: /secret"),
+        }
+    )
+    await crawl(settings(site.url, mime=("text/*",)), tmp_path)
+    found = by_path(tmp_path)
+    assert {path for path, one in found.items() if one["outcome"] == "done"} == {
+        "/",
+        "/text",
+        "/untold",
+    }
+    assert (found["/image"]["outcome"], found["/image"]["reason"]) == ("refused", "mime:image/png")
+    assert found["/secret"]["reason"] == "robotsTxt"

@@ -186,7 +186,7 @@ def rows_of(ending: Ending) -> dict[str, str]:
 
 def test_the_summary_says_what_happened_and_what_next() -> None:
     rows = rows_of(ENDING)
-    assert rows["ended"] == "interrupted"
+    assert rows["ended"] == "interrupted; 7 links are still queued"
     assert rows["next"] == "crawler resume 'my crawl'"
     assert rows["output"] == "my crawl"
     assert rows["held up by"]
@@ -212,7 +212,7 @@ def test_what_became_of_urls_is_said_once() -> None:
     [
         ("finished", Counts(done=5), "crawler status d"),
         ("finished", Counts(done=5, resting=1), "crawler resume d"),
-        ("max-pages", Counts(done=5, queued=1), "crawler resume d --max-pages 10"),
+        ("max-pages", Counts(done=6, queued=1, pages=5), "crawler resume d --max-pages 10"),
         ("time-limit", Counts(done=5, queued=1), "crawler resume d"),
     ],
 )

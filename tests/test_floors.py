@@ -33,6 +33,7 @@ FLOORS = {
         "waits",
         "faults",
         "nofollow",
+        "ending",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {"gate", "leased", "ledger", "watch", "folder", "start", "stages", "running", "adoption"},
@@ -53,6 +54,7 @@ INSIDE_FLOOR_1 = {
     "settings": {"config", "units"},
     "identity": {"config", "urls"},
     "secrets": {"config"},
+    "ending": {"units"},
 }
 """The rules build on each other in this order only."""
 

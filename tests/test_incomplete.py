@@ -17,8 +17,8 @@ from test_cli_live import crawler as process
 from website import Website, page
 
 from crawler.cli.main import crawler
-from crawler.cli.summary import ended
 from crawler.cli.why import tell
+from crawler.ending import sentence
 from crawler.parse import bounds
 from crawler.report.gather import gather
 from crawler.report.page import render
@@ -93,11 +93,12 @@ async def test_a_check_says_that_links_were_not_asked_for(website: Open) -> None
 
 
 def test_all_is_said_to_be_visited_only_when_it_was() -> None:
-    assert ended("finished", {}) == "finished: every link in scope was visited"
-    assert "3 pages not read whole (2 tooManyTags, 1 tooManyLinks)" in ended(
-        "finished", {"tooManyTags": 2, "tooManyLinks": 1}
-    )
-    assert ended("max-pages", {"tooManyTags": 2}) == "reached --max-pages"
+    def said(reason: str, pages: int) -> str:
+        return sentence(reason, pending=0, left={}, incomplete=pages)
+
+    assert said("finished", 0) == "finished: every link in scope was visited"
+    assert said("finished", 3) == "finished; 3 pages were not read whole: links were left out"
+    assert said("max-pages", 1).startswith("reached --max-pages; 1 page was not read whole")
 
 
 def test_links_that_a_plugin_gives_beyond_its_limit(tmp_path: Path) -> None:

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from crawling import PATIENCE, crawl, records, settings
+from crawling import PATIENCE, crawl, lines, records, settings
 from hypothesis import given
 from hypothesis import strategies as st
-from website import Answer, Website, busy, page, redirect
+from test_cli_live import crawler as command
+from website import Answer, Asked, Reply, Website, busy, page, redirect, text
 
 from crawler.build import open_crawl
 from crawler.cli.main import crawler
 from crawler.config import Config
 from crawler.errors import ConfigError
 from crawler.frontier.book import Book
+from crawler.frontier.peek import left_in_run, peek
 from crawler.report.broken import broken_in
 from crawler.report.changes import Change, Side, compare, runs
+from crawler.report.gather import gather
 from crawler.report.page import render_changes
 from crawler.revisit import FIRST, LONGEST, SHORTEST, next_interval
 
@@ -187,9 +190,9 @@ async def test_what_was_left_over_is_visited_with_the_new_run(
     site = await website(many(30))
     await crawl(settings(site.url, max_pages=10), tmp_path)
     await recrawl(settings(site.url), tmp_path)
-    lines = records(tmp_path)
-    assert len(lines) == 10 + 31
-    assert len({line["url"] for line in lines[10:]}) == 31
+    written = records(tmp_path)
+    assert len(written) == 10 + 31
+    assert len({line["url"] for line in written[10:]}) == 31
 
 
 async def test_a_failed_try_keeps_the_validators(website: Open, tmp_path: Path) -> None:
@@ -213,6 +216,131 @@ async def test_only_what_is_due_is_visited_again(website: Open, tmp_path: Path) 
         intervals = dict(book.rows("SELECT url, interval FROM link"))
     assert intervals[site.at("/1")] == FIRST * 1.4
     assert intervals[site.at("/2")] == FIRST * 0.8
+
+
+async def test_a_304_brings_the_validators_of_the_next_request(
+    website: Open, tmp_path: Path
+) -> None:
+    asked = []
+
+    async def renamed(one: Asked) -> Reply:
+        asked.append(one.headers.get("if-none-match"))
+        if asked[-1] is None:
+            return Reply(body=b"<p>text", headers=(("ETag", '"one"'),))
+        return Reply(304, headers=(("ETag", '"two"'),))
+
+    site = await website({"/": renamed})
+    await crawl(settings(site.url), tmp_path)
+    await recrawl(settings(site.url), tmp_path)
+    await recrawl(settings(site.url), tmp_path)
+    assert asked == [None, '"one"', '"two"']
+
+
+async def test_a_304_that_nobody_asked_for_is_a_failure(website: Open, tmp_path: Path) -> None:
+    site = await website({"/": page(links=["/odd"]), "/odd": page(status=304)})
+    await crawl(settings(site.url), tmp_path)
+    await recrawl(settings(site.url), tmp_path)
+    odd = [line for line in records(tmp_path) if line["url"].endswith("/odd")]
+    assert [(line["outcome"], line["reason"]) for line in odd] == [("failed", "status:304")] * 2
+
+
+async def test_a_page_that_fails_once_keeps_what_is_known_of_it(
+    website: Open, tmp_path: Path
+) -> None:
+    """Its next request is conditional, and it is compared with what was read last."""
+    site = await website({"/": page("Home", ["/a", "/b", "/c"], etag='"h"'),
+                          **{f"/{x}": leaf(n) for n, x in enumerate("abc")}})  # fmt: skip
+    config = settings(site.url, retries=0)
+    await crawl(config, tmp_path)
+    for path in "abc":
+        site.put(f"/{path}", busy(99, status=500))
+    await recrawl(config, tmp_path)
+    changes = compare(Side(tmp_path, 1), Side(tmp_path, 2))
+    assert (urls(changes.unreachable, site), changes.number) == ({"a", "b", "c"}, 3)
+    site.log.clear()
+    site.put("/a", leaf(0))  # as it was
+    site.put("/b", leaf(1, 2, text="Something else"))
+    site.put("/c", page(status=410))
+    await recrawl(config, tmp_path)
+    assert all(one.headers.get("if-none-match") for one in site.log if one.path != "/robots.txt")
+    changes = compare(Side(tmp_path, 2), Side(tmp_path, 3))
+    assert urls(changes.added, site) == set()
+    assert urls(changes.changed, site) == {"b"}
+    assert urls(changes.removed, site) == {"c"}
+    assert changes.unchanged == 2
+    site.put("/c", leaf(2))
+    await recrawl(config, tmp_path)
+    assert urls(compare(Side(tmp_path, 3), Side(tmp_path, 4)).added, site) == {"c"}
+
+
+async def test_records_tell_runs_apart(website: Open, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("def items(page):\n    return [{'title': page.title}]\n")
+    site = await website({"/": page("Old", ["/a"]), "/a": leaf(1)})
+    config = settings(site.url, plugins=(f"{plugin}:items",))
+    await crawl(config, tmp_path / "c")
+    site.put("/", page("New", ["/a"]))
+    await recrawl(config, tmp_path / "c")
+    assert [line["run"] for line in records(tmp_path / "c")] == [1, 1, 2, 2]
+    found = lines(tmp_path / "c" / "records.jsonl")
+    assert [(one["title"], one["_run"]) for one in found] == [
+        ("Old", 1), ("Page 1", 1), ("New", 2),
+    ]  # fmt: skip
+    for table, wanted in (("records", ["New"]), ("pages", ["New", None])):
+        out = tmp_path / f"{table}.jsonl"
+        args = [
+            "export",
+            "jsonl",
+            str(tmp_path / "c"),
+            "-o",
+            str(out),
+            "--table",
+            table,
+            "--run",
+            "2",
+        ]
+        result = CliRunner().invoke(crawler, args, standalone_mode=False)
+        assert result.exception is None, result.output
+        rows = lines(out)
+        args[-1] = "3"
+        result = CliRunner().invoke(crawler, args, standalone_mode=False)
+        assert "has had 2 runs" in str(result.exception)
+        assert sorted((row["title"] for row in rows), key=str) == sorted(wanted, key=str)
+
+
+async def test_sitemaps_are_no_pages_wherever_pages_are_counted(
+    website: Open, tmp_path: Path
+) -> None:
+    site = await website({"/": page(links=["/a"]), "/a": page()})
+    site.put("/map.txt", text(site.at("/a") + "\n"))
+    site.put("/robots.txt", text(f"Sitemap: {site.at('/map.txt')}\n"))
+    running = await crawl(settings(site.url), tmp_path)
+    view = peek(tmp_path / "frontier.db")
+    assert (running.tally.pages, view.counts.pages, view.counts.done) == (2, 2, 3)
+    assert gather(tmp_path).pages == 2
+    await recrawl(settings(site.url), tmp_path)
+    assert compare(Side(tmp_path, 1), Side(tmp_path, 2)).unchanged == 2
+
+
+async def test_a_recrawl_that_was_killed_goes_on_when_it_is_given_again(
+    website: Open, tmp_path: Path
+) -> None:
+    site = await website(many(30))
+    config = settings(site.url)
+    await crawl(config, tmp_path)
+    assert left_in_run(tmp_path / "frontier.db") == (1, 0)
+    async with open_crawl(config, dir=tmp_path, mode="resume") as running:
+        await running.frontier.revisit()  # type: ignore[attr-defined]
+    assert left_in_run(tmp_path / "frontier.db") == (2, 31)
+    told = CliRunner().invoke(crawler, ["diff", str(tmp_path)], standalone_mode=False)
+    assert "warning: run 2 has not ended: 31 pages that it has yet to visit" in told.output
+    again = await command("recrawl", str(tmp_path))
+    assert "run 2 was stopped before its end: going on with it, 31 links to visit" in again.err
+    assert runs(tmp_path) == 2
+    assert left_in_run(tmp_path / "frontier.db") == (2, 0)
+    assert "run 3\n" in (await command("recrawl", str(tmp_path))).err
+    told = CliRunner().invoke(crawler, ["diff", str(tmp_path)], standalone_mode=False)
+    assert "warning" not in told.output
 
 
 @given(history=st.lists(st.booleans(), max_size=60))

@@ -14,12 +14,16 @@ from crawling import by_path, crawl, outcomes, records, settings
 from hypothesis import given
 from hypothesis import strategies as st
 from redis_server import RedisServer, servers
-from website import Answer, Asked, Reply, Website, page, redirect, text
+from test_cli_live import crawler as crawler_process
+from website import Answer, Asked, Reply, Website, page, redirect, reply, text
 
 from crawler.adoption import Adoption
 from crawler.build import open_crawl
+from crawler.cli.exits import Exit, exit_code
+from crawler.cli.seeds import Seeds
 from crawler.cli.why import tell
-from crawler.config import ScopeConfig
+from crawler.config import Config, ScopeConfig
+from crawler.ending import sentence
 from crawler.errors import Forbidden
 from crawler.fetch.guard import AddressGuard
 from crawler.frontier.peek import adopted
@@ -295,3 +299,88 @@ async def test_workers_learn_what_another_one_adopted(
         async with asyncio.timeout(40):
             await second.run()
     assert hosts(tmp_path / "two") == {("2", "/"), ("2", "/a"), ("2", "/b")}
+
+
+# ── a crawl without a page ───────────────────────────────────────────────────────────────────────
+
+
+async def finish(config: Config, folder: Path) -> tuple[str, Exit]:
+    """How a crawl ends, and with which exit code."""
+    seeds = Seeds()
+    async with asyncio.timeout(40), open_crawl(config, dir=folder, sinks=[seeds]) as running:
+        await running.run()
+        counts = await running.frontier.counts()
+    shot = running.tally.snapshot()
+    ever = counts.pages > 0
+    code = exit_code(running.finish_reason, shot, seeds.fates, shot.robots, ever=ever)
+    assert ("every link" in sentence("finished", pending=0, left=counts.left)) == (not counts.left)
+    return running.finish_reason, code
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "reason", "code"),
+    [
+        ("/secret", {}, "no-pages", Exit.SERVER),
+        ("/gone", {}, "no-pages", Exit.SERVER),
+        ("/away", {"seed_redirects": False}, "no-pages", Exit.SERVER),
+        ("/nobody", {}, "no-pages", Exit.NETWORK),
+        ("/image", {"mime": ("text/*",)}, "no-pages", Exit.SERVER),
+        ("/", {"follow": ("asset",)}, "no-pages", Exit.SERVER),
+        ("/", {"sitemap.only": True}, "no-pages", Exit.SERVER),
+        ("/empty.txt", {"sitemap.only": True}, "no-pages", Exit.SERVER),
+        ("/", {"time_limit": 0}, "time-limit", Exit.TIME_LIMIT),
+        ("/", {"size_limit": 0}, "size-limit", Exit.SIZE_LIMIT),
+        ("/", {"max_depth": 0}, "finished", Exit.OK),
+    ],
+)
+async def test_a_crawl_without_a_page_never_ends_with_0(
+    website: Open,
+    tmp_path: Path,
+    path: str,
+    values: dict[str, object],
+    reason: str,
+    code: Exit,
+    unused_tcp_port: int,
+) -> None:
+    site = await website(
+        {
+            "/": page(),
+            "/image": reply(b"x", mime="image/png"),
+            "/away": redirect("http://127.0.0.9:9/"),
+            "/nobody": redirect(f"http://127.0.0.1:{unused_tcp_port}/"),
+            "/empty.txt": text("http://else.test/\n"),
+            "/robots.txt": text("User-agent: *\nDisallow: /secret"),
+        }
+    )
+    config = settings(site.at(path), retries=0, **values)
+    assert await finish(config, tmp_path / "crawl") == (reason, code)
+
+
+async def test_the_command_says_in_one_sentence_that_nothing_was_read(
+    website: Open, tmp_path: Path
+) -> None:
+    site = await website({"/robots.txt": text("User-agent: *\nDisallow: /")})
+    ended = await crawler_process("crawl", site.url, "-O", str(tmp_path / "a"), "--fast",
+                                  "--processes", "1")  # fmt: skip
+    assert ended.code == 8
+    assert "ended  no page was read: 1 forbidden by robots.txt (--no-robots, on a" in ended.err
+    again = await crawler_process("resume", str(tmp_path / "a"))
+    assert again.code == 8
+    quiet = await crawler_process("crawl", site.url, "-O", str(tmp_path / "b"), "--fast", "-q",
+                                  "-s", "scope.follow=asset")  # fmt: skip
+    assert quiet.code == 8
+    assert quiet.err == (
+        "crawler: error: no page was read: nothing that was found belongs to the crawl (--scope)\n"
+    )
+    checked = await crawler_process("check", site.url, "--fast")
+    assert checked.code == 8
+    assert "no page was read" in checked.out
+
+
+async def test_the_library_warns(
+    website: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await website({"/robots.txt": text("User-agent: *\nDisallow: /")})
+    running = await crawl(settings(site.url), tmp_path)
+    assert running.finish_reason == "no-pages"
+    assert "no page was read: 1 forbidden by robots.txt" in caplog.text

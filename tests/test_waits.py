@@ -25,7 +25,7 @@ from crawler.crawl import Crawl
 from crawler.frontier.peek import peek
 from crawler.pace import HostPace
 from crawler.retry import AGREE, FAST, SHORT, HostRests, longest_retry_after
-from crawler.waits import Wait, longest, reason_of, retry_of, sentence, wait_of
+from crawler.waits import Wait, longest, reason_of, retry_of, wait_of, wait_sentence
 
 Open = Callable[..., Awaitable[Website]]
 DAY, HOUR = 86_400.0, 3600.0
@@ -190,10 +190,12 @@ def test_a_sentence_says_who_what_and_until_when(monkeypatch: pytest.MonkeyPatch
     try:
         noon = 1_800_000_000.0 - 1_800_000_000 % 86_400 + 12 * HOUR
         assert (
-            sentence(Wait("example.com", 3490.0, reason_of("Retry-After", "http://e.com/x")), noon)
+            wait_sentence(
+                Wait("example.com", 3490.0, reason_of("Retry-After", "http://e.com/x")), noon
+            )
             == "example.com waits 58m10s: Retry-After of /x, until 12:58"
         )
-        assert sentence(Wait("http://e.com/x", 9.0, "a retry", 1), noon) == (
+        assert wait_sentence(Wait("http://e.com/x", 9.0, "a retry", 1), noon) == (
             "e.com/x waits 9.0s: a retry, until 12:00:09; 1 link queued"
         )
     finally:

@@ -18,7 +18,7 @@ from rich.text import Text
 from crawler.cli.transfers import line
 from crawler.cli.words import duration, plain, size
 from crawler.standing import Standing
-from crawler.waits import Wait, sentence
+from crawler.waits import Wait, wait_sentence
 
 FRAME: Final = 0.25
 """Seconds between two looks."""
@@ -41,7 +41,7 @@ async def live(
     with contextlib.suppress(OSError, ValueError), drawing:  # the terminal has gone
         while True:
             if next(frames) % ASK == 0:
-                waits = [sentence(one, time.time()) for one in (await ask())[:WAITS]]
+                waits = [wait_sentence(one, time.time()) for one in (await ask())[:WAITS]]
             drawing.update(panel(look(), waits), refresh=True)
             await asyncio.sleep(FRAME)
 

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.sources import config_options, merged, with_scheme
+from crawler.ending import NO_PAGES, sentence
 from crawler.errors import ConfigError, HouseError
+from crawler.folder import FRONTIER
+from crawler.frontier.rows import FAILED, MOVED
 
 if TYPE_CHECKING:
+    from crawler.config import Config
     from crawler.folder import Mode
+    from crawler.frontier.book import Book
     from crawler.report.anchors import Anchors
-    from crawler.report.verdicts import Checked
+    from crawler.report.certainty import Certainty
+    from crawler.report.verdicts import Checked, Redirect
 
 BROKEN = 1
 """The exit code when a link is broken, as CI expects it."""
@@ -63,7 +69,8 @@ def check(
 
     Links outside the scope, images, styles and scripts are asked for with HEAD (GET where that is
     refused) and not followed. robots.txt and pace hold as in any crawl. Exit code 1: a link is
-    broken. With -O DIR the crawl is kept there, with its report.
+    broken; any other but 0: it was stopped, or no page was read. With -O DIR the crawl is kept
+    there, with its report.
     """
     statuses = _statuses(accept)
     settings = merged(values, os.environ)
@@ -91,10 +98,12 @@ def check(
         mode: Mode = "fresh" if fresh else "new"
         sinks = [stack.enter_context(Anchors(folder / "anchors.db"))] if anchors else []
         code = run(settings.config(), folder, mode, screen, sinks=sinks, summed_up=False)
-        checked = _result(folder, statuses, code, sinks)
+        checked = _result(settings.config(), folder, statuses, code, sinks)
         _show(checked, folder, form)
     if not checked.sound:
         return BROKEN
+    if not checked.pages:
+        return int(code) or Exit.SERVER
     return 0 if checked.complete else int(code)
 
 
@@ -105,30 +114,62 @@ def _statuses(text: str) -> list[int]:
         raise ConfigError(f"--accept: {text!r} is not a list of statuses") from error
 
 
-def _result(folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]) -> Checked:
-    from crawler.folder import FRONTIER  # noqa: PLC0415
+def _result(
+    config: Config, folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]
+) -> Checked:
     from crawler.frontier.book import Book  # noqa: PLC0415
-    from crawler.frontier.rows import DONE  # noqa: PLC0415
+    from crawler.frontier.peek import peek  # noqa: PLC0415
     from crawler.report.broken import broken_links  # noqa: PLC0415
+    from crawler.report.certainty import certainty  # noqa: PLC0415
     from crawler.report.gather import TRIPS  # noqa: PLC0415
     from crawler.report.verdicts import Checked  # noqa: PLC0415
 
+    counts = peek(folder / FRONTIER).counts
+    own = _own(config, folder)
+
+    def told(what: Certainty) -> Callable[[str, str, int | None], bool]:
+        return lambda url, reason, status: certainty(url, reason, status, own=own(url)) == what
+
     with Book(folder / FRONTIER) as book:
-        _, broken = broken_links(folder, book, accept=accept)
+        _, broken = broken_links(folder, book, accept=accept, wanted=told("broken"))
+        _, unsure = broken_links(folder, book, accept=accept, wanted=told("unsure"))
         return Checked(
-            pages=book.one("SELECT count(*) FROM link WHERE digest IS NOT NULL"),
+            pages=counts.pages,
             links=book.one(f"SELECT count(*) FROM link WHERE {TRIPS}"),  # noqa: S608 - our own words
             refused=book.one(
                 "SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%' "
                 "OR reason LIKE 'robotsUnreachable%'"
             ),
             broken=tuple(broken),
+            unsure=tuple(unsure),
+            redirects=tuple(_redirects(book)),
             anchors=tuple(one for sink in sinks for one in sink.missing()),
             complete=code not in _EARLY,
-            incomplete=book.one(
-                f"SELECT count(*) FROM link WHERE state = {DONE} AND reason NOT NULL"  # noqa: S608
+            incomplete=counts.incomplete,
+            ending=""
+            if counts.pages
+            else sentence(
+                NO_PAGES, pending=counts.pending, left=counts.left, incomplete=counts.incomplete
             ),
         )
+
+
+def _own(config: Config, folder: Path) -> Callable[[str], bool]:
+    """Whether a URL's host belongs to what is checked: a seed's, or where a seed redirects to."""
+    from crawler.frontier.peek import adopted  # noqa: PLC0415
+    from crawler.urls import host_key, registered_domain  # noqa: PLC0415
+
+    hosts = {host_key(url) for url in [*config.seeds, *adopted(folder / FRONTIER)]}
+    domains = {registered_domain(host) for host in hosts} if config.scope.scope == "domain" else ()
+    return lambda url: host_key(url) in hosts or registered_domain(host_key(url)) in domains
+
+
+def _redirects(book: Book) -> Iterator[Redirect]:
+    """Links that are good, and lie elsewhere for good. Not the seeds: nobody links to them."""
+    from crawler.report.verdicts import Redirect  # noqa: PLC0415
+
+    for row in book.rows(_FOR_GOOD, MOVED, FAILED):
+        yield Redirect(*row)
 
 
 def _show(checked: Checked, folder: Path, form: str) -> None:
@@ -139,23 +180,30 @@ def _show(checked: Checked, folder: Path, form: str) -> None:
     if form == "json":
         out(as_json(checked))
     elif form == "junit":
-        for line in as_junit(checked, _good(folder)):
+        for line in as_junit(checked, _good(folder, checked)):
             out(line)
     else:
         for line in as_text(checked):
             out(harmless(line))
 
 
-def _good(folder: Path) -> Iterator[str]:
-    from crawler.folder import FRONTIER  # noqa: PLC0415
+def _good(folder: Path, checked: Checked) -> Iterator[str]:
+    """Links that were asked for and are neither broken nor unsure."""
     from crawler.frontier.book import Book  # noqa: PLC0415
-    from crawler.frontier.rows import FAILED  # noqa: PLC0415
     from crawler.report.gather import TRIPS  # noqa: PLC0415
 
     with Book(folder / FRONTIER) as book:
-        for (url,) in book.rows(f"SELECT url FROM link WHERE {TRIPS} AND state <> {FAILED}"):  # noqa: S608
-            yield url
+        told = {one.url for one in [*checked.broken, *checked.unsure]}
+        for (url,) in book.rows(f"SELECT url FROM link WHERE {TRIPS}"):  # noqa: S608 - our own words
+            if url not in told:
+                yield url
 
+
+_FOR_GOOD: Final = (
+    "SELECT link.url, end.url, link.status FROM link JOIN link AS end ON end.id = link.target "
+    "WHERE link.state = ? AND link.status IN (301, 308) AND link.via IS NOT NULL "
+    "AND end.state <> ? ORDER BY link.id"
+)
 
 _EARLY = {Exit.INTERRUPTED, Exit.FORCED, Exit.SIZE_LIMIT, Exit.TIME_LIMIT}
 """Ends of a crawl that left links unasked."""

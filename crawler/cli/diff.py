@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from crawler.cli.exits import Exit
-from crawler.cli.words import plain
+from crawler.cli.words import counted, plain
 from crawler.errors import ConfigError
+from crawler.folder import FRONTIER
 
 if TYPE_CHECKING:
     from crawler.report.changes import Changes
@@ -44,6 +46,7 @@ def diff(folders: tuple[Path, ...], runs: str | None, form: str, exit_code: bool
 
     if len(folders) == 1:
         before, after = _runs(folders[0], runs)
+        _warn(folders[0], after)
         changes = compare(Side(folders[0], before), Side(folders[0], after))
     elif len(folders) == 2 and runs is None:
         changes = compare(Side(folders[0]), Side(folders[1]))
@@ -75,6 +78,19 @@ def lines(changes: Changes) -> Iterator[str]:
             yield f"{MARKS[kind]} {plain(one.url, 2000)}{arrow}{tail}"
     sums = ", ".join(f"{len(getattr(changes, kind))} {kind}" for kind in KINDS)
     yield f"{sums}, {changes.unchanged} unchanged"
+
+
+def _warn(folder: Path, after: int) -> None:
+    """Of a run that has not ended: what it has yet to visit is compared as it was before."""
+    from crawler.frontier.peek import left_in_run  # noqa: PLC0415
+
+    run, left = left_in_run(folder / FRONTIER)
+    if after == run and left:
+        click.echo(
+            f"warning: run {run} has not ended: {counted(left, 'page')} that it has yet to visit "
+            f"count as they were; go on with it: crawler resume {shlex.quote(str(folder))}",
+            err=True,
+        )
 
 
 def _runs(folder: Path, text: str | None) -> tuple[int, int]:

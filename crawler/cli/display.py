@@ -18,7 +18,7 @@ from crawler.cli.words import amount, counted, duration, plain, share, size
 from crawler.config import Config
 from crawler.errors import CrawlerError
 from crawler.tally import Snapshot, Tally
-from crawler.waits import Wait, sentence
+from crawler.waits import Wait, wait_sentence
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -134,7 +134,7 @@ class Display:
 def in_words(waiting: Sequence[Wait]) -> str:
     """Who waits for what, those that wait longest by name; nothing: nobody."""
     now = time.time()
-    named = [plain(sentence(wait, now), 200) for wait in waiting[:SHOWN]]
+    named = [plain(wait_sentence(wait, now), 200) for wait in waiting[:SHOWN]]
     if len(waiting) > SHOWN:
         named.append("others wait too")
     return "; ".join(named)

@@ -15,7 +15,7 @@ from crawler.errors import (
     Mismatch,
 )
 from crawler.faults import REASON as INTERNAL
-from crawler.model import Outcome, Visit
+from crawler.model import Kind, Outcome, Visit
 from crawler.robots import UNREACHABLE
 from crawler.tally import Snapshot
 
@@ -45,7 +45,7 @@ MEANINGS: Final = {
     Exit.HOUSE: "a file cannot be read or written, the disk is full; resumable",
     Exit.NETWORK: "no page: no seed could be reached",
     Exit.TLS: "no page: TLS was refused",
-    Exit.SERVER: "no page: the seeds answered with errors, led away, or robots.txt forbids them",
+    Exit.SERVER: "no page: the seeds answered with errors, led away, or a rule refuses them",
     Exit.INTERRUPTED: "interrupted; what was in hand is finished; resumable",
     Exit.FORCED: "stopped at once by a second signal; resumable",
     Exit.SIZE_LIMIT: "reached --size-limit; resumable",
@@ -80,7 +80,7 @@ _ON_THE_ROAD: Final = frozenset({"dns", "connection", "timeout", "truncated", "f
 def fate(visit: Visit) -> Fate:
     """What a visit to a seed, or to what it redirects to, says about it."""
     if visit.outcome in {Outcome.DONE, Outcome.UNCHANGED}:
-        return Fate.READ
+        return Fate.READ if visit.link.kind is Kind.PAGE else Fate.MOVED  # a list leads to pages
     if visit.outcome is Outcome.MOVED:
         return Fate.ERROR if visit.reason else Fate.MOVED
     unasked = visit.reason.partition(":")[0] == UNREACHABLE
@@ -101,15 +101,21 @@ def exit_code(
     shot: Snapshot,
     fates: Collection[Fate],
     robots: Mapping[str, int] | None = None,
+    *,
+    ever: bool = False,
 ) -> Exit:
     """The code of a crawl that ran to its end or ours, by the first rule that fits.
 
     1  it was stopped, or reached a limit of time or size
     2  a link failed by a bug in this program
-    3  a page was read, or no seed was visited (a resumed crawl): all is well
+    3  a page was read, or no seed was visited (a resumed crawl) and there are pages: all is well
+    4  the hosts are down: the network
+    5  a seed got an answer, but no page: the server's errors, before patience
+    6  no seed got an answer: TLS if that alone, else the network
     4  a seed got an answer, but no page: the server's errors, before patience
     5  no seed got an answer: TLS if that alone, else the network
 
+    `ever`: the crawl has a page, of this run or an earlier one.
     `robots`: why robots.txt files could not be had, with numbers; decides for seeds that were
     never asked for because of that.
     """
@@ -117,13 +123,16 @@ def exit_code(
         return _ENDS[finish_reason]
     if shot.reasons.get(INTERNAL):
         return Exit.BUG
-    if shot.pages or Fate.READ in fates or not fates:
-        return Exit.OK
     seen = set(fates)
+    if shot.pages or Fate.READ in seen or (ever and not seen):
+        return Exit.OK
+    if finish_reason == "hosts-down" and Fate.ERROR not in seen:
+        return Exit.NETWORK
     if Fate.UNASKED in seen:
         seen.discard(Fate.UNASKED)
         seen |= {_of_reason(reason) for reason in robots or ()} or {Fate.NETWORK}
-    if seen & {Fate.ERROR, Fate.MOVED}:
+    seen.discard(Fate.MOVED)  # its target tells; where none does, it leads in a circle
+    if Fate.ERROR in seen or not seen:
         return Exit.SERVER
     if Fate.BUSY in seen:
         return Exit.RATE_LIMITED

@@ -259,9 +259,11 @@ class Crew:
     async def _counts(self, wire: Wire) -> Any:
         from crawler.frontier.redis_jobs import look  # noqa: PLC0415 - an extra
         from crawler.frontier.redis_rows import counts_of  # noqa: PLC0415
+        from crawler.frontier.redis_shards import reasons_of  # noqa: PLC0415
 
         try:
-            return counts_of((await look(wire, self._where.job)).stats)
+            stats = (await look(wire, self._where.job)).stats
+            return counts_of(stats, await reasons_of(wire, self._where.job))
         except FrontierError as error:
             self._screen.say(f"{error}: what is queued is not known")
             return None

@@ -12,8 +12,9 @@ import msgspec
 
 from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.loop import Told
-from crawler.cli.summary import ended, led, told
+from crawler.cli.summary import led, told
 from crawler.cli.words import amount, duration, plain, size
+from crawler.ending import sentence
 from crawler.export.merge import Merged
 from crawler.model import Counts
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from crawler.frontier.redis_rows import Stats
 
 GRAVEST: Final = (
-    "aborted", "interrupted", "size-limit", "time-limit", "max-pages", "hosts-down", "finished",
+    "aborted", "interrupted", "size-limit", "time-limit", "max-pages", "hosts-down", "no-pages",
+    "finished",
 )  # fmt: skip
 """Of several ends the first of these is the crawl's."""
 
@@ -46,6 +48,19 @@ def reason_of(ends: Sequence[Told]) -> str:
     return min((one.reason for one in ends), key=GRAVEST.index)
 
 
+def ended(joint: Joint) -> str:
+    """The one sentence, of all loops."""
+    counts = joint.counts or Counts()
+    folder = str(joint.folder)
+    return sentence(
+        joint.reason,
+        pending=counts.pending,
+        left=counts.left,
+        incomplete=sum(_sum(one.shot.incomplete for one in joint.told).values()),
+        folder=folder,
+    )
+
+
 def exit_of(joint: Joint) -> Exit:
     """As of a crawl of one loop that had all these visits."""
     first = joint.told[0].shot
@@ -55,7 +70,9 @@ def exit_of(joint: Joint) -> Exit:
         reasons=_sum(one.shot.reasons for one in joint.told),
     )
     fates = [Fate[name] for one in joint.told for name in one.fates]
-    return exit_code(joint.reason, shot, fates, _sum(one.shot.robots for one in joint.told))
+    robots = _sum(one.shot.robots for one in joint.told)
+    ever = joint.counts is None or joint.counts.pages > 0
+    return exit_code(joint.reason, shot, fates, robots, ever=ever)
 
 
 def line_of(stats: Stats, alive: int) -> str:
@@ -81,6 +98,7 @@ def tree(joint: Joint) -> dict[str, Any]:
     counted = ("outcomes", "statuses", "reasons", "robots", "incomplete")
     return {
         "finish_reason": joint.reason,
+        "ending": ended(joint),
         "dir": str(joint.folder),
         "loops": joint.loops,
         "loops_died": joint.died,
@@ -108,7 +126,7 @@ def _rows(joint: Joint) -> list[tuple[str, str]]:
         f"{size(facts['bytes_body'])} decoded"
     )
     rows = [
-        ("ended", ended(joint.reason, facts["incomplete"])),
+        ("ended", ended(joint)),
         ("pages", pages),
         ("loops", f"{joint.loops}{died}: {each} pages"),
         ("visits", f"{_list(facts['outcomes'])}, {amount(facts['retries'])} retries"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,26 @@ from crawler.cli.crawl import screen_options
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.sources import add_said, config_options, saved
+from crawler.cli.words import counted
 from crawler.errors import ConfigError
 from crawler.folder import FRONTIER
+
+if TYPE_CHECKING:
+    from crawler.frontier.sqlite import SqliteFrontier
+
+
+async def _begun(frontier: SqliteFrontier, *, due: bool) -> str:
+    """Begin a run, or go on with the last where it was stopped: it is compared as a whole, and a
+    new one would leave its changes untold. What there is to say of it.
+    """
+    if await frontier.torn():
+        run, left = frontier.run, frontier.pending
+        return (
+            f"run {run} was stopped before its end: going on with it, "
+            f"{counted(left, 'link')} to visit (run {run + 1} begins once it has ended)"
+        )
+    number = await frontier.revisit(only_due=due)
+    return f"run {number}" if number else "nothing is due yet"
 
 
 @click.command(short_help="Visit a crawl's pages again; fetch what changed.")
@@ -32,7 +50,7 @@ def recrawl(folder: Path, due: bool, **values: Any) -> Exit:
 
     Requests are conditional (ETag, Last-Modified): of what has not changed no body is sent. The
     run's lines follow those of earlier runs in pages.jsonl; `crawler diff DIR` tells what changed.
-    Stopped or killed, the run goes on with `crawler resume DIR`.
+    Stopped or killed, the run goes on with `crawler resume DIR`, or when this is said again.
     """
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl to visit again")
@@ -69,9 +87,9 @@ def again(folder: Path, values: dict[str, Any], *, due: bool = False) -> Exit:
         async with open_crawl(*args, **more) as running:
             frontier = running.frontier
             assert isinstance(frontier, SqliteFrontier)  # the only kind with a folder
-            number = await frontier.revisit(only_due=due)
+            said = await _begun(frontier, due=due)
             if not screen.silent:
-                screen.say(f"run {number}" if number else "nothing is due yet")
+                screen.say(said)
             yield running
 
     return run(config, folder, "resume", screen, opener=opener)

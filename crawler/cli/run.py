@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import shlex
 import signal
@@ -19,8 +20,9 @@ from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.main import YOUNG
 from crawler.cli.screen import Screen, out
 from crawler.cli.seeds import Seeds
-from crawler.cli.summary import Ending, summary, summary_json, told
+from crawler.cli.summary import Ending, ended, summary, summary_json, told
 from crawler.config import Config
+from crawler.ending import NO_PAGES
 from crawler.errors import CrawlerError, HouseError
 from crawler.folder import FRONTIER
 from crawler.protocols import Sink
@@ -33,6 +35,8 @@ NO_ROBOTS: Final = (
 
 if TYPE_CHECKING:
     from crawler.report.lines import Lines
+
+log = logging.getLogger(__name__)
 
 Mode: TypeAlias = Literal["new", "fresh", "resume"]
 
@@ -163,8 +167,12 @@ async def _crawl(
     fates = [*seeds.fates]
     if config.sitemap.only and "noSitemap" in shot.reasons:
         fates.append(Fate.ERROR)  # a site that was to be read by its sitemaps has none
-    code = exit_code(running.finish_reason, shot, fates, shot.robots)
+    ever = counts.pages > 0
+    code = exit_code(running.finish_reason, shot, fates, shot.robots, ever=ever)
+    log.info("%s", ended(ending))
     if screen.silent and code is not Exit.OK:
+        if not ending.troubles and running.finish_reason in {NO_PAGES, "hosts-down"}:
+            screen.say(f"crawler: error: {ended(ending)}")
         for trouble in ending.troubles:
             screen.say(f"crawler: error: {told(*trouble)}")
     return code

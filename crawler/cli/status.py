@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from crawler.cli.words import amount, counted, duration, plain, size
+from crawler.ending import NO_PAGES, sentence
 from crawler.folder import FRONTIER
-from crawler.waits import sentence
+from crawler.waits import wait_sentence
 
 if TYPE_CHECKING:
     from crawler.frontier.peek import View
@@ -44,26 +45,26 @@ def lines(view: View, folder: Path, now: float | None = None) -> list[tuple[str,
     statuses = ", ".join(f"{amount(n)} × {code}" for code, n in view.statuses.items())
     hosts = ", ".join(f"{plain(name, 60)} ({amount(n)})" for name, n in view.hosts.items())
     others = (
-        f"{amount(counts.moved)} moved, {amount(counts.unchanged)} unchanged, "
+        f"{amount(counts.done)} done, {amount(counts.moved)} moved, "
+        f"{amount(counts.unchanged)} unchanged, "
         f"{amount(counts.refused)} refused, {amount(counts.failed)} failed, "
         f"{amount(counts.braked)} braked"
     )
     rows = [
-        ("state", state),
-        ("pages", f"{amount(counts.done)} done, {size(view.bytes_wire)}"),
+        ("state", state if view.running else _ended(view, folder)),
+        ("pages", f"{amount(counts.pages)} read, {size(view.bytes_wire)}"),
         ("queue", f"{amount(counts.queued)} queued, {amount(counts.resting)} waiting to retry"),
         ("others", others),
         ("status", statuses or "none"),
         ("reasons", _by_reason(view.reasons)),
         ("skipped", _by_reason(view.skipped)),
         ("braked", _by_reason(view.braked)),
-        *_not_whole(counts.incomplete),
         (
             "same",
             f"{counted(view.duplicates, 'page has', 'pages have')} the bytes of an earlier one",
         ),
         ("hosts", f"{amount(counts.hosts)}: {hosts}" if hosts else "none"),
-        *(("waits", plain(sentence(wait, now), 300)) for wait in view.waits),
+        *(("waits", plain(wait_sentence(wait, now), 300)) for wait in view.waits),
         *_waits("delays", view.crawl_delays, "between requests, says its robots.txt"),
         ("last", f"{duration(view.idle)} ago" if view.idle is not None else "nothing visited yet"),
     ]
@@ -75,9 +76,18 @@ def lines(view: View, folder: Path, now: float | None = None) -> list[tuple[str,
     return rows
 
 
-def _not_whole(pages: int) -> list[tuple[str, str]]:
-    said = f"{counted(pages, 'page was', 'pages were')} not read whole, a limit left links out"
-    return [("incomplete", said)] if pages else []
+def _ended(view: View, folder: Path) -> str:
+    """The sentence of the summary; how a crawl was stopped its frontier does not know."""
+    counts = view.counts
+    natural = "finished" if counts.pages else NO_PAGES
+    reason = "stopped" if counts.pending else natural
+    return sentence(
+        reason,
+        pending=counts.pending,
+        left=counts.left,
+        incomplete=counts.incomplete,
+        folder=str(folder),
+    )
 
 
 def _by_reason(numbers: dict[str, int]) -> str:

@@ -10,23 +10,12 @@ from typing import Final
 import msgspec
 
 from crawler.cli.words import amount, counted, duration, plain, size
+from crawler.ending import sentence
 from crawler.faults import REASON as INTERNAL
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
-from crawler.waits import Wait, sentence
-
-REASONS: Final = {
-    "finished": "finished: every link in scope was visited",
-    "hosts-down": "what is left waits for hosts that are down: go on when they are back",
-    "max-pages": "reached --max-pages",
-    "time-limit": "reached --time-limit",
-    "size-limit": "reached --size-limit",
-    "interrupted": "interrupted",
-    "aborted": "stopped at once",
-}
-
-NOT_WHOLE: Final = "finished, but links were left out: {} not read whole ({})"
+from crawler.waits import Wait, wait_sentence
 
 LISTED: Final = 12
 """Entries of one row at most."""
@@ -47,6 +36,18 @@ class Ending(msgspec.Struct, frozen=True):
     moves: tuple[tuple[str, str], ...] = ()  # seeds that led to another host: url, target
 
 
+def ended(ending: Ending) -> str:
+    """The one sentence."""
+    counts = ending.counts
+    return sentence(
+        ending.reason,
+        pending=counts.pending,
+        left=counts.left,
+        incomplete=max(counts.incomplete, sum(ending.shot.incomplete.values())),
+        folder=str(ending.folder),
+    )
+
+
 def summary(ending: Ending) -> list[str]:
     """One line a row."""
     rows = _rows(ending)
@@ -58,6 +59,7 @@ def summary_json(ending: Ending) -> str:
     """The same for programs: one JSON object on one line."""
     tree = {
         "finish_reason": ending.reason,
+        "ending": ended(ending),
         "dir": str(ending.folder),
         "robots_obeyed": ending.robots,
         "counts": msgspec.to_builtins(ending.counts),
@@ -81,7 +83,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         f"{size(shot.bytes_wire)} on the wire, {size(shot.bytes_body)} decoded"
     )
     rows = [
-        ("ended", ended(ending.reason, shot.incomplete, counts.incomplete)),
+        ("ended", ended(ending)),
         ("pages", pages),
         ("visits", f"{amount(shot.visits)}, {counted(shot.retries, 'retry', 'retries')}"),
     ]
@@ -102,6 +104,8 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     rows.append(("urls", _urls(counts)))
     if counts.braked:
         rows.append(("braked", _braked(counts.braked, ending.folder)))
+    if shot.incomplete:
+        rows.append(("cut", f"pages not read whole: {_list(shot.incomplete)}"))
     if shot.duplicates:
         rows.append(("same", f"{amount(shot.duplicates)} with the bytes of an earlier page"))
     if shot.fetch_seconds:
@@ -111,7 +115,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         slow = (f"{plain(host.name, 60)} {host.mean_ms:.0f} ms" for host in shot.slowest)
         rows.append(("slowest", ", ".join(slow)))
     rows += [("pace", held_back(pace)) for pace in ending.paces]
-    rows += [("waits", plain(sentence(wait, ending.at), 300)) for wait in ending.waits]
+    rows += [("waits", plain(wait_sentence(wait, ending.at), 300)) for wait in ending.waits]
     loop = (
         f"lag {gauges.lag_mean_ms:.0f} ms mean, {gauges.lag_max_ms:.0f} ms at most, "
         f"{gauges.loop_cpu:.1f} s CPU; parsing {gauges.child_cpu:.1f} s "
@@ -131,17 +135,6 @@ def _bugs(number: int) -> str:
         f"{counted(number, 'link')} failed by a bug in this program (`internal`): the log above "
         f"says where; please report it"
     )
-
-
-def ended(reason: str, limits: Mapping[str, int], earlier: int = 0) -> str:
-    """Why a crawl ended. That every link was visited is said when no limit left links out.
-
-    `limits`: pages of this run that were not read whole, by limit; `earlier`: of all runs.
-    """
-    pages = max(earlier, sum(limits.values()))
-    if reason != "finished" or not pages:
-        return REASONS.get(reason, reason)
-    return NOT_WHOLE.format(counted(pages, "page"), _list(limits) if limits else "of earlier runs")
 
 
 def _urls(counts: Counts) -> str:
@@ -191,7 +184,7 @@ def led(url: str, target: str) -> str:
 def _next(ending: Ending) -> str:
     folder = shlex.quote(str(ending.folder))
     if ending.reason == "max-pages":
-        more = ending.counts.done * 2 or 100
+        more = ending.counts.pages * 2 or 100
         return f"crawler resume {folder} --max-pages {more}"
     return f"crawler resume {folder}" if ending.counts.pending else f"crawler status {folder}"
 

@@ -20,7 +20,7 @@ from crawler.cli.words import amount, counted, duration, plain, size
 from crawler.config import Config
 from crawler.standing import Standing, Watcher
 from crawler.transfer.order import File, Order
-from crawler.waits import sentence
+from crawler.waits import wait_sentence
 
 if TYPE_CHECKING:
     from crawler.depot import Depot
@@ -149,7 +149,7 @@ async def _download(
     elif not screen.silent:
         _summary(board, state, reason, screen)
         for wait in waits:
-            screen.say(plain(sentence(wait, time.time()), 300))
+            screen.say(plain(wait_sentence(wait, time.time()), 300))
     if screen.silent:
         for file in board.failed:
             screen.say(f"crawler: error: {plain(file.url, 500)}: {file.reason}")

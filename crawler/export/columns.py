@@ -14,6 +14,7 @@ from crawler.folder import FRONTIER
 from crawler.frontier.book import Book
 from crawler.sinks.graph import KINDS, NAME, read_edges
 from crawler.sinks.record import Record
+from crawler.units import counted
 
 Type = Literal["text", "int", "float", "bool", "time", "json"]
 """`time`: RFC 3339 in UTC. `json`: a list or an object, told as JSON text."""
@@ -29,10 +30,20 @@ class Table(msgspec.Struct, frozen=True):
     rows: Callable[[], Iterator[Row]]
 
 
+def demand_run(folder: Path, run: int | None) -> None:
+    """Raises ConfigError for a run that the crawl has not had."""
+    with Book(folder / FRONTIER) as book:
+        there = len(book.spans("pages"))
+    if run is not None and not 1 <= run <= there:
+        raise ConfigError(f"--run {run}: {folder} has had {counted(there, 'run')}")
+
+
 def pages(folder: Path, run: int | None = None) -> Table:
     """The lines of pages.jsonl, a row each, and the run that wrote it. `run` None: all of them."""
     columns: dict[str, Type] = {"run": "int"}
     for name, hint in get_type_hints(Record).items():
+        if name == "run":
+            continue  # comes first
         columns[name] = "time" if name == "fetched_at" else _type(hint)
 
     def rows() -> Iterator[Row]:
@@ -69,16 +80,19 @@ def links(folder: Path, run: int | None = None) -> Table:
 
 
 def records(folder: Path, run: int | None = None) -> Table:
-    """What rules and plugins found. The columns are the union of the records' fields, with types
-    that fit every value: one pass over records.jsonl finds them, another writes.
+    """What rules and plugins found, in one run or (None) in all. The columns are the union of the
+    records' fields, with types that fit every value: one pass over records.jsonl finds them,
+    another writes.
     """
-    if run is not None:
-        raise ConfigError("--run: records.jsonl does not tell runs apart")
     path = folder / "records.jsonl"
     if not path.exists():
         raise ConfigError(f"{folder}: has no records.jsonl; crawl with --rules or --plugin")
     columns: dict[str, Type] = {}
+    with Book(folder / FRONTIER) as book:
+        several = len(book.spans("pages")) > 1
     for _, line in lines(folder, "records.jsonl", None):
+        if run is not None and several and "_run" not in line:
+            raise ConfigError(f"--run: {path} was begun by a version that told no runs apart")
         for name, value in line.items():
             columns[name] = _wider(columns.get(name), value)
             if len(columns) > MAX_COLUMNS:
@@ -88,6 +102,8 @@ def records(folder: Path, run: int | None = None) -> Table:
 
     def rows() -> Iterator[Row]:
         for _, line in lines(folder, "records.jsonl", None):
+            if run not in {None, line.get("_run", 1)}:
+                continue
             yield {name: _fitting(line.get(name), kind) for name, kind in columns.items()}
 
     return Table("records", columns, rows)

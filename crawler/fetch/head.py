@@ -41,13 +41,7 @@ def demand_status(status: int) -> None:
 def own_headers(link: Link) -> dict[str, str]:
     """A wall's cookie, and what makes a revisit conditional (RFC 9110 §13.1)."""
     headers = {"Cookie": link.cookie} if link.cookie else {}
-    known = link.known
-    if known is not None and known.digest:
-        if known.etag:
-            headers["If-None-Match"] = known.etag
-        if known.modified:
-            headers["If-Modified-Since"] = known.modified
-    return headers
+    return {**headers, **link.known.validators} if link.known is not None else headers
 
 
 def with_cookies(

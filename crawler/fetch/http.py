@@ -293,8 +293,14 @@ class HttpFetcher:
                     else:
                         await body.head(response.status, whole.fields)
                         head = whole
-                        moved = whole.location is not None
-                        await self._reading.read(response, body, granted, trip, redirect=moved)
+                        await self._reading.read(
+                            response,
+                            body,
+                            granted,
+                            trip,
+                            redirect=whole.location is not None,
+                            typed=link.kind is Kind.PAGE,
+                        )
                 finally:
                     response.release()
             times = _timings(trip, began, first_byte, waited)

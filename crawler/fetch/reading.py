@@ -52,14 +52,18 @@ class Reading:
         trip: Trip,
         *,
         redirect: bool,
+        typed: bool = True,
     ) -> None:
-        """All of it, or as much as is granted. Raises TooLarge, Unwanted, TimedOut."""
+        """All of it, or as much as is granted. Raises TooLarge, TimedOut and, where it is `typed`,
+        Unwanted.
+        """
         if redirect:
             await self._read_redirect(response, body)
             return
         length = response.content_length
         limit = granted.size
-        self._judge_type(response)
+        if typed and self._accept is not None:
+            self._judge_type(response, self._accept)
         if length is not None and length > limit and not granted.cut:
             response.close()
             raise TooLarge(f"{length} bytes announced, {limit} allowed")
@@ -106,11 +110,12 @@ class Reading:
         if body.truncated:
             response.close()
 
-    def _judge_type(self, response: Response) -> None:
+    @staticmethod
+    def _judge_type(response: Response, accept: Callable[[str], bool]) -> None:
         """Raises Unwanted for a type whose bodies are not read."""
-        if self._accept is not None and response.status < 300:
+        if response.status < 300:
             mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if not self._accept(mime):
+            if not accept(mime):
                 response.close()
                 raise Unwanted(mime)
 

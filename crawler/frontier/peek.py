@@ -95,6 +95,17 @@ def adopted(path: Path) -> list[str]:
         return [*adopted_in(db)]
 
 
+def left_in_run(path: Path) -> tuple[int, int]:
+    """The number of the last run, and how many links it has still to visit; 0: it has ended."""
+    with looking(path) as db:
+        run = db.execute("SELECT coalesce(max(number), 1) FROM run").fetchone()[0]
+        ended = db.execute("SELECT value FROM meta WHERE name = 'ended_run'").fetchone()
+        if ended is not None and ended[0] == run:
+            return run, 0
+        left = db.execute("SELECT count(*) FROM link WHERE state IN (0, 1)").fetchone()[0]
+        return run, left
+
+
 def _look(db: sqlite3.Connection, path: Path) -> View:
     now = time.time()
     volume, last = db.execute("SELECT total(bytes), max(visited_at) FROM link").fetchone()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Final, Self
 
 from crawler.config import FrontierConfig, PaceConfig, ScopeConfig
 from crawler.errors import ConfigError, FrontierError
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 class RedisFrontier:
     """Implements `protocols.Frontier`. Workers of one job share its name (`settings.job`)."""
+
+    run: Final = 1  # a recrawl needs a folder
 
     def __init__(
         self,
@@ -186,7 +188,7 @@ class RedisFrontier:
 
     async def counts(self) -> Counts:
         await self._leases.flush()
-        return counts_of(await self._shards.look())
+        return counts_of(await self._shards.look(), await self._shards.reasons())
 
     async def rules(self, origin: str) -> Rules | None:
         return await self._shards.rules(origin)

@@ -9,6 +9,7 @@ from zlib import crc32
 import msgspec
 
 from crawler.config import PaceConfig
+from crawler.ending import left_of
 from crawler.frontier.budget import Terms, terms
 from crawler.model import Counts, Found, Kind, Link, Outcome, Rules, Visit
 from crawler.pace import HostPace, Lesson
@@ -166,11 +167,15 @@ def total(shards: Iterable[Stats]) -> Stats:
     return Stats(**sums)
 
 
-def counts_of(stats: Stats) -> Counts:
+def counts_of(stats: Stats, reasons: Iterable[tuple[str, int]] = ()) -> Counts:
+    """`reasons` were counted as links were refused, failed and parked: of those that were queued
+    again since, too.
+    """
+    left = left_of(reasons) if stats.refused + stats.failed + stats.braked else {}
     return Counts(
         queued=stats.queued, resting=stats.resting, leased=stats.leased, done=stats.done,
         moved=stats.moved, unchanged=stats.unchanged, refused=stats.refused, failed=stats.failed,
-        hosts=stats.hosts, braked=stats.braked,
+        hosts=stats.hosts, braked=stats.braked, pages=stats.pages, left=left,
     )  # fmt: skip
 
 

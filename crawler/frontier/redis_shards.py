@@ -122,6 +122,10 @@ class Shards:
             if name.decode().startswith(mine)
         }
 
+    async def reasons(self) -> list[tuple[str, int]]:
+        """Why links were refused, failed or parked, with numbers."""
+        return await reasons_of(self.wire, self.job)
+
     async def adopted(self) -> dict[str, str]:
         """What seeds redirected to; see `adopt`."""
         key = f"{PREFIX}{{0}}:{self.job}:{SEEDS}"
@@ -145,3 +149,12 @@ class Shards:
         every = {**await self.notes(), **values}
         key = f"{PREFIX}{{0}}:{self.job}:notes"
         await self.wire.plain("SET", key, msgspec.json.encode(every))
+
+
+async def reasons_of(wire: Wire, job: str) -> list[tuple[str, int]]:
+    """Why a job's links were refused, failed or parked, with numbers; by shard."""
+    return [
+        (reason.decode("utf-8", "replace"), int(number))
+        for shard in range(wire.shards)
+        for reason, number in pairs(await wire.plain("HGETALL", f"{wire.tag(shard)}{job}:why"))
+    ]

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
+from crawler.ending import left_of
 from crawler.frontier.bulk import Bulk
 from crawler.model import Counts, Kind, Known, Outcome, Rules, Visit
 from crawler.revisit import next_interval
@@ -47,15 +48,28 @@ def state_of(reason: str) -> int:
 def counted(db: sqlite3.Connection) -> Counts:
     """How many links are in which state; those refused at either time are one number."""
     states = dict.fromkeys(STATES, 0)
-    incomplete = 0
-    for state, number, reasons in db.execute(
-        "SELECT state, count(*), count(reason) FROM link GROUP BY state"
-    ):
-        states[STATES[state]] = number
-        incomplete += reasons if state == DONE else 0
+    pages = incomplete = 0
+    reasons: list[tuple[str, int]] = []
+    for state, is_page, reason, number in db.execute(_COUNTED):
+        states[STATES[state]] += number
+        pages += number if is_page and state in {DONE, UNCHANGED} else 0
+        if state >= REFUSED:
+            reasons.append((reason or "", number))
+        elif state == DONE and reason:
+            incomplete += number
     states["refused"] += states.pop("skipped")
     hosts = db.execute("SELECT count(*) FROM host").fetchone()[0]
-    return Counts(**states, hosts=hosts, incomplete=incomplete)
+    left = left_of(reasons)
+    return Counts(**states, hosts=hosts, pages=pages, left=left, incomplete=incomplete)
+
+
+_COUNTED: Final = (
+    f"SELECT state, kind = 0, CASE WHEN state >= {REFUSED} OR state = {DONE} THEN reason END, "  # noqa: S608 - our own numbers
+    "count(*) FROM link GROUP BY 1, 2, 3"
+)
+"""Kind 0 is a page. States from REFUSED on have a reason that somebody may want to know, and so has
+a page that was not read whole.
+"""
 
 
 RULES: Final = "origin, status, body, expires_at, delay"
@@ -85,6 +99,9 @@ def adopted_in(db: sqlite3.Connection) -> dict[str, str]:
     return {name.removeprefix(SEED): kind for name, kind in rows}
 
 
+_KEEPING: Final = frozenset({Outcome.UNCHANGED, Outcome.RETRY, Outcome.FAILED, Outcome.REFUSED})
+GONE: Final = frozenset({404, 410})
+
 NOTHING: Final = (None, None, None, None, None)
 
 
@@ -109,15 +126,18 @@ def values_of(visit: Visit, now: float) -> tuple[object, ...]:
 def _lasting(visit: Visit) -> tuple[object, ...]:
     """What the next run needs to know: digest, validators, digest of the text, revisit interval.
 
-    A 304 or a failed try leaves them as they were; only a page that was read has new ones. Of a
-    download's file its progress knows more (`downloads.py`).
+    A failure leaves them as they were, unless the page is gone; a 304 too, but for validators that
+    it brings (RFC 9111 §4.3.4). Only a page that was read has new ones. Of a download's file its
+    progress knows more (`downloads.py`).
     """
     page, extract, known = visit.page, visit.extract, visit.link.known
-    if known is not None and visit.outcome in {Outcome.UNCHANGED, Outcome.RETRY}:
-        interval = known.interval
-        if visit.outcome is Outcome.UNCHANGED:
+    if known is not None and visit.outcome in _KEEPING and not (page and page.status in GONE):
+        etag, modified, interval = known.etag, known.modified, known.interval
+        if visit.outcome is Outcome.UNCHANGED and page is not None:
+            etag = page.header("etag") or etag
+            modified = page.header("last-modified") or modified
             interval = next_interval(interval, changed=False)
-        return known.digest, known.etag, known.modified, known.text_digest, interval
+        return known.digest, etag, modified, known.text_digest, interval
     if visit.outcome is not Outcome.DONE or page is None or extract is None:
         return NOTHING
     if visit.link.kind is Kind.FILE:

@@ -84,6 +84,7 @@ class SqliteFrontier:
             grouping=pace.group,
             kept=kept,
         )
+        self.run = 1  # which is under way: 1, and one more with each recrawl
         self._known = 0  # hosts up to this id may have been asked by an earlier run
         self._opened = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="frontier")
@@ -131,6 +132,7 @@ class SqliteFrontier:
         """Bring the hosts with queued links back; each may have been asked a moment ago."""
         self._opened = time.monotonic()
         self._known = await self._run(self._store.newest_host)
+        self.run = await self._run(self._store.newest_run)
         waiting = await self._run(self._store.waiting)
         await self._meet({name: News(number, links) for name, number, links, _ in waiting})
         for name, _, links, resting in waiting:
@@ -152,6 +154,11 @@ class SqliteFrontier:
         self._serve()
         return sum(entry.links for entry in news.values())
 
+    async def torn(self) -> bool:
+        """Whether the run that is under way was stopped before its end, and goes on."""
+        notes = await self.notes()
+        return bool(self.pending) and notes.get("ended_run") != self.run
+
     async def revisit(self, *, only_due: bool = False) -> int:
         """Begin a new run over what was visited, before the first lease.
 
@@ -163,6 +170,7 @@ class SqliteFrontier:
             await self._meet(news)
             self._queue(news)
             self._schedule.pages = await self._run(self._store.pages)
+            self.run = number or self.run
         self._serve()
         return number
 
@@ -271,6 +279,8 @@ class SqliteFrontier:
             braked=counts.braked,
             hosts=counts.hosts,
             incomplete=counts.incomplete,
+            pages=counts.pages,
+            left=counts.left,
         )
 
     async def rules(self, origin: str) -> Rules | None:

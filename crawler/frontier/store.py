@@ -528,6 +528,10 @@ class Store:
         )
         return [Kept(*row) for row in rows if row is not None]
 
+    def newest_run(self) -> int:
+        """The number of the last run; 1 when there was no recrawl."""
+        return int(self._db.execute("SELECT coalesce(max(number), 1) FROM run").fetchone()[0])
+
     def newest_host(self) -> int:
         """The largest id of a host; 0 when there is none."""
         return int(self._db.execute("SELECT coalesce(max(id), 0) FROM host").fetchone()[0])

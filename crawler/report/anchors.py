@@ -12,18 +12,23 @@ from typing import Final, Self
 import msgspec
 
 from crawler.errors import SinkError
-from crawler.model import Visit
+from crawler.model import Outcome, Visit
 
 SOURCES: Final = 25
 
 _TABLES: Final = """
 CREATE TABLE have (url TEXT, name TEXT, PRIMARY KEY (url, name)) WITHOUT ROWID;
+CREATE TABLE leads (url TEXT PRIMARY KEY, target TEXT) WITHOUT ROWID;
 CREATE TABLE want (url TEXT, name TEXT, source TEXT, PRIMARY KEY (url, name, source)) WITHOUT ROWID;
 """
 
 _MISSING: Final = """
-SELECT url, name, source FROM want WHERE url IN (SELECT url FROM have WHERE name = '')
-AND NOT EXISTS (SELECT 1 FROM have WHERE have.url = want.url AND have.name = want.name)
+WITH RECURSIVE way (url, name, source, at, step) AS (
+    SELECT url, name, source, url, 0 FROM want
+    UNION ALL SELECT way.url, name, source, leads.target, step + 1
+    FROM way JOIN leads ON leads.url = way.at WHERE step < 10)
+SELECT url, name, source FROM way WHERE at IN (SELECT url FROM have WHERE name = '')
+AND NOT EXISTS (SELECT 1 FROM have WHERE have.url = way.at AND have.name = way.name)
 ORDER BY url, name, source
 """
 
@@ -68,9 +73,11 @@ class Anchors:
         """Nothing to cut: entering twice is the same as once."""
 
     def _write(self, visits: Sequence[Visit]) -> None:
-        have, want = [], []
+        have, want, leads = [], [], []
         for visit in visits:
             extract, url = visit.extract, visit.link.url
+            if visit.outcome is Outcome.MOVED:
+                leads.append((url, visit.found[0][0]))
             if extract is None or extract.anchors is None:
                 continue
             have.append((url, ""))  # this page was read
@@ -78,10 +85,11 @@ class Anchors:
             want += [(target, name, url) for target, name in extract.fragments]
         with self._db:
             self._db.executemany("INSERT OR IGNORE INTO have VALUES (?, ?)", have)
+            self._db.executemany("INSERT OR REPLACE INTO leads VALUES (?, ?)", leads)
             self._db.executemany("INSERT OR IGNORE INTO want VALUES (?, ?, ?)", want)
 
     def missing(self) -> Iterator[Missing]:
-        """Fragments of pages that were read. Where a redirect is between, nobody can say."""
+        """Fragments of pages that were read, also where redirects lead to them."""
         rows = self._db.execute(_MISSING)
         for (url, name), group in groupby(rows, key=lambda row: (row[0], row[1])):
             pages, sources = 0, []

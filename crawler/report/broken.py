@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ from crawler.folder import FRONTIER
 from crawler.frontier.book import Book, Linked
 from crawler.frontier.rows import FAILED, MOVED
 from crawler.model import Kind
+from crawler.report.certainty import certainty
 from crawler.sinks.graph import NAME, Edges, read_edges
 
 MOST: Final = 20_000
@@ -51,10 +52,21 @@ class _Entry(msgspec.Struct):
     sources: list[tuple[int, bytes]] = msgspec.field(default_factory=list)  # id, key it names
 
 
+def surely(url: str, reason: str, status: int | None) -> bool:
+    """Whether a link is broken for sure, all hosts being our own."""
+    return certainty(url, reason, status, own=True) == "broken"
+
+
 def broken_links(
-    folder: Path, book: Book, *, accept: Sequence[int] = (), most: int = MOST
+    folder: Path,
+    book: Book,
+    *,
+    accept: Sequence[int] = (),
+    most: int = MOST,
+    wanted: Callable[[str, str, int | None], bool] = surely,
 ) -> tuple[int, list[Broken]]:
     """Their number, and the `most` that are linked most. Statuses in `accept` are not broken.
+    `wanted` sees URL, reason and status of each link that failed.
 
     Without graph.bin only the page is known on which each was found first. One pass over graph.bin,
     and one more for each length of redirect chains that end in a broken link.
@@ -62,7 +74,7 @@ def broken_links(
     entries: dict[bytes, _Entry] = {}
     number = 0
     for key, url, reason, status, via in book.rows(_FAILED, _ROBOTS, FAILED):
-        if status in accept:
+        if status in accept or not wanted(url, reason or "", status):
             continue
         number += 1
         if len(entries) < MOST:

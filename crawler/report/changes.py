@@ -106,7 +106,9 @@ def _label(side: Side) -> str:
 
 
 def _load(db: sqlite3.Connection, table: str, side: Side) -> None:
-    """The state after a run: the last line of each URL, a 304 leaving what was known before."""
+    """The state after a run: the last line of each URL, a 304 leaving what was known before, and
+    a failure too: `had` says that there is a page that was read last, and is not known to be gone.
+    """
     path = side.folder / "pages.jsonl"
     with Book(side.folder / FRONTIER) as book:
         spans = book.spans("pages")
@@ -120,9 +122,10 @@ def _load(db: sqlite3.Connection, table: str, side: Side) -> None:
             continue
         present = line.outcome in {"done", "unchanged"}
         gone = line.reason in _GONE
+        had = True if present else False if gone or line.outcome == "moved" else None
         rows.append(
             (
-                line.url, line.outcome, present, gone, line.text_digest or line.digest,
+                line.url, line.outcome, present, had, gone, line.text_digest or line.digest,
                 line.title or "", line.final_url if line.outcome == "moved" else "",
                 line.reason or "",
             )
@@ -167,56 +170,59 @@ def _moved(db: sqlite3.Connection) -> Iterator[Change]:
 
 
 _TABLES: Final = """
-CREATE TABLE a (url TEXT PRIMARY KEY, outcome TEXT, present INT, gone INT, text TEXT, title TEXT,
-                target TEXT, reason TEXT) WITHOUT ROWID;
-CREATE TABLE b (url TEXT PRIMARY KEY, outcome TEXT, present INT, gone INT, text TEXT, title TEXT,
-                target TEXT, reason TEXT) WITHOUT ROWID;
+CREATE TABLE a (url TEXT PRIMARY KEY, outcome TEXT, present INT, had INT, gone INT,
+                text TEXT, title TEXT, target TEXT, reason TEXT) WITHOUT ROWID;
+CREATE TABLE b (url TEXT PRIMARY KEY, outcome TEXT, present INT, had INT, gone INT,
+                text TEXT, title TEXT, target TEXT, reason TEXT) WITHOUT ROWID;
 """
 
 _ENTER: Final = """
-INSERT INTO side VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO side VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (url) DO UPDATE SET outcome = excluded.outcome, present = excluded.present,
-gone = excluded.gone, reason = excluded.reason, target = excluded.target,
-text = CASE WHEN excluded.outcome = 'unchanged' THEN coalesce(excluded.text, text)
+had = coalesce(excluded.had, had), gone = excluded.gone, reason = excluded.reason,
+target = excluded.target,
+text = CASE WHEN excluded.had IS NULL THEN text
+       WHEN excluded.outcome = 'unchanged' THEN coalesce(excluded.text, text)
        ELSE excluded.text END,
-title = CASE WHEN excluded.outcome = 'unchanged' THEN title ELSE excluded.title END
+title = CASE WHEN excluded.had IS NULL OR excluded.outcome = 'unchanged' THEN title
+        ELSE excluded.title END
 """
 
 _UNCHANGED: Final = """
-SELECT count(*) FROM a JOIN b USING (url) WHERE a.present AND b.present AND a.text IS b.text
+SELECT count(*) FROM a JOIN b USING (url) WHERE a.had AND b.present AND a.text IS b.text
 """
 
 _CHANGED: Final = """
 SELECT url, b.title, CASE WHEN a.title <> b.title THEN 'title was: ' || a.title ELSE '' END
-FROM a JOIN b USING (url) WHERE a.present AND b.present AND a.text IS NOT b.text ORDER BY url
+FROM a JOIN b USING (url) WHERE a.had AND b.present AND a.text IS NOT b.text ORDER BY url
 """
 
 _ADDED: Final = """
 SELECT url, b.title FROM b LEFT JOIN a USING (url) WHERE b.present
-AND (a.url IS NULL OR NOT a.present) ORDER BY url
+AND (a.url IS NULL OR a.had IS NOT 1) ORDER BY url
 """
 
 _REMOVED: Final = """
 SELECT url, a.title, CASE WHEN b.url IS NULL THEN 'not found again' WHEN b.outcome = 'moved'
 THEN 'redirects to ' || b.target ELSE b.reason END FROM a LEFT JOIN b USING (url)
-WHERE a.present AND (b.url IS NULL OR b.gone OR b.outcome = 'moved') ORDER BY url
+WHERE a.had AND (b.url IS NULL OR b.gone OR b.outcome = 'moved') ORDER BY url
 """
 
 _UNREACHABLE: Final = """
 SELECT url, a.title, b.reason FROM a JOIN b USING (url)
-WHERE a.present AND NOT b.present AND NOT b.gone AND b.outcome <> 'moved' ORDER BY url
+WHERE a.had AND NOT b.present AND NOT b.gone AND b.outcome <> 'moved' ORDER BY url
 """
 
 _REDIRECTED: Final = """
 SELECT a.url, a.title, b.target FROM a JOIN b USING (url) JOIN b AS c ON c.url = b.target
-WHERE a.present AND b.outcome = 'moved' AND c.present ORDER BY 1
+WHERE a.had AND b.outcome = 'moved' AND c.present ORDER BY 1
 """
 
 _REAPPEARED: Final = """
 SELECT old.url, old.title, min(new.url) FROM
-(SELECT a.url, a.title, a.text FROM a LEFT JOIN b USING (url) WHERE a.present
+(SELECT a.url, a.title, a.text FROM a LEFT JOIN b USING (url) WHERE a.had
  AND (b.url IS NULL OR b.gone)) AS old JOIN
 (SELECT b.url, b.text FROM b LEFT JOIN a USING (url) WHERE b.present
- AND (a.url IS NULL OR NOT a.present)) AS new ON new.text = old.text
+ AND (a.url IS NULL OR a.had IS NOT 1)) AS new ON new.text = old.text
 WHERE old.text IS NOT NULL GROUP BY old.url HAVING count(*) = 1 ORDER BY 1
 """

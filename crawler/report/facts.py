@@ -75,6 +75,8 @@ class Facts(msgspec.Struct, frozen=True):
     bottleneck: str
     lag_ms: tuple[float, float] | None  # the loop's, mean and most
     states: dict[str, int]
+    pages: int  # of `done` and `unchanged`: no sitemap, no image
+    left: dict[str, int]  # see `ending.left_of`
     bytes_wire: int
     bytes_body: int
     hosts_seen: int

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from crawler import __version__
+from crawler.ending import left_of
 from crawler.folder import FRONTIER, SAVED
 from crawler.frontier.book import Book
 from crawler.frontier.rows import DONE, FAILED, MOVED, QUEUED, RESTING, STATES, UNCHANGED
@@ -33,6 +34,13 @@ TRIPS: Final = f"state IN ({DONE}, {MOVED}, {UNCHANGED}, {FAILED}) AND visited_a
 
 _UNASKED: Final = f"state NOT IN ({QUEUED}, {RESTING}, {DONE}, {MOVED}, {UNCHANGED}, {FAILED})"
 """Links that a rule stopped, where they were found, at their turn or in between."""
+
+
+_READ: Final = f"state IN ({DONE}, {UNCHANGED}) AND digest IS NOT NULL AND bytes > 0"
+"""A page that fails once keeps the digest it had: the next request is conditional."""
+
+_PAGES: Final = f"SELECT count(*) FROM link WHERE state IN ({DONE}, {UNCHANGED}) AND kind = 0"  # noqa: S608 - our own words
+_LEFT: Final = "SELECT coalesce(reason, ''), count(*) FROM link WHERE state >= 5 GROUP BY 1"
 
 
 def gather(folder: Path, lines: Lines | None = None) -> Facts:
@@ -68,6 +76,8 @@ def gather(folder: Path, lines: Lines | None = None) -> Facts:
             bottleneck=said.get("bottleneck", ""),
             lag_ms=_lag(said),
             states=states,
+            pages=book.one(_PAGES),
+            left=left_of(book.rows(_LEFT)),
             bytes_wire=int(book.one("SELECT total(bytes) FROM link")),
             bytes_body=lines.bytes_body,
             hosts_seen=book.one("SELECT count(*) FROM host"),
@@ -146,13 +156,13 @@ def _twins(book: Book) -> tuple[int, int, tuple[Twins, ...]]:
     """Groups of pages with the same body: their number, the copies in them, the largest."""
     groups, copies = next(
         book.rows(
-            "SELECT count(*), total(n) FROM (SELECT count(*) AS n FROM link "
-            "WHERE digest IS NOT NULL AND bytes > 0 GROUP BY digest HAVING n > 1)"
+            "SELECT count(*), total(n) FROM (SELECT count(*) AS n FROM link "  # noqa: S608
+            f"WHERE {_READ} GROUP BY digest HAVING n > 1)"
         )
     )
     largest = list(
         book.rows(
-            "SELECT digest, count(*) AS n FROM link WHERE digest IS NOT NULL AND bytes > 0 "
+            f"SELECT digest, count(*) AS n FROM link WHERE {_READ} "  # noqa: S608 - our own words
             "GROUP BY digest HAVING n > 1 ORDER BY n DESC LIMIT 20"
         )
     )
@@ -161,7 +171,7 @@ def _twins(book: Book) -> tuple[int, int, tuple[Twins, ...]]:
     marks = ",".join("?" * len(largest))
     urls: dict[str, list[str]] = {digest: [] for digest, _ in largest}
     for digest, url in book.rows(
-        f"SELECT digest, url FROM link WHERE digest IN ({marks})",  # noqa: S608 - ?s only
+        f"SELECT digest, url FROM link WHERE {_READ} AND digest IN ({marks})",  # noqa: S608 - ?s only
         *urls,
     ):
         if len(urls[digest]) < 5:

@@ -15,6 +15,7 @@ import jinja2
 from jinja2.bccache import Bucket, FileSystemBytecodeCache
 
 from crawler import __version__
+from crawler.ending import sentence
 from crawler.errors import HouseError
 from crawler.report.changes import Changes
 from crawler.report.facts import Bar, Facts, Slice
@@ -30,16 +31,6 @@ HEIGHT: Final = 120
 
 SYNTAX: Final[dict[str, Any]] = {"trim_blocks": True, "lstrip_blocks": True}
 """How templates are read: what a compiled one depends on beside its text."""
-
-REASONS: Final = {
-    "finished": "finished: every link in scope was visited",
-    "max-pages": "stopped at the page limit",
-    "time-limit": "stopped at the time limit",
-    "size-limit": "stopped at the size limit",
-    "interrupted": "interrupted; it can be resumed",
-    "aborted": "stopped at once; it can be resumed",
-    "": "no word of an end: it is running, or was killed and can be resumed",
-}
 
 WORDS: Final = {
     "outOfScope": "outside the crawl's scope",
@@ -104,9 +95,18 @@ def render(facts: Facts) -> str:
 
 
 def _ending(facts: Facts) -> str:
-    if facts.finish_reason == "finished" and facts.incomplete:
-        return "finished, but some pages were not read whole: links were left out"
-    return REASONS.get(facts.finish_reason, facts.finish_reason)
+    """The one sentence; in a report that is written while it runs, none."""
+    if not facts.finish_reason:
+        return "No word of an end: it is running, or was killed and can be resumed"
+    pending = facts.states["queued"] + facts.states["resting"]
+    said = sentence(
+        facts.finish_reason,
+        pending=pending,
+        left=facts.left,
+        incomplete=sum(bar.number for bar in facts.incomplete),
+        folder=facts.folder,
+    )
+    return said[0].upper() + said[1:]
 
 
 def render_changes(changes: Changes) -> str:

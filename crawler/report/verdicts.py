@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 import msgspec
@@ -12,6 +12,17 @@ import msgspec
 from crawler.report.anchors import Missing
 from crawler.report.broken import Broken
 from crawler.units import counted
+
+NOTED: Final = 20
+"""Redirects for good that are told one by one in the text; all are in the JSON."""
+
+
+class Redirect(msgspec.Struct, frozen=True):
+    """A link that is good, and whose server says that it lies elsewhere for good (301, 308)."""
+
+    url: str
+    target: str
+    status: int
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -24,6 +35,9 @@ class Checked(msgspec.Struct, frozen=True):
     anchors: tuple[Missing, ...]
     complete: bool  # False: it was stopped, or reached a limit
     incomplete: int = 0  # pages that were not read whole: a limit left links out
+    ending: str = ""  # why no page was read; empty: one was
+    unsure: tuple[Broken, ...] = ()  # others' hosts turned us away: nothing is known of the link
+    redirects: tuple[Redirect, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -34,18 +48,22 @@ def as_text(checked: Checked) -> Iterator[str]:
     """For people: a broken link a paragraph, the sums last."""
     for one in checked.broken:
         yield f"{one.status or one.reason}  {one.url}"
-        for source in one.sources:
-            way = f" (by way of {source.through})" if source.through else ""
-            yield f"     on {source.url}{way}"
-        if one.pages > len(one.sources):
-            yield f"     … and {one.pages - len(one.sources)} pages more"
+        yield from _where(one)
     for missing in checked.anchors:
         yield f"no #{missing.fragment}  {missing.url}"
         for page in missing.sources:
             yield f"     on {page}"
         if missing.pages > len(missing.sources):
             yield f"     … and {missing.pages - len(missing.sources)} pages more"
+    for one in checked.unsure:
+        yield f"unsure: {one.status or one.reason}  {one.url}"
+        yield from _where(one)
+    for note in checked.redirects[:NOTED]:
+        yield f"note: {note.status}  {note.url} lies at {note.target} for good"
+    if len(checked.redirects) > NOTED:
+        yield f"note: … and {len(checked.redirects) - NOTED} such redirects more (--format json)"
     anchors = f", {len(checked.anchors)} missing anchors" if checked.anchors else ""
+    unsure = f", {len(checked.unsure)} unsure" if checked.unsure else ""
     refused = (
         f", {checked.refused} not asked for (robots.txt, private addresses)"
         if checked.refused
@@ -54,10 +72,20 @@ def as_text(checked: Checked) -> Iterator[str]:
     stopped = "" if checked.complete else "; stopped before the end"
     if checked.incomplete:
         stopped += f"; {counted(checked.incomplete, 'page')} not read whole, links were left out"
+    if checked.ending:
+        yield checked.ending
     yield (
         f"checked {counted(checked.links, 'link')}, {checked.pages} of them pages that were read: "
-        f"{len(checked.broken)} broken{anchors}{refused}{stopped}"
+        f"{len(checked.broken)} broken{anchors}{unsure}{refused}{stopped}"
     )
+
+
+def _where(one: Broken) -> Iterator[str]:
+    for source in one.sources:
+        way = f" (by way of {source.through})" if source.through else ""
+        yield f"     on {source.url}{way}"
+    if one.pages > len(one.sources):
+        yield f"     … and {one.pages - len(one.sources)} pages more"
 
 
 def as_json(checked: Checked) -> str:
@@ -71,7 +99,10 @@ def as_junit(checked: Checked, good: Iterator[str]) -> Iterator[str]:
     yield '<?xml version="1.0" encoding="UTF-8"?>'
     tests = checked.links + len(checked.anchors)
     yield f'<testsuites tests="{tests}" failures="{failures}">'
-    yield f'<testsuite name="crawler check" tests="{tests}" failures="{failures}" errors="0">'
+    yield (
+        f'<testsuite name="crawler check" tests="{tests}" failures="{failures}" errors="0" '
+        f'skipped="{len(checked.unsure)}">'
+    )
     for one in checked.broken:
         pages = "\n".join(
             f"on {source.url}" + (f" by way of {source.through}" if source.through else "")
@@ -81,6 +112,11 @@ def as_junit(checked: Checked, good: Iterator[str]) -> Iterator[str]:
     for missing in checked.anchors:
         pages = "\n".join(f"on {page}" for page in missing.sources)
         yield _failed(f"{missing.url}#{missing.fragment}", "anchor: the page has no such id", pages)
+    for one in checked.unsure:
+        yield (
+            f'<testcase classname="link" name={_quoted(one.url)}>'
+            f"<skipped message={_quoted(one.reason)}/></testcase>"
+        )
     for url in good:
         yield f'<testcase classname="link" name={_quoted(url)}/>'
     yield "</testsuite>"

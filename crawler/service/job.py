@@ -104,7 +104,9 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Totals(msgspec.Struct, frozen=True):
     """What a job has done so far, over all its runs.
 
-    `pages` are a crawl's, `files` a download's that are there. `queued` is what is left to do.
+    `pages` are a crawl's, `files` a download's that are there. `queued` is what is left to do,
+    `left` what an ended crawl did not read though it was in scope, by reason; `incomplete` how many
+    of its pages were not read whole.
     """
 
     pages: int = 0
@@ -113,6 +115,8 @@ class Totals(msgspec.Struct, frozen=True):
     bytes_wire: int = 0
     queued: int = 0
     files: int = 0
+    left: dict[str, int] = {}
+    incomplete: int = 0
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -114,7 +114,7 @@ def _reached(path: Path) -> Totals:
     view = peek(path)
     counts = view.counts
     return Totals(
-        pages=counts.done,
+        pages=counts.pages,
         visits=counts.done + counts.moved + counts.unchanged + counts.failed,
         failed=counts.failed,
         bytes_wire=view.bytes_wire,

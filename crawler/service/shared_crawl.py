@@ -11,13 +11,14 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from crawler.config import Config
+from crawler.ending import NO_PAGES
 from crawler.errors import FrontierError
 from crawler.export.merge import PAGES
 from crawler.folder import Mode
@@ -28,13 +29,13 @@ from crawler.frontier.redis_orders import (
     desks,
     give,
     marks,
-    pairs,
     pause,
     shards,
     sums,
     take_back,
 )
 from crawler.frontier.redis_rows import Stats, counts_of, total
+from crawler.frontier.redis_shards import reasons_of
 from crawler.frontier.redis_wire import Wire
 from crawler.model import Counts, Link, Outcome, Visit
 from crawler.pace import HostPace
@@ -64,9 +65,10 @@ class _Remote:
 
     def __init__(self) -> None:
         self.stats = Stats()
+        self.reasons: Counter[str] = Counter()
 
     async def counts(self) -> Counts:
-        return counts_of(self.stats)
+        return counts_of(self.stats, self.reasons.items())
 
     def paces(self, most: int = 10) -> list[HostPace]:  # noqa: ARG002 - as the protocol has it
         """None: only workers see them, each those that it asked."""
@@ -167,7 +169,8 @@ class SharedCrawl:
             if getattr(stats, name) > getattr(base, name)
         })  # fmt: skip
         tally.statuses = Counter(added.statuses) - self._before.statuses
-        tally.reasons = await _reasons(self._wire, self._job) - self._before.reasons
+        self.frontier.reasons = Counter(dict(await reasons_of(self._wire, self._job)))
+        tally.reasons = _first_words(self.frontier.reasons) - self._before.reasons
         tally.gauges.queued = stats.queued + stats.resting
         tally.gauges.in_flight = stats.leased
         await self._take_in()
@@ -190,7 +193,7 @@ class SharedCrawl:
         if self._spent():
             return "max-pages"
         if not stats.open:
-            return "finished"
+            return "finished" if stats.pages else NO_PAGES
         return "hosts-down" if stats.stranded == stats.open else ""
 
     def _spent(self) -> bool:
@@ -232,16 +235,14 @@ async def so_far(wire: Wire, job: str, mode: Mode) -> Before:
         total(await shards(wire, job)),
         added.bytes_wire,
         Counter(added.statuses),
-        await _reasons(wire, job),
+        _first_words(dict(await reasons_of(wire, job))),
     )
 
 
-async def _reasons(wire: Wire, job: str) -> Counter[str]:
-    """First words of why links were refused or given up."""
+def _first_words(reasons: Mapping[str, int]) -> Counter[str]:
     found: Counter[str] = Counter()
-    for shard in range(wire.shards):
-        for reason, number in pairs(await wire.plain("HGETALL", f"{wire.tag(shard)}{job}:why")):
-            found[reason.decode("utf-8", "replace").partition(":")[0]] += int(number)
+    for reason, number in reasons.items():
+        found[reason.partition(":")[0]] += number
     return found
 
 

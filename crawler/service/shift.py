@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from crawler.config import Config
+from crawler.ending import NO_PAGES, sentence
 from crawler.folder import Mode
 from crawler.model import Visit
 from crawler.pace import HostPace
@@ -19,6 +21,11 @@ from crawler.running import Running
 from crawler.service.job import Job, State, Totals
 from crawler.service.runner import Runner
 from crawler.tally import Snapshot
+
+log = logging.getLogger(__name__)
+
+NO_PAGE: Final = "no page: "
+"""How the reason of a job begins whose crawl had none; what comes then is the commonest reason."""
 
 RECENT: Final = 50
 """Visits remembered of each running job, for whoever looks on."""
@@ -56,6 +63,8 @@ class Shift:
         self.crawl: Running | None = None
         self.task: asyncio.Task[None] | None = None
         self.before = Totals()
+        self.left: dict[str, int] = {}
+        self.incomplete = 0
         self.recent: deque[Seen] = deque(maxlen=RECENT)
         self.ends_with = ""  # asked to stop while it was still being opened
 
@@ -75,14 +84,20 @@ class Shift:
             if self.ends_with:
                 self.stop(self.ends_with)
             await crawl.run()
+            counts = await crawl.frontier.counts()
         ending = self.ends_with or crawl.finish_reason
         if ending in STOPS:
             return STOPS[ending]
-        totals = self.totals()
-        if not totals.pages and totals.failed:
-            reasons = crawl.tally.reasons.most_common(1)
-            return State.FAILED, f"no page: {reasons[0][0] if reasons else 'nothing was reached'}"
-        return State.FINISHED, crawl.finish_reason
+        self.left, self.incomplete = counts.left, counts.incomplete
+        ended = crawl.finish_reason if counts.pages else NO_PAGES
+        said = sentence(
+            ended, pending=counts.pending, left=counts.left, incomplete=counts.incomplete
+        )
+        log.info("job %s: %s", self.job.id, said)
+        if counts.pages:
+            return State.FINISHED, ended
+        reasons = crawl.tally.reasons.most_common(1)
+        return State.FAILED, f"{NO_PAGE}{reasons[0][0] if reasons else 'nothing was reached'}"
 
     async def append(self, visits: Sequence[Visit]) -> int:
         for visit in visits[-RECENT:]:
@@ -129,4 +144,6 @@ class Shift:
             failed=before.failed + tally.outcomes["failed"],
             bytes_wire=before.bytes_wire + tally.bytes_wire,
             queued=tally.gauges.queued,
+            left=self.left,
+            incomplete=self.incomplete,
         )

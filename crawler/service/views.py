@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 
+from crawler.ending import NO_PAGES, sentence
 from crawler.pace import HostPace
 from crawler.service import files_intake
 from crawler.service.body import without_login
 from crawler.service.download_shift import DownloadShift
 from crawler.service.folders import FileRow
 from crawler.service.intake import public
-from crawler.service.job import Job, Kind, Totals
+from crawler.service.job import Job, Kind, State, Totals
 from crawler.service.reading import HostRow, LinkRow
-from crawler.service.shift import Seen, Shift
+from crawler.service.shift import NO_PAGE, Seen, Shift
 from crawler.standing import Standing
 from crawler.tally import bottleneck
 
@@ -60,7 +61,8 @@ class Live(msgspec.Struct, frozen=True):
 class JobView(msgspec.Struct, frozen=True):
     """A job as the API shows it. Times are RFC 3339 in UTC; null: not yet.
 
-    `live` is what a running crawl does at this moment, `download` where a running download stands.
+    `live` is what a running crawl does at this moment, `download` where a running download stands,
+    `ending` how an ended crawl ended, in a sentence.
     """
 
     id: str
@@ -80,6 +82,7 @@ class JobView(msgspec.Struct, frozen=True):
     config: dict[str, Any] | None = None
     kind: Kind = Kind.CRAWL
     download: Standing | None = None
+    ending: str | None = None
 
 
 class JobList(msgspec.Struct, frozen=True):
@@ -216,7 +219,20 @@ def job_view(job: Job, shift: Shift | None, *, whole: bool = False) -> JobView:
         config=_settings(job) if whole else None,
         kind=job.kind,
         download=shift.standing() if isinstance(shift, DownloadShift) else None,
+        ending=_ending(job),
     )
+
+
+def _ending(job: Job) -> str | None:
+    """As the command line's summary has it; None: it is no crawl, or has not ended."""
+    if job.kind is not Kind.CRAWL or job.state not in {State.FINISHED, State.FAILED}:
+        return None
+    none = job.reason.startswith(NO_PAGE)
+    if job.state is State.FAILED and not none:
+        return job.reason
+    ended = NO_PAGES if none else job.reason
+    totals = job.totals
+    return sentence(ended, pending=totals.queued, left=totals.left, incomplete=totals.incomplete)
 
 
 def _settings(job: Job) -> dict[str, Any]:

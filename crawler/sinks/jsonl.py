@@ -5,7 +5,7 @@ A group of visits is one write: one a page costs a third of a crawl.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,8 +21,12 @@ class JsonLines:
 
     name = "pages.jsonl"
 
-    def __init__(self, path: Path, *, durable: str = "process") -> None:
+    def __init__(
+        self, path: Path, *, durable: str = "process", run: Callable[[], int] = lambda: 1
+    ) -> None:
+        """`run` returns the number of the run that is under way."""
         self._tail = Tail(path, durable=durable)
+        self._run = run
         self._encoder = msgspec.json.Encoder()
 
     async def __aenter__(self) -> Self:
@@ -33,7 +37,8 @@ class JsonLines:
         await self._tail.__aexit__()
 
     async def append(self, visits: Sequence[Visit]) -> int:
-        return await self.write([record(visit) for visit in visits])
+        run = self._run()
+        return await self.write([record(visit, run) for visit in visits])
 
     async def write(self, rows: Sequence[object]) -> int:
         """One line a row; the file's new length. Raises SinkError."""
@@ -46,14 +51,21 @@ class JsonLines:
 class RecordLines(JsonLines):
     """Implements `protocols.Sink`: what rules and plugins found, flat, a line each.
 
-    `_url` and `_fetched_at` say where it was found; a field of that name in a record wins.
+    `_url`, `_fetched_at` and `_run` say where and when it was found; a field of that name in a
+    record wins.
     """
 
     name = "records.jsonl"
 
     async def append(self, visits: Sequence[Visit]) -> int:
+        run = self._run()
         lines = [
-            {"_url": visit.link.url, "_fetched_at": rfc3339(visit.page.fetched_at), **found}
+            {
+                "_url": visit.link.url,
+                "_fetched_at": rfc3339(visit.page.fetched_at),
+                "_run": run,
+                **found,
+            }
             for visit in visits
             if visit.extract is not None and visit.page is not None
             for found in visit.extract.records

@@ -57,10 +57,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     http_version: str | None
     records: tuple[dict[str, Any], ...]
     problems: tuple[str, ...]
+    run: int
 
 
-def record(visit: Visit) -> Record:
-    """The record of a final visit. `final_url` is where a redirect leads, else the URL itself."""
+def record(visit: Visit, run: int = 1) -> Record:
+    """The record of a final visit. `final_url` is where a redirect leads, else the URL itself.
+    `run` is 1 in a crawl, and one more with each recrawl.
+    """
     link, page = visit.link, visit.page
     extract = visit.extract or _NOTHING_READ
     read = visit.extract is not None
@@ -104,6 +107,7 @@ def record(visit: Visit) -> Record:
         http_version=page.http_version if page else None,
         records=extract.records,
         problems=extract.problems,
+        run=run,
     )
 
 
