@@ -171,7 +171,8 @@ class DownloadConfig(Section, frozen=True):
     """Files, as `crawler download` fetches them. The rules themselves: `crawler/transfer/`."""
 
     name: str = ""  # a template for names: {host}/{name}; empty: the name alone
-    exists: Literal["rename", "skip", "newer", "replace"] = "rename"  # a file of that name is there
+    # A file of that name is there. continue: it is the beginning of this one, as wget -c has it.
+    exists: Literal["rename", "skip", "newer", "replace", "continue"] = "rename"
     connections: Width = 4  # to one file, where the server and the line have use for them
     max_filesize: Bytes | None = None
     disposition: bool = True  # a Content-Disposition may name the file

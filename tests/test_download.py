@@ -605,3 +605,45 @@ async def test_one_url_under_several_names_is_several_files(
     assert len(site.log) == 1
     (tmp_path / "a.zip").write_bytes(b"changed")
     assert (tmp_path / "d/b.zip").read_bytes() == BIG, "a file of its own"
+
+
+@pytest.mark.parametrize("name", ["f.zip", "f.zip.part"])
+async def test_what_another_program_left_is_gone_on_with_on_request(
+    website: OpenSite, tmp_path: Path, name: str
+) -> None:
+    site = await website({"/f.zip": ranged(BIG)})
+    (tmp_path / name).write_bytes(BIG[:700_000])
+    file = await get_one(site.at("/f.zip"), tmp_path, exists="continue")
+    assert (file.status, file.wire) == ("done", len(BIG) - 700_000)
+    assert names_in(tmp_path) == {"f.zip"}
+    assert (tmp_path / "f.zip").read_bytes() == BIG
+    assert [one.headers.get("range") for one in site.log] == ["bytes=700000-"]
+
+
+async def test_what_another_program_left_whole_or_too_long_or_with_holes(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    site = await website({f"/{name}": ranged(BIG) for name in ("whole", "long", "holes")})
+    (tmp_path / "whole").write_bytes(BIG)
+    (tmp_path / "long").write_bytes(BIG + b"more")
+    (tmp_path / "holes").write_bytes(b"\0" * 100)
+    (tmp_path / "holes.aria2").write_bytes(b"where")
+    urls = [site.at(f"/{name}") for name in ("whole", "long", "holes")]
+    files = await get(*urls, into=tmp_path, exists="continue")
+    assert {file.status for file in files} == {"done"}
+    assert names_in(tmp_path) == {"whole", "long", "holes", "holes.1", "holes.aria2"}
+    for name in ("whole", "long", "holes.1"):
+        assert (tmp_path / name).read_bytes() == BIG, name
+    assert {file.url: file.wire for file in files}[site.at("/whole")] < 1000
+
+
+async def test_a_server_without_ranges_gives_the_whole_file_instead_of_its_rest(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    async def whole(_: Asked) -> Reply:
+        return Reply(200, BIG, (), "application/zip")
+
+    site = await website({"/f.zip": whole})
+    (tmp_path / "f.zip").write_bytes(b"another beginning")
+    assert (await get_one(site.at("/f.zip"), tmp_path, exists="continue")).status == "done"
+    assert (tmp_path / "f.zip").read_bytes() == BIG

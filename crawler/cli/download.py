@@ -100,7 +100,12 @@ LEFT_OUT: Final = ("fetch.max_body", "fetch.timeout")
 @click.option(
     "--replace", "exists", flag_value="replace", help="… replace it.  [another name: a.1.zip]"
 )
-@click.option("--continue", "_", is_flag=True, help="Nothing: it always goes on where it was.")
+@click.option(
+    "--continue",
+    "exists",
+    flag_value="continue",
+    help="… another program left it unfinished: fetch the rest. (Our own are always gone on with.)",
+)
 @click.option("-g", "--globoff", is_flag=True, help="{a,b} and [1-9] in URLs mean themselves.")
 @click.option("-q", "--silent", is_flag=True, help="Say nothing but errors.")
 @click.option("-v", "--verbose", count=True, help="Log visits; twice: everything.")

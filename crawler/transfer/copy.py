@@ -35,6 +35,7 @@ class Copy:
         self.spoilt = list(progress.spoilt)
         self.coded = ""  # how the bytes are coded: gzip …
         self.part: Part | None = None
+        self.adopted = False  # what is there was begun by another program
         self._fresh = not progress.spans
         self._desk = desk
         self._opening = asyncio.Lock()
@@ -47,7 +48,7 @@ class Copy:
     @property
     def identified(self) -> bool:
         """Something tells two versions of the file apart."""
-        return bool(self.validator or self.order.checksums)
+        return bool(self.validator or self.order.checksums or self.adopted)
 
     def close(self) -> None:
         if self.part is not None:
@@ -113,6 +114,7 @@ class Copy:
     def forget(self) -> None:
         """What the book says is there is not."""
         self.spans = Spans()
+        self.adopted = False
         self._fresh = True
         self.size = None
         self.validator = ""
@@ -142,6 +144,14 @@ class Copy:
             name = names.disposed(disposition)
         name = names.tame(name or names.chosen(self.order.url, url))
         return self._desk.named(self.order.url, name)
+
+    def adopt(self, name: str, size: int) -> None:
+        """The first `size` bytes lie in the part of this name, written by another program. Nothing
+        identifies their version: who asks for this says that it is the same file.
+        """
+        self.name = self._desk.claims.claim(name, self.order.url, replace=True)
+        self.spans = Spans(((0, size),))
+        self.adopted, self._fresh = True, False
 
     def claim(self, name: str) -> None:
         replace = self._desk.rules.exists in RENEWING

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from crawler.errors import Mismatch
+from crawler.errors import Mismatch, SinkError
 from crawler.transfer import checks
 from crawler.transfer.coding import undone
 from crawler.transfer.copy import RENEWING, Copy
@@ -50,12 +50,30 @@ class Landing:
                 return await self._handed(self._file(before.size, before.digest))
             else:
                 self._copy.forget()
+        elif desk.rules.exists == "continue":
+            await desk.disk.run(self._adopt)
         if desk.rules.exists == "skip" and not before.spans:
             final = desk.place(self._copy.early_name())
             if (size := size_of(final)) >= 0:
                 file = File(self._copy.order.url, "here", Path(final), size, reason="exists")
                 return await self._handed(file)
         return None
+
+    def _adopt(self) -> None:
+        """Go on with a file that another program left unfinished, if there is one: under its name,
+        or with `.part` behind it. Raises SinkError.
+        """
+        name = self._copy.early_name()
+        part = Part(self._desk.place(name), fsync=False)
+        if os.path.lexists(f"{part.place}.aria2"):
+            return  # it has holes, and only aria2 knows where
+        try:
+            if size_of(part.part) < 0 < size_of(part.place):
+                Path(part.place).rename(part.part)
+        except OSError as error:
+            raise SinkError(f"{error.filename or part.place}: {error.strerror}") from error
+        if (size := size_of(part.part)) > 0:
+            self._copy.adopt(name, size)
 
     async def undo(self, held: list[bytes], most: int) -> list[bytes]:
         """What came is coded: put the file itself in its place, `most` bytes of it at most.
