@@ -89,7 +89,7 @@ class Verdict:
             self._rests.served(link.host)
         if page.location is not None:
             return self._moved(link, page, page.location)
-        if status == 304 and link.known is not None and link.known.validators:
+        if status == 304 and self._asked_whether_changed(link):
             return Visit(link, Outcome.UNCHANGED, page)
         if status < 300:
             return Visit(link, Outcome.DONE, page)
@@ -115,6 +115,14 @@ class Verdict:
         return Visit(
             link, Outcome.RETRY, page, reason=reason, retry_in=wait, rest=rest, rest_why=why
         )
+
+    @staticmethod
+    def _asked_whether_changed(link: Link) -> bool:
+        """Whether the request had a condition: only then a 304 is an answer. A download looks to
+        that itself.
+        """
+        known = link.known
+        return link.kind is Kind.FILE or (known is not None and bool(known.validators))
 
     def _probed(self, link: Link, page: Page) -> Visit | None:
         """A link that is only asked for: a no to HEAD is not yet an answer.

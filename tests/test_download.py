@@ -647,3 +647,13 @@ async def test_a_server_without_ranges_gives_the_whole_file_instead_of_its_rest(
     (tmp_path / "f.zip").write_bytes(b"another beginning")
     assert (await get_one(site.at("/f.zip"), tmp_path, exists="continue")).status == "done"
     assert (tmp_path / "f.zip").read_bytes() == BIG
+
+
+async def test_a_304_that_nobody_asked_for_is_no_file(website: OpenSite, tmp_path: Path) -> None:
+    async def unchanged(_: Asked) -> Reply:
+        return Reply(304)
+
+    site = await website({"/f": unchanged})
+    file = await get_one(site.at("/f"), tmp_path)
+    assert (file.status, file.reason) == ("failed", "garbled:304 to a request without a condition")
+    assert names_in(tmp_path) == set()

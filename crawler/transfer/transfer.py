@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.errors import FetchError, Mismatch, Truncated
+from crawler.errors import FetchError, Garbled, Mismatch, Truncated
 from crawler.model import Link, Page, Timings
 from crawler.transfer import answer as answers
 from crawler.transfer.copy import Copy
@@ -250,6 +250,8 @@ class Transfer:
 
     def _told_of(self, page: Page) -> Page:
         """Something else than the file: that it is unchanged, or an error's status."""
+        if page.status == 304 and self._desk.rules.exists != "newer":
+            raise Garbled("304 to a request without a condition")
         if page.status == 304:
             path = self._desk.folder / (self.copy.before.name or self.copy.early_name())
             size = max(0, size_of(path))
