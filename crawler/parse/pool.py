@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import os
 import time
 from collections import deque
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import Final, Self, TypeAlias
 
 from crawler.config import ParseConfig
-from crawler.errors import ParseError
+from crawler.errors import HouseError, ParseError
+from crawler.faults import machine_fault
 from crawler.model import Extract, Kept, Page
 from crawler.parse import orders
-from crawler.parse.forks import fork_server, main_hidden
+from crawler.parse.forks import OneProcess, fork_server, main_hidden
 from crawler.parse.rules import ReaderRules
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ is done: until then nobody could read them, and others may join them."""
 
 SHARE: Final = 8
 """Pages that are worth a hand-over of their own where a process has nothing to do."""
+
+STARTS: Final = 5
+"""Tries to start a process, until it is not by chance that there is none."""
 
 PROOF: Final = 2
 """Processes that a page must end, alone, to be found guilty: one may be killed from outside."""
@@ -63,16 +66,23 @@ class ParsePool:
         self._recruits: set[_Process] = set()  # they are starting
         self._called = False  # the pump is, at the end of this round of the loop
         self._closed = False
+        self._broken: HouseError | None = None  # there are no processes, and there will be none
 
     async def __aenter__(self) -> Self:
-        """Starts one process; the others come with the work. Raises ParseError when it cannot."""
+        """Starts one process; the others come with the work. Raises HouseError when it cannot."""
         self._loop = asyncio.get_running_loop()
-        self._crew = [_Process(self._rules)]
-        try:
-            await self._crew[0].ready()
-        except BaseException:
-            await self.__aexit__()
-            raise
+        for tries in range(1, STARTS + 1):
+            self._crew = [start(self._rules)]
+            try:
+                await self._crew[0].ready()
+                break
+            except BrokenProcessPool as error:
+                await self._crew[0].close()
+                if tries == STARTS:
+                    raise HouseError("a parse process ends as soon as it starts") from error
+            except BaseException:
+                await self.__aexit__()
+                raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -97,6 +107,8 @@ class ParsePool:
         return (await self._result(page, reading=False)).kept
 
     async def _result(self, page: Page, *, reading: bool) -> Extract:
+        if self._broken is not None:
+            raise self._broken
         answer: asyncio.Future[Extract] = self._loop.create_future()
         self._waiting.append((page, reading, answer))
         if not self._called:
@@ -114,7 +126,7 @@ class ParsePool:
     def _pump(self) -> None:
         """Send what waits to processes with room: one batch at work, one more to keep it busy."""
         self._called = False
-        while self._waiting and not self._closed:
+        while self._waiting and self._crew and not self._closed:
             process = min(self._crew, key=lambda one: one.in_flight)
             if process.in_flight:
                 self._enlarge()
@@ -129,7 +141,12 @@ class ParsePool:
         """Start one more process, unless there are enough; it gets no page before it is there."""
         if len(self._crew) + len(self._recruits) >= self.width:
             return
-        recruit = _Process(self._rules)
+        try:
+            recruit = start(self._rules)
+        except HouseError as error:
+            self.width = len(self._crew) + len(self._recruits)
+            log.warning("%s; pages are read in %d", error, self.width)
+            return
         self._recruits.add(recruit)
         recruit.sign.add_done_callback(lambda _: self._from_thread(self._join, recruit))
 
@@ -184,6 +201,7 @@ class ParsePool:
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or isinstance(error, BrokenProcessPool):
             # The process died with these pages: each is a suspect.
+            process.bury()
             self._suspects.extend(batch)
             self._replace(process)
             self._investigate()
@@ -203,11 +221,26 @@ class ParsePool:
         """A new process in its place; what it has in hand it may finish."""
         if process not in self._crew or self._closed:
             return
-        self._crew[self._crew.index(process)] = _Process(self._rules)
+        self._crew.remove(process)
+        try:
+            self._crew.append(start(self._rules))
+        except HouseError as error:
+            if not self._crew and not self._recruits:
+                self._give_up(error)
         if process.in_flight:
             self._retired.add(process)
         else:
             process.retire()
+
+    def _give_up(self, error: HouseError) -> None:
+        """No page is at fault: whoever waits, now or later, is told so."""
+        self._broken = error
+        waiting = [*self._waiting, *self._suspects]
+        self._waiting.clear()
+        self._suspects.clear()
+        for _, _, answer in waiting:
+            if not answer.done():
+                answer.set_exception(error)
 
     # ── poison ───────────────────────────────────────────────────────────────────────────────
 
@@ -232,7 +265,7 @@ class ParsePool:
         try:
             while self._suspects:
                 page, _, answer = suspect = self._suspects[0]
-                cell = cell or _Process(self._rules)
+                cell = cell or start(self._rules)
                 began = time.monotonic()
                 clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
                 try:
@@ -269,7 +302,7 @@ class _Process:
         with fork_server(), main_hidden():
             self._executor = ProcessPoolExecutor(
                 1,
-                mp_context=multiprocessing.get_context("forkserver"),
+                mp_context=OneProcess(),
                 initializer=orders.start,
                 initargs=(rules,),
             )
@@ -280,11 +313,8 @@ class _Process:
         self._executor._result_queue._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     async def ready(self) -> None:
-        """Raises ParseError when the process ends as soon as it starts."""
-        try:
-            await asyncio.wrap_future(self.sign)
-        except BrokenProcessPool as error:
-            raise ParseError("start", "a parse process ends as soon as it starts") from error
+        """Raises BrokenProcessPool when the process ends as soon as it starts."""
+        await asyncio.wrap_future(self.sign)
 
     def submit(self, batch: list[Waiting]) -> Future[list[orders.Result]]:
         tasks: list[orders.Task] = [(page, reading) for page, reading, _ in batch]
@@ -297,6 +327,16 @@ class _Process:
         """End the process, whatever it does: the executor breaks, its pages are suspects."""
         for process in list((self._executor._processes or {}).values()):  # noqa: SLF001
             process.kill()
+
+    def bury(self) -> None:
+        """See to it that what is taken for dead dies, once the executor is broken.
+
+        When the fork server is killed, its processes seem dead and may live. One that is writing a
+        result, which nobody reads any more, would never read on; the executor would wait for ever
+        to send it the next batch, and the crawl's exit for the executor. A closed pipe ends it.
+        """
+        with contextlib.suppress(OSError):
+            self._executor._result_queue._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def retire(self) -> None:
         """Let the idle process go; returns at once."""
@@ -312,6 +352,21 @@ class _Process:
                 await asyncio.to_thread(self._executor.shutdown, wait=True)
         except TimeoutError:
             self.kill()
+
+
+def start(rules: ReaderRules) -> _Process:
+    """A process more. Raises HouseError when there can be none.
+
+    The fork server may be killed at any moment of it; the next try starts another.
+    """
+    for tries in range(1, STARTS + 1):
+        try:
+            return _Process(rules)
+        except (OSError, EOFError, RuntimeError) as error:  # no thread is a RuntimeError
+            if tries == STARTS:
+                said = machine_fault(error) or f"{type(error).__name__}: {error}"
+                raise HouseError(f"no parse process can be started: {said}") from error
+    raise AssertionError("not reached")
 
 
 def _give(answer: asyncio.Future[Extract], result: orders.Result) -> None:
