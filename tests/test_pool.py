@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from crawler.config import FetchConfig, ParseConfig, ScopeConfig, UrlsConfig
-from crawler.errors import ConfigError, ParseError
+from crawler.errors import HouseError, ParseError
 from crawler.model import Extract, Kind, Link, Page, Timings
 from crawler.parse.pool import WORTH, ParsePool, usable_cpus
 from crawler.parse.rules import ReaderRules
@@ -220,7 +220,7 @@ async def test_a_robots_txt_comes_back_as_it_is() -> None:
 
 
 async def test_a_plugin_that_is_not_there_is_named() -> None:
-    with pytest.raises((ParseError, ConfigError)):
+    with pytest.raises(HouseError):
         async with pool(plugins=("no.such.module:extract",)):
             pass
 

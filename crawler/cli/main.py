@@ -19,6 +19,7 @@ import click
 
 from crawler import __version__
 from crawler.cli.lazy import LazyGroup
+from crawler.cli.standard import open_standard_files
 from crawler.errors import CrawlerError, FetchError, HouseError
 from crawler.faults import machine_fault
 
@@ -105,6 +106,7 @@ def crawler() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command; whatever happens, end with a documented code and no traceback."""
+    open_standard_files()
     arguments = list(sys.argv[1:] if args is None else args)
     gc.set_threshold(YOUNG, 20, 100)  # decision 0060; the process is ours
     try:

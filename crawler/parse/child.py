@@ -33,6 +33,9 @@ CPU_SLACK: Final = 2.0
 LARGE: Final = 512 * 1024
 """Bytes of a page after which freed memory goes back to the system; on small pages it is kept."""
 
+PR_SET_PDEATHSIG: Final = 1
+"""Of prctl(2): the signal that a process gets when its parent dies."""
+
 _reader: Reader
 _archivist: Archivist | None
 _deadline: float
@@ -47,6 +50,7 @@ class _Overdue(BaseException):
 def start(rules: ReaderRules) -> None:
     """Make this process a parse process. Runs once in it."""
     global _reader, _archivist, _deadline, _spool  # noqa: PLW0603 - a worker process is the one place for state like this
+    _die_with_server()
     Thread(target=_die_with_crawl, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop decides
     signal.signal(signal.SIGALRM, _overdue)
@@ -137,6 +141,20 @@ def _arm() -> None:
 
 def _overdue(_signal: int, _frame: FrameType | None) -> None:
     raise _Overdue
+
+
+def _die_with_server() -> None:
+    """Go when the fork server is killed, where the system can do that (Linux).
+
+    The crawl takes this process for dead then: it learns of its end from the fork server alone.
+    """
+    from crawler.parse import preload  # noqa: PLC0415 - it is loaded, if it could be loaded
+
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None and os.getpid() != preload.SERVER:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != preload.SERVER:  # it was killed before that
+            os._exit(1)
 
 
 def _die_with_crawl() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import multiprocessing
 import os
 import time
 from collections import deque
@@ -21,9 +20,10 @@ from typing import Final, Self, TypeAlias
 
 from crawler.config import ParseConfig
 from crawler.errors import HouseError, InternalError, ParseError
+from crawler.faults import machine_fault
 from crawler.model import Extract, Kept, Page
 from crawler.parse import orders
-from crawler.parse.forks import fork_server, main_hidden
+from crawler.parse.forks import OneProcess, fork_server, main_hidden
 from crawler.parse.rules import ReaderRules
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ is done: until then nobody could read them, and others may join them."""
 
 SHARE: Final = 8
 """Pages that are worth a hand-over of their own where a process has nothing to do."""
+
+STARTS: Final = 5
+"""Tries to start a process, until it is not by chance that there is none."""
 
 PROOF: Final = 2
 """Processes that a page must end, alone, to be found guilty: one may be killed from outside."""
@@ -67,14 +70,20 @@ class ParsePool:
         self._adopted: list[str] = []
 
     async def __aenter__(self) -> Self:
-        """Starts one process; the others come with the work. Raises ParseError when it cannot."""
+        """Starts one process; the others come with the work. Raises HouseError when it cannot."""
         self._loop = asyncio.get_running_loop()
-        self._crew = [_Process(self._rules)]
-        try:
-            await self._crew[0].ready()
-        except BaseException:
-            await self.__aexit__()
-            raise
+        for tries in range(1, STARTS + 1):
+            self._crew = [start(self._rules)]
+            try:
+                await self._crew[0].ready()
+                break
+            except BrokenProcessPool as error:
+                await self._crew[0].close()
+                if tries == STARTS:
+                    raise HouseError("a parse process ends as soon as it starts") from error
+            except BaseException:
+                await self.__aexit__()
+                raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -122,7 +131,7 @@ class ParsePool:
     def _pump(self) -> None:
         """Send what waits to processes with room: one batch at work, one more to keep it busy."""
         self._called = False
-        while self._waiting and not self._closed:
+        while self._waiting and self._crew and not self._closed:
             process = min(self._crew, key=lambda one: one.in_flight)
             if process.in_flight:
                 self._enlarge()
@@ -137,7 +146,12 @@ class ParsePool:
         """Start one more process, unless there are enough; it gets no page before it is there."""
         if len(self._crew) + len(self._recruits) >= self.width:
             return
-        recruit = _Process(self._rules)
+        try:
+            recruit = start(self._rules)
+        except HouseError as error:
+            self.width = len(self._crew) + len(self._recruits)
+            log.warning("%s; pages are read in %d", error, self.width)
+            return
         self._recruits.add(recruit)
         recruit.sign.add_done_callback(lambda _: self._from_thread((), self._join, recruit))
 
@@ -195,8 +209,8 @@ class ParsePool:
         """End the pool: everybody who waits, and whoever comes, is told why. It is no page's
         fault, so the crawl ends.
         """
-        if isinstance(error, OSError):  # no more processes, files or memory
-            error = HouseError(f"a parse process cannot be started: {error}")
+        if (said := machine_fault(error)) is not None:  # no more processes, files or memory
+            error = HouseError(f"a parse process cannot be started: {said}")
         elif not isinstance(error, HouseError):
             bug = InternalError(f"the parse pool broke: {error!r}")
             bug.__cause__ = error
@@ -221,6 +235,7 @@ class ParsePool:
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or isinstance(error, BrokenProcessPool):
             # The process died with these pages: each is a suspect.
+            process.bury()
             self._suspects.extend(batch)
             self._replace(process)
             self._investigate()
@@ -240,7 +255,12 @@ class ParsePool:
         """A new process in its place; what it has in hand it may finish."""
         if process not in self._crew or self._closed:
             return
-        self._crew[self._crew.index(process)] = _Process(self._rules)
+        self._crew.remove(process)
+        try:
+            self._crew.append(start(self._rules))
+        except HouseError as error:
+            if not self._crew and not self._recruits:
+                self._break(error)
         if process.in_flight:
             self._retired.add(process)
         else:
@@ -266,7 +286,7 @@ class ParsePool:
         try:
             while self._suspects:
                 page, _, answer = suspect = self._suspects[0]
-                cell = cell or _Process(self._rules)
+                cell = cell or start(self._rules)
                 began = time.monotonic()
                 clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
                 try:
@@ -304,7 +324,7 @@ class _Process:
         with fork_server(), main_hidden():
             self._executor = ProcessPoolExecutor(
                 1,
-                mp_context=multiprocessing.get_context("forkserver"),
+                mp_context=OneProcess(),
                 initializer=orders.start,
                 initargs=(rules,),
             )
@@ -315,11 +335,8 @@ class _Process:
         self._executor._result_queue._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     async def ready(self) -> None:
-        """Raises ParseError when the process ends as soon as it starts."""
-        try:
-            await asyncio.wrap_future(self.sign)
-        except BrokenProcessPool as error:
-            raise ParseError("start", "a parse process ends as soon as it starts") from error
+        """Raises BrokenProcessPool when the process ends as soon as it starts."""
+        await asyncio.wrap_future(self.sign)
 
     def submit(self, batch: list[Waiting], adopted: list[str]) -> Future[list[orders.Result]]:
         tasks: list[orders.Task] = [(page, reading) for page, reading, _ in batch]
@@ -333,6 +350,16 @@ class _Process:
         """End the process, whatever it does: the executor breaks, its pages are suspects."""
         for process in list((self._executor._processes or {}).values()):  # noqa: SLF001
             process.kill()
+
+    def bury(self) -> None:
+        """See to it that what is taken for dead dies, once the executor is broken.
+
+        When the fork server is killed, its processes seem dead and may live. One that is writing a
+        result, which nobody reads any more, would never read on; the executor would wait for ever
+        to send it the next batch, and the crawl's exit for the executor. A closed pipe ends it.
+        """
+        with contextlib.suppress(OSError):
+            self._executor._result_queue._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def retire(self) -> None:
         """Let the idle process go; returns at once."""
@@ -348,6 +375,21 @@ class _Process:
                 await asyncio.to_thread(self._executor.shutdown, wait=True)
         except TimeoutError:
             self.kill()
+
+
+def start(rules: ReaderRules) -> _Process:
+    """A process more. Raises HouseError when there can be none.
+
+    The fork server may be killed at any moment of it; the next try starts another.
+    """
+    for tries in range(1, STARTS + 1):
+        try:
+            return _Process(rules)
+        except (OSError, EOFError, RuntimeError) as error:  # no thread is a RuntimeError
+            if tries == STARTS:
+                said = machine_fault(error) or f"{type(error).__name__}: {error}"
+                raise HouseError(f"no parse process can be started: {said}") from error
+    raise AssertionError("not reached")
 
 
 def _give(answer: asyncio.Future[Extract], result: orders.Result) -> None:

@@ -7,6 +7,10 @@ processes (a search writes to what they share with the server), not when the ser
 from __future__ import annotations
 
 import gc
+import os
+
+SERVER = os.getpid()
+"""The process that loaded this: in a parse process, whoever forked it."""
 
 gc.disable()
 import crawler.parse.child  # noqa: E402, F401 - for its own sake, with the collector off
