@@ -10,7 +10,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: crawl test check lint types tests format clean
 .PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
-.PHONY: test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
+.PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
 .PHONY: test-chaos test-cluster scale crawl-million bench-workers bench-latency test-swift
 
@@ -107,6 +107,11 @@ peers: .peers/scrapy/.installed .peers/crawlee/.installed
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null && $(PYTHON) -m venv .peers/$* || PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --quiet .peers/$*
 	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check '$(WANTED)'
 	@touch $@
+
+# Answers of a grammar, 2500 of them, as curl reads them (needs curl). The table of docs/http.md anew, with
+# curl and Chromium: $(BIN)/python tests/http_oracles.py --record
+test-http: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow -s tests/test_http_answers.py $(ARGS)
 
 # Is the working tree slower than a revision? make bench-guard AGAINST=main
 AGAINST ?= HEAD

@@ -7,8 +7,12 @@
 from __future__ import annotations
 
 import gzip
+import json
+import random
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 PAGE = b'<!doctype html><title>t</title><a href="/got">x</a>'
 RECORD = Path(__file__).with_suffix(".json")
@@ -219,3 +223,270 @@ CASES: dict[str, bytes] = {
     "coding identity": closing(b"Content-Encoding: identity\r\n"),
     "coding empty": closing(b"Content-Encoding: \r\n"),
 }  # fmt: skip
+
+WHY = {
+    "two lengths": "RFC 9112 §6.3: where the answer ends is anybody's guess",
+    "two lengths, by a comma": "RFC 9112 §6.3: where the answer ends is anybody's guess",
+    "gzip, chunked": "as curl; browsers show the bytes of gzip",
+    "gzip as transfer coding": "as curl; browsers show the bytes of gzip",
+    "code of two digits": "as curl",
+    "code of four digits": "as curl",
+    "code 000": "as curl",
+    "ends in the head": "not told from a server that died: tried again",
+    "ends in the status line": "not told from a server that died: tried again",
+    "redirect ends in Location": "a part of an address leads elsewhere",
+    "redirect, after a bare CR": "RFC 9112 §2.2: a bare CR is a space; else it could forge a field",
+    "redirect, two targets": "as curl: the first",
+    "chunks that are none": "what came before the error is nothing",
+    "CR alone": "not told from a server that died: tried again",
+    "gzip twice, one after the other": "RFC 1952 §2.2: streams one after the other are one",
+    "gzip that is none": "the page is there to be read",
+    "deflate, wrong checksum": "as a wrong checksum of gzip",
+    "gzip with the plain length": "nothing is missing: the length is that in the gzip trailer",
+}
+"""Why an answer is read as it is, where that is not said by who else does so."""
+
+
+class Made(NamedTuple):
+    """An answer of the grammar, and the names of what is odd about it."""
+
+    tags: tuple[str, ...]
+    raw: bytes
+
+
+EXPLAINED: dict[str, str] = {
+    "line without colon": "curl 7 refuses the answer, Chromium passes over the line",
+    "space before the colon of a length": "curl does not see the field, Chromium does",
+    "folded at once": "curl refuses the answer, Chromium reads it",
+    "length that is no number": "curl refuses the answer, Chromium reads to the end",
+    "two lengths": "curl takes the last one; here and in Chromium there is no answer",
+    "unknown transfer coding": "curl refuses the answer, Chromium reads it",
+    "empty line before": "curl refuses the answer, Chromium skips four bytes",
+    "bytes before": "curl refuses the answer, Chromium skips four bytes",
+    "tabs": "curl refuses the answer, Chromium reads it",
+    "no code": "curl refuses the answer, browsers take it for 200",
+    "other version": "curl refuses the answer, Chromium reads it",
+    "checksum": "curl ends with an error after the page; Chromium takes the page",
+    "more after gzip": "curl ends with an error after the page; Chromium takes the page",
+    "gzip that is none": "curl ends with an error; the page is there to be read",
+    "unknown coding": "curl ends with an error; the page is there to be read",
+    "gzip cut": "curl and Chromium take what came for all; the record says that it breaks off",
+    "redirect cut": "curl ends with an error; where it leads is known",
+    "trailer without colon": "curl ends with an error after the page; Chromium takes the page",
+    "chunk size with zeros": "curl refuses more than 16 digits, Chromium does not",
+    "no empty line": "what follows is a trailer: curl refuses one without colon",
+    "empty query": "curl tells the address without its question mark",
+    "folded redirect": "curl does not unfold Location, Chromium does",
+    "coding beside a length": "curl reads to the end, Chromium as far as the length",
+    "length beyond 64 bits": "what follows gzip is part of the body: curl ends with an error",
+    "raw deflate": "curl looks at its first chunk only",
+}
+"""Differences from curl that are meant, by what is odd about the answer."""
+
+_STATUS = [
+    *[("", OK)] * 48,
+    ("", b"HTTP/1.1 200\r\n"),
+    ("", b"HTTP/1.1 200 \r\n"),
+    ("", b"HTTP/1.1  200  OK\r\n"),
+    ("", b"HTTP/1.1 200OK\r\n"),
+    ("", b"HTTP/1.1 200 \xe9t\xe9\r\n"),
+    ("", b"HTTP/1.1 200 OK\n"),
+    ("", b"HTTP/1.1 200 OK\r\r\n"),
+    ("", b"http/1.1 200 ok\r\n"),
+    ("", b"HTTP/1.0 200 OK\r\n"),
+    ("", b"HTTP/1.1 404 Not Found\r\n"),
+    ("", b"HTTP/1.1 599 \r\n"),
+    ("tabs", b"HTTP/1.1\t200\tOK\r\n"),
+    ("no code", b"HTTP/1.1 OK\r\n"),
+    ("other version", b"HTTP/1.2 200 OK\r\n"),
+    ("other version", b"HTTP/1 200 OK\r\n"),
+    ("other version", b"HTTP 200 OK\r\n"),
+]
+_BEFORE = [
+    *[("", b"")] * 80,
+    ("", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ("", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
+    ("", b"HTTP/1.1 103 Early Hints\r\nLi nk: </x>\r\n\r\n"),
+    ("empty line before", b"\r\n"),
+    ("bytes before", b"x"),
+    ("bytes before", b"\xef\xbb\xbf"),
+]
+_FIELDS = [
+    ("", b"X-A: b\r\n"),
+    ("", b"PHP Warning: x\r\n"),
+    ("", b"X-A : b\r\n"),
+    ("", b": b\r\n"),
+    ("", b"X-\xe9: b\r\n"),
+    ("", b"X/A[0](b): b\r\n"),
+    ("", b"X-A: a\1b\x7f\r\n"),
+    ("", b"X-A: a\rX-B: b\r\n"),
+    ("", b"X-A: a\r\n b\r\n\tc\r\n"),
+    ("", b"X-A: \xe9\xff\r\n"),
+    ("", b"X-A: b\n"),
+    ("", b"X-A: b\r\r\n"),
+    ("", b"X-A:" + b" " * 300 + b"b\r\n"),
+    ("", b"X-A: " + b"y" * 9000 + b"\r\n"),
+    ("", b"X-A:\r\n"),
+    ("", b"Server: a\r\nServer: b\r\nETag: a\r\nETag: b\r\n"),
+    ("line without colon", b"foobar\r\n"),
+]
+_LENGTHS = [
+    *[("", b"Content-Length: @\r\n")] * 8,
+    ("", b"CONTENT-LENGTH:@\r\n"),
+    ("", b"Content-Length:   @  \r\n"),
+    ("", b"Content-Length: 000@\r\n"),
+    ("", b"Content-Length: @\r\nContent-Length: @\r\n"),
+    ("", b"Content-Length: @, @\r\n"),
+    ("", b"Content-Length: +@\r\n"),
+    ("", b"Content-Length: @\n"),
+    ("coding beside a length", b"Transfer-Encoding: identity\r\nContent-Length: @\r\n"),
+    ("", b"Transfer-Encoding: identity\r\n"),
+    ("coding beside a length", b"Transfer-Encoding: \r\nContent-Length: @\r\n"),
+    ("", b""),
+    ("length beyond 64 bits", b"Content-Length: 9@99999999999999999999\r\n"),
+    ("length that is no number", b"Content-Length: -@\r\n"),
+    ("length that is no number", b"Content-Length: abc\r\n"),
+    ("length that is no number", b"Content-Length: \r\n"),
+    ("space before the colon of a length", b"Content-Length : @\r\n"),
+    ("two lengths", b"Content-Length: @\r\nContent-Length: 5\r\n"),
+    ("unknown transfer coding", b"Transfer-Encoding: foo\r\nContent-Length: @\r\n"),
+]
+_CHUNKED = [
+    *[("", CHUNKED)] * 6,
+    ("", b"Transfer-Encoding: Chunked\r\n"),
+    ("", b"Transfer-Encoding:  chunked  \r\n"),
+    ("", b"Transfer-Encoding: identity, chunked\r\n"),
+    ("", b"Transfer-Encoding: chunked, identity\r\n"),
+    ("", CHUNKED + CHUNKED),
+    ("", CHUNKED + b"Content-Length: 7\r\n"),
+    ("", b"Content-Length: 7\r\n" + CHUNKED),
+]
+_SIZES = [
+    *[("", b"%x\r\n")] * 6,
+    ("", b"%X\r\n"),
+    ("", b"%x;a=b\r\n"),
+    ("", b'%x; a="b;c"\r\n'),
+    ("", b"%x  \r\n"),
+    ("", b"%x\n"),
+    ("", b"0%x\r\n"),
+    ("chunk size with zeros", b"00000000000000000%x\r\n"),
+]
+_LAST = [
+    *[("", b"0\r\n\r\n")] * 6,
+    ("", b"0;a\r\n\r\n"),
+    ("", b"000\r\n\r\n"),
+    ("", b"0\n\n"),
+    ("", b"0\r\nX-T: 1\r\nX T: 2\r\n\r\n"),
+    ("trailer without colon", b"0\r\nfoo bar\r\n\r\n"),
+    ("no empty line", b"0\r\n"),
+    ("", b""),
+    ("", b"zz\r\n"),
+]
+_CODINGS = [
+    *[("", b"", PAGE)] * 10,
+    ("", GZIP, ZIPPED),
+    ("", b"Content-Encoding: x-gzip\r\n", ZIPPED),
+    ("", b"Content-Encoding:GZIP\r\n", ZIPPED),
+    ("", DEFLATE, zlib.compress(PAGE)),
+    ("raw deflate", DEFLATE, zlib.compress(PAGE, wbits=-15)),
+    ("", b"Content-Encoding: identity\r\n", PAGE),
+    ("", b"Content-Encoding: gzip, identity\r\n", ZIPPED),
+    ("", b"Content-Encoding: \r\n", PAGE),
+    ("", GZIP, ZIPPED[:-8]),
+    ("checksum", GZIP, ZIPPED[:-8] + b"\0\0\0\0" + ZIPPED[-4:]),
+    ("checksum", DEFLATE, zlib.compress(PAGE)[:-4] + b"\0\0\0\0"),
+    ("more after gzip", GZIP, ZIPPED + b"more"),
+    ("gzip that is none", GZIP, PAGE),
+    ("gzip cut", GZIP, ZIPPED[:-20]),
+    ("unknown coding", b"Content-Encoding: utf-8\r\n", PAGE),
+    ("unknown coding", b"Content-Encoding: none\r\n", PAGE),
+]
+_MORE = [*[("", b"")] * 6, ("", b"</html>"), ("", b"\r\n"), ("", OK + b"\r\n")]
+_REDIRECTS = [
+    ("", b"Location: /got\r\n"),
+    ("", b"Location: /caf\xe9\r\n"),
+    ("", b"Location: /caf\xc3\xa9?x=\xd6\xd0\r\n"),
+    ("", b"Location: /a b\r\n"),
+    ("empty query", b"Location: /p?\r\n"),
+    ("", b"Location: ../x/./y\r\n"),
+    ("", b"Location: ?q\r\n"),
+    ("", b"LOCATION:/got\r\n"),
+    ("folded redirect", b"Location:\r\n /got\r\n"),
+    ("", b"Location: /got\r\nLocation: /got\r\n"),
+]
+_REDIRECT_BODIES = [
+    *[("", NONE, b"")] * 4,
+    ("", LENGTH, PAGE),
+    ("", NONE, b"moved"),
+    ("", b"", b"moved"),
+    ("", CHUNKED, chunks(b"moved")),
+    ("redirect cut", b"Content-Length: 500\r\n", b"x"),
+    ("redirect cut", CHUNKED, b"moved"),
+]
+
+
+class _Dice:
+    """Picks parts of an answer, and notes what is odd about them."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.tags: list[str] = []
+
+    def of(self, choices: Sequence[tuple[str, bytes]]) -> bytes:
+        tag, raw = self.random.choice(choices)
+        self.tags += [tag] if tag else []
+        return raw
+
+    def pair(self, choices: Sequence[tuple[str, bytes, bytes]]) -> tuple[bytes, bytes]:
+        tag, first, second = self.random.choice(choices)
+        self.tags += [tag] if tag else []
+        return first, second
+
+
+def generated(number: int, seed: int = 1) -> Iterator[Made]:
+    """Answers in which several things are odd."""
+    dice = _Dice(seed)
+    choice = dice.random.choice
+    for _ in range(number):
+        dice.tags = []
+        before = dice.of(_BEFORE)
+        fields = b"".join(dice.of(_FIELDS) for _ in range(choice([0, 0, 1, 1, 2, 3])))
+        if dice.random.random() < 0.15:
+            status, head, body = _redirect(dice)
+        else:
+            status, head, body = _page(dice)
+        parts = [fields, choice([CLOSE, CLOSE, b""]) + TYPE + head]
+        dice.random.shuffle(parts)
+        end = choice([b"\r\n", b"\r\n", b"\r\n", b"\n"])
+        yield Made(tuple(dice.tags), before + status + b"".join(parts) + end + body)
+
+
+def _redirect(dice: _Dice) -> tuple[bytes, bytes, bytes]:
+    status = b"HTTP/1.1 %d Moved\r\n" % dice.random.choice([301, 302, 303, 307, 308])
+    to = dice.of(_REDIRECTS)
+    frame, body = dice.pair(_REDIRECT_BODIES)
+    return status, to + frame, body
+
+
+def _page(dice: _Dice) -> tuple[bytes, bytes, bytes]:
+    status = dice.of(_STATUS)
+    head, body = dice.pair(_CODINGS)
+    if dice.random.random() < 0.4 and b"1.0" not in status:
+        head += dice.of(_CHUNKED)
+        middle = dice.random.randrange(1, len(body))
+        chunk = [
+            dice.of(_SIZES) % len(part) + part + dice.random.choice([b"\r\n", b"\r\n", b"\n"])
+            for part in (body[:middle], body[middle:])
+        ]
+        body = b"".join(chunk) + dice.of(_LAST)
+    else:
+        head += dice.of(_LENGTHS).replace(b"@", b"%d" % len(body))
+    if b"ontent-Length" in head or b"hunked" in head:
+        body += dice.of(_MORE)
+    return status, head, body
+
+
+def recorded() -> dict[str, dict[str, str]]:
+    """What curl, Chromium and this program (`here`) made of each case, as `told` tells it."""
+    found: dict[str, dict[str, str]] = json.loads(RECORD.read_text("utf-8"))
+    return found

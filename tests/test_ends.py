@@ -246,6 +246,7 @@ async def test_a_parse_process_that_cannot_be_started_ends_the_crawl(
             raise OSError(24, "Too many open files")
 
         monkeypatch.setattr(_Process, "__init__", full)
+        pool._crew[0].kill()
         pages = [_page(f"http://a.test/{n}") for n in range(64)]
         async with asyncio.timeout(PATIENCE):
             said = await asyncio.gather(*map(pool.read, pages), return_exceptions=True)

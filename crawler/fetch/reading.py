@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from crawler.config import FetchConfig
 from crawler.errors import FetchError, SinkError, TimedOut, TooLarge, Unwanted
@@ -64,7 +65,8 @@ class Reading:
         limit = granted.size
         if typed and self._accept is not None:
             self._judge_type(response, self._accept)
-        if length is not None and length > limit and not granted.cut:
+        empty = response.content.is_eof()  # a 304 has the length of what it does not send
+        if length is not None and length > limit and not granted.cut and not empty:
             response.close()
             raise TooLarge(f"{length} bytes announced, {limit} allowed")
         content = response.content
@@ -144,14 +146,17 @@ async def keep_rest(response: Response, body: Receiver, error: FetchError, limit
         body.truncated = "length"
     elif isinstance(error, TimedOut):
         body.truncated = "time"
-    # The public methods raise the error, though there are bytes before it.
-    rest = response.content._read_nowait(-1)  # noqa: SLF001
-    if rest := rest[: limit - body.size]:
+    if rest := rest_of(response.content)[: limit - body.size]:
         try:
             await body.add(rest)
         except SinkError:
             await body.discard()
             raise
+
+
+def rest_of(content: aiohttp.StreamReader) -> bytes:
+    """What came before a stream's error; its public methods raise that, and keep the bytes."""
+    return b"" if content is EMPTY_PAYLOAD else content._read_nowait(-1)  # noqa: SLF001
 
 
 def is_all(fields: tuple[tuple[str, str], ...], body: bytes | Path) -> bool:
