@@ -13,6 +13,7 @@ from crawler.fetch.allowance import Allowance
 from crawler.fetch.client import Response
 from crawler.fetch.resolver import Trip
 from crawler.fetch.throttle import Throttle
+from crawler.mime import extract_mime
 from crawler.protocols import Receiver
 
 REDIRECT_BODY: Final = 64 * 1024
@@ -86,7 +87,7 @@ class Reading:
     def _judge_type(self, response: Response) -> None:
         """Raises Unwanted for a type whose bodies are not read."""
         if self._accept is not None and response.status < 300:
-            mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            mime = extract_mime(response.headers.get("Content-Type", "")).essence
             if not self._accept(mime):
                 response.close()
                 raise Unwanted(mime)
