@@ -9,7 +9,7 @@ ARGS   ?=
 EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-kill test-sites test-million test-traps test-pace test-archive test-artifacts
+.PHONY: test-kill test-sites test-million test-links test-traps test-pace test-archive test-artifacts
 .PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
 .PHONY: test-chaos test-cluster scale crawl-million bench-workers bench-latency test-swift
@@ -125,6 +125,11 @@ bench-reading: $(VENV)/.dev
 # What is compiled, with each access and each sum checked by the compiler's sanitizers. Half a minute.
 test-swift: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_swift.py $(ARGS)
+
+# No link of a page is lost: beside html5lib, 500 pages of each folder. Debian's documentation:
+# apt-get download openjdk-17-doc python3.11-doc …; dpkg -x each; PAGES="…/usr/share/doc/*"
+test-links: $(VENV)/.dev
+	$(BIN)/python tests/page_links.py $(PAGES) $(ARGS)
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)

@@ -14,12 +14,12 @@ from crawler.urls import Urls
 HOME = "http://x.test"
 
 
-def reader(plugins: tuple[str, ...] = (), **scope: Any) -> Reader:
+def reader(plugins: tuple[str, ...] = (), urls: Urls | None = None, **scope: Any) -> Reader:
     """A reader whose scope is the site's origin; `scope` are settings of ScopeConfig."""
     rules = ScopeConfig(**scope)
     return Reader(
         ReaderRules(
-            Urls(UrlsConfig()),
+            urls or Urls(UrlsConfig()),
             Scope(rules, [f"{HOME}/"]),
             rules,
             ParseConfig(plugins=plugins),

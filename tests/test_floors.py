@@ -14,6 +14,7 @@ FLOORS = {
     1: {
         "urls",
         "config",
+        "mime",
         "scope",
         "traps",
         "robots",

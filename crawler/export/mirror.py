@@ -9,9 +9,9 @@ archive but changes nothing here; a 304 says that what is here is still right.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -26,7 +26,8 @@ from crawler.export.markup import attributes_of, replace_links, start_tags
 from crawler.export.paths import mirror_path, to_be_hashed
 from crawler.nofollow import make_folders, open_new
 from crawler.parse.css import replace_urls
-from crawler.parse.decode import declares_utf8, to_text
+from crawler.parse.decode import UNICODE, declares_utf8, to_text
+from crawler.parse.queries import encoded_query
 from crawler.parse.read import HTML
 from crawler.sinks.captures import Capture
 from crawler.urls import Urls
@@ -250,12 +251,16 @@ class _Pass:
         else:
             text, _, _ = to_text(body, capture.charset)
             declared = False
+        # A query was asked for in the page's encoding; on disk the page is in UTF-8.
+        meant: Callable[[str], str] = _unchanged
+        if encoding is not None and encoding.name not in UNICODE:
+            meant = partial(encoded_query, charset=encoding.name)
         base = self._base(capture.url, text)
         new = replace_links(
             text,
             # A page names the same link again and again.
-            lru_cache(None)(lambda link: self._place(link, base, capture.url, path)),
-            lambda link: _absolute(base, link) or link,
+            lru_cache(None)(lambda link: self._place(meant(link), base, capture.url, path)),
+            lambda link: _absolute(base, meant(link)) or link,
         )
         # On disk no header tells the charset; a byte order mark outranks what a page says itself.
         mark = "" if declared or new.startswith("\ufeff") else "\ufeff"
@@ -336,6 +341,10 @@ def _relative(there: str, path: str) -> str:
     while same < len(here) and same < len(parts) - 1 and here[same] == parts[same]:
         same += 1
     return "/".join([".."] * (len(here) - same) + parts[same:])
+
+
+def _unchanged(link: str) -> str:
+    return link
 
 
 def _absolute(base: str, link: str) -> str | None:

@@ -18,6 +18,7 @@ from crawler.fetch.allowance import Allowance
 from crawler.fetch.client import Response
 from crawler.fetch.resolver import Trip
 from crawler.fetch.throttle import Throttle
+from crawler.mime import extract_mime
 from crawler.protocols import Receiver
 
 REDIRECT_BODY: Final = 64 * 1024
@@ -116,7 +117,7 @@ class Reading:
     def _judge_type(response: Response, accept: Callable[[str], bool]) -> None:
         """Raises Unwanted for a type whose bodies are not read."""
         if response.status < 300:
-            mime = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            mime = extract_mime(response.headers.get("Content-Type", "")).essence
             if not accept(mime):
                 response.close()
                 raise Unwanted(mime)

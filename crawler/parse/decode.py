@@ -27,12 +27,23 @@ AGAIN: Final = 16
 
 MAX_LAYERS: Final = 3
 PRESCAN: Final = 1024
-"""Bytes in which a `<meta charset>` counts (WHATWG HTML, "prescan a byte stream")."""
+"""Bytes in which a `<meta charset>` is looked for before a page is parsed (WHATWG HTML, "prescan a
+byte stream"); one that comes later makes it be read again.
+"""
+
+GUESSED: Final = frozenset({"detected", "default"})
+"""Sources of a charset that a later `<meta>` overrules."""
 
 SAMPLE: Final = 64 * 1024
 """Bytes shown to the charset detector, which needs 2 ms for them."""
 
 _WRONG_SUM: Final = re.compile("incorrect (data|length) check")
+
+UNICODE: Final = frozenset({"utf-8", "utf-16le", "utf-16be", "replacement"})
+"""Encodings whose pages have their queries in UTF-8, as have all paths (WHATWG URL)."""
+
+NOT_ASCII: Final = frozenset({"iso-2022-jp", "replacement"})
+"""Encodings (of those that markup can name) in which ASCII bytes may mean something else."""
 
 _WINDOW_LOG: Final = 23
 """8 MiB: the largest window an HTTP client must accept (RFC 9659)."""
@@ -286,7 +297,23 @@ def to_text(body: bytes, http_charset: str) -> tuple[str, str, str]:
         encoding = _detected(body)
     if encoding is not None:
         return _decode(body, encoding), encoding.name, "detected"
-    return body.decode("cp1252", "replace"), "windows-1252", "default"
+    return body.decode("whatwg-windows-1252"), "windows-1252", "default"
+
+
+def late_charset(labels: Iterable[str], charset: str) -> str:
+    """What a `<meta>` beyond the first kilobyte makes of a page that was read as `charset` for want
+    of anything better; "" where it stays (WHATWG HTML, "change the encoding").
+    """
+    for label in labels:
+        encoding = _of_markup(label)
+        if encoding is not None:
+            return "" if encoding.name == charset else str(encoding.name)
+    return ""
+
+
+def decoded(body: bytes, charset: str) -> str:
+    """The body in an encoding that is named as the standard names it."""
+    return _decode(body, webencodings.lookup(charset))
 
 
 def declares_utf8(body: bytes) -> bool:
@@ -298,9 +325,12 @@ def declares_utf8(body: bytes) -> bool:
 
 
 def _decode(body: bytes, encoding: Any) -> str:
+    """As the Encoding standard decodes: Python's own codecs differ in all of Asia's, and turbohtml
+    registers the standard's by these names (decision 0108).
+    """
     if encoding.name == "utf-8":
         return body.decode("utf-8", "replace")
-    return str(encoding.codec_info.decode(body, "replace")[0])
+    return body.decode(f"whatwg-{encoding.name}")
 
 
 def _declared(body: bytes) -> Any:
@@ -315,11 +345,17 @@ def _declared(body: bytes) -> Any:
     match = detect(head.translate(_ASCII_ONLY) + b"\xff")
     if match.confidence == 1.0 and match.encoding:
         return webencodings.lookup(match.encoding)
-    if declaration is None:
+    return None if declaration is None else _of_markup(declaration[2].decode("ascii", "replace"))
+
+
+def _of_markup(label: str) -> Any:
+    """The encoding that markup names; UTF-16 there is a lie, since the label could be read."""
+    encoding = webencodings.lookup(label.strip())
+    if encoding is None:
         return None
-    encoding = webencodings.lookup(declaration[2].decode("ascii", "replace").strip())
-    utf16 = encoding is not None and encoding.name.startswith("utf-16")
-    return webencodings.UTF8 if utf16 else encoding
+    if encoding.name.startswith("utf-16"):
+        return webencodings.UTF8
+    return webencodings.lookup("windows-1252") if encoding.name == "x-user-defined" else encoding
 
 
 def _detected(body: bytes) -> Any:

@@ -18,7 +18,7 @@ from crawler.model import Kind
 from crawler.parse.directives import REL, directives
 from crawler.parse.spaces import HUGE
 from crawler.parse.swift import joined
-from crawler.parse.values import SPACE, parse_srcset, refresh_url
+from crawler.parse.values import SPACE, content_charset, parse_srcset, refresh_url
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
@@ -87,6 +87,7 @@ class Raw(msgspec.Struct):
     canonical: str = ""
     lang: str = ""
     hreflang: list[tuple[str, str]] = msgspec.field(default_factory=list)
+    charsets: list[str] = msgspec.field(default_factory=list)  # that <meta> elements name
     robots: list[str] = msgspec.field(default_factory=list)  # what holds for us
     text: str = ""
     main: str = ""  # the text without what surrounds it: menus, footers
@@ -291,7 +292,12 @@ def add_link(attributes: Attributes, raw: Raw) -> None:
 
 def _meta(attributes: Attributes, raw: Raw, agent: str) -> None:
     content = _text(attributes, "content")
-    if _text(attributes, "http-equiv").lower() == "refresh":
+    if "charset" in attributes:
+        raw.charsets.append(_text(attributes, "charset"))
+    pragma = _text(attributes, "http-equiv").lower()
+    if pragma == "content-type" and (charset := content_charset(content)):
+        raw.charsets.append(charset)
+    elif pragma == "refresh":
         if url := refresh_url(content):
             raw.links[url, PAGE] = None
         return

@@ -10,14 +10,26 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from crawler.mime import UNKNOWN, extract_mime, sniff_mime
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.bounds import within_bounds
-from crawler.parse.decode import decompress, to_text
+from crawler.parse.decode import (
+    GUESSED,
+    NOT_ASCII,
+    UNICODE,
+    decoded,
+    decompress,
+    late_charset,
+    to_text,
+)
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_anchors, read_html
 from crawler.parse.linkheader import read_link_header
 from crawler.parse.lists import read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
+from crawler.parse.queries import encoded_query
 from crawler.parse.rules import ReaderRules
 from crawler.parse.swift import simhash
 from crawler.parse.values import refresh_url
@@ -27,18 +39,13 @@ from crawler.urls import fingerprint, host_key
 XHTML: Final = "application/xhtml+xml"
 HTML: Final = frozenset({"text/html", XHTML})
 XML: Final = frozenset({"application/xml", "text/xml"})
-_UNSURE: Final = frozenset({"", "text/plain", "application/octet-stream", "unknown/unknown"})
-_HTML_STARTS: Final = (
-    b"<!doctype html", b"<html", b"<head", b"<script", b"<iframe", b"<h1", b"<div", b"<font",
-    b"<table", b"<a", b"<style", b"<title", b"<b", b"<body", b"<br", b"<p", b"<!--",
-)  # fmt: skip
-
 TRANSFER: Final = frozenset({"gzip", "x-gzip", "deflate"})
 """Transfer codings beside `chunked` (RFC 9112 §7.2); nobody asks for them."""
 
 _ASSET: Final = Kind.ASSET.value
 PROBE: Final = Kind.PROBE.value
 TOO_MANY_LINKS: Final = "tooManyLinks"
+UNREAD_CHARSET: Final = "charsetNotRead"
 JOINED: Final = 1 << 14
 """Links whose canonical form and verdict a process remembers: a site's pages share their menus."""
 
@@ -84,45 +91,41 @@ class Reader:
             limit=fetch.max_body,
             ratio=fetch.max_ratio,
         )
-        cuts: list[str] = []  # limits that left links out
-        mime, charset = _content_type(values.get("content-type", ""), plain)
+        mime, charset = extract_mime(values.get("content-type", ""))
+        if mime in UNKNOWN:
+            mime = sniff_mime(plain) or mime
         if mime in XML and is_xhtml(plain):
             mime = XHTML
         digest = f"sha256:{hashlib.sha256(plain).hexdigest()}"
         said = [value for name, value in headers if name.lower() == "x-robots-tag"]
         if mime not in HTML:
-            raw = Raw()
-            if mime == "text/css" and self._rules.limits.requisites:
-                from crawler.parse.css import css_urls  # noqa: PLC0415 - 8 ms, for mirrors only
-
-                for href in css_urls(plain.decode("utf-8", "replace")):
-                    raw.links[href, Kind.ASSET.value] = None
-            self._add_link_headers(raw, values)
-            robots = directives(said, (), self._agent)
-            return Extract(
-                found=self._links(link.url, raw, link.depth + 1, problems, cuts, robots),
-                canonical=self._join(link.url, raw.canonical) if raw.canonical else None,
-                mime=mime,
+            return msgspec.structs.replace(
+                self._no_page(link, mime, values, plain, said, problems),
                 charset=charset,
                 charset_source="http" if charset else "",
-                bytes_body=len(plain),
                 digest=digest,
-                robots=robots,
-                problems=tuple(problems),
-                incomplete=cuts[0] if cuts else "",
                 parse_ms=(time.perf_counter() - began) * 1000,
-                body=self._kept(plain, robots),
             )
+        cuts: list[str] = []  # limits that left links out
         size = len(plain)
         text, charset, source = to_text(plain, charset)
         kept = plain if self._rules.keep_body else None
+        again = plain if source in GUESSED else b""
         del plain  # up to ten megabytes that the parser can use
-        text = within_bounds(text, problems, cuts)
-        if mime == XHTML:
-            text = as_html(text)
+        known = len(problems)
+        text, raw = self._markup(text, mime, problems, cuts)
+        if again and raw.charsets and (late := late_charset(raw.charsets, charset)):
+            charset, source = late, "meta"
+            if not again.isascii() or charset in NOT_ASCII:
+                del problems[known:], cuts[:]
+                text, raw = self._markup(decoded(again, charset), mime, problems, cuts)
+        del again
+        if charset == "replacement":
+            problems.append("its charset is one that browsers do not read")
+            cuts.append(UNREAD_CHARSET)
+        if charset not in UNICODE:
+            _recode(raw, charset)
         requisites = self._rules.limits.requisites
-        forms = self._rules.limits.forms
-        raw = self._html(text, forms=forms, agent=self._agent, styles=requisites)
         if requisites and link.kind is Kind.ASSET:  # a page where an image should be
             raw.links = {key: None for key in raw.links if key[1] != Kind.ASSET}
         self._add_link_headers(raw, values)
@@ -130,7 +133,7 @@ class Reader:
         robots = tuple(dict.fromkeys((*in_headers, *raw.robots)))[:MAX_DIRECTIVES]
         base = self._join(link.url, raw.base) or link.url if raw.base else link.url
         found = self._links(base, raw, link.depth + 1, problems, cuts, robots)
-        anchors, fragments = self._anchors(link.url, base, text)
+        anchors, fragments = self._anchors(link.url, base, text, charset)
         records: tuple[dict[str, Any], ...] = ()
         if self._plugins:
             parsed = Parsed(
@@ -174,6 +177,48 @@ class Reader:
             body=self._kept(kept, robots),
         )
 
+    def _no_page(
+        self,
+        link: Link,
+        mime: str,
+        values: dict[str, str],
+        plain: bytes,
+        said: Sequence[str],
+        problems: list[str],
+    ) -> Extract:
+        """What has no markup may still have headers that lead on; a style sheet names images."""
+        raw = Raw()
+        cuts: list[str] = []
+        if mime == "text/css" and self._rules.limits.requisites:
+            from crawler.parse.css import css_urls  # noqa: PLC0415 - 8 ms, for mirrors only
+
+            for href in css_urls(plain.decode("utf-8", "replace")):
+                raw.links[href, Kind.ASSET.value] = None
+        self._add_link_headers(raw, values)
+        robots = directives(said, (), self._agent)
+        return Extract(
+            found=self._links(link.url, raw, link.depth + 1, problems, cuts, robots),
+            canonical=self._join(link.url, raw.canonical) if raw.canonical else None,
+            mime=mime,
+            bytes_body=len(plain),
+            robots=robots,
+            problems=tuple(problems),
+            incomplete=cuts[0] if cuts else "",
+            body=self._kept(plain, robots),
+        )
+
+    def _markup(
+        self, text: str, mime: str, problems: list[str], cuts: list[str]
+    ) -> tuple[str, Raw]:
+        """A page's text within bounds, and what it says."""
+        limits = self._rules.limits
+        text = within_bounds(text, problems, cuts)
+        if mime == XHTML:
+            text = as_html(text)
+        return text, self._html(
+            text, forms=limits.forms, agent=self._agent, styles=limits.requisites
+        )
+
     def _kept(self, plain: bytes | None, robots: tuple[str, ...]) -> bytes | None:
         """The body for the sinks, where they want it and the page does not mind."""
         return plain if self._rules.keep_body and not self._dropped(robots) else None
@@ -199,7 +244,7 @@ class Reader:
             raw.links[url, Kind.PAGE.value] = None
 
     def _anchors(
-        self, url: str, base: str, text: str
+        self, url: str, base: str, text: str, charset: str
     ) -> tuple[tuple[str, ...] | None, tuple[tuple[str, str], ...]]:
         """The page's ids, and the (URL, fragment) pairs of its links."""
         if not self._rules.parse.anchors:
@@ -207,6 +252,8 @@ class Reader:
         ids, hrefs = read_anchors(text)
         pairs: dict[tuple[str, str], None] = {}
         for path, fragment in hrefs:
+            if charset not in UNICODE:
+                path = encoded_query(path, charset)  # noqa: PLW2901 - as it was read above
             target = self._join(base, path) if path else url
             if target is not None:
                 pairs[target, fragment] = None
@@ -283,6 +330,19 @@ class Reader:
         return url, host, fingerprint(url, host), kind, reason
 
 
+def _recode(raw: Raw, charset: str) -> None:
+    """Put the queries of a page's links into its encoding."""
+    if raw.base:
+        raw.base = encoded_query(raw.base, charset)
+    raw.canonical = encoded_query(raw.canonical, charset)
+    raw.hreflang = [(language, encoded_query(href, charset)) for language, href in raw.hreflang]
+    for links in (raw.links, raw.disowned):
+        if not all(href.isascii() for href, _ in links):
+            again = {(encoded_query(href, charset), kind): None for href, kind in links}
+            links.clear()
+            links.update(again)
+
+
 def _text_digest(raw: Raw) -> str:
     """Sixteen bytes are enough to tell a page's texts apart; nobody is to forge one."""
     text = f"{raw.title}\n{raw.main}".encode("utf-8", "surrogatepass")
@@ -302,20 +362,3 @@ def _with_transfer(encodings: str, transfer: str) -> str:
     """All codings of a body: those of its transfer came last, and chunks are joined already."""
     names = (name.strip() for name in transfer.split(","))
     return ",".join([encodings, *(name for name in names if name.lower() in TRANSFER)])
-
-
-def _content_type(value: str, body: bytes) -> tuple[str, str]:
-    """Essence and charset. What says nothing or little is looked at (WHATWG MIME Sniffing, §7)."""
-    essence, _, parameters = value.partition(";")
-    mime = essence.strip().lower()
-    charset = ""
-    for parameter in parameters.split(";"):
-        name, _, label = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            charset = label.strip().strip("\"'")
-            break
-    if mime in _UNSURE or "/" not in mime:
-        head = body[:512].lstrip(b"\xef\xbb\xbf \t\n\r\f").lower()
-        if head.startswith(_HTML_STARTS):
-            return "text/html", charset
-    return mime, charset

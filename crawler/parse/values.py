@@ -1,4 +1,4 @@
-"""URLs inside the values of attributes and headers: srcset, refresh. Pure."""
+"""What is inside the values of attributes and headers: srcset, refresh, charset. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ _REFRESH: Final = re.compile(
     r"[\t\n\f\r ]*+(?:url[\t\n\f\r ]*+=[\t\n\f\r ]*+)?(?:(?P<q>['\"])(?P<quoted>.*)|(?P<url>.*))",
     re.IGNORECASE | re.DOTALL,
 )
+
+
+_CHARSET: Final = re.compile(
+    r"charset[\t\n\f\r ]*+=[\t\n\f\r ]*+"
+    r"(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r ;\"'][^\t\n\f\r ;]*+))",
+    re.IGNORECASE,
+)
+
+
+def content_charset(value: str) -> str:
+    """The charset in a `<meta http-equiv=content-type content=…>`; "" for none.
+
+    WHATWG HTML, "extracting a character encoding from a meta element".
+    """
+    match = _CHARSET.search(value)
+    return "" if match is None else next((one for one in match.groups() if one), "")
 
 
 def refresh_url(value: str) -> str:

@@ -58,6 +58,7 @@ WORDS: Final = {
     "tooManyLinks": "more links on a page than scope.max_links; the first were taken",
     "tooManyTags": "more tags on a page than there is memory for; the first were read",
     "tooManyAttributes": "more attributes on a page than there is memory for; the first were read",
+    "charsetNotRead": "in an encoding that browsers do not read (ISO-2022-KR …)",
     "tooManyRecords": "a plugin gave more than is kept of one page",
 }
 """What the reasons mean, for those who do not know them."""
