@@ -96,7 +96,8 @@ class Schedule:
             least = min((depth for depth, links in depths if links > 0), default=None)
             if least is not None and host.buffer and host.buffer[0].depth > least:
                 host.buffer = [link for link in host.buffer if link.depth <= least]
-                self._levels.unhold(host)
+                if not host.buffer:  # else its next link is the same, and held as before
+                    self._levels.unhold(host)
         if host.is_low:
             self._thirsty[host.name] = host
 
