@@ -12,7 +12,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-links test-traps test-pace test-archive test-artifacts
 .PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-chaos test-cluster scale crawl-million bench-workers bench-latency test-swift
+.PHONY: test-model test-chaos test-cluster scale crawl-million bench-workers bench-latency test-swift
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -76,6 +76,11 @@ scale: $(VENV)/.dev
 # Several loops on one queue beside one on a file; a URL's memory on Redis: ARGS="--urls 1000000". docs/scale.md
 bench-workers: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.workers $(ARGS)
+
+# Random webs through the real loop, gate and frontier in virtual time: 20 ms each. docs/decisions/0092
+WEBS ?= 100000
+test-model: $(VENV)/.dev
+	$(BIN)/python tests/model.py $(WEBS) $(ARGS)
 
 test-archive: $(VENV)/.dev $(VENV)-replay/.installed $(VENV)-replay/viewer
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) '.[service-proof]'

@@ -25,7 +25,7 @@ from crawler.errors import FetchError, ParseError
 from crawler.fetch.http import HttpFetcher
 from crawler.model import Link, Page
 from crawler.parse.decode import decompress
-from crawler.parse.read import _with_transfer
+from crawler.parse.read import _codings, _values
 from crawler.urls import host_key
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "http.md"
@@ -180,11 +180,8 @@ async def by_us(fetcher: HttpFetcher, server: Server, number: int) -> Verdict:
     if page is None:
         return Verdict(0)
     assert isinstance(page.body, bytes)
-    codings = page.header("content-encoding")
-    if transfer := page.header("transfer-encoding"):
-        codings = _with_transfer(codings, transfer)
     try:
-        body, _ = decompress(page.body, codings, limit=10**7, ratio=1000)
+        body, _ = decompress(page.body, _codings(_values(page.headers)), limit=10**7, ratio=1000)
     except ParseError:
         body = b""
     return Verdict(page.status, _path(page.location or "", server.home), body, whole)

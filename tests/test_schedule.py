@@ -255,6 +255,21 @@ def test_by_depth_nothing_deeper_goes_while_something_shallower_is_open() -> Non
     assert schedule.take(0.0) == link(11, "b", 1)
 
 
+def test_a_host_that_is_held_stays_held_when_only_its_last_links_are_read_anew() -> None:
+    """Found by test_model (seed 3676): it was neither held nor listed, and never asked again."""
+    schedule = fast(by_depth=True)
+    filled(schedule, "a", range(1, 2), depth=0)
+    host = filled(schedule, "b", range(11, 41), depth=1)
+    schedule.queue(host, 1, [(2, 1)])
+    schedule.fill(host, [link(51, "b", depth=2)])
+    first = schedule.take(0.0)
+    assert first == link(1, "a")
+    assert schedule.take(0.0) is None, "b waits for a's level"
+    schedule.queue(host, 1, [(1, 1)])
+    schedule.finish(first)
+    assert schedule.take(0.0) == link(11, "b", depth=1)
+
+
 def test_a_link_given_back_goes_first() -> None:
     schedule = fast()
     filled(schedule, "h", range(1, 4))

@@ -191,6 +191,13 @@ ADMIT: Final = (
     "WHERE id = ? AND state IN (7, 8)"
 )
 
+# With depth as the order, what still waits is as deep as its shortest way that is known: a
+# redirect, whose target is as deep as itself, is often visited after a page that links there.
+DEEPER: Final = "SELECT depth FROM link WHERE id = ? AND state = 0 AND depth > ?"
+PROMOTE: Final = (
+    "UPDATE link SET via = ?, kind = ?, depth = ?, hops = ?, rank = ? WHERE id = ? AND state = 0"
+)
+
 HEAD: Final = (
     "SELECT link.id, link.url, host.name, link.depth, "
     "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "

@@ -82,7 +82,8 @@ class Schedule:
         self._roster.forget(now, chain(leased, needed))
 
     def queue(self, host: Host, number: int, depths: Iterable[tuple[int, int]] = ()) -> None:
-        """`number` more links of a host wait in the store.
+        """`number` more links of a host wait in the store; at a depth there may be fewer, where
+        some turned out to be less deep.
 
         With depth as a barrier, what is buffered stays a beginning of the store's order: buffered
         links that are deeper than a new one are dropped, and read again behind it.
@@ -92,10 +93,11 @@ class Schedule:
         if self._levels is not None:
             depths = [*depths]
             self._levels.begin(depths)
-            least = min((depth for depth, _ in depths), default=None)
+            least = min((depth for depth, links in depths if links > 0), default=None)
             if least is not None and host.buffer and host.buffer[0].depth > least:
                 host.buffer = [link for link in host.buffer if link.depth <= least]
-                self._levels.unhold(host)
+                if not host.buffer:  # else its next link is the same, and held as before
+                    self._levels.unhold(host)
         if host.is_low:
             self._thirsty[host.name] = host
 

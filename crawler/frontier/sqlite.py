@@ -71,6 +71,7 @@ class SqliteFrontier:
         """`kept`: hosts remembered at least."""
         self._path = path
         self._pace = pace
+        self._by_depth = by_depth
         self._store = Store(
             path, durable=durable, by_depth=by_depth, traps=traps, scope=scope, refusals=refusals
         )
@@ -249,7 +250,8 @@ class SqliteFrontier:
         visits = [self._patient(visit, now) for visit in visits]
         async with self._step:
             learnt = self._learnt(now)
-            news = await self._run(self._store.settle, visits, marks, time.time(), *learnt)
+            leased = {*self._schedule.leased} if self._by_depth else ()
+            news = await self._run(self._store.settle, visits, marks, time.time(), *learnt, leased)
             await self._meet(news)
             # From here to the end nothing is awaited: children are counted in before their parents
             # are counted out, so "nothing is left" is never true by accident.
@@ -385,10 +387,15 @@ class SqliteFrontier:
             self._timer.cancel()
             self._timer = None
         waits = []
-        if (due := self._schedule.next_due()) is not None:
+        # What may be leased later is of use to those who wait for it only.
+        if self._waiters and (due := self._schedule.next_due()) is not None:
             waits.append(due - time.monotonic())
-        if self._retry_at is not None:
-            waits.append(self._retry_at - time.time())
+        if self._waiters and self._retry_at is not None:
+            wait = self._retry_at - time.time()
+            if wait > 0:
+                waits.append(wait)
+            else:  # for the feeder, which serves when it is done: a timer would only spin
+                self._hungry.set()
         for link, _ in self._turns:
             budget = self._schedule.hosts[link.host].budget
             if budget.has_room:  # else a release rings, or that another was sent
@@ -406,8 +413,6 @@ class SqliteFrontier:
     def _ring(self) -> None:
         self._timer = None
         try:
-            if self._retry_at is not None and self._retry_at <= time.time():
-                self._hungry.set()
             self._serve()
         except Exception as error:  # noqa: BLE001 - raised again in everybody who waits
             self._break(error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -29,12 +29,14 @@ from crawler.frontier.rerun import begin
 from crawler.frontier.rows import (
     ADMIT,
     CROSS_OFF,
+    DEEPER,
     DONE,
     ENTER,
     FAILED,
     HEAD,
     KIND_NUMBER,
     KINDS,
+    PROMOTE,
     REFUSED,
     RULES,
     SEED,
@@ -101,6 +103,8 @@ class Store:
         self._skipped = Recent()
         self._host_ids: dict[str, int] = {}
         self._new: list[tuple[object, ...]] = []  # rows of links that ENTER has still to write
+        self._deepest = 0  # of the links that wait, at least
+        self._leased: Collection[int] = ()
         self._brakes = Brakes(traps or ScopeConfig(trap="off"))
         self._outbox = Outbox(wanted=refusals)
         self._db: sqlite3.Connection
@@ -143,6 +147,8 @@ class Store:
         """Depth is the order of what is to do, also of what was queued when it was not."""
         if self._by_depth:
             self._db.execute("UPDATE link SET rank = depth WHERE state IN (0, 1) AND rank <> depth")
+            row = self._db.execute("SELECT max(depth) FROM link WHERE state = 0").fetchone()
+            self._deepest = row[0] or 0
 
     def close(self) -> None:
         try:
@@ -170,16 +176,19 @@ class Store:
         now: float,
         taught: Sequence[Kept] = (),
         met: Mapping[int, str] | None = None,
+        leased: Collection[int] = (),
     ) -> dict[str, News]:
         """Visits crossed off, their links queued, marks kept: one transaction, all or nothing.
 
         `taught` are hosts' paces (Unix times), `met` addresses by host id, that came with them.
+        `leased`: ids of links whose depth must stay as it is.
         """
+        self._leased = leased
         news: dict[str, News] = {}
         adopted = {visit.found[0][0]: visit.adopts for visit in visits if visit.adopts}
         with self._transaction():
-            leased = [visit for visit in visits if visit.link.id is not None]
-            CROSS_OFF.run(self._db, [values_of(visit, now) for visit in leased])
+            crossed = [visit for visit in visits if visit.link.id is not None]
+            CROSS_OFF.run(self._db, [values_of(visit, now) for visit in crossed])
             for visit in visits:
                 link = visit.link
                 if visit.rules is not None:
@@ -319,10 +328,12 @@ class Store:
         brakes = self._brakes
         refused: list[int] = []
         rank = depth if self._by_depth else 0
+        nearer = self._by_depth and depth < self._deepest
+        self._deepest = max(self._deepest, depth)
         unsure = [
             one
             for one in found
-            if one[2] not in self._admitted and not (one[4] and one[2] in self._skipped)
+            if (nearer or one[2] not in self._admitted) and not (one[4] and one[2] in self._skipped)
         ]
         known = self._keys.find(one[2] for one in unsure)
         for url, host, key, kind, reason in unsure:
@@ -344,6 +355,8 @@ class Store:
                 self._write()
                 story = (via, KIND_NUMBER[kind], depth, hops, rank, link)
                 is_new = self._db.execute(ADMIT, story).rowcount > 0
+                if nearer and not is_new and link not in self._leased:
+                    self._promote(story, depth, self._news_of(host, news))
             (self._skipped if reason else self._admitted).add(key)
             if not is_new:
                 continue
@@ -388,6 +401,14 @@ class Store:
     def adopted(self) -> dict[str, str]:
         """What seeds redirected to, with the kind of address that each may have."""
         return adopted_in(self._db)
+
+    def _promote(self, story: Sequence[Any], depth: int, news: News) -> None:
+        """A link that waits at a greater depth is as deep as this way there."""
+        row = self._db.execute(DEEPER, (story[-1], depth)).fetchone()
+        if row is not None:
+            self._db.execute(PROMOTE, story)
+            news.depths[row[0]] -= 1
+            news.depths[depth] += 1
 
     def _news_of(self, host: str, news: dict[str, News]) -> News:
         entry = news.get(host)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -78,9 +78,7 @@ class Reader:
         began = time.perf_counter()
         fetch = self._rules.fetch
         values = _values(headers)
-        encodings = values.get("content-encoding", "")
-        if "transfer-encoding" in values:
-            encodings = _with_transfer(encodings, values["transfer-encoding"])
+        encodings = _codings(values)
         if link.kind is Kind.ROBOTS:
             return read_robots_file(body, encodings)
         if link.kind in {Kind.SITEMAP, Kind.FEED}:
@@ -358,7 +356,10 @@ def _values(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     return values
 
 
-def _with_transfer(encodings: str, transfer: str) -> str:
+def _codings(values: Mapping[str, str]) -> str:
     """All codings of a body: those of its transfer came last, and chunks are joined already."""
-    names = (name.strip() for name in transfer.split(","))
+    encodings = values.get("content-encoding", "")
+    if "transfer-encoding" not in values:
+        return encodings
+    names = (name.strip() for name in values["transfer-encoding"].split(","))
     return ",".join([encodings, *(name for name in names if name.lower() in TRANSFER)])
