@@ -115,6 +115,8 @@ def visited(web: Web, url: str, hops: int) -> tuple[str, tuple[str, ...]]:
     """How a visit ends, and where it leads."""
     node, home = web.node(url), origin_of(url)
     robots = web.robots[home]
+    if robots.closed and robots.answers[-1] == "down":
+        return "failed", ()  # as the page itself would have
     if robots.closed or url[len(home) :].startswith(robots.forbidden or ("nowhere",)):
         return "refused", ()
     if node.kind == "error" or (node.kind == "moved" and (hops >= HOPS or node.links[0] == url)):
