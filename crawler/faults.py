@@ -39,11 +39,11 @@ def machine_fault(error: BaseException) -> str | None:
         return "out of memory"
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
         if error.errno == errno.EAGAIN:  # fork and clone say so at the limit of `ulimit -u`
-            return "no more processes: the limit of this user or container is reached"
+            return "no more processes: a limit of this user or container is reached"
         said = os.strerror(error.errno)
         return f"{error.filename}: {said}" if error.filename else said
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return "no more threads: the limit of this user or container is reached"
+        return "no more threads: a limit of processes or of memory is reached"
     return None
 
 

@@ -16,6 +16,7 @@ from crawler.cli.summary import REASONS, told
 from crawler.cli.words import amount, duration, plain, size
 from crawler.export.merge import Merged
 from crawler.model import Counts
+from crawler.units import unicode
 
 if TYPE_CHECKING:
     from crawler.frontier.redis_rows import Stats
@@ -81,7 +82,7 @@ def tree(joint: Joint) -> dict[str, Any]:
     counted = ("outcomes", "statuses", "reasons", "robots")
     return {
         "finish_reason": joint.reason,
-        "dir": str(joint.folder),
+        "dir": unicode(str(joint.folder)),
         "loops": joint.loops,
         "loops_died": joint.died,
         "elapsed": joint.elapsed,

@@ -8,6 +8,7 @@ import gc
 import os
 import shlex
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -30,6 +31,9 @@ NO_ROBOTS: Final = (
     "warning: --no-robots: robots.txt is not asked for, and nofollow and noindex are not obeyed; "
     "do this to sites of your own only"
 )
+
+THREADS: Final = 12
+"""Of libuv four, of each parse process two, of the frontier, of what writes files …"""
 
 if TYPE_CHECKING:
     from crawler.report.lines import Lines
@@ -66,6 +70,7 @@ def run(
 
         opener = open_crawl
     raise_file_limit()
+    demand_threads()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_crawl(config, folder, mode, screen, opener, sinks, summed_up))
     if config.output.mirror:
@@ -283,6 +288,23 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
         return asyncio.new_event_loop
     new: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return new
+
+
+def demand_threads() -> None:
+    """See that there is room for the threads that a crawl begins with: libuv ends the process when
+    it cannot start its own. Raises RuntimeError, which `faults.machine_fault` knows.
+    """
+    done = threading.Event()
+    started = []
+    try:
+        for _ in range(THREADS):
+            one = threading.Thread(target=done.wait, daemon=True)
+            one.start()
+            started.append(one)
+    finally:
+        done.set()
+        for one in started:
+            one.join()
 
 
 def raise_file_limit() -> None:

@@ -35,4 +35,4 @@ def open_standard_files() -> None:
 
 
 def _stream(number: int) -> TextIO:
-    return open(number, _MODES[number], encoding="utf-8", errors="replace", closefd=False)  # noqa: PTH123, SIM115 - it stays open
+    return open(number, _MODES[number], encoding="utf-8", errors="replace", closefd=False)

@@ -14,6 +14,7 @@ from crawler.faults import REASON as INTERNAL
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
+from crawler.units import unicode
 
 REASONS: Final = {
     "finished": "finished: every link in scope was visited",
@@ -52,7 +53,7 @@ def summary_json(ending: Ending) -> str:
     """The same for programs: one JSON object on one line."""
     tree = {
         "finish_reason": ending.reason,
-        "dir": str(ending.folder),
+        "dir": unicode(str(ending.folder)),
         "robots_obeyed": ending.robots,
         "counts": msgspec.to_builtins(ending.counts),
         "bottleneck": bottleneck(ending.shot),
