@@ -7,11 +7,15 @@ closed in reverse whatever happens.
 
 from __future__ import annotations
 
+import logging
+import resource
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
+
+import msgspec
 
 from crawler.config import Config
 from crawler.crawl import Crawl
@@ -46,6 +50,13 @@ if TYPE_CHECKING:
     from crawler.frontier.redis import RedisFrontier
     from crawler.parse.archive import Archivist
 
+OTHER_FILES: Final = 40
+FILES_A_PROCESS: Final = 8
+"""Descriptors beside those of connections: standard files, loop, queue, outputs, look-ups; and of
+each parse process."""
+
+log = logging.getLogger(__name__)
+
 
 @asynccontextmanager
 async def open_crawl(
@@ -66,6 +77,7 @@ async def open_crawl(
     person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
     config = with_implied(config)
+    asked, config = config, _within_limits(config)
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = canonical_seeds(urls, config.seeds)
@@ -82,7 +94,7 @@ async def open_crawl(
         upload = await upload_of(stack, config, folder)
         frontier = await stack.enter_async_context(_frontier(config, folder, mode, join=join))
         if mode != "resume" or not (folder / SAVED).exists():
-            write_config(config, folder)
+            write_config(asked, folder)
         outputs = outputs_of(config, folder, frontier, upload)
         for output in outputs:
             await stack.enter_async_context(output)
@@ -155,6 +167,20 @@ async def open_crawl(
             stages=stages,
             keep=parser.keep if archiving else None,
         )
+
+
+def _within_limits(config: Config) -> Config:
+    """With no more connections than there are file descriptors for: a link that finds none would
+    fail. A connection needs one, and often one more for its body.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    processes = config.parse.processes or usable_cpus()
+    most = max(1, (soft - OTHER_FILES - FILES_A_PROCESS * processes) * 2 // 3)
+    if soft < 0 or config.limits.concurrency <= most:  # no limit at all is -1
+        return config
+    log.warning("%d files may be open (ulimit -n): %d connections at a time", soft, most)
+    limits = msgspec.structs.replace(config.limits, concurrency=most)
+    return msgspec.structs.replace(config, limits=limits)
 
 
 def check(config: Config) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from crawling import records
 from website import Website, page
 
 Open = Callable[..., Awaitable[Website]]
@@ -53,8 +54,9 @@ SURROUNDINGS = {
     "stdout full": ("", "--json >/dev/full", {3}, "error: No space left on device"),
     "stdout gone": ("", "--json | head -c 1", {0}, ""),
     "64 files": ("ulimit -n 64;", "", {0}, ""),
-    "24 files": ("ulimit -n 24;", "", {0, 3}, ""),
-    "12 files": ("ulimit -n 12;", "", {3}, "error: Too many open files"),
+    "40 files": ("ulimit -n 40;", "", {0}, ""),
+    "24 files": ("ulimit -n 24;", "", {3}, "error: 24 files may be open (ulimit -n)"),
+    "12 files": ("ulimit -n 12;", "", {3}, "error: 12 files may be open (ulimit -n)"),
     "1 s of CPU": ("ulimit -t 5;", "", {0}, ""),
     "small files": ("ulimit -f 8;", "", {3}, "error: "),
     "150 MB": ("ulimit -v 150000;", "", {0, 3}, ""),
@@ -94,6 +96,19 @@ async def test_a_crawl_works_or_says_in_one_line_why_not(
     if ended.code == 0:
         assert site.hits["/a"] == 1
     assert not list(tmp_path.glob("core*"))
+
+
+async def test_few_file_descriptors_cost_no_link(website: Open, tmp_path: Path) -> None:
+    """More connections than descriptors would fail links that are there."""
+    leaves = {f"/{number}": page() for number in range(200)}
+    site = await website(*[{"/": page(), **leaves}] * 8)
+    links = [f"{origin}/{number}" for origin in site.origins for number in range(25)]
+    site.put("/", page(links=links))
+    command = f"crawl {site.url} -O crawl --scope any --fast --private any --retries 0 --no-color"
+    ended = await shell(f"ulimit -n 64; {CRAWLER} {command} --processes 2", tmp_path)
+    assert ended.code == 0, ended
+    assert "64 files may be open (ulimit -n): 5 connections at a time" in ended.said
+    assert {line["outcome"] for line in records(tmp_path / "crawl")} == {"done"}
 
 
 async def test_a_folder_whose_name_is_no_text_is_one_like_any_other(

@@ -32,6 +32,9 @@ NO_ROBOTS: Final = (
     "do this to sites of your own only"
 )
 
+FILES: Final = 40
+"""Descriptors with which a crawl can do its work, on few connections."""
+
 THREADS: Final = 12
 """Of libuv four, of each parse process two, of the frontier, of what writes files …"""
 
@@ -61,6 +64,7 @@ def run(
     has something else to say at the end.
     """
     screen.listen()
+    raise_file_limit()
     if opener is None:
         from crawler.parse.forks import warm  # noqa: PLC0415 - only who crawls pays
 
@@ -69,7 +73,6 @@ def run(
             from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
 
         opener = open_crawl
-    raise_file_limit()
     demand_threads()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_crawl(config, folder, mode, screen, opener, sinks, summed_up))
@@ -308,10 +311,13 @@ def demand_threads() -> None:
 
 
 def raise_file_limit() -> None:
-    """Sockets are files: take as many as the hard limit allows."""
+    """Sockets are files: take as many as the hard limit allows. Raises HouseError for too few."""
     import resource  # noqa: PLC0415 - POSIX only
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # macOS names a limit it does not grant
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if 0 <= soft < FILES:  # no limit at all is -1
+        raise HouseError(f"{soft} files may be open (ulimit -n); a crawl needs {FILES}")
