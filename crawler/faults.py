@@ -22,6 +22,12 @@ from crawler.errors import HouseError
 REASON: Final = "internal"
 """First word of the reason of a visit that failed by a fault of this program."""
 
+DIED: Final = f"{REASON}:process-died"
+"""The reason of a link that is not visited, because the process died with it twice."""
+
+DEADLY: Final = 2
+"""Deaths of the process with a link in hand, the second time alone, that are no chance."""
+
 _ENGINE: Final = ("crawler.frontier.", "crawler.ledger", "crawler.service.")
 """Modules whose faults are never a visit's. The fetcher, the parser and the gate are not here."""
 

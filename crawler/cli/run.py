@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import os
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -23,7 +25,7 @@ from crawler.cli.summary import Ending, summary, summary_json, told
 from crawler.config import Config
 from crawler.errors import CrawlerError, HouseError
 from crawler.fetch.tls import authorities_later
-from crawler.folder import FRONTIER
+from crawler.folder import CRASH, FRONTIER
 from crawler.protocols import Sink
 from crawler.running import Running
 
@@ -101,6 +103,29 @@ async def calm() -> AsyncIterator[None]:
         gc.unfreeze()
 
 
+@contextlib.contextmanager
+def crash_noted(folder: Path) -> Iterator[None]:
+    """Let a signal that ends the process (SIGSEGV, SIGABRT …) leave a word of it in the folder: the
+    next run then looks which of the links in hand it was.
+    """
+    path = folder / CRASH
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError:  # no folder here, or one that is full: then it cannot be noted
+        yield
+        return
+    with file:
+        before = faulthandler.is_enabled()
+        faulthandler.enable(file)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+            if before and sys.__stderr__ is not None:
+                faulthandler.enable(sys.__stderr__)
+    path.unlink(missing_ok=True)
+
+
 def _mirror(config: Config, folder: Path, screen: Screen) -> None:
     """The copy to browse, of what is in the archive by now; made again it only gets newer."""
     from crawler.export.archive import Archive  # noqa: PLC0415 - only who asked for a mirror
@@ -136,7 +161,8 @@ async def _crawl(
                 screen.say(f"resuming: {before.done} done, {before.pending} to visit")
             try:
                 async with calm(), Display(running.tally, config, screen, before=before.done):
-                    await running.run()
+                    with crash_noted(folder):
+                        await running.run()
             except HouseError:
                 screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
                 raise
