@@ -126,7 +126,9 @@ async def open_crawl(
             fetcher_of(config, spool, neighbours, owned=paced.sent)
         )
         asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
-        ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
+        ledger = await stack.enter_async_context(
+            Ledger(paced, [*outputs, *sinks], marks=frontier.marks)
+        )
         gate = Gate(
             paced,
             asking,

@@ -28,8 +28,8 @@ DIED: Final = f"{REASON}:process-died"
 DEADLY: Final = 2
 """Deaths of the process with a link in hand, the second time alone, that are no chance."""
 
-_ENGINE: Final = ("crawler.frontier.", "crawler.ledger", "crawler.service.")
-"""Modules whose faults are never a visit's. The fetcher, the parser and the gate are not here."""
+_ENGINE: Final = ("crawler.frontier.", "crawler.service.")
+"""Modules whose faults are never a visit's."""
 
 _EXHAUSTED: Final = frozenset(
     {

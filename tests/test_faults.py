@@ -33,9 +33,10 @@ from crawler.fetch.cookies import Jar
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.http import HttpFetcher
 from crawler.frontier import in_hand
-from crawler.model import Link
+from crawler.model import Link, Visit
 from crawler.robots import read_robots
 from crawler.scope import Scope
+from crawler.sinks import graph
 from crawler.sinks.files import path_for
 from crawler.transfer import names
 from crawler.traps import shape, shape_trap
@@ -267,6 +268,29 @@ def test_what_the_machine_lacks_is_no_visits_fault() -> None:
     assert machine_fault(OSError(2, "x")) is None
     assert not is_of_visit(FrontierError("x"))
     assert is_of_visit(RuntimeError("x"))
+
+
+async def test_what_cannot_be_written_is_one_visits_failure(
+    website: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sink trips over one page of a group that the first has written."""
+    leaves = {f"/{n}": page(links=["/"]) for n in range(20)}
+    site = await website({"/": page(links=list(leaves)), **leaves})
+    pack = graph.pack
+
+    def trips(visit: Visit) -> bytes:
+        if visit.link.url.endswith("/7") and visit.page:
+            raise OverflowError("int too large to convert")
+        return pack(visit)
+
+    monkeypatch.setattr(graph, "pack", trips)
+    running = await crawl(settings(site.url, text=True, save="all"), tmp_path)
+    assert running.finish_reason == "finished"
+    found = by_path(tmp_path)
+    assert found.pop("/7")["reason"] == "internal:OverflowError"
+    assert {one["outcome"] for one in found.values()} == {"done"}
+    assert len(found) == 20
+    assert running.tally.reasons == {"internal": 1}
 
 
 # ── a link that ends the process ─────────────────────────────────────────────────────────────
