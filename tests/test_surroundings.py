@@ -57,7 +57,7 @@ SURROUNDINGS = {
     "40 files": ("ulimit -n 40;", "", {0}, ""),
     "24 files": ("ulimit -n 24;", "", {3}, "error: 24 files may be open (ulimit -n)"),
     "12 files": ("ulimit -n 12;", "", {3}, "error: 12 files may be open (ulimit -n)"),
-    "1 s of CPU": ("ulimit -t 5;", "", {0}, ""),
+    "5 s of CPU": ("ulimit -t 5;", "", {0}, ""),
     "small files": ("ulimit -f 8;", "", {3}, "error: "),
     "150 MB": ("ulimit -v 150000;", "", {0, 3}, ""),
     "300 MB": ("ulimit -v 300000;", "", {0, 3}, ""),
@@ -75,7 +75,16 @@ SURROUNDINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SURROUNDINGS)
+ALWAYS = {
+    "all closed", "stdout full", "24 files", "300 MB", "no cwd", "POSIX", "5 s of CPU"
+}  # fmt: skip
+"""The others take a process and a second each: `make test-surroundings`."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in SURROUNDINGS],
+)
 async def test_a_crawl_works_or_says_in_one_line_why_not(
     name: str, website: Open, tmp_path: Path
 ) -> None:
@@ -153,9 +162,9 @@ async def test_nothing_is_imported_from_the_working_directory(
     "mounts",
     [
         "mount -t tmpfs -o ro,size=4k tmpfs /dev/shm",
-        "mount -t tmpfs tmpfs /dev",
-        "mount -t tmpfs tmpfs /proc",
-        "mount -t tmpfs tmpfs /sys; mount -t tmpfs tmpfs /run",
+        pytest.param("mount -t tmpfs tmpfs /dev", marks=pytest.mark.slow),
+        pytest.param("mount -t tmpfs tmpfs /proc", marks=pytest.mark.slow),
+        pytest.param("mount -t tmpfs tmpfs /sys", marks=pytest.mark.slow),
     ],
 )
 async def test_a_crawl_needs_no_file_system_but_its_own(

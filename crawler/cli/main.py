@@ -14,7 +14,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -200,7 +199,7 @@ def _exhausted(error: BaseException) -> str | None:
         return next(filter(None, map(_exhausted, error.exceptions)), None)
     if isinstance(error, FileNotFoundError):
         try:
-            Path.cwd()
+            os.getcwd()  # noqa: PTH109 - a command that only helps has no use for pathlib
         except OSError:
             return "the working directory does not exist any more: go to another one"
     return machine_fault(error)
