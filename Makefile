@@ -12,7 +12,8 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-links test-traps test-pace test-archive test-artifacts
 .PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-model test-chaos test-cluster scale crawl-million bench-workers bench-latency test-swift
+.PHONY: test-model test-surroundings test-chaos test-cluster scale crawl-million bench-workers bench-latency
+.PHONY: test-swift
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -43,6 +44,10 @@ format: $(VENV)/.dev
 # Slow proofs: minutes each. Their small versions run in `make test`.
 test-kill: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_kill.py tests/test_kill_sinks.py $(ARGS)
+
+# Each kind of child killed at many moments, and every surrounding that a crawl may be started in.
+test-surroundings: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_children_killed.py tests/test_surroundings.py $(ARGS)
 
 # Fifty kills in the middle of a mixed download.
 test-download: $(VENV)/.dev

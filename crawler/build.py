@@ -7,12 +7,16 @@ closed in reverse whatever happens.
 
 from __future__ import annotations
 
+import logging
+import resource
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
+
+import msgspec
 
 from crawler.adoption import Adoption
 from crawler.config import Config
@@ -48,6 +52,13 @@ if TYPE_CHECKING:
     from crawler.frontier.redis import RedisFrontier
     from crawler.parse.archive import Archivist
 
+OTHER_FILES: Final = 40
+FILES_A_PROCESS: Final = 8
+"""Descriptors beside those of connections: standard files, loop, queue, outputs, look-ups; and of
+each parse process."""
+
+log = logging.getLogger(__name__)
+
 
 COMPLETE: Final = frozenset({"finished", "no-pages", "hosts-down", "max-pages"})
 """Ends of a run: what it left is for the next. Any other stops it in the middle."""
@@ -72,6 +83,7 @@ async def open_crawl(
     person gave, Occupied for a folder in use, HouseError for a folder unfit for use.
     """
     config = with_implied(config)
+    asked, config = config, _within_limits(config)
     folder = Path(dir if dir is not None else config.output.dir)
     urls = Urls(config.urls)
     seeds = canonical_seeds(urls, config.seeds)
@@ -90,7 +102,7 @@ async def open_crawl(
             _frontier(config, folder, mode, scope, join=join)
         )
         if mode != "resume" or not (folder / SAVED).exists():
-            write_config(config, folder)
+            write_config(asked, folder)
         outputs = outputs_of(config, folder, frontier, upload)
         for output in outputs:
             await stack.enter_async_context(output)
@@ -122,7 +134,9 @@ async def open_crawl(
             fetcher_of(config, spool, neighbours, owned=paced.sent)
         )
         asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
-        ledger = await stack.enter_async_context(Ledger(paced, [*outputs, *sinks]))
+        ledger = await stack.enter_async_context(
+            Ledger(paced, [*outputs, *sinks], marks=frontier.marks)
+        )
         gate = Gate(
             paced,
             asking,
@@ -196,6 +210,20 @@ def scope_of(config: Config, seeds: Sequence[str], urls: Urls) -> Scope:
         for url, _ in starting_points(config, seeds, urls):
             scope.ask(url)
     return scope
+
+
+def _within_limits(config: Config) -> Config:
+    """With no more connections than there are file descriptors for: a link that finds none would
+    fail. A connection needs one, and often one more for its body.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    processes = config.parse.processes or usable_cpus()
+    most = max(1, (soft - OTHER_FILES - FILES_A_PROCESS * processes) * 2 // 3)
+    if soft < 0 or config.limits.concurrency <= most:  # no limit at all is -1
+        return config
+    log.warning("%d files may be open (ulimit -n): %d connections at a time", soft, most)
+    limits = msgspec.structs.replace(config.limits, concurrency=most)
+    return msgspec.structs.replace(config, limits=limits)
 
 
 def check(config: Config) -> None:

@@ -23,7 +23,7 @@ from crawler.adoption import Adoption
 from crawler.config import LimitsConfig
 from crawler.ending import NO_PAGES, sentence
 from crawler.errors import SPOOL, FetchError, HouseError, InternalError, ParseError, SinkError
-from crawler.faults import is_of_visit, reason_of, told
+from crawler.faults import DEADLY, DIED, is_of_visit, reason_of, told
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Extract, Kept, Kind, Link, Outcome, Page, Visit
@@ -157,6 +157,8 @@ class Crawl:
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; any other exception is raised."""
         self._stages.enter(link.url, "gate")
+        if link.deaths >= DEADLY:
+            return self._set_aside(link, DIED)
         if self._adoption is not None and self._adoption.shared:
             await self._adoption.catch_up(link)
         if link.kind is Kind.ROBOTS:
@@ -225,6 +227,10 @@ class Crawl:
             raise error
         reason = reason_of(error)
         log.error("%s: a bug in this program: %s", link.url, told(error), exc_info=error)
+        return self._set_aside(link, reason)
+
+    def _set_aside(self, link: Link, reason: str) -> Visit:
+        """The visit of a link that is not tried again, for a fault that is no site's."""
         if link.kind is Kind.ROBOTS:
             return self._gate.given_up(link, reason)
         self.frontier.release(link)

@@ -22,8 +22,14 @@ from crawler.errors import HouseError
 REASON: Final = "internal"
 """First word of the reason of a visit that failed by a fault of this program."""
 
-_ENGINE: Final = ("crawler.frontier.", "crawler.ledger", "crawler.service.")
-"""Modules whose faults are never a visit's. The fetcher, the parser and the gate are not here."""
+DIED: Final = f"{REASON}:process-died"
+"""The reason of a link that is not visited, because the process died with it twice."""
+
+DEADLY: Final = 2
+"""Deaths of the process with a link in hand, the second time alone, that are no chance."""
+
+_ENGINE: Final = ("crawler.frontier.", "crawler.service.")
+"""Modules whose faults are never a visit's."""
 
 _EXHAUSTED: Final = frozenset(
     {
@@ -39,11 +45,11 @@ def machine_fault(error: BaseException) -> str | None:
         return "out of memory"
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
         if error.errno == errno.EAGAIN:  # fork and clone say so at the limit of `ulimit -u`
-            return "no more processes: the limit of this user or container is reached"
+            return "no more processes: a limit of this user or container is reached"
         said = os.strerror(error.errno)
         return f"{error.filename}: {said}" if error.filename else said
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return "no more threads: the limit of this user or container is reached"
+        return "no more threads: a limit of processes or of memory is reached"
     return None
 
 

@@ -22,6 +22,9 @@ Mode = Literal["new", "fresh", "resume"]
 FRONTIER = "frontier.db"
 """Its presence says that a folder holds a crawl."""
 
+CRASH = "frontier.crash"
+"""Where the fault handler of a run writes; empty unless a signal of its own ended it."""
+
 WORKER = "worker.json"
 """Its presence says that a folder holds one worker's share of a crawl on many machines."""
 
@@ -35,8 +38,8 @@ SAVED = "crawl.toml"
 """The whole effective configuration."""
 
 OURS = (
-    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", SAVED, WORKER, LOOPS, "pages.jsonl",
-    "skipped.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
+    FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", "frontier.hand", CRASH, SAVED, WORKER, LOOPS,
+    "pages.jsonl", "skipped.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
 )  # fmt: skip
 """What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
 

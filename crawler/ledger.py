@@ -10,10 +10,12 @@ twice and never lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Self
 
 from crawler.errors import InternalError
+from crawler.faults import is_of_visit, reason_of, told
 from crawler.model import Kind, Outcome, Visit
 from crawler.protocols import Frontier, Sink
 
@@ -24,10 +26,21 @@ GROUP = 512
 """Visits in one commit at most; a larger group saves nothing more and delays its first."""
 
 
+log = logging.getLogger(__name__)
+
+
 class Ledger:
     """Owns the committer task; enter it before the first visit, leave it after the last."""
 
-    def __init__(self, frontier: Frontier, sinks: Sequence[Sink]) -> None:
+    def __init__(
+        self,
+        frontier: Frontier,
+        sinks: Sequence[Sink],
+        *,
+        marks: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
+    ) -> None:
+        """`marks` tells the length of each sink at the last commit; None: nobody knows."""
+        self._marks = marks
         self._frontier = frontier
         self._sinks = sinks
         self._waiting: list[tuple[Visit, asyncio.Future[Visit]]] = []
@@ -83,20 +96,49 @@ class Ledger:
     async def _commit(self, visits: Sequence[Visit]) -> Sequence[Visit]:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        visits = await self._frontier.recognise(visits)
-        records = [visit for visit in visits if is_record(visit)]
-        marks = {}
-        for sink in self._sinks:
-            its = (
-                [visit for visit in visits if visit.archived or visit.trail]
-                if sink.name == ARCHIVE
-                else records
-            )
-            if its:
-                marks[sink.name] = await sink.append(its)
+        while True:
+            visits = await self._frontier.recognise(visits)
+            marks: dict[str, int] = {}
+            done = 0  # sinks that have the group
+            try:
+                for sink in self._sinks:
+                    if its := _for(sink, visits):
+                        marks[sink.name] = await sink.append(its)
+                    done += 1
+                break
+            except Exception as error:  # noqa: BLE001 - raised again, unless it is of one visit
+                visits = await self._without_the_guilty(visits, done, error)
         await self._frontier.settle(visits, marks)
         self.seconds += loop.time() - began
         return visits
+
+    async def _without_the_guilty(
+        self, visits: Sequence[Visit], place: int, error: Exception
+    ) -> Sequence[Visit]:
+        """The group with failures in place of the visits that the sink at `place` cannot write (a
+        record with half a character in it), the sinks being as they were after the last commit.
+
+        Raises the error when it is no visit's, or a sink has the group that cannot go back.
+        """
+        touched = self._sinks[: place + 1]
+        if self._marks is None or not is_of_visit(error):
+            raise error
+        if not all(getattr(sink, "rewinds", False) for sink in touched):
+            raise error
+        guilty: dict[int, Exception] = {}
+        for visit in _for(touched[-1], visits):
+            try:
+                await touched[-1].append([visit])
+            except Exception as its:  # noqa: BLE001 - told below
+                guilty[id(visit)] = its
+        if not guilty:
+            raise error
+        marks = await self._marks()
+        for sink in touched:
+            await sink.cut(marks.get(sink.name, 0))
+        return [
+            failed(visit, guilty[id(visit)]) if id(visit) in guilty else visit for visit in visits
+        ]
 
     def _break(
         self, error: BaseException, group: list[tuple[Visit, asyncio.Future[Visit]]]
@@ -106,6 +148,19 @@ class Ledger:
         for _, kept in waiting:
             if not kept.done():
                 kept.set_exception(error)
+
+
+def _for(sink: Sink, visits: Sequence[Visit]) -> list[Visit]:
+    """The visits of a group that a sink is given."""
+    if sink.name == ARCHIVE:
+        return [visit for visit in visits if visit.archived or visit.trail]
+    return [visit for visit in visits if is_record(visit)]
+
+
+def failed(visit: Visit, error: Exception) -> Visit:
+    """The failure that a visit becomes when our own code cannot write it down."""
+    log.error("%s: a bug in this program: %s", visit.link.url, told(error), exc_info=error)
+    return Visit(visit.link, Outcome.FAILED, reason=reason_of(error))
 
 
 def is_record(visit: Visit) -> bool:

@@ -54,7 +54,8 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     page it was found on, None for a seed. `hops` counts the redirects behind it, `attempt` the
     tries before this one. `id` is the frontier's own handle; None before it was queued. `cookie`
     is sent along: what a redirect to the very same URL set (a cookie wall), nothing else. `known`
-    is what a revisit knows of it; None: it was never fetched.
+    is what a revisit knows of it; None: it was never fetched. `deaths` counts the runs that died
+    with it in hand, of what they had in hand.
     """
 
     url: str
@@ -67,6 +68,7 @@ class Link(msgspec.Struct, frozen=True, gc=False):
     id: int | None = None
     cookie: str = ""
     known: Known | None = None
+    deaths: int = 0
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

@@ -173,5 +173,9 @@ class Sink(Protocol):
         ...
 
     async def cut(self, mark: int) -> None:
-        """Forget everything after `mark`; called once, on opening, before any append."""
+        """Forget everything after `mark`; called once, on opening, before any append.
+
+        A sink with a true `rewinds` can do it at any time, and writes nothing of an append that
+        fails with anything but SinkError.
+        """
         ...

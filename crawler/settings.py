@@ -288,8 +288,12 @@ def as_tree(config: Config) -> dict[str, Any]:
 
 
 def dump_toml(config: Config) -> str:
-    """The whole effective configuration; reading it back gives the same Config."""
-    return tomli_w.dumps(as_tree(config))
+    """The whole effective configuration; reading it back gives the same Config.
+
+    But for bytes of a file name that are no UTF-8, which TOML cannot have: `?` stands for each.
+    """
+    text = tomli_w.dumps(as_tree(config))
+    return text if text.isascii() else units.unicode(text)
 
 
 def _without_none(tree: Any) -> Any:

@@ -19,6 +19,11 @@ _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)\s*")
 _SIZE: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([a-z]*)")
 
 
+def unicode(text: str) -> str:
+    """Text that every encoder takes: `?` for each byte of a file name that is no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def seconds(text: str) -> float:
     """`90`, `1.5s`, `500ms`, `1h30m` → seconds. Raises ValueError."""
     plain = text.strip().lower()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,9 +31,11 @@ from crawler.fetch.client import target_of
 from crawler.fetch.credentials import Credentials
 from crawler.fetch.http import HttpFetcher
 from crawler.fetch.jar import Jar
-from crawler.model import Link
+from crawler.frontier import in_hand
+from crawler.model import Link, Visit
 from crawler.robots import read_robots
 from crawler.scope import Scope
+from crawler.sinks import graph
 from crawler.sinks.files import path_for
 from crawler.transfer import names
 from crawler.traps import shape, shape_trap
@@ -71,7 +75,7 @@ ROBOTS = read_robots(200, b"User-agent: *\nDisallow: /a*b$\nAllow: /%C3%A9\n", "
 
 
 @given(URL)
-@how(max_examples=400)
+@how(max_examples=400, deadline=None)
 def test_every_url_that_is_one_can_be_handled_everywhere(given_url: str) -> None:
     url = URLS.join("http://example.com/a/", given_url)
     if url is None:
@@ -94,7 +98,7 @@ def test_every_url_that_is_one_can_be_handled_everywhere(given_url: str) -> None
 
 
 @given(URL)
-@how(max_examples=200)
+@how(max_examples=200, deadline=None)
 def test_every_url_has_a_key_in_an_index_of_archives(given_url: str) -> None:
     surt = pytest.importorskip("surt").surt
     url = URLS.join("http://example.com/a/", given_url)
@@ -259,3 +263,134 @@ def test_what_the_machine_lacks_is_no_visits_fault() -> None:
     assert machine_fault(OSError(2, "x")) is None
     assert not is_of_visit(FrontierError("x"))
     assert is_of_visit(RuntimeError("x"))
+
+
+async def test_what_cannot_be_written_is_one_visits_failure(
+    website: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sink trips over one page of a group that the first has written."""
+    leaves = {f"/{n}": page(links=["/"]) for n in range(20)}
+    site = await website({"/": page(links=list(leaves)), **leaves})
+    pack = graph.pack
+
+    def trips(visit: Visit) -> bytes:
+        if visit.link.url.endswith("/7") and visit.page:
+            raise OverflowError("int too large to convert")
+        return pack(visit)
+
+    monkeypatch.setattr(graph, "pack", trips)
+    running = await crawl(settings(site.url, text=True, save="all"), tmp_path)
+    assert running.finish_reason == "finished"
+    found = by_path(tmp_path)
+    assert found.pop("/7")["reason"] == "internal:OverflowError"
+    assert {one["outcome"] for one in found.values()} == {"done"}
+    assert len(found) == 20
+    assert running.tally.reasons == {"internal": 1}
+
+
+# ── a link that ends the process ─────────────────────────────────────────────────────────────
+
+
+async def test_a_link_that_ends_the_crawl_twice_is_set_aside(website: Open, tmp_path: Path) -> None:
+    leaves = {f"/{n}": page() for n in range(40)}
+    site = await website({"/": page(links=["/boom", *leaves]), "/boom": page(), **leaves})
+    beside: list[int] = []
+
+    async def run_once(mode: Any) -> None:
+        async with open_crawl(settings(site.url), dir=tmp_path, mode=mode) as running:
+            frontier: Any = running.frontier
+            store = frontier._store
+            settle = store.settle
+
+            def fatal(visits: Any, *more: Any) -> Any:
+                if any(one.link.url.endswith("/boom") and one.page for one in visits):
+                    beside.append(len(frontier._schedule.leased) - 1)
+                    raise ZeroDivisionError("one row too many")
+                return settle(visits, *more)
+
+            store.settle = fatal
+            async with asyncio.timeout(30):
+                await running.run()
+
+    with pytest.raises(ZeroDivisionError):
+        await run_once("new")
+    with pytest.raises(ZeroDivisionError):
+        await run_once("resume")
+    assert beside[1] == 0, "the second time it is alone, so that no other is blamed"
+    await run_once("resume")
+    found = by_path(tmp_path)
+    assert found.pop("/boom")["reason"] == "internal:process-died"
+    assert {one["outcome"] for one in found.values()} == {"done"}
+    assert len(found) == 41
+    assert not (tmp_path / "frontier.hand").exists()
+
+
+DIES = """
+import os, sys
+from crawler.fetch.http import HttpFetcher
+fetch = HttpFetcher.fetch
+async def dies(self, link, **more):
+    page = await fetch(self, link, **more)
+    if link.url.endswith(sys.argv[1]):
+        {how}
+    return page
+HttpFetcher.fetch = dies
+from crawler.cli.main import main
+main(sys.argv[2:])
+"""
+
+
+async def die(how: str, path: str, *arguments: str) -> int | None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DIES.format(how=how), path, *arguments, "--no-color",
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        return await process.wait()
+
+
+@pytest.mark.parametrize("path", ["/boom", "/robots.txt"])
+async def test_what_ends_the_process_twice_is_set_aside(
+    path: str, website: Open, tmp_path: Path
+) -> None:
+    leaves = {f"/{n}": page() for n in range(20)}
+    site = await website({"/": page(links=["/boom", *leaves]), "/boom": page(), **leaves})
+    folder = str(tmp_path / "c")
+    abort = "os.abort()"
+    first = await die(abort, path, "crawl", site.url, "-O", folder, "--fast", "--processes", "1")
+    assert first == -signal.SIGABRT
+    assert await die(abort, path, "resume", folder) == -signal.SIGABRT
+    assert await die(abort, path, "resume", folder) == Exit.BUG
+    found = by_path(tmp_path / "c")
+    lost = found.pop("/boom" if path == "/boom" else "/")
+    assert lost["reason"] == "internal:process-died"
+    assert lost["outcome"] == ("failed" if path == "/boom" else "refused")
+    assert len(found) == (21 if path == "/boom" else 0)
+    assert {one["outcome"] for one in found.values()} <= {"done"}
+
+
+async def test_who_is_killed_from_outside_blames_no_link(website: Open, tmp_path: Path) -> None:
+    site = await website({"/": page(links=["/boom"]), "/boom": page()})
+    folder = str(tmp_path / "c")
+    kill = "os.kill(os.getpid(), 9)"
+    words = ("crawl", site.url, "-O", folder, "--fast", "--processes", "1")
+    assert await die(kill, "/boom", *words) == -signal.SIGKILL
+    for _ in range(2):
+        assert await die(kill, "/boom", "resume", folder) == -signal.SIGKILL
+    assert await die("pass", "/boom", "resume", folder) == 0
+    assert {one["outcome"] for one in by_path(tmp_path / "c").values()} == {"done"}
+
+
+def test_a_kernel_out_of_memory_is_a_reason_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_hand, "_killed", lambda: 7)
+    hand = in_hand.InHand(tmp_path / "frontier.db")
+    for number in (1, 2, -3):
+        hand.take(number)
+    hand.drop(2)
+    assert in_hand.InHand(tmp_path / "frontier.db").suspects == []  # as after kill -9
+    hand = in_hand.InHand(tmp_path / "frontier.db")
+    hand.take(5)
+    monkeypatch.setattr(in_hand, "_killed", lambda: 8)
+    assert in_hand.InHand(tmp_path / "frontier.db").suspects == [5]

@@ -61,9 +61,9 @@ def main() -> int:
 
     screen = Screen(silent=orders.silent, verbose=orders.verbose)
     screen.listen()
-    raise_file_limit()
     told: Told | Failed
     try:
+        raise_file_limit()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             told = runner.run(_crawl(orders))
     except Exception as error:  # noqa: BLE001 - the last line before the person

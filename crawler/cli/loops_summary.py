@@ -17,6 +17,7 @@ from crawler.cli.words import amount, duration, plain, size
 from crawler.ending import sentence
 from crawler.export.merge import Merged
 from crawler.model import Counts
+from crawler.units import unicode
 
 if TYPE_CHECKING:
     from crawler.frontier.redis_rows import Stats
@@ -99,7 +100,7 @@ def tree(joint: Joint) -> dict[str, Any]:
     return {
         "finish_reason": joint.reason,
         "ending": ended(joint),
-        "dir": str(joint.folder),
+        "dir": unicode(str(joint.folder)),
         "loops": joint.loops,
         "loops_died": joint.died,
         "elapsed": joint.elapsed,

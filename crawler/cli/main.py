@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -54,6 +55,10 @@ COMMANDS: Final = {
 YOUNG: Final = 25_000
 """New containers between two searches for cycles among them: those of a few hundred pages, or of
 half a start. Imports make tens of thousands of containers and hardly a cycle."""
+
+
+EXIT: Final = 10
+"""Seconds that the interpreter may take to end, when all is done."""
 
 
 class Commands(LazyGroup):
@@ -120,8 +125,17 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except (OSError, ValueError):
         _mute()
+    if args is None:
+        _leave_within(EXIT, code)
     gc.freeze()  # or the interpreter's last act is to search everything for cycles: 30 ms
     sys.exit(code)
+
+
+def _leave_within(seconds: int, code: int) -> None:
+    """Exit even if what the interpreter does at its end, joining threads, never comes to one."""
+    with contextlib.suppress(AttributeError, ValueError):  # no such signal here
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
+        signal.alarm(seconds)
 
 
 def _run(arguments: list[str]) -> int:
@@ -137,8 +151,21 @@ def _run(arguments: list[str]) -> int:
         _mute()
         return 0
     except Exception as error:  # noqa: BLE001 - the last line before the person
+        if isinstance(error, UnicodeEncodeError) and (given := _undecodable(arguments)):
+            _say(f"crawler: error: {given}: cannot be used here, for it is not UTF-8")
+            return 2
         return _report(error, in_full=_wants_more(arguments))
     return int(code or 0)
+
+
+def _undecodable(arguments: Sequence[str]) -> str | None:
+    """The first argument, or variable of ours, with bytes that are no text; None: there is none."""
+    ours = (value for name, value in os.environ.items() if name.startswith("CRAWLER_"))
+    return next((one for one in (*arguments, *ours) if not _is_text(one)), None)
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _report(error: Exception, *, in_full: bool) -> int:
@@ -167,9 +194,14 @@ def verdict_on(error: Exception, *, in_full: bool) -> tuple[list[str], int]:
 
 
 def _exhausted(error: BaseException) -> str | None:
-    """What the machine ran out of, also out of a group; None: it is a bug."""
+    """What the machine ran out of, also out of a group, or lacks; None: it is a bug."""
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(_exhausted, error.exceptions)), None)
+    if isinstance(error, FileNotFoundError):
+        try:
+            os.getcwd()  # noqa: PTH109 - a command that only helps has no use for pathlib
+        except OSError:
+            return "the working directory does not exist any more: go to another one"
     return machine_fault(error)
 
 

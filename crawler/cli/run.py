@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
 import os
 import shlex
 import signal
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -24,7 +27,7 @@ from crawler.cli.summary import Ending, ended, summary, summary_json, told
 from crawler.config import Config
 from crawler.ending import NO_PAGES
 from crawler.errors import CrawlerError, HouseError
-from crawler.folder import FRONTIER
+from crawler.folder import CRASH, FRONTIER
 from crawler.protocols import Sink
 from crawler.running import Running
 
@@ -32,6 +35,12 @@ NO_ROBOTS: Final = (
     "warning: --no-robots: robots.txt is not asked for, and nofollow and noindex are not obeyed; "
     "do this to sites of your own only"
 )
+
+FILES: Final = 40
+"""Descriptors with which a crawl can do its work, on few connections."""
+
+THREADS: Final = 12
+"""Of libuv four, of each parse process two, of the frontier, of what writes files …"""
 
 if TYPE_CHECKING:
     from crawler.report.lines import Lines
@@ -61,6 +70,7 @@ def run(
     has something else to say at the end.
     """
     screen.listen()
+    raise_file_limit()
     if opener is None:
         from crawler.parse.forks import warm  # noqa: PLC0415 - only who crawls pays
 
@@ -68,7 +78,7 @@ def run(
         from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
 
         opener = open_crawl
-    raise_file_limit()
+    demand_threads()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         code = runner.run(_crawl(config, folder, mode, screen, opener, sinks, summed_up))
     if config.output.mirror:
@@ -94,6 +104,29 @@ async def calm() -> AsyncIterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+@contextlib.contextmanager
+def crash_noted(folder: Path) -> Iterator[None]:
+    """Let a signal that ends the process (SIGSEGV, SIGABRT …) leave a word of it in the folder: the
+    next run then looks which of the links in hand it was.
+    """
+    path = folder / CRASH
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError:  # no folder here, or one that is full: then it cannot be noted
+        yield
+        return
+    with file:
+        before = faulthandler.is_enabled()
+        faulthandler.enable(file)
+        try:
+            yield
+        finally:
+            faulthandler.disable()
+            if before and sys.__stderr__ is not None:
+                faulthandler.enable(sys.__stderr__)
+    path.unlink(missing_ok=True)
 
 
 def _mirror(config: Config, folder: Path, screen: Screen) -> None:
@@ -135,7 +168,8 @@ async def _crawl(
                     calm(),
                     Display(running.tally, config, screen, before=before.done, waits=waiting),
                 ):
-                    await running.run()
+                    with crash_noted(folder):
+                        await running.run()
             except HouseError:
                 screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
                 raise
@@ -301,11 +335,31 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new
 
 
+def demand_threads() -> None:
+    """See that there is room for the threads that a crawl begins with: libuv ends the process when
+    it cannot start its own. Raises RuntimeError, which `faults.machine_fault` knows.
+    """
+    done = threading.Event()
+    started = []
+    try:
+        for _ in range(THREADS):
+            one = threading.Thread(target=done.wait, daemon=True)
+            one.start()
+            started.append(one)
+    finally:
+        done.set()
+        for one in started:
+            one.join()
+
+
 def raise_file_limit() -> None:
-    """Sockets are files: take as many as the hard limit allows."""
+    """Sockets are files: take as many as the hard limit allows. Raises HouseError for too few."""
     import resource  # noqa: PLC0415 - POSIX only
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # macOS names a limit it does not grant
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if 0 <= soft < FILES:  # no limit at all is -1
+        raise HouseError(f"{soft} files may be open (ulimit -n); a crawl needs {FILES}")

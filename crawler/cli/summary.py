@@ -15,6 +15,7 @@ from crawler.faults import REASON as INTERNAL
 from crawler.model import Counts
 from crawler.pace import HostPace
 from crawler.tally import Snapshot, bottleneck
+from crawler.units import unicode
 from crawler.waits import Wait, wait_sentence
 
 LISTED: Final = 12
@@ -60,7 +61,7 @@ def summary_json(ending: Ending) -> str:
     tree = {
         "finish_reason": ending.reason,
         "ending": ended(ending),
-        "dir": str(ending.folder),
+        "dir": unicode(str(ending.folder)),
         "robots_obeyed": ending.robots,
         "counts": msgspec.to_builtins(ending.counts),
         "bottleneck": bottleneck(ending.shot),

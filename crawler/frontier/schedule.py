@@ -52,6 +52,7 @@ class Schedule:
         self.hosts = self._roster.hosts
         self.pages = 0  # finished pages; with those on lease they count against max_pages
         self.leased: dict[int, Link] = {}  # by link id
+        self.alone = False  # one link at a time, of all hosts
         self.queued = 0
         self.resting = 0
         self._robots = robots
@@ -412,6 +413,8 @@ class Schedule:
 
     def _is_shut(self) -> bool:
         """Nobody may go: all slots are taken, or the pages asked for are on their way."""
+        if self.alone and (self.leased or self._abroad or self._asking):
+            return True
         if self._slots is not None and len(self._abroad) >= self._slots:
             return True
         return self._max_pages is not None and self.pages + len(self.leased) >= self._max_pages

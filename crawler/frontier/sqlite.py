@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import logging
 import os
 import sqlite3
@@ -25,10 +26,12 @@ from typing import Any, ParamSpec, Self, TypeVar
 import msgspec
 
 from crawler.config import PaceConfig, ScopeConfig
-from crawler.errors import FrontierError, InternalError, Occupied
+from crawler.errors import CrawlerError, FrontierError, InternalError, Occupied
+from crawler.faults import machine_fault
 from crawler.frontier import downloads
 from crawler.frontier.budget import Kept, terms
 from crawler.frontier.host import Host
+from crawler.frontier.in_hand import InHand
 from crawler.frontier.roster import KEPT
 from crawler.frontier.schedule import Schedule
 from crawler.frontier.store import Manners, News, Store
@@ -40,6 +43,9 @@ from crawler.waits import EARLIER, Wait, longest, wait_of
 
 AFTER_PARKING = 1.0
 """Seconds that the retries of a parked host stay behind its other links, when it is tried again."""
+
+DEATHS = "deaths"
+"""The fact about the crawl that says how often it died with which links in hand, as JSON."""
 
 BUFFER = 256
 """Links of one host read from disk at a time: 100 µs a read, 0.3 µs a link."""
@@ -100,6 +106,9 @@ class SqliteFrontier:
         self._step = asyncio.Lock()  # held from a change of the store until it is counted
         self._feeder: asyncio.Task[None] | None = None
         self._lock: int | None = None
+        self._hand: InHand | None = None  # none in memory only
+        self._deaths: dict[int, int] = {}  # of runs, with these links in hand; see `in_hand`
+        self._trials = 0  # links that will still be visited alone
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -112,17 +121,23 @@ class SqliteFrontier:
             await self._run(self._store.open)
             await self._recall()
         except BaseException:
+            if self._hand is not None:
+                self._hand.close(bug=False)
             self._unlock()
             self._thread.shutdown(wait=False)
             raise
         self._feeder = asyncio.create_task(self._feed(), name="frontier feeder")
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
+    ) -> None:
         self.stop()
         if self._feeder is not None:
             self._feeder.cancel()
             await asyncio.wait([self._feeder])
+        if self._hand is not None:
+            self._hand.close(bug=isinstance(error, Exception) and _is_bug(error))
         try:
             await self._run(self._store.close)
         finally:
@@ -144,6 +159,23 @@ class SqliteFrontier:
             pages=await self._run(self._store.pages), depths=await self._run(self._store.depths)
         )
         self._retry_at = await self._run(self._store.next_due)
+        if self._lock is not None:
+            self._hand = InHand(Path(self._path))
+            await self._accuse(self._hand.suspects)
+
+    async def _accuse(self, suspects: Sequence[int]) -> None:
+        """Links that the last run died with are visited one at a time, with nothing beside them:
+        the next death shows which it was.
+        """
+        noted = str((await self.notes()).get(DEATHS, "{}"))
+        self._deaths = {int(number): deaths for number, deaths in json.loads(noted).items()}
+        if suspects:
+            for number in suspects:
+                self._deaths[number] = self._deaths.get(number, 0) + 1
+            await self.note(**{DEATHS: json.dumps(self._deaths)})
+            log.warning("the last run died with %d links in hand: one at a time now", len(suspects))
+        self._trials = 2 * len(self._deaths)
+        self._schedule.alone = bool(self._deaths)
 
     # ── the queue ────────────────────────────────────────────────────────────────────────────
 
@@ -181,7 +213,7 @@ class SqliteFrontier:
         if self._stopped:
             return None
         if not self._waiters:
-            link = self._schedule.take(time.monotonic())
+            link = self._take()
             if link is not None:
                 return link
         waiter: asyncio.Future[Link | None] = self._loop.create_future()
@@ -194,6 +226,29 @@ class SqliteFrontier:
             if came and (link := waiter.result()) is not None:
                 self.forgo(link)
             raise
+
+    def _take(self) -> Link | None:
+        link = self._schedule.take(time.monotonic())
+        if link is not None and self._hand is not None:
+            number = self._number(link)
+            self._hand.take(number)
+            if self._deaths:
+                self._trials -= 1
+                self._schedule.alone = self._trials > 0
+                deaths = self._deaths.get(number, 0)
+                return msgspec.structs.replace(link, deaths=deaths) if deaths else link
+        return link
+
+    def _number(self, link: Link) -> int:
+        return -self._schedule.hosts[link.host].number if link.id is None else link.id
+
+    def _lay_down(self, link: Link) -> bool:
+        """The link is not in hand any more. True: it was a suspect, and nobody died."""
+        if self._hand is None:
+            return False
+        number = self._number(link)
+        self._hand.drop(number)
+        return self._deaths.pop(number, None) is not None
 
     def release(
         self,
@@ -234,6 +289,8 @@ class SqliteFrontier:
             raise
 
     def forgo(self, link: Link) -> None:
+        if self._hand is not None:
+            self._hand.drop(self._number(link))
         self._schedule.forgo(link, time.monotonic())
         self._serve()
 
@@ -257,9 +314,14 @@ class SqliteFrontier:
             # are counted out, so "nothing is left" is never true by accident.
             self._queue(news)
             now = time.monotonic()
+            cleared = [visit for visit in visits if self._lay_down(visit.link)]
             for visit in visits:
                 self._close(visit, now)
+            if cleared:
+                self._schedule.alone = bool(self._deaths) and self._trials > 0
         self._serve()
+        if cleared:
+            await self.note(**{DEATHS: json.dumps(self._deaths)})
 
     def stop(self) -> None:
         self._stopped = True
@@ -359,7 +421,7 @@ class SqliteFrontier:
             if waiter.done():  # cancelled
                 self._waiters.popleft()
                 continue
-            link = schedule.take(time.monotonic())
+            link = self._take()
             if link is None:
                 break
             self._waiters.popleft()
@@ -576,6 +638,10 @@ class SqliteFrontier:
 
     def __repr__(self) -> str:
         return f"<SqliteFrontier {self._path}: {self._schedule!r}, {len(self._waiters)} waiting>"
+
+
+def _is_bug(error: Exception) -> bool:
+    return not isinstance(error, CrawlerError) and machine_fault(error) is None
 
 
 def claim(path: Path) -> int:

@@ -135,7 +135,8 @@ def _arm() -> None:
     seconds = int(time.process_time() + _deadline + CPU_SLACK) + 1
     if seconds != _cpu_limit:  # three system calls that most pages can do without
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+        most = seconds if hard == resource.RLIM_INFINITY else min(seconds, hard)
+        resource.setrlimit(resource.RLIMIT_CPU, (most, hard))
         _cpu_limit = seconds
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Final, Self, TypeAlias
 
@@ -321,6 +322,7 @@ class _Process:
         self.in_flight = 0  # batches
         self.pages = 0
         self._told = 0  # adopted seeds
+        self._processes: list[BaseProcess] = []
         with fork_server(), main_hidden():
             self._executor = ProcessPoolExecutor(
                 1,
@@ -328,7 +330,16 @@ class _Process:
                 initializer=orders.start,
                 initargs=(rules,),
             )
-            self.sign = self._executor.submit(orders.ready)  # starts the process
+            try:
+                # Here, where an exception is noticed: the executor's thread would end of it.
+                self._executor._call_queue._start_thread()  # type: ignore[attr-defined]  # noqa: SLF001
+                self.sign = self._executor.submit(orders.ready)  # starts the process
+            except BaseException:
+                self._executor._call_queue.close()  # type: ignore[attr-defined]  # noqa: SLF001
+                self.kill()
+                raise
+        # Its own record is gone once it is shut down.
+        self._processes = list((self._executor._processes or {}).values())  # noqa: SLF001
         # The executor keeps the writing end of the result pipe open in this process. Were that
         # so, a child that dies in the middle of a long result would leave the executor's thread
         # reading for ever; with it closed, the pipe ends and the executor knows.
@@ -348,7 +359,7 @@ class _Process:
 
     def kill(self) -> None:
         """End the process, whatever it does: the executor breaks, its pages are suspects."""
-        for process in list((self._executor._processes or {}).values()):  # noqa: SLF001
+        for process in self._processes or (self._executor._processes or {}).values():  # noqa: SLF001
             process.kill()
 
     def bury(self) -> None:

@@ -23,6 +23,7 @@ from crawler.report.broken import broken_links
 from crawler.report.facts import Bar, Facts, HostRow, Slice, Twins
 from crawler.report.lines import Lines
 from crawler.sinks.graph import NAME
+from crawler.units import unicode
 
 SLICES: Final = 96
 TOP_HOSTS: Final = 50
@@ -66,7 +67,7 @@ def gather(folder: Path, lines: Lines | None = None) -> Facts:
         }
         return Facts(
             seeds=_seeds(folder),
-            folder=folder.resolve().name,
+            folder=unicode(folder.resolve().name),
             made_at=time.time(),
             version=__version__,
             runs=len(book.spans("pages")),

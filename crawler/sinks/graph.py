@@ -41,6 +41,7 @@ class Graph:
     """Implements `protocols.Sink`: the links of every page, a redirect's target among them."""
 
     name = NAME
+    rewinds = True  # as pages.jsonl
 
     def __init__(self, path: Path, *, durable: str = "process") -> None:
         self._tail = Tail(path, durable=durable)

@@ -20,6 +20,7 @@ class JsonLines:
     """Implements `protocols.Sink`: every final visit."""
 
     name = "pages.jsonl"
+    rewinds = True  # `cut` may come at any time, and nothing is written of a group that fails
 
     def __init__(
         self, path: Path, *, durable: str = "process", run: Callable[[], int] = lambda: 1
