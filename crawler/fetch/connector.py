@@ -53,13 +53,9 @@ class _Conversation(ResponseHandler):
     ) -> None:
         """What the next answer is read with."""
         super().set_response_params(skip_payload=skip_payload, read_bufsize=read_bufsize, **others)
+        strict: Any = self._parser
         parser: Any = Parser(
-            self._parser,
-            self,
-            self._loop,
-            limit=read_bufsize,
-            body=not skip_payload,
-            first=self.first,
+            strict, self, self._loop, read_bufsize, body=not skip_payload, first=self.first
         )
         self._parser = parser
 

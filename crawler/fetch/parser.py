@@ -9,6 +9,7 @@ any case: where an answer ends is in doubt, and nothing of it may reach the next
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.hdrs import TRANSFER_ENCODING
@@ -34,13 +35,18 @@ class Parser:
     stream's, in bytes. `first`: the connection served nobody before.
     """
 
+    __slots__ = (
+        "_body", "_first", "_kept", "_lenient", "_limit", "_loop", "_payload", "_protocol", "_size",
+        "_strict",
+    )  # fmt: skip
+
     def __init__(
         self,
         strict: Any,
         protocol: ResponseHandler,
         loop: AbstractEventLoop,
-        *,
         limit: int,
+        *,
         body: bool,
         first: bool,
     ) -> None:
@@ -50,7 +56,7 @@ class Parser:
         self._limit = limit
         self._body = body
         self._first = first
-        self._kept: list[bytes] | None = []  # None: what is refused now stays refused
+        self._kept: list[bytes] = []
         self._size = 0
         self._payload: Any = None  # of a chunked body under way
         self._lenient: Lenient | None = None
@@ -59,10 +65,8 @@ class Parser:
         """Raises what the strict parser raises, when the lenient one is of its opinion."""
         if self._lenient is not None:
             return self._lenient.feed_data(data)
-        kept = self._kept
-        if kept is None:
-            return self._strict.feed_data(data)  # type: ignore[no-any-return]
-        kept.append(data)
+        self._kept.append(data)
+        self._size += len(data)
         try:
             fed: Fed = self._strict.feed_data(data)
         except (HttpProcessingError, ValueError, AssertionError) as error:
@@ -70,23 +74,27 @@ class Parser:
         if fed[0]:
             head, payload = fed[0][-1]
             if head.code >= 200 or head.code == 101:
+                self._payload = payload
                 if not head.chunked:
                     if TRANSFER_ENCODING in head.headers and is_chunked(head.headers):
+                        self._payload = None
                         return self._again(BadHttpMessage("chunked is not the last coding"))
-                    self._kept = None
-                self._payload = payload
-        self._size += len(data)
+                    self._leave()
         if self._size > KEPT or (self._payload is not None and self._payload.is_eof()):
-            self._kept = None
+            self._leave()
         return fed
+
+    def _leave(self) -> None:
+        """What is refused from here on stays refused: the strict parser goes on alone."""
+        self._kept = []
+        strict: Any = self._strict
+        self._protocol._parser = strict  # noqa: SLF001 - where it was taken from
 
     def feed_eof(self) -> Any:
         """Raises what aiohttp's parser raises for a body that is not whole."""
-        if self._lenient is None and self._kept:  # within the head, or among chunks
-            try:
-                self._again(BadHttpMessage("the head breaks off"))
-            except BadHttpMessage:
-                return None
+        if self._lenient is None:  # within the head, or among chunks
+            with suppress(BadHttpMessage):
+                self._again(BadHttpMessage("the answer breaks off"))
         return (self._lenient or self._strict).feed_eof()
 
     def pause_reading(self) -> None:
@@ -96,8 +104,7 @@ class Parser:
 
     def _again(self, error: Exception) -> Fed:
         """Read what came once more. Raises `error` when that does not help."""
-        kept, self._kept = self._kept, None
-        assert kept is not None
+        kept, self._kept = self._kept, []
         lenient = Lenient(
             self._protocol,
             self._loop,
@@ -107,7 +114,11 @@ class Parser:
             slop=SLOP if self._first else 0,
             payload=self._payload,
         )
-        fed = lenient.feed_data(b"".join(kept))
+        try:
+            fed = lenient.feed_data(b"".join(kept))
+        except Exception:
+            self._leave()
+            raise
         self._protocol.force_close()
         self._lenient = lenient
         return fed
