@@ -78,6 +78,14 @@ async def test_what_came_is_read_and_archived_and_says_that_it_is_not_whole(tmp_
     assert list((tmp_path / "crawl" / "spool").iterdir()) == []
 
 
+async def test_a_connection_that_breaks_does_not_end_a_body(tmp_path: Path) -> None:
+    async with Website({"/": raw(HALF + b"\r\n<a href=/half>", reset=True)}) as online:
+        await crawl(settings(online.url, warc=True, retries=0), tmp_path / "crawl")
+        assert online.hits["/half"] == 1
+    assert by_path(tmp_path / "crawl")["/"]["reason"] == "truncated:the connection broke"
+    assert archived(tmp_path / "crawl")["/"] == [("200", "disconnect", b"<a href=/half>")]
+
+
 async def test_a_try_that_broke_off_is_tried_again_before_it_is_read(tmp_path: Path) -> None:
     answers = iter([HALF + b"Content-Length: 500\r\n\r\n<a href=/half>", ODD])
 

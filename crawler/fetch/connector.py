@@ -76,6 +76,14 @@ class _Conversation(ResponseHandler):
             return  # nobody waits for it: `Expect: 100-continue` is never sent
         super().feed_data(data, size)
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A body that goes on to the connection's end is not whole when the connection breaks."""
+        payload = self._payload
+        broke = isinstance(exc, ConnectionError) and payload is not None and not payload.is_eof()
+        if payload is not None and broke and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError("the connection broke"))
+        super().connection_lost(exc)
+
     def _end(self, error: FetchError) -> None:
         payload, transport = self._payload, self.transport
         self.set_exception(error)

@@ -12,9 +12,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http import HttpProcessingError
-from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.http_exceptions import BadHttpMessage, TransferEncodingError
 
 from crawler.fetch.lenient import SLOP, Fed, Lenient
 from crawler.fetch.lenient_head import is_chunked
@@ -56,7 +57,7 @@ class Parser:
         self._limit = limit
         self._body = body
         self._first = first
-        self._kept: list[bytes] = []
+        self._kept: list[bytes] | None = []  # None: what is refused now stays refused
         self._size = 0
         self._payload: Any = None  # of a chunked body under way
         self._lenient: Lenient | None = None
@@ -65,8 +66,9 @@ class Parser:
         """Raises what the strict parser raises, when the lenient one is of its opinion."""
         if self._lenient is not None:
             return self._lenient.feed_data(data)
-        self._kept.append(data)
-        self._size += len(data)
+        if self._kept is not None:
+            self._kept.append(data)
+            self._size += len(data)
         try:
             fed: Fed = self._strict.feed_data(data)
         except (HttpProcessingError, ValueError, AssertionError) as error:
@@ -74,25 +76,27 @@ class Parser:
         if fed[0]:
             head, payload = fed[0][-1]
             if head.code >= 200 or head.code == 101:
-                self._payload = payload
-                if not head.chunked:
-                    if TRANSFER_ENCODING in head.headers and is_chunked(head.headers):
-                        self._payload = None
-                        return self._again(BadHttpMessage("chunked is not the last coding"))
+                if head.chunked:
+                    self._payload = payload
+                elif TRANSFER_ENCODING in head.headers and is_chunked(head.headers):
+                    return self._again(BadHttpMessage("chunked is not the last coding"))
+                else:
                     self._leave()
-        if self._size > KEPT or (self._payload is not None and self._payload.is_eof()):
+        if self._payload is not None and self._payload.is_eof():
             self._leave()
+        elif self._size > KEPT:
+            self._kept = None
         return fed
 
     def _leave(self) -> None:
-        """What is refused from here on stays refused: the strict parser goes on alone."""
-        self._kept = []
+        """Nothing is left that the lenient parser could help with: the strict one goes on alone."""
+        self._kept = None
         strict: Any = self._strict
         self._protocol._parser = strict  # noqa: SLF001 - where it was taken from
 
     def feed_eof(self) -> Any:
         """Raises what aiohttp's parser raises for a body that is not whole."""
-        if self._lenient is None:  # within the head, or among chunks
+        if self._lenient is None and self._kept:  # within the head, or among chunks
             with suppress(BadHttpMessage):
                 self._again(BadHttpMessage("the answer breaks off"))
         return (self._lenient or self._strict).feed_eof()
@@ -104,7 +108,10 @@ class Parser:
 
     def _again(self, error: Exception) -> Fed:
         """Read what came once more. Raises `error` when that does not help."""
-        kept, self._kept = self._kept, []
+        kept, self._kept = self._kept, None
+        if kept is None:
+            self._break_off()
+            raise error
         lenient = Lenient(
             self._protocol,
             self._loop,
@@ -116,9 +123,14 @@ class Parser:
         )
         try:
             fed = lenient.feed_data(b"".join(kept))
-        except Exception:
-            self._leave()
+        except type(error):
+            self._break_off()
             raise
         self._protocol.force_close()
         self._lenient = lenient
         return fed
+
+    def _break_off(self) -> None:
+        """Tell the body's reader; aiohttp tells only who reads the next head."""
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(ClientPayloadError(repr(TransferEncodingError(""))))
