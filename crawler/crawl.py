@@ -150,6 +150,8 @@ class Crawl:
         """A robots.txt. Whatever its site said, however often, goes into the archive."""
         visit = await self._gate.ask(link)
         try:
+            if self._keep is None:
+                return msgspec.structs.replace(visit, trail=())
             trail = [(page, await self._kept(page)) for page, _ in visit.trail]
             kept = visit.kept or (await self._kept(visit.page) if visit.page else None)
             return msgspec.structs.replace(visit, kept=kept, trail=tuple(trail))

@@ -78,6 +78,15 @@ async def test_what_came_is_read_and_archived_and_says_that_it_is_not_whole(tmp_
     assert list((tmp_path / "crawl" / "spool").iterdir()) == []
 
 
+async def test_of_an_answer_that_is_no_page_the_status_counts(tmp_path: Path) -> None:
+    gone = b"HTTP/1.1 404 Gone\r\nContent-Type: text/html\r\nContent-Length: 90\r\n\r\n<a href=/x>"
+    async with Website({"/": page(links=["/gone"]), "/gone": raw(gone)}) as online:
+        await crawl(settings(online.url, warc=True), tmp_path / "crawl")
+        assert (online.hits["/gone"], online.hits["/x"]) == (1, 0)
+    assert by_path(tmp_path / "crawl")["/gone"]["reason"] == "status:404"
+    assert archived(tmp_path / "crawl")["/gone"] == [("404", "disconnect", b"<a href=/x>")]
+
+
 async def test_a_connection_that_breaks_does_not_end_a_body(tmp_path: Path) -> None:
     async with Website({"/": raw(HALF + b"\r\n<a href=/half>", reset=True)}) as online:
         await crawl(settings(online.url, warc=True, retries=0), tmp_path / "crawl")
