@@ -66,7 +66,9 @@ class Wire:
     def get_extra_info(self, _: str) -> None: ...
 
 
-def conversed(pieces: list[bytes], *, first: bool = True) -> tuple[object, ...]:
+def conversed(
+    pieces: list[bytes], *, first: bool = True, head_only: bool = False
+) -> tuple[object, ...]:
     """Status, body, whether it is whole, and whether the connection may serve again, of an answer
     that came in these pieces.
     """
@@ -77,8 +79,8 @@ def conversed(pieces: list[bytes], *, first: bool = True) -> tuple[object, ...]:
         protocol.connection_made(wire)
         protocol.first = first
         protocol.set_response_params(
-            read_until_eof=True, auto_decompress=False, read_bufsize=1 << 16,
-            max_line_size=LINE, max_field_size=FIELD, max_headers=FIELDS,
+            skip_payload=head_only, read_until_eof=True, auto_decompress=False,
+            read_bufsize=1 << 16, max_line_size=LINE, max_field_size=FIELD, max_headers=FIELDS,
         )  # fmt: skip
         for piece in pieces:
             if not wire.closed:
@@ -131,6 +133,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 51\r\n"
 def test_whatever_is_in_doubt_closes_its_connection(raw: bytes) -> None:
     assert conversed([OK + b"\r\n" + PAGE]) == (200, PAGE, True, True)
     assert conversed([raw])[2:] == (True, False)
+
+
+def test_an_odd_answer_to_head_has_no_body() -> None:
+    raw = OK + b"X Y: z\r\n\r\n"
+    assert conversed([raw], head_only=True) == (200, b"", True, False)
+    assert conversed([raw[:20], raw[20:]], head_only=True) == (200, b"", True, False)
 
 
 @pytest.mark.parametrize("left", [b"x", b"</html>", b"X Y: z\r\n\r\n"])

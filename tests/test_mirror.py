@@ -119,6 +119,7 @@ def test_paths_that_people_will_see(url: str, mime: str, path: str) -> None:
     ("url", "mime", "shape"),
     [
         ("https://e.com/p?id=7", "text/html", r"e\.com/p~id=7~[a-z2-7]{12}\.html"),
+        ("https://e.com/p?", "text/html", r"e\.com/p~[a-z2-7]{12}\.html"),
         ("https://e.com/README", "text/html", r"e\.com/README~[a-z2-7]{12}\.html"),
         ("https://e.com/index.html", "text/html", r"e\.com/index~[a-z2-7]{12}\.html"),
         ("https://e.com/caf%C3%A9", "text/html", r"e\.com/caf_~[a-z2-7]{12}\.html"),
