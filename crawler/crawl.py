@@ -169,7 +169,8 @@ class Crawl:
                 return visit
             visit = msgspec.structs.replace(visit, page=page)
             if page.status < 300 and page.truncated != "length":
-                extract = await self._parser.read(page)
+                # Half a page is no record; a later visit to it brings the whole one.
+                extract = msgspec.structs.replace(await self._parser.read(page), records=())
                 return msgspec.structs.replace(visit, extract=extract, found=extract.found)
             return await self._archived(visit)
         except ParseError as trouble:
