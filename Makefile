@@ -162,7 +162,7 @@ conformance: $(VENV)/.dev peers
 
 # Coverage-guided: FUZZ seconds for each reader of what strangers send. Finds are left in .fuzz/crash-….
 FUZZ ?= 60
-READERS ?= url file html page encoding charset header screen address
+READERS ?= url file html page encoding charset header screen address http
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
 	@mkdir -p .fuzz && for reader in $(READERS); do mkdir -p .fuzz/$$reader; \

@@ -193,6 +193,8 @@ class Crawl:
         """A robots.txt. Whatever its site said, however often, goes into the archive."""
         visit = await self._gate.ask(link)
         try:
+            if self._keep is None:
+                return msgspec.structs.replace(visit, trail=())
             trail = [(page, await self._kept(page)) for page, _ in visit.trail]
             kept = visit.kept or (await self._kept(visit.page) if visit.page else None)
             return msgspec.structs.replace(visit, kept=kept, trail=tuple(trail))
@@ -210,7 +212,8 @@ class Crawl:
                 return visit
             visit = msgspec.structs.replace(visit, page=page)
             if page.status < 300 and page.truncated != "length":
-                extract = await self._parser.read(page)
+                # Half a page is no record; a later visit to it brings the whole one.
+                extract = msgspec.structs.replace(await self._parser.read(page), records=())
                 return msgspec.structs.replace(visit, extract=extract, found=extract.found)
             return await self._archived(visit)
         except ParseError as trouble:

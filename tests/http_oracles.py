@@ -188,15 +188,15 @@ async def by_us(fetcher: HttpFetcher, server: Server, number: int) -> Verdict:
 
 
 @asynccontextmanager
-async def fetching(folder: Path) -> AsyncIterator[HttpFetcher]:
-    rules = FetchConfig(timeout=20, idle_timeout=5)
+async def fetching(folder: Path, *, cookies: bool = False) -> AsyncIterator[HttpFetcher]:
+    rules = FetchConfig(timeout=20, idle_timeout=5, cookies=cookies)
     async with HttpFetcher(rules, slots=AT_ONCE, user_agent="test", spool=folder) as fetcher:
         yield fetcher
 
 
-async def all_by_us(folder: Path, server: Server) -> list[Verdict]:
+async def all_by_us(folder: Path, server: Server, *, cookies: bool = False) -> list[Verdict]:
     """What this program makes of every answer, several at a time."""
-    async with fetching(folder) as fetcher:
+    async with fetching(folder, cookies=cookies) as fetcher:
         numbers = range(len(server.answers))
         return list(await asyncio.gather(*(by_us(fetcher, server, one) for one in numbers)))
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import yarl
+from aiohttp.http_exceptions import BadHttpMessage
 
 from crawler.cli.words import harmless, plain
 from crawler.config import Config
 from crawler.errors import ParseError
 from crawler.fetch.guard import kind_of
 from crawler.fetch.jar import Jar
+from crawler.fetch.lenient import Lenient
 from crawler.model import Kind, Link
 from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import decompress, to_text
@@ -155,6 +158,30 @@ def address(data: bytes) -> None:
         kind_of(str(ipaddress.IPv6Address(data[:16])))
 
 
+class _Deaf:
+    """A protocol that nobody hears of."""
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self, *, resume_parser: bool = True) -> None: ...
+
+
+def http(data: bytes) -> None:
+    """An answer that the strict parser refused: however it is cut, the same is read of it."""
+    small = [data[at : at + 7] for at in range(0, len(data), 7)]
+    found = []
+    for pieces in ([b"HTTP/1.1" + data], [b"HTTP/1.1", *small]):
+        deaf: Any = _Deaf()
+        loop: Any = None
+        lenient = Lenient(deaf, loop, BadHttpMessage("refused"), limit=1 << 16, body=True, slop=4)
+        messages: list[Any] = []
+        with contextlib.suppress(BadHttpMessage):
+            for piece in pieces:
+                messages += lenient.feed_data(piece)[0]
+        found.append([(head.code, head.raw_headers, body.total_bytes) for head, body in messages])
+    assert found[0] == found[1] or not found[0]
+
+
 READERS: dict[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (url, file, html, page, encoding, charset, header, screen, address)
+    one.__name__: one
+    for one in (url, file, html, page, encoding, charset, header, screen, address, http)
 }

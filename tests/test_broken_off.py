@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crawling import by_path, crawl, settings
+from crawling import by_path, crawl, lines, settings
 from fastwarc.warc import ArchiveIterator as FastIterator
 from warcio.archiveiterator import ArchiveIterator
 from website import Answer, Website, endless, page, raw, redirect, reply
@@ -41,6 +41,8 @@ def archived(folder: Path) -> dict[str, list[tuple[str, str | None, bytes]]]:
 
 async def test_what_came_is_read_and_archived_and_says_that_it_is_not_whole(tmp_path: Path) -> None:
     cut = HALF + b"Content-Length: 5000\r\n\r\n<title>Half</title><a href=/from/cut>"
+    taking = tmp_path / "rules.toml"
+    taking.write_text("[title]\nmatch = ''\n[title.fields]\nname = { css = 'title' }\n", "utf-8")
     chunks = (
         HALF + b"Transfer-Encoding: chunked\r\n\r\n1b\r\n<p><a href=/from/chunks>x</a>\r\nzz\r\n"
     )
@@ -56,6 +58,7 @@ async def test_what_came_is_read_and_archived_and_says_that_it_is_not_whole(tmp_
     there = {f"/from/{name}": page() for name in ("cut", "chunks", "still")}
     async with Website(site | there) as online:
         rules: dict[str, Any] = {"warc": True, "retries": 0, "idle_timeout": 1.0}
+        rules["rules"] = str(taking)
         await crawl(settings(online.url, max_body=50_000, **rules), tmp_path / "crawl")
         assert not [path for path in online.hits if path in {"/from/large", "/from/announced"}]
     found = by_path(tmp_path / "crawl")
@@ -67,6 +70,9 @@ async def test_what_came_is_read_and_archived_and_says_that_it_is_not_whole(tmp_
     assert found["/cut"]["links_out"] == 1
     assert found["/still"]["reason"] == "timeout:idle"
     assert found["/large"]["reason"].startswith("too-large")
+    taken = {line["_url"] for line in lines(tmp_path / "crawl" / "records.jsonl")}
+    assert found["/from/cut"]["url"] in taken
+    assert found["/cut"]["url"] not in taken, "half a page is no record"
     kept = archived(tmp_path / "crawl")
     assert kept["/cut"] == [("200", "disconnect", cut.partition(b"\r\n\r\n")[2])]
     assert kept["/chunks"] == [("200", "disconnect", b"<p><a href=/from/chunks>x</a>"[:27])]
@@ -76,6 +82,23 @@ async def test_what_came_is_read_and_archived_and_says_that_it_is_not_whole(tmp_
     assert [(status, why) for status, why, _ in kept["/announced"]] == [("200", "length")]
     assert kept["/odd"] == [("200", None, b"<p>ok")]
     assert list((tmp_path / "crawl" / "spool").iterdir()) == []
+
+
+async def test_of_an_answer_that_is_no_page_the_status_counts(tmp_path: Path) -> None:
+    gone = b"HTTP/1.1 404 Gone\r\nContent-Type: text/html\r\nContent-Length: 90\r\n\r\n<a href=/x>"
+    async with Website({"/": page(links=["/gone"]), "/gone": raw(gone)}) as online:
+        await crawl(settings(online.url, warc=True), tmp_path / "crawl")
+        assert (online.hits["/gone"], online.hits["/x"]) == (1, 0)
+    assert by_path(tmp_path / "crawl")["/gone"]["reason"] == "status:404"
+    assert archived(tmp_path / "crawl")["/gone"] == [("404", "disconnect", b"<a href=/x>")]
+
+
+async def test_a_connection_that_breaks_does_not_end_a_body(tmp_path: Path) -> None:
+    async with Website({"/": raw(HALF + b"\r\n<a href=/half>", reset=True)}) as online:
+        await crawl(settings(online.url, warc=True, retries=0), tmp_path / "crawl")
+        assert online.hits["/half"] == 1
+    assert by_path(tmp_path / "crawl")["/"]["reason"] == "truncated:the connection broke"
+    assert archived(tmp_path / "crawl")["/"] == [("200", "disconnect", b"<a href=/half>")]
 
 
 async def test_a_try_that_broke_off_is_tried_again_before_it_is_read(tmp_path: Path) -> None:

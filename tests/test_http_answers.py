@@ -27,10 +27,16 @@ FULL = 2500
 """Answers in `make test-http`."""
 
 
-@pytest.mark.parametrize("cuts", [(), (1, 9, 17, 30, 60, 90, 120, 150, 180)], ids=["whole", "cut"])
-async def test_each_answer_is_read_as_was_recorded(tmp_path: Path, cuts: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("cuts", "cookies"),
+    [((), False), ((1, 9, 17, 30, 60, 90, 120, 150, 180), False), ((), True)],
+    ids=["whole", "cut", "with cookies"],  # with a jar aiohttp's session is asked
+)
+async def test_each_answer_is_read_as_was_recorded(
+    tmp_path: Path, cuts: tuple[int, ...], *, cookies: bool
+) -> None:
     async with Server(list(CASES.values()), cuts).open() as server:
-        verdicts = await all_by_us(tmp_path, server)
+        verdicts = await all_by_us(tmp_path, server, cookies=cookies)
     found = dict(zip(CASES, map(told, verdicts), strict=True))
     assert found == {name: by["here"] for name, by in recorded().items()}
 
@@ -60,7 +66,9 @@ class Wire:
     def get_extra_info(self, _: str) -> None: ...
 
 
-def conversed(pieces: list[bytes], *, first: bool = True) -> tuple[object, ...]:
+def conversed(
+    pieces: list[bytes], *, first: bool = True, head_only: bool = False
+) -> tuple[object, ...]:
     """Status, body, whether it is whole, and whether the connection may serve again, of an answer
     that came in these pieces.
     """
@@ -71,8 +79,8 @@ def conversed(pieces: list[bytes], *, first: bool = True) -> tuple[object, ...]:
         protocol.connection_made(wire)
         protocol.first = first
         protocol.set_response_params(
-            read_until_eof=True, auto_decompress=False, read_bufsize=1 << 16,
-            max_line_size=LINE, max_field_size=FIELD, max_headers=FIELDS,
+            skip_payload=head_only, read_until_eof=True, auto_decompress=False,
+            read_bufsize=1 << 16, max_line_size=LINE, max_field_size=FIELD, max_headers=FIELDS,
         )  # fmt: skip
         for piece in pieces:
             if not wire.closed:
@@ -84,7 +92,8 @@ def conversed(pieces: list[bytes], *, first: bool = True) -> tuple[object, ...]:
             head, content = there or await protocol.read()
         except (HttpProcessingError, ClientError) as error:
             return type(error).__name__, b"", False, False
-        whole = content.is_eof() and content.exception() is None
+        assert content.is_eof() or content.exception() is not None, "its reader waits for ever"
+        whole = content.exception() is None
         return head.code, rest_of(content), whole, kept
 
     return asyncio.run(converse())
@@ -126,6 +135,12 @@ def test_whatever_is_in_doubt_closes_its_connection(raw: bytes) -> None:
     assert conversed([raw])[2:] == (True, False)
 
 
+def test_an_odd_answer_to_head_has_no_body() -> None:
+    raw = OK + b"X Y: z\r\n\r\n"
+    assert conversed([raw], head_only=True) == (200, b"", True, False)
+    assert conversed([raw[:20], raw[20:]], head_only=True) == (200, b"", True, False)
+
+
 @pytest.mark.parametrize("left", [b"x", b"</html>", b"X Y: z\r\n\r\n"])
 def test_what_was_left_of_another_answer_is_no_part_of_this_one(left: bytes) -> None:
     raw = left + OK + b"X Y: z\r\n\r\n" + PAGE
@@ -144,6 +159,8 @@ def test_a_head_and_what_stands_around_chunks_are_bounded() -> None:
     assert conversed([odd, *[field] * (HEAD // len(field) + 1), end])[0] == "HttpProcessingError"
     assert conversed([odd, b"x" * HEAD, b"x", end])[0] == "HttpProcessingError"
     assert conversed([b"H" * 7 + b"\n", end])[0] == "HttpProcessingError"
+    chunked = [b"HTTP/1.1 200 OK\r\n", *[field] * 10, b"Transfer-Encoding: chunked\r\n\r\n"]
+    assert conversed([*chunked, b"1\r\nx\r\nzz\r\n"])[:3] == (200, b"x", False)
     odd += b"Transfer-Encoding: chunked\r\n\r\n"
     assert conversed([odd, b"1;", b"x" * SIZE_LINE, b"x"])[:3] == (200, b"", False)
     assert conversed([odd, b"1\r\nx\r\n", b"0" * SIZE_LINE, b"0"])[:3] == (200, b"x", False)

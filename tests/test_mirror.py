@@ -150,6 +150,7 @@ def test_only_those_that_meet_need_a_hash() -> None:
     ("url", "mime", "shape"),
     [
         ("https://e.com/p?id=7", "text/html", r"e\.com/p~id=7~[a-z2-7]{12}\.html"),
+        ("https://e.com/p?", "text/html", r"e\.com/p~[a-z2-7]{12}\.html"),
         ("https://e.com/caf%C3%A9", "text/html", r"e\.com/caf_~[a-z2-7]{12}\.html"),
     ],
 )

@@ -18,6 +18,8 @@ PIECES = st.sampled_from(
         b"; charset=utf-16\n", b"robots\n", b"User-agent: *\nDisallow: /", b"Set-Cookie: a=b",
         b"; Domain=com", b"; Secure", b"Sun, 06 Nov 1994 08:49:37 GMT", b"\xed\xa0\x80", b"&#0;",
         "ﬀ。".encode(), "\u202e\u2066".encode(), b"\x1b]0;x\x07", b"xn--", b"javascript:", b"data:",
+        b" 200\r\n", b"\r\n\r\n", b"Content-Length: 3\r\n", b"3\r\n", b"0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n",
     ]
 )  # fmt: skip
 STREAM = st.lists(st.one_of(PIECES, st.binary(max_size=12)), max_size=30).map(b"".join)

@@ -81,7 +81,7 @@ def mirror_path(url: str, mime: str, *, hashed: bool = False) -> str:
     parts = urlsplit(url)
     *folders, leaf = parts.path.split("/")[1:] or [""]
     host, plain = _host(parts.scheme, parts.netloc)
-    plain = plain and not parts.query and all(_is_plain(name) for name in folders)
+    plain = plain and "?" not in url and all(_is_plain(name) for name in folders)
     stem, extension, added = _split(leaf, mime)
     if leaf:
         plain = plain and _is_plain(leaf)

@@ -53,13 +53,9 @@ class _Conversation(ResponseHandler):
     ) -> None:
         """What the next answer is read with."""
         super().set_response_params(skip_payload=skip_payload, read_bufsize=read_bufsize, **others)
+        strict: Any = self._parser
         parser: Any = Parser(
-            self._parser,
-            self,
-            self._loop,
-            limit=read_bufsize,
-            body=not skip_payload,
-            first=self.first,
+            strict, self, self._loop, read_bufsize, body=not skip_payload, first=self.first
         )
         self._parser = parser
 
@@ -79,6 +75,14 @@ class _Conversation(ResponseHandler):
                 self._end(Garbled(f"more than {MAX_INTERIM} interim answers"))
             return  # nobody waits for it: `Expect: 100-continue` is never sent
         super().feed_data(data, size)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """A body that goes on to the connection's end is not whole when the connection breaks."""
+        payload = self._payload
+        broke = isinstance(exc, ConnectionError) and payload is not None and not payload.is_eof()
+        if payload is not None and broke and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError("the connection broke"))
+        super().connection_lost(exc)
 
     def _end(self, error: FetchError) -> None:
         payload, transport = self._payload, self.transport

@@ -313,7 +313,7 @@ class HttpFetcher:
                 await keep_rest(head.response, body, ours, granted.size)
                 times = _timings(trip, began, first_byte, waited)
                 ours.page = await self._page(link, head, body, trip, times)
-                if not ours.page.truncated:
+                if not ours.page.truncated or ours.page.status >= 300:  # which is what counts
                     return ours.take_page()  # type: ignore[no-any-return]
             if ours is None:
                 raise

@@ -36,7 +36,7 @@ SLOP: Final = 4
 where they are what was left of another answer.
 """
 
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]+)(?![xX])")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]++)(?![xX])")
 _END: Final = re.compile(rb"\n\r*\n")
 
 Fed = tuple[Any, bool, bytes]

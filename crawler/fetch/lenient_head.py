@@ -60,17 +60,17 @@ def read_head(lines: list[bytes]) -> Head:
     status = _STATUS.match(lines[0].rstrip(b"\r"))
     if status is None or len(code := status[3] or b"200") != 3:  # none: browsers take it for 200
         raise Refused
-    fields: list[tuple[bytes, bytes]] = []
+    parts: list[tuple[bytes, list[bytes]]] = []  # of the fields; several where they are folded
     for line in lines[1:]:
         if b"\0" in line:
             raise Refused
         plain = line.rstrip(b"\r").replace(b"\r", b" ")  # RFC 9112 §2.2
         name, colon, value = plain.partition(b":")
-        if plain[:1] in {b" ", b"\t"} and fields:  # folded (§5.2)
-            name, value = fields.pop()
-            fields.append((name, b" ".join((value, plain.strip(b" \t"))).strip()))
+        if plain[:1] in {b" ", b"\t"} and parts:  # folded (§5.2)
+            parts[-1][1].append(plain.strip(b" \t"))
         elif colon and (name := name.strip(b" \t")):
-            fields.append((name, value.strip(b" \t")))
+            parts.append((name, [value.strip(b" \t")]))
+    fields = [(name, b" ".join(some).strip()) for name, some in parts]
     headers: CIMultiDict[str] = CIMultiDict(
         [
             (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))

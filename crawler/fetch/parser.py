@@ -9,11 +9,13 @@ any case: where an answer ends is in doubt, and nothing of it may reach the next
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http import HttpProcessingError
-from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.http_exceptions import BadHttpMessage, TransferEncodingError
 
 from crawler.fetch.lenient import SLOP, Fed, Lenient
 from crawler.fetch.lenient_head import is_chunked
@@ -34,13 +36,18 @@ class Parser:
     stream's, in bytes. `first`: the connection served nobody before.
     """
 
+    __slots__ = (
+        "_body", "_first", "_kept", "_lenient", "_limit", "_loop", "_payload", "_protocol", "_size",
+        "_strict",
+    )  # fmt: skip
+
     def __init__(
         self,
         strict: Any,
         protocol: ResponseHandler,
         loop: AbstractEventLoop,
-        *,
         limit: int,
+        *,
         body: bool,
         first: bool,
     ) -> None:
@@ -59,10 +66,9 @@ class Parser:
         """Raises what the strict parser raises, when the lenient one is of its opinion."""
         if self._lenient is not None:
             return self._lenient.feed_data(data)
-        kept = self._kept
-        if kept is None:
-            return self._strict.feed_data(data)  # type: ignore[no-any-return]
-        kept.append(data)
+        if self._kept is not None:
+            self._kept.append(data)
+            self._size += len(data)
         try:
             fed: Fed = self._strict.feed_data(data)
         except (HttpProcessingError, ValueError, AssertionError) as error:
@@ -70,23 +76,29 @@ class Parser:
         if fed[0]:
             head, payload = fed[0][-1]
             if head.code >= 200 or head.code == 101:
-                if not head.chunked:
-                    if TRANSFER_ENCODING in head.headers and is_chunked(head.headers):
-                        return self._again(BadHttpMessage("chunked is not the last coding"))
-                    self._kept = None
-                self._payload = payload
-        self._size += len(data)
-        if self._size > KEPT or (self._payload is not None and self._payload.is_eof()):
+                if head.chunked:
+                    self._payload = payload
+                elif TRANSFER_ENCODING in head.headers and is_chunked(head.headers):
+                    return self._again(BadHttpMessage("chunked is not the last coding"))
+                else:
+                    self._leave()
+        if self._payload is not None and self._payload.is_eof():
+            self._leave()
+        elif self._size > KEPT:
             self._kept = None
         return fed
+
+    def _leave(self) -> None:
+        """Nothing is left that the lenient parser could help with: the strict one goes on alone."""
+        self._kept = None
+        strict: Any = self._strict
+        self._protocol._parser = strict  # noqa: SLF001 - where it was taken from
 
     def feed_eof(self) -> Any:
         """Raises what aiohttp's parser raises for a body that is not whole."""
         if self._lenient is None and self._kept:  # within the head, or among chunks
-            try:
-                self._again(BadHttpMessage("the head breaks off"))
-            except BadHttpMessage:
-                return None
+            with suppress(BadHttpMessage):
+                self._again(BadHttpMessage("the answer breaks off"))
         return (self._lenient or self._strict).feed_eof()
 
     def pause_reading(self) -> None:
@@ -97,7 +109,9 @@ class Parser:
     def _again(self, error: Exception) -> Fed:
         """Read what came once more. Raises `error` when that does not help."""
         kept, self._kept = self._kept, None
-        assert kept is not None
+        if kept is None:
+            self._break_off()
+            raise error
         lenient = Lenient(
             self._protocol,
             self._loop,
@@ -107,7 +121,16 @@ class Parser:
             slop=SLOP if self._first else 0,
             payload=self._payload,
         )
-        fed = lenient.feed_data(b"".join(kept))
+        try:
+            fed = lenient.feed_data(b"".join(kept))
+        except type(error):
+            self._break_off()
+            raise
         self._protocol.force_close()
         self._lenient = lenient
         return fed
+
+    def _break_off(self) -> None:
+        """Tell the body's reader; aiohttp tells only who reads the next head."""
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(ClientPayloadError(repr(TransferEncodingError(""))))

@@ -7,12 +7,13 @@ is packed by its name (`.gz`) is the file. Blocking.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from crawler.errors import FetchError, Garbled, ParseError, SinkError, TooLarge, Truncated
+from crawler.errors import CrawlerError, Garbled, ParseError, SinkError, TooLarge, Truncated
 
 Undo = Callable[[bytes | Path, str, list[str]], Iterator[bytes]]
 """Gives the bytes in pieces, and notes what is wrong with them in the list."""
@@ -37,23 +38,26 @@ def undone(source: bytes | Path, coded: str, undo: Undo, target: Path, most: int
     Raises TooLarge, Truncated, Garbled, SinkError; nothing is left then.
     """
     problems: list[str] = []
-    size = 0
     try:
-        with target.open("wb") as file:
+        with open(target, "wb", opener=_no_link) as file:
             for piece in undo(source, coded, problems):
-                size += file.write(piece)
-                if size > most:
+                file.write(piece)
+                if file.tell() > most:
                     raise TooLarge(f"more than {most} bytes")
-        _demand_whole(problems)
-    except ParseError as error:
-        raise Garbled(error.detail) from error
-    except OSError as error:
-        raise SinkError(f"{error.filename or target}: {error.strerror}") from error
-    except FetchError:
+            _demand_whole(problems)
+            return file.tell()
+    except (CrawlerError, OSError) as error:
         with contextlib.suppress(OSError):
             target.unlink()
+        if isinstance(error, ParseError):
+            raise Garbled(error.detail) from error
+        if isinstance(error, OSError):
+            raise SinkError(f"{error.filename or target}: {error.strerror}") from error
         raise
-    return size
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 def _demand_whole(problems: list[str]) -> None:
