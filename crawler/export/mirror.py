@@ -27,7 +27,8 @@ from crawler.export.paths import mirror_path
 from crawler.parse.css import replace_urls
 from crawler.parse.decode import UNICODE, declares_utf8, to_text
 from crawler.parse.queries import encoded_query
-from crawler.parse.read import HTML
+from crawler.parse.read import HTML, XHTML
+from crawler.parse.xhtml import as_html
 from crawler.sinks.captures import Capture
 from crawler.urls import Urls
 
@@ -233,6 +234,8 @@ class _Pass:
         meant: Callable[[str], str] = _unchanged
         if encoding is not None and encoding.name not in UNICODE:
             meant = partial(encoded_query, charset=encoding.name)
+        if capture.mime == XHTML:
+            text = as_html(text)
         base = self._base(capture.url, text)
         new = replace_links(
             text,

@@ -53,16 +53,10 @@ _SOURCE_NAMES: Final = {"object": ("data",), "video": ("src", "poster")}
 _FEED_TYPES: Final = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 _ASSET_RELS: Final = frozenset(
     {
-        "stylesheet",
-        "icon",
-        "apple-touch-icon",
-        "mask-icon",
-        "manifest",
-        "preload",
-        "modulepreload",
-        "prefetch",
+        "stylesheet", "icon", "apple-touch-icon", "mask-icon", "manifest", "preload",
+        "modulepreload", "prefetch",
     }
-)
+)  # fmt: skip
 _PAGE_RELS: Final = frozenset(
     {
         "next", "prev", "previous", "canonical", "alternate", "first", "last", "up", "start",
