@@ -35,6 +35,12 @@ FORMS = reader(forms=True)
         ("<base href='javascript:x'><a href=1>", ["/1"]),
         ("<base href='data:text/html,'><a href=1>", ["/1"]),
         ("<a href=1><base href=/b/>", ["/b/1"]),
+        ("<body><template><base href=/t/></template><base href=/b/><a href=1>", ["/b/1"]),
+        ("<body><noscript><base href=/n/></noscript><a href=1>", ["/1"]),
+        ("<base data-href=/x/ href=/b/ href=/c/><a href=1>", ["/b/1"]),
+        ("<base href=' \t\n'><base href=/c/><a href=1>", ["/1"]),
+        ("<!-- <base href=/no/> --><script>'<base href=/no/>'</script><a href=1>", ["/1"]),
+        ("<base href='/a>b/'><a href=1>", ["/a%3Eb/1"]),
         # a link without a path names the base; without a base it names the page itself
         ("<base href=/home/><a href=''>home</a>", ["/home/"]),
         ("<base href=/home/><a href='#x'>home</a>", ["/home/"]),

@@ -490,6 +490,29 @@ async def test_requisites_are_fetched_wherever_they_lie(website: OpenSite, tmp_p
     assert set(online.hits) == {"/", "/robots.txt", "/s.css", "/t.css", "/i.png"}
 
 
+async def test_queries_and_empty_elements_mean_on_disk_what_they_meant(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    """Pages become UTF-8, their links were asked for in their own encoding; XHTML becomes HTML."""
+    xhtml = '<html xmlns="http://www.w3.org/1999/xhtml"><script src="s.js"/><a href="/b"/>x</html>'
+    site = await website(
+        {
+            "/": reply("<a href='/q?é'>q</a><a href=/x>x</a>".encode("latin-1"),
+                       mime="text/html; charset=iso-8859-1"),
+            "/q?%E9": page("Q"), "/b": page("B"), "/s.js": reply("", mime="text/javascript"),
+            "/x": reply(xhtml, mime="application/xhtml+xml"),
+        }
+    )  # fmt: skip
+    await crawl(settings(site.url, warc=True, requisites=True), tmp_path)
+    assert {"/q?%E9", "/b", "/s.js"} <= set(site.hits)
+    remake(tmp_path)
+    copies = {path.name: path.read_text("utf-8") for path in (tmp_path / "mirror").rglob("*.*html")}
+    text = "".join(copies.values())
+    assert site.url not in text
+    assert "</script>" in text
+    assert not {one for one in check_links(tmp_path / "mirror") if one.startswith("http")}
+
+
 async def test_a_failed_fetch_never_damages_a_good_copy(tmp_path: Path) -> None:
     """What `--update` rests on: only a better answer replaces a copy."""
     spool, folder = tmp_path, tmp_path / "warc"

@@ -28,7 +28,8 @@ from crawler.nofollow import make_folders, open_new
 from crawler.parse.css import replace_urls
 from crawler.parse.decode import UNICODE, declares_utf8, to_text
 from crawler.parse.queries import encoded_query
-from crawler.parse.read import HTML
+from crawler.parse.read import HTML, XHTML
+from crawler.parse.xhtml import as_html
 from crawler.sinks.captures import Capture
 from crawler.urls import Urls
 
@@ -255,6 +256,8 @@ class _Pass:
         meant: Callable[[str], str] = _unchanged
         if encoding is not None and encoding.name not in UNICODE:
             meant = partial(encoded_query, charset=encoding.name)
+        if capture.mime == XHTML:
+            text = as_html(text)
         base = self._base(capture.url, text)
         new = replace_links(
             text,

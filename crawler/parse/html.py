@@ -53,16 +53,10 @@ _SOURCE_NAMES: Final = {"object": ("data",), "video": ("src", "poster")}
 _FEED_TYPES: Final = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 _ASSET_RELS: Final = frozenset(
     {
-        "stylesheet",
-        "icon",
-        "apple-touch-icon",
-        "mask-icon",
-        "manifest",
-        "preload",
-        "modulepreload",
-        "prefetch",
+        "stylesheet", "icon", "apple-touch-icon", "mask-icon", "manifest", "preload",
+        "modulepreload", "prefetch",
     }
-)
+)  # fmt: skip
 _PAGE_RELS: Final = frozenset(
     {
         "next", "prev", "previous", "canonical", "alternate", "first", "last", "up", "start",
@@ -135,7 +129,8 @@ def read_html(  # noqa: C901, PLR0912 - one pass over all elements: a call for e
             if (_text(attributes, "method") or "get").lower() == "get":
                 links[_text(attributes, "action"), PAGE] = None
         elif tag == "base":
-            if raw.base is None and "href" in attributes:
+            inert = node.closest("template,noscript") is not None  # its links count, it does not
+            if raw.base is None and "href" in attributes and not inert:
                 raw.base = _text(attributes, "href")
         elif tag == "title":
             raw.title = raw.title or " ".join(node.text[:HUGE].split())[:MAX_TITLE]
