@@ -17,7 +17,7 @@ import errno
 import os
 from typing import Final
 
-from crawler.errors import HouseError
+from crawler.errors import CrawlerError, HouseError
 
 REASON: Final = "internal"
 """First word of the reason of a visit that failed by a fault of this program."""
@@ -63,6 +63,27 @@ def is_of_visit(error: Exception) -> bool:
             return False
         trace = trace.tb_next
     return True
+
+
+def is_our_bug(error: Exception) -> bool:
+    """Whether an exception that ended a crawl was raised by this package, or by a library that it
+    called. Not one of ours that says what is wrong; nor one of who uses the package, in a sink or
+    in the block that has the crawl open.
+    """
+    if isinstance(error, CrawlerError) or machine_fault(error) is not None:
+        return False
+    import site  # noqa: PLC0415 - an error's cost only
+    import sysconfig  # noqa: PLC0415
+    import traceback  # noqa: PLC0415
+
+    libraries = (sysconfig.get_path("stdlib"), *site.getsitepackages())
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        if str(frame.f_globals.get("__name__", "")).startswith("crawler."):
+            return True
+        if not frame.f_code.co_filename.startswith(libraries):
+            return False
+    return False
 
 
 def reason_of(error: Exception) -> str:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from answers import reply
 from crawling import by_path, crawl, records, settings
@@ -299,22 +300,22 @@ async def test_a_link_that_ends_the_crawl_twice_is_set_aside(website: Open, tmp_
     async def run_once(mode: Any) -> None:
         async with open_crawl(settings(site.url), dir=tmp_path, mode=mode) as running:
             frontier: Any = running.frontier
-            store = frontier._store
-            settle = store.settle
+            settle = frontier.settle
 
-            def fatal(visits: Any, *more: Any) -> Any:
-                if any(one.link.url.endswith("/boom") and one.page for one in visits):
-                    beside.append(len(frontier._schedule.leased) - 1)
-                    raise ZeroDivisionError("one row too many")
-                return settle(visits, *more)
+            async def fatal(visits: Any, marks: Any) -> None:
+                for one in visits:
+                    if one.link.url.endswith("/boom") and one.page:
+                        beside.append(len(frontier._schedule.leased) - 1)
+                        visits = [*visits, msgspec.structs.replace(one, reason="\ud800")]
+                await settle(visits, marks)  # SQLite cannot store half a character
 
-            store.settle = fatal
+            frontier.settle = fatal
             async with asyncio.timeout(30):
                 await running.run()
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(UnicodeEncodeError):
         await run_once("new")
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(UnicodeEncodeError):
         await run_once("resume")
     assert beside[1] == 0, "the second time it is alone, so that no other is blamed"
     await run_once("resume")
@@ -323,6 +324,23 @@ async def test_a_link_that_ends_the_crawl_twice_is_set_aside(website: Open, tmp_
     assert {one["outcome"] for one in found.values()} == {"done"}
     assert len(found) == 41
     assert not (tmp_path / "frontier.hand").exists()
+
+
+async def test_an_exception_of_who_uses_the_package_blames_no_link(
+    website: Open, tmp_path: Path
+) -> None:
+    site = await website({"/": page(links=["/a"]), "/a": page()})
+
+    async def misuse(mode: Any) -> None:
+        async with open_crawl(settings(site.url), dir=tmp_path, mode=mode) as running:
+            assert await running.frontier.lease()
+            raise KeyError("mine")
+
+    for mode in ("new", "resume", "resume"):
+        with pytest.raises(KeyError):
+            await misuse(mode)
+    await crawl(settings(site.url), tmp_path, "resume")
+    assert {one["outcome"] for one in by_path(tmp_path).values()} == {"done"}
 
 
 DIES = """

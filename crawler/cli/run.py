@@ -126,7 +126,7 @@ def crash_noted(folder: Path) -> Iterator[None]:
             faulthandler.disable()
             if before and sys.__stderr__ is not None:
                 faulthandler.enable(sys.__stderr__)
-    path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _mirror(config: Config, folder: Path, screen: Screen) -> None:

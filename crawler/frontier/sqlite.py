@@ -26,8 +26,8 @@ from typing import Any, ParamSpec, Self, TypeVar
 import msgspec
 
 from crawler.config import PaceConfig, ScopeConfig
-from crawler.errors import CrawlerError, FrontierError, InternalError, Occupied
-from crawler.faults import machine_fault
+from crawler.errors import FrontierError, InternalError, Occupied
+from crawler.faults import is_our_bug
 from crawler.frontier import downloads
 from crawler.frontier.budget import Kept, terms
 from crawler.frontier.host import Host
@@ -137,7 +137,7 @@ class SqliteFrontier:
             self._feeder.cancel()
             await asyncio.wait([self._feeder])
         if self._hand is not None:
-            self._hand.close(bug=isinstance(error, Exception) and _is_bug(error))
+            self._hand.close(bug=isinstance(error, Exception) and is_our_bug(error))
         try:
             await self._run(self._store.close)
         finally:
@@ -170,8 +170,9 @@ class SqliteFrontier:
         noted = str((await self.notes()).get(DEATHS, "{}"))
         self._deaths = {int(number): deaths for number, deaths in json.loads(noted).items()}
         if suspects:
+            alone = len(suspects) == 1  # only then it was this one
             for number in suspects:
-                self._deaths[number] = self._deaths.get(number, 0) + 1
+                self._deaths[number] = self._deaths.get(number, 0) + 1 if alone else 1
             await self.note(**{DEATHS: json.dumps(self._deaths)})
             log.warning("the last run died with %d links in hand: one at a time now", len(suspects))
         self._trials = 2 * len(self._deaths)
@@ -638,10 +639,6 @@ class SqliteFrontier:
 
     def __repr__(self) -> str:
         return f"<SqliteFrontier {self._path}: {self._schedule!r}, {len(self._waiters)} waiting>"
-
-
-def _is_bug(error: Exception) -> bool:
-    return not isinstance(error, CrawlerError) and machine_fault(error) is None
 
 
 def claim(path: Path) -> int:
