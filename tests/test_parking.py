@@ -76,7 +76,7 @@ async def test_one_tarpit_among_fifty_healthy_hosts_holds_nobody_up(
     rows = dict(lines(view, tmp_path / "crawl"))
     assert rows["waits"].startswith(f"{name} waits 1")
     assert "parked after 5 failures" in rows["waits"]
-    assert rows["state"] == "stopped"
+    assert rows["state"].startswith("stopped; ")
 
     pit.open()  # repaired: the crawl goes on with it, and nothing is lost
     second = await crawl(config, tmp_path / "crawl", "resume")

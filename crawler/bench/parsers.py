@@ -138,11 +138,14 @@ PARSERS: Final[Mapping[ParserName, Callable[[], Html]]] = {
 
 def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool, agent: str) -> Raw:
     raw = Raw()
+    here = False  # a link names this page, or what <base> says
     for tag, attributes in elements:
         if tag in {"a", "area"}:
             href = (attributes.get("href") or "").strip(SPACE)
             if href and href[0] != "#":
                 _shelf(attributes, raw)[href, PAGE] = None
+            else:
+                here = here or "href" in attributes
         elif tag == "link":
             add_link(attributes, raw)
         elif tag == "meta":
@@ -155,6 +158,8 @@ def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool, agent: 
                 raw.links[(attributes["action"] or "").strip(SPACE), PAGE] = None
         elif tag in MEDIA and (not MEDIA[tag] or MEDIA[tag] in attributes):
             _media(tag, attributes, raw.links)
+    if here and raw.base:
+        raw.links["", PAGE] = None
     return raw
 
 

@@ -35,7 +35,7 @@ def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
         while parameter := _PARAMETER.match(value, at):
             at = parameter.end()
             name, quoted, plain = parameter[1].lower(), parameter[2], parameter[3]
-            said = _ESCAPE.sub(r"\1", quoted) if quoted is not None else plain or ""
+            said = _ESCAPE.sub(r"\1", quoted) if quoted is not None else (plain or "").rstrip()
             if name and name != "href":
                 attributes.setdefault(name, said)
         if "anchor" not in attributes:
