@@ -1,10 +1,11 @@
-"""A program of others that must not outlive us: tied to the thread that starts it."""
+"""Programs that we start: tied to the thread that starts them, and importing what we import."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 _LAUNCH: Final = """\
@@ -24,4 +25,19 @@ guard."""
 
 def tethered(command: Sequence[str]) -> list[str]:
     """The command line that runs `command`, an absolute path first, until this process dies."""
-    return [sys.executable, "-c", _LAUNCH, str(os.getpid()), *command]
+    return [sys.executable, "-I", "-c", _LAUNCH, str(os.getpid()), *command]
+
+
+def safe_path() -> dict[str, str]:
+    """The variables with which a Python imports what this one imports, and nothing that happens to
+    lie in the working directory: a `ctypes.py` that was downloaded there, or another `crawler`.
+    """
+    root = Path(__file__).parents[1]
+    try:
+        beside = Path.cwd() == root
+    except OSError:  # it was removed
+        beside = False
+    if not beside:
+        return {"PYTHONSAFEPATH": "1"}
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]  # run from its sources
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}

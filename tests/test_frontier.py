@@ -131,7 +131,7 @@ async def test_what_a_running_crawl_committed_is_read_and_its_log_left_alone(
         await queue.note(known="yes")
         with closing(reader(path)) as db:
             assert db.execute("SELECT value FROM meta").fetchall() == [("yes",)]
-        assert beside(path) == {"frontier.db-wal", "frontier.db-shm"}
+        assert beside(path) == {"frontier.db-wal", "frontier.db-shm", "frontier.hand"}
         await queue.note(known="still")
         assert await queue.notes() == {"known": "still"}
     assert beside(path) == set()

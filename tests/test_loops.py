@@ -368,7 +368,7 @@ def test_the_server_lies_in_any_folder(tmp_path: Path, name: str) -> None:
 def test_a_tethered_program_ends_with_its_parent(tmp_path: Path) -> None:
     told = tmp_path / "pid"
     words = tethered([program(), "--port", "0", "--unixsocket", str(tmp_path / "s")])
-    words[3] = "PARENT"
+    words[words.index(str(os.getpid()))] = "PARENT"
     code = (
         "import os, subprocess, pathlib, time\n"
         f"words = [str(os.getpid()) if w == 'PARENT' else w for w in {words!r}]\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from typing import Final
 import msgspec
 
 from crawler.cli.loop import Failed, Orders, Told
+from crawler.tether import safe_path
 
 PROGRAM: Final = "crawler.cli.loop"
 
@@ -41,7 +43,7 @@ class LoopProcess:
         self._child = child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", PROGRAM,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            pass_fds=(self._lock,),
+            pass_fds=(self._lock,), env={**os.environ, **safe_path()},
             process_group=0,  # Ctrl-C comes to us alone, and is passed on once
         )  # fmt: skip
         try:

@@ -21,6 +21,7 @@ from crawler.config import FrontierConfig
 from crawler.errors import ConfigError
 from crawler.folder import is_crawl
 from crawler.settings import Settings
+from crawler.tether import safe_path
 
 
 @click.command(short_help="Work on a crawl that lies on a Redis.")
@@ -98,6 +99,7 @@ def _several(count: int, folder: Path) -> Exit:
     crew = [
         subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "crawler", *words, "--out-dir", str(folder / f"worker-{n}")],
+            env={**os.environ, **safe_path()},
             process_group=0,  # a terminal's Ctrl-C comes to us alone: passed on, it would be two
         )
         for n in range(1, count + 1)

@@ -16,9 +16,10 @@ import warnings
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
+
+from crawler.tether import safe_path
 
 MALLOC: Final = {
     "MALLOC_TRIM_THRESHOLD_": "268435456",
@@ -40,7 +41,7 @@ def warm() -> None:
 @contextlib.contextmanager
 def fork_server() -> Iterator[None]:
     """See that the fork server runs, with our modules loaded and glibc told to keep its heap."""
-    chosen = MALLOC | _path()
+    chosen = MALLOC | safe_path()
     before = {name: os.environ.get(name) for name in chosen}
     os.environ.update(chosen)
     try:
@@ -57,21 +58,6 @@ def fork_server() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _path() -> dict[str, str]:
-    """The variables with which a Python imports what this one imports, and nothing that happens to
-    lie in the working directory: a `ctypes.py` that was downloaded there, or another `crawler`.
-    """
-    root = Path(__file__).parents[2]
-    try:
-        beside = Path.cwd() == root
-    except OSError:  # it was removed
-        beside = False
-    if not beside:
-        return {"PYTHONSAFEPATH": "1"}
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]  # run from its sources
-    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @contextlib.contextmanager
