@@ -134,9 +134,6 @@ def test_translations_are_pages_too() -> None:
         ('<!DOCTYPE x [<!ENTITY a "b">]>', "entity"),
         ('<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;"><!ENTITY c "&b;&b;">]>', "entity"),
         ('<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>', "entity"),
-        ('<!DOCTYPE x [<!ENTITY % p SYSTEM "http://h.test/p"> %p;]>', "entity"),
-        ('<!DOCTYPE x SYSTEM "http://h.test/x.dtd">', "external DTD"),
-        ('<!DOCTYPE x PUBLIC "-//X" "http://h.test/x.dtd">', "external DTD"),
     ],
 )
 def test_weapons_are_refused_with_their_name(head: str, word: str) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from crawler.config import FetchConfig
 from crawler.model import Kind, Link
+from crawler.start import is_list
 
 ROBOTS_BYTES: Final = 512 * 1024 + 1
 """RFC 9309 §2.5: at least 500 KiB; one byte more shows that there was more."""
@@ -30,6 +31,8 @@ def allowance(link: Link, rules: FetchConfig, robots_timeout: float) -> Allowanc
     """What this link's exchange is granted."""
     if link.kind is Kind.ROBOTS:
         return Allowance(min(rules.timeout, robots_timeout), ROBOTS_BYTES, cut=True)
-    if link.kind is Kind.SITEMAP:
+    if link.kind is Kind.SITEMAP or (
+        not link.depth and link.kind is Kind.PAGE and is_list(link.url)
+    ):
         return Allowance(rules.timeout, max(rules.max_body, SITEMAP_BYTES))
     return Allowance(rules.timeout, rules.max_body)

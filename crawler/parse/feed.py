@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
+from crawler.parse.xml import Element
+
 MAX_JSON: Final = 10 * 1024 * 1024
 """Bytes of a JSON feed: it cannot be streamed."""
+
+_NOTHING: Final[tuple[str, tuple[str, ...]]] = ("", ())
+
+
+Address = Callable[[str, tuple[str, ...]], None]
+"""Called with an address as written, and the xml:base attributes around it."""
 
 
 class Feed:
@@ -16,38 +24,45 @@ class Feed:
     `more` for the feed's next part (RFC 5005 §3).
     """
 
-    def __init__(self, page: Callable[[str], None], more: Callable[[str], None]) -> None:
+    def __init__(self, page: Address, more: Address) -> None:
         self._page = page
         self._more = more
-        self._link = ""
-        self._permalink = ""
+        self._link = _NOTHING
+        self._permalink = _NOTHING
 
-    def ended(self, name: str, parent: str, text: str, attributes: Mapping[str, str]) -> None:
+    def ended(self, element: Element, parent: str) -> None:
+        name = element.name
         if name in {"item", "entry"}:
-            link = self._link or self._permalink
-            self._link = self._permalink = ""
-            self._page(link)
+            self.finish()
         elif name == "link":
-            self._linked(parent, text, attributes)
+            self._linked(element, parent)
         elif (
             name == "guid"
             and parent == "item"
             # RSS 2.0: a guid is an address unless it says that it is none.
-            and attributes.get("isPermaLink", "true") == "true"
-            and text.startswith("http")
+            and element.attributes.get("ispermalink", "true").lower() == "true"
+            and element.text.lower().startswith("http")
         ):
-            self._permalink = text
+            self._permalink = element.text, element.bases
 
-    def _linked(self, parent: str, text: str, attributes: Mapping[str, str]) -> None:
-        href = attributes.get("href", "").strip()
-        rel = attributes.get("rel", "alternate")
+    def finish(self) -> None:
+        """The item is over, or the feed broke off in it."""
+        link = self._link if self._link[0] else self._permalink
+        self._link = self._permalink = _NOTHING
+        self._page(*link)
+
+    def _linked(self, element: Element, parent: str) -> None:
+        href = element.attributes.get("href", "").strip()
+        rel = element.attributes.get("rel", "alternate").lower()
         if parent in {"item", "entry"}:
-            if rel == "alternate" and not self._link:  # RFC 4287 §4.2.7.2: that is the default
-                self._link = href or text
+            if rel == "alternate":  # RFC 4287 §4.2.7.2: that is the default
+                if self._link[0]:
+                    self._page(*self._link)
+                self._link = href or element.text, element.bases
         elif rel == "next" and href:
-            self._more(href)
+            self._more(href, element.bases)
         elif parent in {"channel", "feed"} and rel == "alternate":
-            self._page(href or text)
+            self._page(href or element.text, element.bases)
 
 
 class _Item(msgspec.Struct):

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.decode import stream
-from crawler.parse.sitemap import Entry, read_listing
+from crawler.parse.sitemap import Entry, looks_like_list, read_listing
 from crawler.robots import MAX_BYTES, whole_lines
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key, registered_domain
@@ -71,46 +71,78 @@ def read_robots_file(body: bytes | Path, encodings: str) -> Extract:
     return Extract(bytes_body=len(kept), digest=digest, body=kept, problems=tuple(problems))
 
 
+def is_start(link: Link) -> bool:
+    """Whether a page is where the crawl starts: a seed, or what one redirects to."""
+    return link.kind is Kind.PAGE and not link.depth and (link.via is None or link.hops > 0)
+
+
+def is_list(body: bytes | Path, encodings: str, charset: str) -> bool:
+    """Whether a page is a list, by what is in it: who names one as a seed wants what it lists."""
+    return looks_like_list(stream(body, encodings, []), charset)
+
+
 def read_list(
-    link: Link, rules: Rules, content_type: str, body: bytes | Path, encodings: str
+    link: Link, rules: Rules, mime: str, charset: str, body: bytes | Path, encodings: str
 ) -> Extract:
     """The addresses in a sitemap or a feed, judged, the most important first.
 
-    They are as deep as the list itself: reading a list is no click. A list of lists may name only
-    lists of its own registered domain or of hosts in scope. Raises ParseError for hostile XML.
+    They are as deep as the list itself: reading a list is no click; those of a seed, which is
+    entered as a page, are one click deep. A list of lists may name only lists of its own
+    registered domain or of hosts in scope. Raises ParseError for hostile XML.
     """
     began = time.perf_counter()
     problems: list[str] = []
     meter = _Meter(stream(body, encodings, problems), keep=rules.keep_body)
-    listing = read_listing(meter)
+    listing = read_listing(meter, charset)
+    problems += listing.problems
     pages, lists = listing.ordered()
-    found = {one[0]: one for one in _judged(link, rules, lists, link.kind)}
-    for one in _judged(link, rules, pages, Kind.PAGE):
+    seed = link.kind is Kind.PAGE
+    listed = _Judge(link, rules, link.depth + seed)
+    found = {one[0]: one for one in listed(lists, Kind.SITEMAP if seed else link.kind)}
+    for one in listed(pages, Kind.PAGE):
         found.setdefault(one[0], one)
+    if listed.unusable:
+        problems.append(f"{len(listed.unusable)} addresses are none: {listed.unusable[0][:100]!r}")
     return Extract(
         found=tuple(found.values()),
-        mime=content_type.partition(";")[0].strip().lower(),
+        mime=mime,
+        charset=charset,
+        charset_source="http" if charset else "",
         bytes_body=meter.size,
         digest=meter.digest,
-        problems=(*problems, *listing.problems)[:20],
+        problems=tuple(problems[:20]),
         parse_ms=(time.perf_counter() - began) * 1000,
         body=meter.body,
     )
 
 
-def _judged(link: Link, rules: Rules, entries: list[Entry], kind: Kind) -> Iterator[Found]:
-    for entry in entries:
-        url = rules.urls.join(link.url, entry.url)
-        if url is None:
-            continue
-        host = host_key(url)
-        reason = rules.scope.judge(url, host, link.depth, kind.value)
-        if not reason and kind is not Kind.PAGE:
-            if link.hops >= MAX_NESTING:
-                reason = "tooNested"
-            elif _foreign(link, rules, url, host):
-                reason = "sitemapForeign"
-        yield url, host, fingerprint(url, host), kind.value, reason
+class _Judge:
+    """Makes links of a list's entries; `unusable` are the addresses that are none."""
+
+    def __init__(self, link: Link, rules: Rules, depth: int) -> None:
+        self._link = link
+        self._rules = rules
+        self._depth = depth
+        self.unusable: list[str] = []
+
+    def __call__(self, entries: list[Entry], kind: Kind) -> Iterator[Found]:
+        link, rules = self._link, self._rules
+        for entry in entries:
+            base = link.url
+            for one in entry.bases:
+                base = rules.urls.join(base, one) or base
+            url = rules.urls.join(base, entry.url)
+            if url is None:
+                self.unusable.append(entry.url)
+                continue
+            host = host_key(url)
+            reason = rules.scope.judge(url, host, self._depth, kind.value)
+            if not reason and kind is not Kind.PAGE:
+                if link.hops >= MAX_NESTING:
+                    reason = "tooNested"
+                elif _foreign(link, rules, url, host):
+                    reason = "sitemapForeign"
+            yield url, host, fingerprint(url, host), kind.value, reason
 
 
 def _foreign(link: Link, rules: Rules, url: str, host: str) -> bool:

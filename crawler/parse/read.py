@@ -27,7 +27,7 @@ from crawler.parse.decode import (
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_anchors, read_html
 from crawler.parse.linkheader import read_link_header
-from crawler.parse.lists import read_list, read_robots_file
+from crawler.parse.lists import is_list, is_start, read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
 from crawler.parse.queries import encoded_query
 from crawler.parse.rules import ReaderRules
@@ -81,8 +81,8 @@ class Reader:
         encodings = _codings(values)
         if link.kind is Kind.ROBOTS:
             return read_robots_file(body, encodings)
-        if link.kind in {Kind.SITEMAP, Kind.FEED}:
-            return read_list(link, self._rules, values.get("content-type", ""), body, encodings)
+        if (extract := self._listed(link, values, body, encodings)) is not None:
+            return extract
         plain, problems = decompress(
             body,
             encodings,
@@ -174,6 +174,18 @@ class Reader:
             markdown=self._markdown(link.url, text, raw, robots),
             body=self._kept(kept, robots),
         )
+
+    def _listed(
+        self, link: Link, values: Mapping[str, str], body: bytes | Path, encodings: str
+    ) -> Extract | None:
+        """What a sitemap or a feed lists; None: it is something else."""
+        listed = link.kind in {Kind.SITEMAP, Kind.FEED}
+        if not (listed or is_start(link)):
+            return None
+        mime, charset = extract_mime(values.get("content-type", ""))
+        if listed or is_list(body, encodings, charset):
+            return read_list(link, self._rules, mime, charset, body, encodings)
+        return None
 
     def _no_page(
         self,

@@ -8,33 +8,48 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
 import msgspec
 
+from crawler.errors import ParseError
 from crawler.parse.decode import unpack
 from crawler.parse.feed import Feed, read_json_feed
-from crawler.parse.xml import Enough, Xml
+from crawler.parse.utf8 import in_utf8
+from crawler.parse.xml import Element, Enough, Xml
 
 MAX_URLS: Final = 50_000
 MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_LINE: Final = 64 * 1024
 
 _GZIP: Final = b"\x1f\x8b"
-_BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n\f\0"
 _DATE: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T[\d:.]+)?)?)?")
-_FEEDS: Final = frozenset({"rss", "RDF", "feed"})
+_FEEDS: Final = frozenset({"rss", "rdf", "feed"})
+_RECORDS: Final = frozenset({"url", "sitemap", "item", "entry"})
+_ROOTS: Final = frozenset({b"urlset", b"sitemapindex", b"rss", b"rdf", b"feed"})
+_ROOT: Final = re.compile(
+    rb"<\?xml\s|<([\w.-]+:)?(urlset|sitemapindex|rss|rdf|feed)[\s>]", re.IGNORECASE
+)
+_FIRST_TAG: Final = re.compile(
+    rb"(?:\s|<\?[^>]*+>|<!--.*?-->|<![^-][^>\[]*+>)*+<([\w.:-]+)[\s>]", re.DOTALL
+)
+
+HEAD: Final = 4096
+"""Bytes by which a list is told."""
 
 
 class Entry(msgspec.Struct, gc=False):
-    """One address of a list. `changed` is its lastmod as written, "" for none."""
+    """One address of a list. `changed` is its lastmod as written, "" for none; `bases` are the
+    xml:base attributes that it is relative to, each to the one before and the first to the list.
+    """
 
     url: str
     changed: str = ""
     priority: float = 0.5
+    bases: tuple[str, ...] = ()
 
 
 class Listing(msgspec.Struct):
@@ -62,15 +77,16 @@ class Listing(msgspec.Struct):
         return self.pages, self.lists
 
 
-def read_listing(pieces: Iterable[bytes]) -> Listing:
-    """Raises ParseError for hostile XML; all else that is wrong is among the problems."""
+def read_listing(pieces: Iterable[bytes], charset: str = "") -> Listing:
+    """`charset` is what HTTP says, "" for nothing. Raises ParseError for hostile XML; all else
+    that is wrong is among the problems.
+    """
     listing = Listing()
     try:
-        first, stream = _opened(_bounded(pieces, listing.problems), listing.problems)
-        stream = _bounded(stream, listing.problems)
-        if first.startswith(b"<") or first[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-            _read_xml(stream, listing)
-        elif first.startswith(b"{"):
+        head, stream = _opened(pieces, charset, listing.problems)
+        if head.startswith(b"<") or _ROOT.search(head):
+            _read_xml(_from_its_start(head, stream, listing.problems), listing)
+        elif head.startswith(b"{"):
             listing.kind = "json"
             for url in read_json_feed(b"".join(stream), listing.problems):
                 listing.add(Entry(url))
@@ -81,25 +97,61 @@ def read_listing(pieces: Iterable[bytes]) -> Listing:
     return listing
 
 
-def _opened(pieces: Iterator[bytes], problems: list[str]) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes, and all: what is gzipped (by its magic, whatever it is called) is not."""
+def looks_like_list(pieces: Iterable[bytes], charset: str = "") -> bool:
+    """Whether this is certainly a list, whatever it is called: its root, its form, or nothing
+    but addresses; judged by its first bytes.
+    """
+    try:
+        head, _ = _opened(pieces, charset, [])
+    except ParseError:  # unknown layers of compression
+        return False
+    if head.startswith(b"<"):
+        root = _FIRST_TAG.match(head)
+        return root is not None and root[1].rpartition(b":")[2].lower() in _ROOTS
+    if head.startswith(b"{"):
+        return b"jsonfeed.org/version" in head
+    lines = [line.strip().lower() for line in head.splitlines() if line.strip()]
+    return bool(lines) and all(line.startswith((b"http://", b"https://")) for line in lines)
+
+
+def _opened(
+    pieces: Iterable[bytes], charset: str, problems: list[str]
+) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes, and all: in UTF-8, and what is gzipped (by its magic, whatever it is
+    called) is not.
+    """
+    stream = _bounded(pieces, problems)
     for _ in range(2):  # gzipped twice happens: once by the site, once by its server
-        head = b""
-        for piece in pieces:
-            head += piece
-            if len(head) > 1:
-                break
-        pieces = chain([head], pieces)
+        head, stream = _begun(stream, len(_GZIP))
         if not head.startswith(_GZIP):
             break
-        pieces = unpack(pieces, "gzip", problems)
+        stream = unpack(stream, "gzip", problems)
+    head, stream = _begun(in_utf8(_bounded(stream, problems), charset, problems), HEAD)
+    return head[:HEAD], stream
+
+
+def _begun(pieces: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes, `size` at least if there are as many, and all. White space before an XML
+    declaration is common, and an error: it is taken away.
+    """
+    pieces = iter(pieces)
     head = b""
-    for piece in pieces:  # white space before an XML declaration is common, and an error
-        head = (head + piece).lstrip(_SPACE)
-        if len(head) > len(_BOM):
-            head = head.removeprefix(_BOM).lstrip(_SPACE)
+    for piece in pieces:
+        head += piece
+        if size > len(_GZIP):
+            head = head.lstrip(_SPACE)
+        if len(head) >= size:
             break
     return head, chain([head], pieces)
+
+
+def _from_its_start(head: bytes, stream: Iterator[bytes], problems: list[str]) -> Iterator[bytes]:
+    """Without the messages that a program printed before the list."""
+    start = _ROOT.search(head)
+    if head.startswith((b"<?", b"<!")) or start is None or not start.start():
+        return stream
+    problems.append(f"{start.start()} bytes before the list are not read")
+    return chain([next(stream)[start.start() :]], stream)
 
 
 def _bounded(pieces: Iterable[bytes], problems: list[str]) -> Iterator[bytes]:
@@ -121,24 +173,28 @@ def _read_xml(pieces: Iterable[bytes], listing: Listing) -> None:
 
     def begun(root: str) -> None:
         nonlocal reader
+        if reader is not None:
+            raise Enough  # what follows the list is none of it
         if root in {"urlset", "sitemapindex"}:
             listing.kind = "urlset" if root == "urlset" else "index"
             reader = _Sitemap(listing)
         elif root in _FEEDS:
             listing.kind = "atom" if root == "feed" else "rss"
             reader = Feed(
-                page=lambda url: listing.add(Entry(url)),
-                more=lambda url: listing.add(Entry(url), nested=True),
+                page=lambda url, bases: listing.add(Entry(url, bases=bases)),
+                more=lambda url, bases: listing.add(Entry(url, bases=bases), nested=True),
             )
         else:
             listing.problems.append(f"neither sitemap nor feed: <{root[:40]}>")
             raise Enough
 
-    def ended(name: str, parent: str, text: str, attributes: Mapping[str, str]) -> None:
+    def ended(element: Element, parent: str) -> None:
         assert reader is not None
-        reader.ended(name, parent, text, attributes)
+        reader.ended(element, parent)
 
-    Xml(begun, ended).read(pieces, listing.problems)
+    Xml(begun, ended, _RECORDS).read(pieces, listing.problems)
+    if reader is not None:
+        reader.finish()
 
 
 class _Sitemap:
@@ -147,25 +203,46 @@ class _Sitemap:
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
         self._entry = Entry("")
+        self._nested = False
         self._alternates: list[str] = []
+        self._empty = 0
 
-    def ended(self, name: str, parent: str, text: str, attributes: Mapping[str, str]) -> None:
+    def ended(self, element: Element, parent: str) -> None:
+        name = element.name
         if name in {"url", "sitemap"}:
-            entry, self._entry = self._entry, Entry("")
-            alternates, self._alternates = self._alternates, []
-            self._listing.add(entry, nested=name == "sitemap")
-            for url in alternates:
-                self._listing.add(Entry(url, entry.changed, entry.priority))
+            self._empty += not self._entry.url
+            self._add()
         elif parent in {"url", "sitemap"}:
             if name == "loc":
-                self._entry.url = text
+                self._located(element, nested=parent == "sitemap")
             elif name == "lastmod":
-                match = _DATE.match(text)
+                match = _DATE.match(element.text)
                 self._entry.changed = match[0] if match else ""
             elif name == "priority":
-                self._entry.priority = _priority(text)
-            elif name == "link" and attributes.get("rel") == "alternate":
-                self._alternates.append(attributes.get("href", "").strip())
+                self._entry.priority = _priority(element.text)
+            elif name == "link" and element.attributes.get("rel", "").lower() == "alternate":
+                self._alternates.append(element.attributes.get("href", "").strip())
+
+    def finish(self) -> None:
+        """The list is over, or broke off."""
+        if self._entry.url:
+            self._add()
+        if self._empty:
+            self._listing.problems.append(f"{self._empty} entries without an address")
+
+    def _located(self, element: Element, *, nested: bool) -> None:
+        url = element.text
+        if url and self._entry.url:  # no </url> came between
+            self._add()
+        if url:
+            self._entry.url, self._entry.bases, self._nested = url, element.bases, nested
+
+    def _add(self) -> None:
+        entry, self._entry = self._entry, Entry("")
+        alternates, self._alternates = self._alternates, []
+        self._listing.add(entry, nested=self._nested)
+        for url in alternates:
+            self._listing.add(Entry(url, entry.changed, entry.priority, entry.bases))
 
 
 def _priority(text: str) -> float:
