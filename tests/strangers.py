@@ -6,6 +6,7 @@ answers, or raises the one error of ours that it names; anything else is a bug.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -168,17 +169,22 @@ class _Deaf:
 def http(data: bytes) -> None:
     """An answer that the strict parser refused: however it is cut, the same is read of it."""
     small = [data[at : at + 7] for at in range(0, len(data), 7)]
-    found = []
-    for pieces in ([b"HTTP/1.1" + data], [b"HTTP/1.1", *small]):
-        deaf: Any = _Deaf()
-        loop: Any = None
-        lenient = Lenient(deaf, loop, BadHttpMessage("refused"), limit=1 << 16, body=True, slop=4)
-        messages: list[Any] = []
-        with contextlib.suppress(BadHttpMessage):
-            for piece in pieces:
-                messages += lenient.feed_data(piece)[0]
-        found.append([(head.code, head.raw_headers, body.total_bytes) for head, body in messages])
-    assert found[0] == found[1] or not found[0]
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        one, other = (
+            _answered(loop, pieces) for pieces in ([b"HTTP/1.1" + data], [b"HTTP/1.1", *small])
+        )
+    assert one == other or not one
+
+
+def _answered(loop: asyncio.AbstractEventLoop, pieces: list[bytes]) -> list[Any]:
+    """Status, headers and length of body of each answer."""
+    deaf: Any = _Deaf()
+    lenient = Lenient(deaf, loop, BadHttpMessage("refused"), limit=1 << 16, body=True, slop=4)
+    messages: list[Any] = []
+    with contextlib.suppress(BadHttpMessage):
+        for piece in pieces:
+            messages += lenient.feed_data(piece)[0]
+    return [(head.code, head.raw_headers, body.total_bytes) for head, body in messages]
 
 
 READERS: dict[str, Callable[[bytes], None]] = {

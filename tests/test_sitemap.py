@@ -12,7 +12,7 @@ import pytest
 from crawling import by_path, crawl, outcomes, records, settings
 from hypothesis import given
 from hypothesis import strategies as st
-from website import Answer, Website, page, redirect, reply, text
+from website import Answer, Asked, Reply, Website, page, redirect, reply, text
 
 from crawler.errors import ParseError
 from crawler.parse.sitemap import MAX_BYTES, MAX_URLS, Listing, read_listing
@@ -139,6 +139,73 @@ def test_translations_are_pages_too() -> None:
 def test_weapons_are_refused_with_their_name(head: str, word: str) -> None:
     with pytest.raises(ParseError, match=word):
         read(f'<?xml version="1.0"?>{head}<urlset><url><loc>&a;</loc></url></urlset>')
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        '<!DOCTYPE rss PUBLIC "-//N//DTD RSS 0.91//EN" "http://h.test/rss-0.91.dtd">',
+        '<!DOCTYPE x SYSTEM "http://h.test/x.dtd">',
+        '<!DOCTYPE x [<!ENTITY % p SYSTEM "http://h.test/p"> %p;]>',
+    ],
+)
+def test_a_document_type_elsewhere_is_not_fetched_and_does_no_harm(head: str) -> None:
+    listing = read(head + urlset(A, B).partition("?>")[2])
+    assert pages(listing) == [A, B]
+
+
+@pytest.mark.parametrize(
+    "charset",
+    ["gb2312", "gbk", "gb18030", "shift_jis", "euc-jp", "iso-2022-jp", "big5", "euc-kr",
+     "windows-1251", "koi8-r", "utf-16", "iso-8859-1"],
+)  # fmt: skip
+@pytest.mark.parametrize("said", ["declared", "header"])
+def test_a_list_in_any_encoding(charset: str, said: str) -> None:
+    name = {"windows-1251": "слово", "koi8-r": "слово", "iso-8859-1": "café",
+            "euc-kr": "한글"}.get(charset, "中文")  # fmt: skip
+    declared = f'<?xml version="1.0" encoding="{charset}"?>' if said == "declared" else ""
+    body = f"{declared}<urlset><url><loc>{A}?{name}</loc></url><url><loc>{B}</loc></url></urlset>"
+    data = body.encode(charset)
+    for pieces in (1, 7, 4096):
+        cut = (data[at : at + pieces] for at in range(0, len(data), pieces))
+        listing = read_listing(cut, charset if said == "header" else "")
+        assert pages(listing) == [f"{A}?{name}", B]
+        assert not listing.problems
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["?a=1&b=2", "?a&", "?x=\x01", "?x=\x1b[0m", "?n=&nbsp;", "?<b>", "</lok>", "&amp", "<br>"],
+)
+@pytest.mark.parametrize("pieces", [1, 9, 4096])
+def test_one_mistake_costs_one_address_at_most(wrong: str, pieces: int) -> None:
+    urls = [f"http://h.test/{n}" for n in range(40)]
+    body = urlset(*urls).replace("/7<", f"/7{wrong}<")
+    listing = read(body, pieces=pieces)
+    assert set(pages(listing)) >= set(urls) - {urls[7]}
+    assert len(pages(listing)) <= len(urls) + 1
+    (problem,) = listing.problems
+    assert "broken XML, line 2" in problem
+
+
+def test_what_was_meant_by_a_mistake_is_read() -> None:
+    body = urlset("http://h.test/?a=1&b=2&amp;c=3", B).encode().replace(B.encode(), b"/caf\xe9")
+    assert pages(read(body)) == ["http://h.test/?a=1&b=2&c=3", "/caf\ufffd"]
+    without_ends = f"<urlset><url><loc>{A}</url><url><loc>{B}</loc></url>"
+    assert pages(read(without_ends)) == [A, B]
+
+
+def test_lenience_expands_nothing_and_takes_linear_time() -> None:
+    with pytest.raises(ParseError, match="entity"):
+        read('<!DOCTYPE x [<!ENTITY a "b">]><urlset>&<loc>&a;</loc></urlset>')
+    for hostile in (
+        "<" * 300_000,
+        "<a " * 100_000,
+        '<a b="' * 50_000,
+        "&" * 300_000,
+        "<!--" * 9999,
+    ):
+        read(f"<urlset><url><loc>{A}</loc></url>&{hostile}", pieces=65536)
 
 
 def test_depth_is_a_weapon_too() -> None:
@@ -328,3 +395,42 @@ def test_a_sitemap_may_lie_anywhere_but_not_be_too_deep(scope: str, told: str) -
         assert judge("http://maps.test/s.xml", "maps.test", 2, "sitemap") == "tooDeep"
         assert judge("http://h.test/secret.xml", "h.test", 1, "sitemap") == "excluded"
     assert judge("http://h.test/feed", "h.test", 1, "feed") == "kind"
+
+
+async def test_feeds_keep_their_base(website: Open, tmp_path: Path) -> None:
+    feed = (
+        "<feed xmlns='http://www.w3.org/2005/Atom' xml:base='/blog/'><entry xml:base='2026/'>"
+        "<link href='a'/></entry><entry><link href='b'/></entry></feed>"
+    )
+    site = await website(
+        {"/": page(head="<link rel=alternate type=application/atom+xml href=/feed>"),
+         "/feed": xml(feed), "/blog/2026/a": page(), "/blog/b": page()}
+    )  # fmt: skip
+    await crawl(settings(site.url, follow=("page", "feed")), tmp_path)
+    assert {"/blog/2026/a", "/blog/b"} <= {*by_path(tmp_path)}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("mime", ["application/xml", "text/plain", "text/html"])
+@pytest.mark.parametrize("form", ["sitemap", "index", "rss", "text"])
+async def test_a_seed_that_is_a_list_is_followed(
+    website: Open, tmp_path: Path, form: str, mime: str, packed: bool
+) -> None:
+    bodies = {
+        "sitemap": urlset("{0}/a", "{0}/b"),
+        "index": index("{0}/more"),
+        "rss": "<rss version='2.0'><channel><item><link>{0}/a</link></item>"
+        "<item><link>{0}/b</link></item></channel></rss>",
+        "text": "{0}/a\n{0}/b\n",
+    }
+
+    async def listed(asked: Asked) -> Reply:
+        body = asked.site.fill(bodies[form]).encode()
+        return Reply(200, gzip.compress(body) if packed else body, (), mime)
+
+    async def more(asked: Asked) -> Reply:
+        return Reply(200, asked.site.fill(bodies["sitemap"]).encode(), (), "application/xml")
+
+    site = await website({"/list": listed, "/more": more, "/a": page(), "/b": page()})
+    await crawl(settings(site.at("/list")), tmp_path)
+    assert {"/a", "/b"} <= {*by_path(tmp_path)}
