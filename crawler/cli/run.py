@@ -42,6 +42,10 @@ FILES: Final = 40
 THREADS: Final = 12
 """Of libuv four, of each parse process two, of the frontier, of what writes files …"""
 
+ADDRESSES: Final = 2 << 30
+"""Bytes of address space (ulimit -v) below which libuv may find none for the stacks of its threads;
+glibc sets 64 MB aside for each thread."""
+
 if TYPE_CHECKING:
     from crawler.report.lines import Lines
 
@@ -326,7 +330,11 @@ def _resume(folder: Path) -> str:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Uvloop where the platform has it: a third more pages a second."""
+    """Uvloop where the platform has it: a third more pages a second. Not where address space is
+    scarce: there it may end the process.
+    """
+    if scarce_addresses():
+        return asyncio.new_event_loop
     try:
         import uvloop  # noqa: PLC0415
     except ImportError:
@@ -335,10 +343,20 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return new
 
 
+def scarce_addresses() -> bool:
+    """Whether this process may have little address space."""
+    import resource  # noqa: PLC0415 - POSIX only
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return 0 <= soft < ADDRESSES  # no limit at all is -1
+
+
 def demand_threads() -> None:
     """See that there is room for the threads that a crawl begins with: libuv ends the process when
     it cannot start its own. Raises RuntimeError, which `faults.machine_fault` knows.
     """
+    if scarce_addresses():
+        return  # the address space that this takes is not given back
     done = threading.Event()
     started = []
     try:

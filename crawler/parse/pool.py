@@ -338,7 +338,8 @@ class _Process:
                 self._executor._call_queue.close()  # type: ignore[attr-defined]  # noqa: SLF001
                 self.kill()
                 raise
-        # Its own record is gone once it is shut down.
+        # The executor's own records are gone once it is shut down.
+        self._results = self._executor._result_queue._reader  # type: ignore[attr-defined]  # noqa: SLF001
         self._processes = list((self._executor._processes or {}).values())  # noqa: SLF001
         # The executor keeps the writing end of the result pipe open in this process. Were that
         # so, a child that dies in the middle of a long result would leave the executor's thread
@@ -370,7 +371,7 @@ class _Process:
         to send it the next batch, and the crawl's exit for the executor. A closed pipe ends it.
         """
         with contextlib.suppress(OSError):
-            self._executor._result_queue._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
+            self._results.close()
 
     def retire(self) -> None:
         """Let the idle process go; returns at once."""
