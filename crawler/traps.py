@@ -6,8 +6,9 @@ Two kinds of brakes. What a URL shows by itself is judged where links are found 
     template   a URL with its numbers, hashes and slugs generalised: host/calendar/#/#
     barren     a page whose text was there before in its template, digits apart (simhash), or whose
                bytes were there anywhere
-    idle       a barren page that brought no new link worth following and was itself found on a
-               page of its own template, or of a barren one
+    idle       a barren page that brought no new link worth following (an image is one, on the
+               first pages of its template) and was itself found on a page of its own template, or
+               of a barren one
 
 A template of whose last `patience` pages nine tenths were idle is braked: links to it that are
 found inside it, or on barren pages, are parked. Links to it from honest pages are still followed,
@@ -39,6 +40,13 @@ TEXTS: Final = 64
 
 POOLED: Final = 8
 """Combinations of parameters on one path from which on they are one template."""
+
+GALLERY: Final = 200
+"""Pages of one template to which a new image is news, where their text is known. A gallery of more
+pages without a word of their own is rare; `crawler release` frees its rest."""
+
+ASSETS: Final = "asset "
+"""Before the name of a template, for what is counted of its pages' images."""
 
 REMEMBERED: Final = 4096
 """Templates in memory; the others are recalled from the frontier's file."""
@@ -224,6 +232,19 @@ class Brake:
             return True
         template = self._of(one)
         return template is not self._of(shape(parent)) and not self._is_barren(template)
+
+    def shows(self, parent: str) -> bool:
+        """Whether a new image, or something else that a page is made of, is worth the page: of the
+        first `GALLERY` pages of its template. A tracking pixel or cache buster has an address of
+        its own on every page of a calendar.
+        """
+        one = shape(parent)
+        template = self._get(f"{ASSETS}{one.path}?{one.keys}")
+        if template.visits >= GALLERY:
+            return False
+        template.visits += 1
+        self._touch(template)
+        return True
 
     def learn(
         self, url: str, via: str | None, simhash: int | None, *, copied: bool, fruitful: bool

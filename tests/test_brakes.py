@@ -13,12 +13,13 @@ import crawling
 import pytest
 from crawling import by_path, crawl, records, settings
 from test_kill import command, crawl_args, finish, wait_for_records
-from website import Reply, Website, page, redirect, text
+from website import Reply, Website, page, redirect, reply, text
 
 from crawler.bench.demo import DemoWeb
 from crawler.bench.sites import Nginx, documentation, lacking
 from crawler.build import open_crawl
 from crawler.config import Config
+from crawler.traps import GALLERY
 
 Open = Callable[..., Awaitable[Website]]
 TRAPS = ("/calendar/", "/session/", "/shop", "/mirror/")
@@ -109,6 +110,45 @@ def months(number: int) -> dict[str, Any]:
         )
         for n in range(1, number + 1)
     }
+
+
+@pytest.mark.parametrize(
+    "asset",
+    [
+        "<img src='/px.gif?r={0}'>", "<img src='/px/{0}.gif'>", "<script src='/a.js?{0}'></script>",
+        "<img src='/{0}/{0}'>", "<link rel=stylesheet href='/s-{0}.css'>",
+        "<img src='/a{0}'><img src='/b?{0}'><script src='/c/{0}.js'></script>",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("requisites", [False, True])
+async def test_a_calendar_whose_pages_have_assets_of_their_own_ends_too(
+    website: Open, tmp_path: Path, asset: str, requisites: bool
+) -> None:
+    """Tracking pixels and cache busters; letters, so that no template of theirs is seen."""
+    letters = "".join
+
+    async def month(asked: Any) -> Any:
+        number = int(asked.path.rpartition("/")[2] or 0)
+        own = letters(chr(97 + int(digit)) for digit in f"{number * 7919:05}")
+        links = "".join(f"<a href='/cal/2026/{number + step}'>x</a>" for step in (1, 2))
+        return await reply(f"<h1>Month</h1>No events. {links}{asset.format(own)}")(asked)
+
+    pages = {f"/cal/2026/{number}": month for number in range(1500)}
+    site = await website({"/": page(links=["/cal/2026/0"]), **pages})
+    await crawl(settings(site.url, requisites=requisites), tmp_path)
+    visited = [path for path in by_path(tmp_path) if path.startswith("/cal/")]
+    assert len(visited) < GALLERY + 150
+    assert sum(braked(tmp_path).values()) > 0
+
+
+async def test_a_gallery_without_words_is_read(website: Open, tmp_path: Path) -> None:
+    photos = {
+        f"/photo/{n}": page("Photo", [f"/photo/{n + 1}"], head=f"<img src=/i/{n}.jpg>")
+        for n in range(150)
+    }
+    site = await website({"/": page(links=["/photo/0"]), **photos, "/photo/150": page("Photo")})
+    await crawl(settings(site.url), tmp_path)
+    assert len([path for path in by_path(tmp_path) if path.startswith("/photo/")]) == 151
 
 
 async def test_one_page_under_many_sessions_is_one_page(website: Open, tmp_path: Path) -> None:

@@ -77,6 +77,10 @@ class Brakes:
         """Whether a new link makes the page it was found on worth having been visited."""
         return not self.off and parent is not None and self._brake.promises(url, parent)
 
+    def shows(self, parent: str | None) -> bool:
+        """Whether a new image, style or script makes its page worth having been visited."""
+        return not self.off and parent is not None and self._brake.shows(parent)
+
     def learn(self, visit: Visit, *, fruitful: bool) -> bool:
         """A page was visited. True when queued links have to be judged again."""
         link, extract = visit.link, visit.extract

@@ -40,7 +40,13 @@ class Traps:
             return
         for one in new:
             self._brake.found(one[0])
-            if self._brake.promises(one[0], visit.link.url):
+            if visit.link.url in self._fruitful:
+                continue
+            if (
+                self._brake.shows(visit.link.url)
+                if one[3] == Kind.ASSET.value
+                else self._brake.promises(one[0], visit.link.url)
+            ):
                 self._fruitful.add(visit.link.url)
 
     def learn(self, visit: Visit) -> None:

@@ -59,6 +59,8 @@ from crawler.waits import Wait
 
 SCHEMA_VERSION: Final = 2
 
+_ASSET: Final = Kind.ASSET.value
+
 NOTED: Final = (Outcome.DONE, Outcome.REFUSED)
 """Visits whose reason goes to skipped.jsonl: not made, or of a page that was not read whole."""
 
@@ -362,9 +364,11 @@ class Store:
                 continue
             if reason:
                 refused.append(link)
-                fruitful = fruitful or reason == "kind"  # an image that no other page had
+                fruitful = fruitful or (reason == "kind" and brakes.shows(parent))
                 continue
-            fruitful = fruitful or brakes.promises(url, parent)
+            fruitful = fruitful or (
+                brakes.shows(parent) if kind == _ASSET else brakes.promises(url, parent)
+            )
             entry = self._news_of(host, news)
             entry.links += 1
             entry.stale |= brakes.found(url, host)
