@@ -25,6 +25,7 @@ FLOORS = {
         "settings",
         "units",
         "dates",
+        "proxies",
         "identity",
         "secrets",
         "patterns",
