@@ -165,7 +165,7 @@ def http(data: bytes) -> None:
     found = []
     for pieces in ([b"HTTP/1.1" + data], [b"HTTP/1.1", *small]):
         deaf: Any = _Deaf()
-        loop: Any = None
+        loop: Any = deaf  # not None: a stream would look for one
         lenient = Lenient(deaf, loop, BadHttpMessage("refused"), limit=1 << 16, body=True, slop=4)
         messages: list[Any] = []
         with contextlib.suppress(BadHttpMessage):
