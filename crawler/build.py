@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from crawler.adoption import Adoption
+from crawler.awake import AwakeFetcher, Heartbeat
 from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.errors import ConfigError
@@ -133,7 +134,9 @@ async def open_crawl(
         fetcher = await stack.enter_async_context(
             fetcher_of(config, spool, neighbours, owned=paced.sent)
         )
-        asking = fetcher if leases is None else LeasedFetcher(fetcher, leases)
+        heartbeat = await stack.enter_async_context(Heartbeat())
+        leased = fetcher if leases is None else LeasedFetcher(fetcher, leases)
+        asking = AwakeFetcher(leased, heartbeat)
         ledger = await stack.enter_async_context(
             Ledger(paced, [*outputs, *sinks], marks=frontier.marks)
         )

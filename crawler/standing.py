@@ -14,6 +14,7 @@ import msgspec
 from crawler.pace import HostPace
 from crawler.transfer.order import File
 from crawler.units import counted, duration
+from crawler.waits import reason_of
 
 if TYPE_CHECKING:
     from crawler.depot import Depot
@@ -138,7 +139,8 @@ def why(pace: HostPace) -> str:
     if pace.parked:
         return f"it failed {counted(pace.failures, 'time')}: tried again in {duration(pace.parked)}"
     if pace.rest > 1:
-        return f"it rests for {duration(pace.rest)}"
+        why = f": {reason_of(pace.why, pace.url)}" if pace.why else ""
+        return f"it rests for {duration(pace.rest)}{why}"
     if pace.in_flight >= pace.width:
         return f"{pace.in_flight} of {pace.width} connections are in use"
     return "for a free connection"

@@ -47,6 +47,10 @@ AFTER_PARKING = 1.0
 DEATHS = "deaths"
 """The fact about the crawl that says how often it died with which links in hand, as JSON."""
 
+LOOK = 60.0
+"""Seconds after which it is looked again what is due, at the latest: while a machine sleeps, the
+loop's clock stands still, and retries are due by the wall clock."""
+
 BUFFER = 256
 """Links of one host read from disk at a time: 100 µs a read, 0.3 µs a link."""
 
@@ -464,7 +468,7 @@ class SqliteFrontier:
             if budget.has_room:  # else a release rings, or that another was sent
                 waits.append(budget.due - time.monotonic())
         if waits:
-            self._timer = self._loop.call_later(max(0.0, min(waits)), self._ring)
+            self._timer = self._loop.call_later(max(0.0, min(*waits, LOOK)), self._ring)
         elif not (self._schedule.is_busy or self._hungry.is_set() or self._works):
             self._break(InternalError(f"nothing can happen any more: {self._schedule.standing()}"))
 

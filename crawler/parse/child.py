@@ -19,6 +19,7 @@ import msgspec
 
 from crawler.errors import ParseError
 from crawler.model import Extract, Kind, Page
+from crawler.parse.clocks import used
 from crawler.parse.orders import Result, Task
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 CPU_SLACK: Final = 2.0
 """Seconds of CPU beyond the deadline after which the kernel ends a process that never came back."""
+
+TICK: Final = 0.25
+"""Seconds between two looks at how long a page has taken. Most pages never see one."""
 
 LARGE: Final = 512 * 1024
 """Bytes of a page after which freed memory goes back to the system; on small pages it is kept."""
@@ -41,6 +45,8 @@ _archivist: Archivist | None
 _deadline: float
 _spool: Path | None
 _cpu_limit = 0  # seconds
+_left = 0.0  # seconds that the page may still take
+_looked = (0.0, 0.0)  # when that was last counted: monotonic seconds, seconds of CPU
 
 
 class _Overdue(BaseException):
@@ -129,10 +135,12 @@ def _swelled(result: Result) -> bool:
 
 def _arm() -> None:
     """Two clocks: a signal that Python code sees, and CPU seconds that C code cannot outstay."""
-    # Again every half second: code that swallows the first may not swallow the next.
-    signal.setitimer(signal.ITIMER_REAL, _deadline, 0.5)
-    global _cpu_limit  # noqa: PLW0603 - what the kernel was told last
-    seconds = int(time.process_time() + _deadline + CPU_SLACK) + 1
+    global _cpu_limit, _left, _looked  # noqa: PLW0603 - this process reads one page at a time
+    cpu = time.process_time()
+    _left, _looked = _deadline, (time.monotonic(), cpu)
+    tick = min(TICK, _deadline)
+    signal.setitimer(signal.ITIMER_REAL, tick, tick)
+    seconds = int(cpu + _deadline + CPU_SLACK) + 1
     if seconds != _cpu_limit:  # three system calls that most pages can do without
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         most = seconds if hard == resource.RLIM_INFINITY else min(seconds, hard)
@@ -141,7 +149,15 @@ def _arm() -> None:
 
 
 def _overdue(_signal: int, _frame: FrameType | None) -> None:
-    raise _Overdue
+    """A look at the clock. Once the time is up it raises at every look: code that swallows the
+    first may not swallow the next.
+    """
+    global _left, _looked  # noqa: PLW0603 - see _arm
+    now, cpu = time.monotonic(), time.process_time()
+    _left -= used(now - _looked[0], cpu - _looked[1], min(TICK, _deadline))
+    _looked = now, cpu
+    if _left <= 0:
+        raise _Overdue
 
 
 def _die_with_server() -> None:

@@ -24,6 +24,7 @@ from crawler.errors import HouseError, InternalError, ParseError
 from crawler.faults import machine_fault
 from crawler.model import Extract, Kept, Page
 from crawler.parse import orders
+from crawler.parse.clocks import Countdown
 from crawler.parse.forks import OneProcess, fork_server, main_hidden
 from crawler.parse.rules import ReaderRules
 
@@ -177,7 +178,8 @@ class ParsePool:
         return batch
 
     def _send(self, process: _Process, batch: list[Waiting]) -> None:
-        clock = self._loop.call_later(len(batch) * self._config.deadline + SLACK, process.kill)
+        patience = len(batch) * self._config.deadline + SLACK
+        clock = Countdown(self._loop, patience, process.kill)
         try:
             process.submit(batch, self._adopted).add_done_callback(
                 lambda done: self._from_thread(batch, self._landed, process, batch, clock, done)
@@ -228,7 +230,7 @@ class ParsePool:
         self,
         process: _Process,
         batch: list[Waiting],
-        clock: asyncio.TimerHandle,
+        clock: Countdown,
         done: Future[list[orders.Result]],
     ) -> None:
         clock.cancel()
@@ -245,8 +247,12 @@ class ParsePool:
                 if not answer.done():
                     answer.set_exception(error)
         else:
-            for (_, _, answer), result in zip(batch, done.result(), strict=True):
-                _give(answer, result)
+            for waiting, result in zip(batch, done.result(), strict=True):
+                if isinstance(result, ParseError) and result.reason == "deadline":
+                    self._suspects.append(waiting)  # the machine's doing, perhaps: once more, alone
+                else:
+                    _give(waiting[2], result)
+            self._investigate()
         if process in self._retired and not process.in_flight:
             self._retired.discard(process)
             process.retire()
@@ -289,7 +295,7 @@ class ParsePool:
                 page, _, answer = suspect = self._suspects[0]
                 cell = cell or start(self._rules)
                 began = time.monotonic()
-                clock = self._loop.call_later(self._config.deadline + SLACK, cell.kill)
+                clock = Countdown(self._loop, self._config.deadline + SLACK, cell.kill)
                 try:
                     if not answer.done():
                         (result,) = await asyncio.wrap_future(cell.submit([suspect], self._adopted))
@@ -300,7 +306,7 @@ class ParsePool:
                     cell = None
                     if deaths < PROOF:
                         continue
-                    late = time.monotonic() - began >= self._config.deadline
+                    late = clock.expired or time.monotonic() - began >= self._config.deadline
                     log.warning("%s ends the process that reads it", page.link.url)
                     _give(answer, ParseError("deadline" if late else "crash"))
                 finally:

@@ -1,0 +1,58 @@
+"""Deadlines that count only time in which we could run.
+
+A laptop's lid closes, a terminal stops its job (SIGSTOP), a machine with too much to do lets nobody
+run: the monotonic clock goes on, and no page is at fault. So both clocks here look often, and
+count of a gap between two looks no more than can have been used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+PERIOD: Final = 1.0
+"""Seconds between two looks of a Countdown."""
+
+GAP: Final = 2.0
+"""Seconds counted between two looks of a Countdown at most: a busy machine's delays count, a stop
+of the whole process does not."""
+
+
+def used(gap: float, worked: float, tick: float) -> float:
+    """Seconds to count of a `gap` between two looks that were to be `tick` apart, in which this
+    process used `worked` seconds of CPU. Pure.
+
+    Code that computes uses CPU; code that sleeps or waits is woken for each look. What is left of
+    a longer gap is time in which the process was stopped, or had to wait for a CPU.
+    """
+    return min(gap, max(tick, worked))
+
+
+class Countdown:
+    """Calls `act` once, after so many seconds in which the event loop ran. `cancel` in time."""
+
+    __slots__ = ("_act", "_at", "_left", "_loop", "_timer", "expired")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, act: Callable[[], None]
+    ) -> None:
+        self.expired = False
+        self._loop = loop
+        self._act = act
+        self._left = seconds
+        self._at = loop.time()
+        self._timer = loop.call_later(min(PERIOD, seconds), self._look)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        self._left -= min(now - self._at, GAP)
+        self._at = now
+        if self._left > 0:
+            self._timer = self._loop.call_later(min(PERIOD, self._left), self._look)
+            return
+        self.expired = True
+        self._act()
