@@ -74,7 +74,8 @@ def _named(node: Any) -> Iterator[str]:
         value = node.get(NAMED[name]) if name in NAMED else None
         if name == "link" and not RELS.isdisjoint((node.get("rel") or "").lower().split()):
             value = node.get("href")
-        if name not in {"a", "area", "link"} and not (value or "").strip("\t\n\f\r "):
+        # An empty href of a <link> names nothing (HTML §4.6.5); of a hyperlink, this page.
+        if name not in {"a", "area"} and not (value or "").strip("\t\n\f\r "):
             return
     if value is not None:
         yield value

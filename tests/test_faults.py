@@ -382,7 +382,7 @@ async def test_what_ends_the_process_twice_is_set_aside(
     found = by_path(tmp_path / "c")
     lost = found.pop("/boom" if path == "/boom" else "/")
     assert lost["reason"] == "internal:process-died"
-    assert lost["outcome"] == ("failed" if path == "/boom" else "refused")
+    assert lost["outcome"] == "failed"
     assert len(found) == (21 if path == "/boom" else 0)
     assert {one["outcome"] for one in found.values()} <= {"done"}
 
