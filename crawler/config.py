@@ -119,6 +119,9 @@ class FetchConfig(Section, frozen=True):
     ciphers: str | None = None  # OpenSSL's list for TLS up to 1.2; None: as curl
     tls_legacy: bool = False  # old servers too: TLS 1.0, weak keys, renegotiation of old
     proxy: str | None = None  # http, https, socks5 or socks5h
+    env_proxy: bool = True  # the command line asks http_proxy … of the environment; nobody else
+    scheme_proxies: dict[str, str] = {}  # for http, https, all; where there is no `proxy`
+    no_proxy: tuple[str, ...] = ()  # hosts, networks that are reached without one
 
 
 class RetryConfig(Section, frozen=True):

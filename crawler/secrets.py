@@ -57,6 +57,9 @@ def without_secrets(config: Config) -> Config:
             headers=_withheld(fetch.headers),
             host_headers={host: _withheld(each) for host, each in fetch.host_headers.items()},
             proxy=_proxy(fetch.proxy),
+            scheme_proxies={
+                scheme: _proxy(each) or "" for scheme, each in fetch.scheme_proxies.items()
+            },
         ),
         frontier=msgspec.structs.replace(config.frontier, url=_proxy(config.frontier.url)),
     )
@@ -114,3 +117,6 @@ def _missing(fetch: FetchConfig, known: frozenset[str]) -> Iterator[tuple[str, s
             yield f"fetch.host_headers for {host}", "-s fetch.host_headers=… or --config FILE"
     if fetch.proxy and urlsplit(fetch.proxy).username == WITHHELD:
         yield "fetch.proxy", "--proxy URL"
+    for scheme, proxy in () if fetch.proxy else fetch.scheme_proxies.items():
+        if urlsplit(proxy).username == WITHHELD:
+            yield f"fetch.scheme_proxies for {scheme}", f"{scheme}_proxy=… in the environment"

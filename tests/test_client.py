@@ -88,8 +88,7 @@ def told(page: Page) -> tuple[object, ...]:
 
 def use(ours: HttpFetcher, *, direct: bool) -> None:
     """aiohttp's session is asked, or its parts, as without a proxy and with one."""
-    assert ours._client is not None
-    ours._client._direct = direct
+    ours._clients[None]._direct = direct
 
 
 async def test_both_ways_say_the_same_to_the_byte(tmp_path: Path) -> None:
@@ -178,14 +177,14 @@ async def test_requests_kept_ready_are_bounded(
 ) -> None:
     monkeypatch.setattr(client, "KEPT", 2)
     async with fetcher(tmp_path) as ours:
-        assert ours._client is not None
         made = [
-            ours._client.request("GET", f"http://{name}", {}, {}, None) for name in ("a", "b", "a")
+            ours._clients[None].request("GET", f"http://{name}", {}, {}, None)
+            for name in ("a", "b", "a")
         ]
         assert made[0] is made[2]
         for name in ("c", "d", "e"):
-            ours._client.request("GET", f"http://{name}", {}, {}, None)
-        assert len(ours._client._kept) <= 2
+            ours._clients[None].request("GET", f"http://{name}", {}, {}, None)
+        assert len(ours._clients[None]._kept) <= 2
 
 
 @given(

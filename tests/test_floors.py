@@ -24,6 +24,7 @@ FLOORS = {
         "settings",
         "units",
         "dates",
+        "proxies",
         "identity",
         "secrets",
         "patterns",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from crawler.cli.flags import given
 from crawler.errors import ConfigError
 from crawler.folder import SAVED
+from crawler.proxies import proxies_in
 from crawler.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,11 +53,41 @@ def add_said(
 
     Raises ConfigError.
     """
+    before = dict(settings.origins)
     for name in values["files"]:
         settings.toml(text_of(name), name)
     if environ is not None:
         settings.environment(environ)
     _add_flags(settings, values)
+    _add_proxies(settings, before)
+
+
+def _add_proxies(settings: Settings, before: Mapping[str, str]) -> None:
+    """The environment's proxies, unless others are named or none are wanted. Raises ConfigError.
+
+    They say where this machine is: a crawl that goes on takes today's, with their logins, and
+    those that it began with only where today there are none. `before`: where each setting came
+    from when what is said now had not been heard.
+    """
+    fetch = settings.config().fetch
+
+    def said(key: str) -> bool:
+        return settings.origins.get(key) != before.get(key)
+
+    if fetch.proxy is not None:
+        return
+    if not fetch.env_proxy:
+        if before and said("fetch.env_proxy"):  # until now it took them
+            settings.set("fetch.scheme_proxies", {}, settings.origins["fetch.env_proxy"])
+        return
+    if said("fetch.scheme_proxies"):
+        settings.set("fetch.env_proxy", False, settings.origins["fetch.scheme_proxies"])
+        return
+    proxies, without, variables = proxies_in(os.environ)
+    if proxies:
+        settings.set("fetch.scheme_proxies", proxies, ", ".join(variables))
+        if without and not said("fetch.no_proxy"):
+            settings.set("fetch.no_proxy", list(without), variables[-1])
 
 
 def _add_flags(settings: Settings, values: Mapping[str, Any]) -> None:

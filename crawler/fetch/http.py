@@ -26,7 +26,7 @@ from crawler.fetch.credentials import Credentials
 from crawler.fetch.errors import as_fetch_error
 from crawler.fetch.guard import AddressGuard
 from crawler.fetch.head import demand_status, fields_of, location_of, own_headers, with_cookies
-from crawler.fetch.proxy import Proxy
+from crawler.fetch.proxy import Proxies, Proxy
 from crawler.fetch.reading import Reading
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.sockets import Sockets
@@ -107,15 +107,15 @@ class HttpFetcher:
         self._robots_timeout = robots_timeout
         self._owned = owned
         self._room = Room(rules.in_flight)
-        self._proxy = Proxy(rules.proxy)
+        self._proxies = Proxies(rules)
         self._tls = TlsContexts(rules)
         self._jar: CookieJar | None = None
-        self._client: Client | None = None
+        self._clients: dict[Proxy | None, Client] = {}  # open; None: without a proxy
         self._busy = 0
         width = slots if isinstance(slots, int) else 1  # else whoever gave them counts memory too
         self._file_buffer = max(PAGE_BUFFER, min(FILE_BUFFER, FILE_BUFFERS // width))
         self._silence = max(rules.first_byte_timeout, rules.idle_timeout)
-        self._sockets = Sockets(guard, proxied=self._proxy.url is not None)
+        self._sockets = Sockets(guard)
         self._reading = Reading(
             rules, accept=accept, throttle=self._throttle, silence=self._silence
         )
@@ -137,23 +137,24 @@ class HttpFetcher:
             "tls": lambda: self._tls.everyone,
             "socket_factory": self._sockets.open,
         }
-        self._client = Client(
-            self._proxy.connector(settings) or Connector(**settings),
-            headers={**HEADERS, "User-Agent": self._user_agent, **self._credentials.everywhere},
-            always=self._always,
-            timeout=aiohttp.ClientTimeout(
-                total=None,  # ours, around everything
-                sock_connect=rules.connect_timeout,
-                sock_read=self._silence,
-            ),
-            proxy=self._proxy.http,
-        )
+        for proxy in (None, *self._proxies.all):
+            self._clients[proxy] = Client(
+                (proxy.connector(settings) if proxy else None) or Connector(**settings),
+                headers={**HEADERS, "User-Agent": self._user_agent, **self._credentials.everywhere},
+                always=self._always,
+                timeout=aiohttp.ClientTimeout(
+                    total=None,  # ours, around everything
+                    sock_connect=rules.connect_timeout,
+                    sock_read=self._silence,
+                ),
+                proxy=proxy.http if proxy else None,
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Raises SinkError when the cookies cannot be saved; they are the last thing done."""
-        assert self._client is not None
-        await self._client.close()
+        for client in self._clients.values():
+            await client.close()
         if self._jar is not None:
             self._jar.close()
 
@@ -222,23 +223,24 @@ class HttpFetcher:
         except _NotAsked as last:
             raise last.error from last.__cause__
 
-    def _request(self, link: Link, extra: Mapping[str, str] | None) -> Request:
-        """All that is said for a link but its target."""
-        assert self._client is not None
+    def _request(self, link: Link, extra: Mapping[str, str] | None) -> tuple[Request, Proxy | None]:
+        """All that is said for a link but its target, and the way it goes."""
         home = origin(link.url)
+        proxy = self._proxies.of(home)
         given = self._credentials.headers(home)
         own: Mapping[str, str] = own_headers(link)
         if extra:
             own = {**own, **extra}
         if self._jar is not None:
             given, own = with_cookies(self._jar.cookies(link.url), given, own)
-        return self._client.request(
+        request = self._clients[proxy].request(
             "HEAD" if link.kind is Kind.PROBE and not link.attempt else "GET",
             home,
             given,
             own,
             self._tls.own if self._tls.own and self._credentials.own(home) else None,
         )
+        return request, proxy
 
     def _remember(self, fields: tuple[tuple[str, str], ...], url: str) -> None:
         if self._jar is not None:
@@ -253,8 +255,9 @@ class HttpFetcher:
         *,
         fresh: bool = False,
     ) -> Page:
-        request = self._request(link, extra)
-        trip = Trip(request.url.host or "", request.port or 0, fresh=fresh)
+        request, proxy = self._request(link, extra)
+        proxied = proxy is not None
+        trip = Trip(request.url.host or "", request.port or 0, fresh=fresh, proxied=proxied)
         if self._owned is not None:
             trip.owned = partial(self._owned, link)
         token = TRIP.set(trip)
@@ -272,8 +275,7 @@ class HttpFetcher:
             start = loop.time() + rules.dns_timeout + rules.connect_timeout
             async with asyncio.timeout_at(min(trip.until, start)) as trip.clock:
                 self._sockets.judge(trip)
-                assert self._client is not None
-                response = await self._client.ask(request, link.url, buffer=buffer)
+                response = await self._clients[proxy].ask(request, link.url, buffer=buffer)
                 try:
                     first_byte = time.monotonic()
                     trip.clock.reschedule(trip.until)

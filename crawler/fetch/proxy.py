@@ -1,4 +1,4 @@
-"""The way through a proxy: HTTP(S) by aiohttp, SOCKS5 by aiohttp-socks. Its login stays here.
+"""The way through proxies: HTTP(S) by aiohttp, SOCKS5 by aiohttp-socks. Their logins stay here.
 
 The proxy looks the names up, so a name's address cannot be judged on this side; an address written
 in a URL is judged as ever.
@@ -6,14 +6,17 @@ in a URL is judged as ever.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from crawler.config import FetchConfig
 from crawler.errors import ConfigError, TimedOut, Unreachable
 from crawler.fetch.connector import Connector
 from crawler.fetch.errors import word_of
+from crawler.proxies import VARIABLES, goes_without
 from crawler.secrets import split_login
 
 HTTP: Final = frozenset({"http", "https"})
@@ -21,22 +24,19 @@ SOCKS: Final = frozenset({"socks5", "socks5h"})
 
 
 class Proxy:
-    """One proxy for everything, or none. Raises ConfigError for a URL that names no proxy."""
+    """One proxy. Raises ConfigError, which names `key`, for a URL that names none."""
 
-    def __init__(self, given: str | None) -> None:
-        self.url: str | None = None  # without its login; None: no proxy
+    def __init__(self, given: str, key: str = "fetch.proxy") -> None:
+        self.url, login = split_login(given)  # without its login
         self.http: str | None = None  # what aiohttp is told; it takes the login out again
-        if given is None:
-            return
-        self.url, login = split_login(given)
         try:
             parts = urlsplit(self.url)
             self._host, self._port = parts.hostname or "", parts.port or 1080
         except ValueError as error:
-            raise ConfigError(f"fetch.proxy: {self.url!r}: {error}") from error
+            raise ConfigError(f"{key}: {self.url!r}: {error}") from error
         if parts.scheme not in HTTP | SOCKS or not self._host:
             raise ConfigError(
-                f"fetch.proxy: {self.url!r}: expected http://, https:// or socks5://HOST:PORT"
+                f"{key}: {self.url!r}: expected http://, https:// or socks5://HOST:PORT"
             )
         user, _, password = login.partition(":")
         self._socks = parts.scheme in SOCKS
@@ -46,7 +46,7 @@ class Proxy:
 
     def connector(self, settings: dict[str, Any]) -> aiohttp.TCPConnector | None:
         """What connects through a SOCKS proxy; None where a usual connector will do."""
-        if self.url is None or not self._socks:
+        if not self._socks:
             return None
         try:
             import aiohttp_socks  # noqa: PLC0415 - an extra
@@ -78,6 +78,36 @@ class Proxy:
             limit=0,
             **kept,
         )
+
+
+class Proxies:
+    """Which origin is reached through which proxy. Raises ConfigError as `Proxy` does."""
+
+    def __init__(self, rules: FetchConfig) -> None:
+        self._without = rules.no_proxy
+        if rules.proxy is not None:
+            self._by_scheme = {"all": Proxy(rules.proxy)}
+        else:
+            if odd := rules.scheme_proxies.keys() - VARIABLES.keys():
+                raise ConfigError(f"fetch.scheme_proxies: {min(odd)!r} is none of http, https, all")
+            self._by_scheme = {
+                scheme: Proxy(given, f"fetch.scheme_proxies ({scheme}_proxy)")
+                for scheme, given in rules.scheme_proxies.items()
+            }
+        self.of = lru_cache(4096)(self._of)
+
+    @property
+    def all(self) -> list[Proxy]:
+        return list(self._by_scheme.values())
+
+    def _of(self, origin: str) -> Proxy | None:
+        """None: it is reached without."""
+        parts = urlsplit(origin)
+        proxy = self._by_scheme.get(parts.scheme) or self._by_scheme.get("all")
+        if proxy is None or not self._without:
+            return proxy
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return None if goes_without(parts.hostname or "", port, self._without) else proxy
 
 
 def _refusal(error: Exception) -> str:

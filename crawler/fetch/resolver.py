@@ -27,10 +27,11 @@ class Trip:
 
     __slots__ = (
         "address", "clock", "connecting", "dns", "fresh", "head", "host", "most", "owned", "port",
-        "ready", "until",
+        "proxied", "ready", "until",
     )  # fmt: skip
 
-    def __init__(self, host: str, port: int, *, fresh: bool = False) -> None:
+    def __init__(self, host: str, port: int, *, fresh: bool = False, proxied: bool = False) -> None:
+        self.proxied = proxied  # through a proxy: its address, not the host's
         self.fresh = fresh  # no kept connection, please
         self.most = 0  # bytes of the answer, with all that stands around its body
         self.owned: Callable[[], bool] | None = None  # asked before each request; None: ours

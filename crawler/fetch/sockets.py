@@ -16,18 +16,19 @@ ADDRESSES: Final = 10_000
 
 
 class Sockets:
-    """`proxied`: they lead to the proxy, which the person named; the guard sees names only."""
+    """Those of a proxied trip lead to its proxy, which the person named; there the guard sees names
+    only.
+    """
 
-    def __init__(self, guard: AddressGuard | None, *, proxied: bool) -> None:
+    def __init__(self, guard: AddressGuard | None) -> None:
         self._guard = guard
-        self._proxied = proxied
         self._addresses: dict[str, str] = {}
 
     def judge(self, trip: Trip) -> None:
         """Raises Forbidden for what the guard can tell without an address."""
         if self._guard is not None:
             self._guard.judge_port(trip.port)
-            if self._proxied:
+            if trip.proxied:
                 self._guard.judge_literal(trip.host)
 
     def address(self, trip: Trip) -> str | None:
@@ -44,7 +45,7 @@ class Sockets:
         trip = TRIP.get()
         if trip is not None:
             trip.connecting = time.monotonic()
-            if not self._proxied:  # else it is the proxy's, which the person named
+            if not trip.proxied:  # else it is the proxy's, which the person named
                 trip.address = str(address[0])
                 if self._guard is not None:
                     self._guard.judge(trip.host, trip.address)
