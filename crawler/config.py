@@ -121,9 +121,7 @@ class FetchConfig(Section, frozen=True):
     tls_legacy: bool = False  # old servers too: TLS 1.0, weak keys, renegotiation of old
     proxy: str | None = None  # http, https, socks5 or socks5h
     env_proxy: bool = True  # the command line asks http_proxy … of the environment; nobody else
-    scheme_proxies: dict[
-        str, str
-    ] = {}  # by what is fetched (http, https, all), where there is no `proxy`
+    scheme_proxies: dict[str, str] = {}  # for http, https, all; where there is no `proxy`
     no_proxy: tuple[str, ...] = ()  # hosts, networks that are reached without one
 
 

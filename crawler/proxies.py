@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+VARIABLES: Final = {
     "http": ("http_proxy",),
     "https": ("https_proxy", "HTTPS_PROXY"),
     "all": ("all_proxy", "ALL_PROXY"),

@@ -16,7 +16,7 @@ from crawler.config import FetchConfig
 from crawler.errors import ConfigError, TimedOut, Unreachable
 from crawler.fetch.connector import Connector
 from crawler.fetch.errors import word_of
-from crawler.proxies import goes_without
+from crawler.proxies import VARIABLES, goes_without
 from crawler.secrets import split_login
 
 HTTP: Final = frozenset({"http", "https"})
@@ -88,6 +88,8 @@ class Proxies:
         if rules.proxy is not None:
             self._by_scheme = {"all": Proxy(rules.proxy)}
         else:
+            if odd := rules.scheme_proxies.keys() - VARIABLES.keys():
+                raise ConfigError(f"fetch.scheme_proxies: {min(odd)!r} is none of http, https, all")
             self._by_scheme = {
                 scheme: Proxy(given, f"fetch.scheme_proxies ({scheme}_proxy)")
                 for scheme, given in rules.scheme_proxies.items()
