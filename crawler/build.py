@@ -132,7 +132,7 @@ async def open_crawl(
         local = frontier if isinstance(frontier, SqliteFrontier) else None
         leases = None if isinstance(frontier, SqliteFrontier) else frontier
         fetcher = await stack.enter_async_context(
-            fetcher_of(config, spool, neighbours, owned=paced.sent)
+            fetcher_of(config, spool, neighbours, owned=paced.sent, resumed=mode == "resume")
         )
         heartbeat = await stack.enter_async_context(Heartbeat())
         leased = fetcher if leases is None else LeasedFetcher(fetcher, leases)
@@ -272,6 +272,7 @@ def fetcher_of(
     neighbours: Neighbours | None = None,
     *,
     owned: Callable[[Link], bool] | None = None,
+    resumed: bool = False,
 ) -> HttpFetcher:
     """Raises ConfigError for secrets, networks and proxies that cannot be used."""
     fetch = config.fetch
@@ -291,6 +292,7 @@ def fetcher_of(
         guard=neighbours.guard() if neighbours is not None else own,
         credentials=Credentials(fetch, config.seeds),
         owned=owned,
+        resumed=resumed,
     )
 
 

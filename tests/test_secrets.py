@@ -7,6 +7,7 @@ import base64
 import contextlib
 import datetime as dt
 import socket
+import sqlite3
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import trustme
+from conftest import OpenSite
 from crawling import crawl, records, settings
 from website import Asked, Reply, Website, page, redirect
 
@@ -138,15 +140,21 @@ def test_a_login_is_split_from_its_url(url: str, bare: str, login: str) -> None:
 
 def test_auth_is_by_host_or_origin() -> None:
     rules = FetchConfig(
-        auth={"A.example": "u:p", "b.example:8080": "u:p"}, bearer={"https://c.example": "t"}
+        auth={"A.example": "u:p", "b.example:8080": "u:p", "[::1]": "u:p", "d.example:443": "u:p"},
+        bearer={"https://c.example": "t"},
     )
     headers = Credentials(rules).headers
-    for origin in ("http://a.example", "https://a.example", "http://b.example:8080"):
+    for origin in (
+        "http://a.example", "https://a.example", "http://a.example:81", "https://a.example:8443",
+        "http://b.example:8080", "https://b.example:8080", "http://[::1]", "http://[::1]:81",
+        "https://d.example",
+    ):  # fmt: skip
         assert headers(origin)["Authorization"].startswith("Basic ")
     assert headers("https://c.example") == {"Authorization": "Bearer t"}
     for origin in (
-        "http://c.example", "http://sub.a.example", "http://b.example", "http://a.example:81",
-        "https://c.example:444", "http://a.example.evil.example",
+        "http://c.example", "http://sub.a.example", "http://b.example", "https://b.example:8081",
+        "http://d.example", "https://d.example:4430", "http://[::2]", "https://c.example:444",
+        "http://a.example.evil.example",
     ):  # fmt: skip
         assert headers(origin) == {}
 
@@ -163,6 +171,47 @@ def test_netrc_is_for_tls_and_for_its_owner(tmp_path: Path, monkeypatch: Any) ->
     assert "Authorization" in headers("https://x.example")
     assert headers("http://x.example") == headers("https://y.example") == {}
     assert Credentials(FetchConfig()).headers("https://x.example") == {}
+
+
+def test_a_login_for_a_port_goes_before_the_hosts() -> None:
+    headers = Credentials(FetchConfig(auth={"a.example": "all:p", "a.example:81": "one:p"})).headers
+    both = {origin: headers(origin) for origin in ("http://a.example", "http://a.example:81")}
+    assert base64.b64decode(both["http://a.example"]["Authorization"][6:]) == b"all:p"
+    assert base64.b64decode(both["http://a.example:81"]["Authorization"][6:]) == b"one:p"
+
+
+def test_the_default_entry_of_netrc_is_for_seeds(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine x.example login u password p\ndefault login d password q\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    headers = Credentials(FetchConfig(netrc=True), ["https://seed.example/"]).headers
+    assert base64.b64decode(headers("https://seed.example")["Authorization"][6:]) == b"d:q"
+    assert base64.b64decode(headers("https://x.example:8443")["Authorization"][6:]) == b"u:p"
+    assert headers("https://y.example") == headers("http://seed.example") == {}
+
+
+async def test_a_crawl_that_goes_on_has_its_cookies(
+    website: OpenSite, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def member(asked: Asked) -> Reply:
+        given = asked.headers.get("cookie", "")
+        return Reply(200, given.encode(), (("Set-Cookie", "session=1"),), "text/html")
+
+    site = await website({"/": page(links=["/a", "/b"]), "/a": member, "/b": member})
+    for save, kept in ((str(tmp_path / "jar"), True), (None, False)):
+        folder = tmp_path / str(kept)
+        how = {"cookies": True, "save_cookies": save, "per_host": 1}
+        await crawl(settings(site.at("/a"), **how), folder)
+        site.log.clear()
+        with sqlite3.connect(folder / "frontier.db") as db:  # as if it had been stopped
+            db.execute("UPDATE link SET state = 0, status = NULL WHERE url LIKE '%/a'")
+        db.close()
+        caplog.clear()
+        await crawl(settings(site.at("/a"), **how), folder, mode="resume")
+        (again,) = [asked for asked in site.log if asked.path == "/a"]
+        assert (again.headers.get("cookie") == "session=1") == kept
+        assert ("--save-cookies FILE keeps them" in caplog.text) != kept
 
 
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\0b"])

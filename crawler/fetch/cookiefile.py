@@ -37,12 +37,20 @@ HEADER: Final = (
 class CookieJar(Jar):
     """A crawl's jar: begins with the file that the settings name, and ends in one."""
 
-    def __init__(self, rules: FetchConfig, *, tell: bool) -> None:
-        """Raises ConfigError. `tell`: what is left out of the file is said."""
+    def __init__(self, rules: FetchConfig, *, tell: bool, resumed: bool = False) -> None:
+        """Raises ConfigError. `tell`: what is left out of the file is said. `resumed`: the crawl
+        goes on with what it saved when it was stopped.
+        """
         super().__init__()
         self._save = rules.save_cookies
-        if rules.load_cookies and (left := load_cookies(rules.load_cookies, self)) and tell:
-            log.warning("%s: %s", rules.load_cookies, left)
+        files = [rules.load_cookies] if rules.load_cookies else []
+        if resumed and self._save and Path(self._save).exists():
+            files.append(self._save)
+        for path in files:
+            if (left := load_cookies(path, self)) and tell:
+                log.warning("%s: %s", path, left)
+        if resumed and tell and not self._save:
+            log.warning("cookies that sites set before are gone: --save-cookies FILE keeps them")
 
     def close(self) -> None:
         """Save what the settings ask to be saved. Raises SinkError."""

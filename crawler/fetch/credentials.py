@@ -3,12 +3,13 @@
 A redirect or a link to somewhere else finds nothing here, because nothing is kept for "everywhere":
 
     seed with user:password@   that seed's origin (scheme, host and port)
-    fetch.auth, fetch.bearer   the host named (`example.com`, with its port where that is not the
-                               usual one), or the origin (`https://example.com`)
+    fetch.auth, fetch.bearer   the host named (`example.com`: any port of it, `example.com:8443`:
+                               that one), or the origin (`https://example.com`)
     fetch.host_headers         the same
     fetch.headers              the seeds' origins; what anybody may know (Accept-Language …) goes
                                everywhere
-    ~/.netrc                   the machines named in it, over TLS only; off by default
+    ~/.netrc                   the machines named in it, over TLS only; its `default` entry is for
+                               the seeds' hosts alone; off by default
     client certificate         the seeds' origins
 """
 
@@ -17,15 +18,18 @@ from __future__ import annotations
 import base64
 import netrc
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from crawler.config import FetchConfig
 from crawler.errors import ConfigError
 from crawler.secrets import OPEN, WITHHELD, demand_secrets, origin_of, split_login
-from crawler.urls import host_key
+
+_PORT: Final = re.compile(r":([0-9]{1,5})$")
 
 
 class Credentials:
@@ -71,17 +75,20 @@ class Credentials:
     def _headers(self, origin: str) -> Mapping[str, str]:
         """What goes to this origin beyond what goes everywhere; may be empty."""
         headers: dict[str, str] = {}
-        host = host_key(f"{origin}/")
+        name, port = _host_and_port(origin)
         if self._netrc is not None and origin.startswith("https://"):
-            name = host.rpartition(":")[0] if host[-1:].isdigit() and ":" in host else host
-            entry = self._netrc.authenticators(name)
+            entry = self._netrc.hosts.get(name)
+            if entry is None and origin in self._origins:
+                entry = self._netrc.hosts.get("default")
             if entry is not None:
                 headers["Authorization"] = _basic(f"{entry[0]}:{entry[2] or ''}")
         if origin in self._origins:
             headers |= self._own
         if origin in self._logins:
             headers["Authorization"] = self._logins[origin]
-        return headers | self._named.get(host, {}) | self._named.get(origin, {})
+        for one in (name, f"{name}:{port}", origin):  # the closest last
+            headers |= self._named.get(one, {})
+        return headers
 
 
 def _basic(login: str) -> str:
@@ -90,10 +97,22 @@ def _basic(login: str) -> str:
 
 
 def _name(host: str) -> str:
-    """A host or an origin as a setting names it, in the form that links have."""
+    """An origin, a host or a host with a port as a setting names it, in the form that links have;
+    a port stands there where it was written, the usual one too.
+    """
     if "://" in host:
         return _canonical_origin(host)
-    return _canonical_origin(f"http://{host}").partition("://")[2]
+    name, _ = _host_and_port(_canonical_origin(f"http://{host}"))
+    port = _PORT.search(host)
+    return f"{name}:{int(port[1])}" if port else name
+
+
+def _host_and_port(origin: str) -> tuple[str, int]:
+    """An IPv6 address keeps its brackets."""
+    scheme, _, place = origin.partition("://")
+    if port := _PORT.search(place):
+        return place[: port.start()], int(port[1])
+    return place, 443 if scheme == "https" else 80
 
 
 def _canonical_origin(url: str) -> str:

@@ -87,7 +87,7 @@ class HttpFetcher:
     type; False: the body is not read. `always` is sent with every request, whatever else is.
     `rate`: bodies are read no faster than so many bytes a second, all together. `robots_timeout` is
     the whole time for a robots.txt. `owned` says, just before a request is written, whether the
-    link may still be asked for; if not: Lapsed.
+    link may still be asked for; if not: Lapsed. `resumed`: a crawl goes on, with its cookies.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class HttpFetcher:
         rate: int | None = None,
         robots_timeout: float = 20.0,
         owned: Callable[[Link], bool] | None = None,
+        resumed: bool = False,
     ) -> None:
         self._rules = rules
         self._slots = asyncio.Semaphore(slots) if isinstance(slots, int) else slots
@@ -116,6 +117,7 @@ class HttpFetcher:
         self._throttle = Throttle(rate) if rate else None
         self._robots_timeout = robots_timeout
         self._owned = owned
+        self._resumed = resumed
         self._room = Room(rules.in_flight)
         self._proxies = Proxies(rules)
         self._tls = TlsContexts(rules)
@@ -176,7 +178,7 @@ class HttpFetcher:
             return None
         from crawler.fetch.cookiefile import CookieJar  # noqa: PLC0415 - only who keeps any pays
 
-        return CookieJar(rules, tell=tell)
+        return CookieJar(rules, tell=tell, resumed=self._resumed)
 
     @property
     def busy(self) -> int:
