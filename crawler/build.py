@@ -201,6 +201,7 @@ def _watch(
         gauges.ledger_seconds = ledger.seconds
         gauges.slots = config.limits.concurrency
         gauges.processes = parser.width
+        gauges.child_cpu = max(gauges.child_cpu, parser.cpu_seconds())
         gauges.cpus = cpus
 
     return Watch(tally, look)

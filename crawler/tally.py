@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from crawler.model import Kind, Outcome, Visit
+from crawler.units import counted
 
 MAX_HOSTS: Final = 10_000
 """Hosts counted one by one; later ones are summed under "others"."""
@@ -130,6 +131,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     thin: float  # … in which slots were free and there were no links to fill them
     slowest: tuple[HostSum, ...]
     gauges: Gauges
+    unread: float = 0.0  # … in which slots were free and pages waited for a parse process
     incomplete: dict[str, int] = {}  # pages that were not read whole, by the limit
 
 
@@ -161,7 +163,7 @@ class Tally:
         self.parse = Histogram()
         self._slot_ms = 0.0
         self._lag_ms = 0.0
-        self._samples = self._paced = self._thin = 0
+        self._samples = self._paced = self._thin = self._unread = 0
 
     def count(self, visit: Visit) -> None:
         """Add a visit that was entered in the ledger."""
@@ -215,7 +217,11 @@ class Tally:
         self._lag_ms += gauges.lag_ms
         gauges.lag_max_ms = max(gauges.lag_max_ms, gauges.lag_ms)
         gauges.lag_mean_ms = self._lag_ms / self._samples
-        if gauges.in_flight < gauges.slots / 2:
+        if gauges.in_flight >= gauges.slots / 2:
+            return
+        if gauges.parsing > gauges.processes:
+            self._unread += 1
+        else:
             waiting = gauges.queued > gauges.in_flight + gauges.parsing
             self._paced += waiting
             self._thin += not waiting
@@ -248,6 +254,7 @@ class Tally:
             slot_seconds=self._slot_ms / 1000,
             paced=self._paced / max(self._samples, 1),
             thin=self._thin / max(self._samples, 1),
+            unread=self._unread / max(self._samples, 1),
             slowest=tuple(msgspec.structs.replace(host) for host in self._slowest(hosts)),
             gauges=msgspec.structs.replace(self.gauges),
             incomplete=dict(self.incomplete.most_common()),
@@ -286,9 +293,10 @@ def bottleneck(shot: Snapshot) -> str:
     3  the parse processes were busy over 85 % of the time: CPU in parsing
     4  a commit was under way over 80 % of the time: disk
     5  loop and parsing together used over 85 % of the cores: CPU
-    6  under half the fetch slots in use, no links to fill them: a thin frontier
-    7  under half the fetch slots in use though links waited: the hosts' pace
-    8  else the slots were full, waiting for answers: network or server
+    6  under half the fetch slots in use, pages waiting for a process: parsing
+    7  … no links to fill them: a thin frontier
+    8  … though links waited: the hosts' pace
+    9  else the slots were full, waiting for answers: network or server
     """
     gauges = shot.gauges
     if shot.visits < 10 or shot.elapsed < 0.5:
@@ -307,6 +315,9 @@ def bottleneck(shot: Snapshot) -> str:
         return f"disk: {commits:.0%} of the time a commit was under way"
     if loop + children > 0.85 * cores:
         return f"CPU: the loop and the parse processes share {cores} cores"
+    if busy < 0.5 and shot.unread > max(shot.thin, shot.paced):
+        readers = counted(processes, "process", "processes")
+        return f"parsing: {shot.unread:.0%} of the time pages waited for {readers}"
     if busy < 0.5 and shot.thin > shot.paced:
         return f"few links at a time: {shot.thin:.0%} of the time there was no more to fetch"
     if busy < 0.5:

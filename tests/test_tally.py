@@ -180,6 +180,8 @@ def shot_of(gauges: dict[str, Any], **values: Any) -> Snapshot:
         (shot_of({"loop_cpu": 7.0, "child_cpu": 11.0, "cpus": 8}), "network or server"),
         (shot_of({}, fetch_seconds=20.0, paced=0.9), "the hosts' pace (politeness, retries)"),
         (shot_of({}, fetch_seconds=20.0), "the hosts' pace"),
+        (shot_of({}, fetch_seconds=20.0, unread=0.7, paced=0.2), "parsing: 70% of the time pages"),
+        (shot_of({}, fetch_seconds=20.0, unread=0.2, paced=0.7), "the hosts' pace"),
         (shot_of({}, fetch_seconds=20.0, thin=0.8, paced=0.1), "few links at a time: 80%"),
         (shot_of({}), "network or server: answers take 80 ms at the median"),
     ],

@@ -25,6 +25,7 @@ from crawler.faults import machine_fault
 from crawler.model import Extract, Kept, Page
 from crawler.parse import orders
 from crawler.parse.clocks import Countdown
+from crawler.parse.cpu_clock import CpuClock
 from crawler.parse.forks import OneProcess, fork_server, main_hidden
 from crawler.parse.rules import ReaderRules
 
@@ -70,6 +71,7 @@ class ParsePool:
         self._broken: Exception | None = None  # a bug, or no process can be started
         self._closed = False
         self._adopted: list[str] = []
+        self._cpu = CpuClock()
 
     async def __aenter__(self) -> Self:
         """Starts one process; the others come with the work. Raises HouseError when it cannot."""
@@ -122,6 +124,12 @@ class ParsePool:
     def adopt(self, url: str) -> None:
         """What is read from now on is judged with one seed more; see `scope.Scope.adopt`."""
         self._adopted.append(url)
+
+    def cpu_seconds(self) -> float:
+        """CPU that the parse processes have used for pages: reading, texts, archives, and what
+        passing all that on costs. 0.0 where the system does not tell.
+        """
+        return self._cpu.look(pid for one in self._crew for pid in one.pids)
 
     @property
     def backlog(self) -> int:
@@ -351,6 +359,10 @@ class _Process:
         # so, a child that dies in the middle of a long result would leave the executor's thread
         # reading for ever; with it closed, the pipe ends and the executor knows.
         self._executor._result_queue._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    @property
+    def pids(self) -> list[int]:
+        return [one.pid for one in self._processes if one.pid is not None]
 
     async def ready(self) -> None:
         """Raises BrokenProcessPool when the process ends as soon as it starts."""
