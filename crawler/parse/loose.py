@@ -18,6 +18,7 @@ MAX_TAG: Final = 64 * 1024
 _NAME: Final = r"([^\W\d][\w:.\-]*+)"
 _TAG: Final = re.compile(rf"""<(/?){_NAME}((?:[^<>"']++|"[^"<]*+"|'[^'<]*+')*+)>""")
 _TAG_WITH_OPEN_QUOTE: Final = re.compile(rf"<(/?){_NAME}([^<>]*+)>")
+_PLAIN: Final = re.compile(r"(?:[^<]++|<(?=[^\w/!?:]|\d))++")
 _ATTRIBUTE: Final = re.compile(
     r"""([^\s=<>"'/]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'<>]++)))?|.""", re.DOTALL
 )
@@ -25,7 +26,8 @@ _REFERENCE: Final = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|([A-Za-z
 _LONGEST_REFERENCE: Final = 34
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
-_ASIDE: Final = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"), ("<!", ">"))
+_ASIDE: Final = re.compile(r"<(?:!--|!\[CDATA\[|!|\?)")
+_ENDS: Final = {"<!--": "-->", "<![CDATA[": "]]>", "<?": "?>", "<!": ">"}
 """What begins with this ends with that; of all but CDATA nothing is told."""
 
 _LONGEST_START: Final = 9
@@ -68,19 +70,22 @@ class Scanner:
                     break
                 at += len(self._until)
                 self._until = ""
-            elif text[at] != "<":
-                end = text.find("<", at)
-                end = end if end >= 0 else len(text) if last else _before_reference(text, at)
+            elif match := _TAG.match(text, at):
+                yield _tag(match)
+                at = match.end()
+            elif match := _PLAIN.match(text, at):
+                whole = last or match.end() < len(text)
+                end = match.end() if whole else _before_reference(text, at)
                 if end == at:
                     break
                 yield _text(_resolved(text[at:end]))
                 at = end
             elif not last and len(text) - at < _LONGEST_START:
                 break
-            elif aside := next((one for one in _ASIDE if text.startswith(one[0], at)), None):
-                at += len(aside[0])
-                self._until = aside[1]
-            elif match := _TAG.match(text, at) or _TAG_WITH_OPEN_QUOTE.match(text, at):
+            elif match := _ASIDE.match(text, at):
+                at = match.end()
+                self._until = _ENDS[match[0]]
+            elif match := _TAG_WITH_OPEN_QUOTE.match(text, at):
                 yield _tag(match)
                 at = match.end()
             elif not last and text.find("<", at + 1) < 0 and len(text) - at < MAX_TAG:
@@ -102,6 +107,8 @@ def _tag(match: re.Match[str]) -> Token:
     slash, name, written = match.groups()
     if slash:
         return Token(What.END, name)
+    if not written:
+        return Token(What.START, name)
     attributes: dict[str, str] = {}
     for key, double, single, bare in _ATTRIBUTE.findall(written):
         if key:
@@ -110,7 +117,7 @@ def _tag(match: re.Match[str]) -> Token:
 
 
 def _text(text: str) -> Token:
-    return Token(What.TEXT, _CONTROL.sub("", text))
+    return Token(What.TEXT, _CONTROL.sub("", text) if _CONTROL.search(text) else text)
 
 
 def _before_reference(text: str, at: int) -> int:

@@ -205,12 +205,12 @@ class _Sitemap:
         self._entry = Entry("")
         self._nested = False
         self._alternates: list[str] = []
-        self._empty = 0
+        self._empty = 0  # entries that ended, less the addresses that came
 
     def ended(self, element: Element, parent: str) -> None:
         name = element.name
         if name in {"url", "sitemap"}:
-            self._empty += not self._entry.url
+            self._empty += 1
             self._add()
         elif parent in {"url", "sitemap"}:
             if name == "loc":
@@ -227,7 +227,7 @@ class _Sitemap:
         """The list is over, or broke off."""
         if self._entry.url:
             self._add()
-        if self._empty:
+        if self._empty > 0:
             self._listing.problems.append(f"{self._empty} entries without an address")
 
     def _located(self, element: Element, *, nested: bool) -> None:
@@ -235,6 +235,7 @@ class _Sitemap:
         if url and self._entry.url:  # no </url> came between
             self._add()
         if url:
+            self._empty -= 1
             self._entry.url, self._entry.bases, self._nested = url, element.bases, nested
 
     def _add(self) -> None:
