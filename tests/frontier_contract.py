@@ -137,6 +137,23 @@ class Contract:
         await end(queue)
         assert (await queue.counts()).failed == 1
 
+    async def test_a_robots_txt_holds_for_one_link_however_soon_it_expires(
+        self, opened: Opened
+    ) -> None:
+        """With a pace slower than its age nothing but robots.txt would ever be asked for."""
+        async with opened(robots=True) as queue:
+            await queue.add([found("http://a.test/1"), found("http://a.test/2")])
+            kinds = []
+            for _ in range(4):
+                link = await lease(queue)
+                kinds.append(link.kind)
+                over = Rules(origin(link.url), 404, b"", time.time() - 1.0)
+                rules = over if link.kind is Kind.ROBOTS else None
+                queue.release(link)
+                await queue.settle([Visit(link, Outcome.DONE, rules=rules)], {})
+            assert kinds == [Kind.ROBOTS, Kind.PAGE, Kind.ROBOTS, Kind.PAGE]
+            await end(queue)
+
     async def test_robots_comes_before_a_host_and_its_answer_opens_it(self, opened: Opened) -> None:
         async with opened(robots=True) as queue:
             await queue.add([found("http://a.test/"), found("http://b.test/")])

@@ -59,6 +59,14 @@ def test_the_model_says_so_when_a_crawl_stands_still(monkeypatch: pytest.MonkeyP
 # ── faults that it found ─────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.parametrize("seed", [10167, 83602])
+def test_a_pace_slower_than_a_robots_txt_lasts_lets_pages_through(seed: int) -> None:
+    """Two hosts at one address, 33 s between requests, robots.txt good for a minute behind five
+    redirects: each was out of date when it was the host's turn, and asked for again, for ever.
+    """
+    assert play(seed)
+
+
 def in_virtual_time(main: Callable[[VirtualLoop], Coroutine[Any, Any, None]], lag: float) -> int:
     """Run it, each job of the frontier's thread after `lag` seconds; the rounds of the loop."""
     loop = VirtualLoop(Random(1))

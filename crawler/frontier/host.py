@@ -17,7 +17,7 @@ class Host:
 
     __slots__ = (
         "asking", "budget", "buffer", "in_flight", "name", "number", "open_until", "pending",
-        "ready", "resting",
+        "ready", "resting", "unused",
     )  # fmt: skip
 
     def __init__(self, name: str, number: int, budget: Budget) -> None:
@@ -29,6 +29,7 @@ class Host:
         self.resting = 0  # links that wait for a later try
         self.buffer: list[Link] = []  # the next is the last: an empty deque weighs ten times this
         self.open_until: dict[str, float] = {}  # origin → when its robots.txt expires
+        self.unused: tuple[str, ...] = ()  # origins whose robots.txt came and nothing went since
         self.asking = False  # a robots.txt is on its way: nothing else goes
         self.ready = False  # stands in its budget's ring
 

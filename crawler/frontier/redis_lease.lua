@@ -38,8 +38,11 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
         gone = true
       else
         local home = (element:byte(10) % 2 == 1 and 'https://' or 'http://') .. name
-        local closed = robots
-          and tonumber(redis.call('HGET', j .. 'robots:' .. home, 'until') or 0) <= now
+        -- What was fetched just now holds for one link at least: with a pace slower than its age it
+        -- would else be fetched for ever, and never a link.
+        local known = robots and redis.call('HMGET', j .. 'robots:' .. home, 'until', 'unused')
+        local unused = robots and known[2] == '1'
+        local closed = robots and not unused and tonumber(known[1] or 0) <= now
         if closed and h.act > 0 then
           await(p, h, job, level) -- the others come home first: robots.txt goes alone
           gone = true
@@ -56,6 +59,7 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
             taken[#taken + 1] = { id, token, name, '', home }
           else
             redis.call('LPOP', list)
+            if unused then redis.call('HDEL', j .. 'robots:' .. home, 'unused') end
             flight.kind, flight.element, id = 'link', element, element:sub(1, 8)
             redis.call('HINCRBY', j .. 'st', 'queued', -1)
             redis.call('HINCRBY', j .. 'st', 'leased', 1)

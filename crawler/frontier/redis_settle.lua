@@ -24,7 +24,8 @@ redis.register_function { function_name = 'crawler1_settle', callback = function
         more(changes, 'asking', -1)
         if robots ~= '' then
           local home, valid, delay = unpack(cmsgpack.unpack(robots))
-          redis.call('HSET', j .. 'robots:' .. home, 'until', text(now + valid), 'rules', rules)
+          redis.call('HSET', j .. 'robots:' .. home, 'until', text(now + valid), 'rules', rules,
+            'unused', '1')
           redis.call('PEXPIRE', j .. 'robots:' .. home, text(math.floor(math.min(valid, 1e12)) + 7 * DAY))
           if delay >= 0 then
             h.cd = math.max(h.cd or 0, delay)

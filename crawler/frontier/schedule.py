@@ -192,8 +192,10 @@ class Schedule:
             return None
         if self._robots:
             home = origin(link.url)
-            if host.open_until.get(home, 0.0) <= now:
+            if host.open_until.get(home, 0.0) <= now and home not in host.unused:
                 return self._ask_robots(host, home, now)
+            if host.unused:
+                host.unused = tuple(one for one in host.unused if one != home)
         host.buffer.pop()
         host.pending -= 1
         self.queued -= 1
@@ -290,12 +292,17 @@ class Schedule:
         until: float,
         delay: float | None,
         asked: float | None = None,
+        fresh: bool = True,
     ) -> None:
         """An origin's robots.txt is known: its links may go, at its pace.
 
         `delay` is its Crawl-delay as it is honoured, `asked` as it was written; None: none.
+        `fresh`: it was fetched just now. Then it holds for one link at least: with a pace slower
+        than its age it would else be fetched for ever, and never a link.
         """
         host.open_until[home] = until
+        if fresh and home not in host.unused:
+            host.unused = (*host.unused, home)
         if delay is not None:
             self.groups.slow(host, delay, asked)
         self._asked(host)

@@ -568,7 +568,7 @@ class SqliteFrontier:
             until, why = now + known.rest_until - wall, known.why or EARLIER
             self._schedule.rest(host, until, why, known.url)
         for origin, expires_at, delay in known.robots:
-            self._open(host, origin, now + expires_at - wall, delay)
+            self._open(host, origin, now + expires_at - wall, delay, fresh=False)
         if number <= self._known:  # it may have been asked a moment before this run
             self._schedule.rest(host, self._opened + host.budget.delay)
 
@@ -600,14 +600,16 @@ class SqliteFrontier:
             due = time.time() + (visit.retry_in or 0.0)
             self._retry_at = due if self._retry_at is None else min(due, self._retry_at)
 
-    def _open(self, host: Host, origin: str, until: float, asked: float | None) -> None:
+    def _open(
+        self, host: Host, origin: str, until: float, asked: float | None, *, fresh: bool = True
+    ) -> None:
         if asked is None or self._pace.fast:
-            self._schedule.open(host, origin, until, None)
+            self._schedule.open(host, origin, until, None, fresh=fresh)
             return
         delay = min(asked, self._pace.max_crawl_delay)
         if delay < asked and host.budget.asked is None:
             log.warning("%s asks for %g s between requests; %g s are kept", host.name, asked, delay)
-        self._schedule.open(host, origin, until, delay, asked)
+        self._schedule.open(host, origin, until, delay, asked, fresh=fresh)
 
     def _learnt(self, now: float) -> tuple[list[Kept], dict[int, str]]:
         """What hosts taught since the last commit, ready for the store."""
