@@ -137,6 +137,8 @@ class Crawl:
             visit = await self._ledger.enter(visit)
             self._stages.leave(link.url)
             self.tally.count(visit)
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s", _told(visit))
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; our own faults propagate."""
@@ -214,6 +216,14 @@ class Crawl:
             now = asyncio.get_running_loop().time()
             until = self._deadline.when()
             self._deadline.reschedule(now + grace if until is None else min(until, now + grace))
+
+
+def _told(visit: Visit) -> str:
+    """A visit as a line of the log: how it ended, the status, the URL, where it leads, and why."""
+    status = str(visit.page.status) if visit.page is not None else "-"
+    arrow = f" -> {visit.found[0][0]}" if visit.outcome is Outcome.MOVED and visit.found else ""
+    why = f" ({visit.reason})" if visit.reason else ""
+    return f"{visit.outcome.value} {status} {visit.link.url}{arrow}{why}"
 
 
 def _thrown_away(extract: Extract) -> None:
