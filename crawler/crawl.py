@@ -153,6 +153,8 @@ class Crawl:
             visit = await self._ledger.enter(visit)
             self._stages.leave(link.url)
             self.tally.count(visit)
+            if log.isEnabledFor(logging.INFO):
+                log.info("%s", _told(visit))
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; any other exception is raised."""
@@ -293,6 +295,14 @@ def _drop(page: Page | None) -> None:
     """Remove the file in which a page's body lies."""
     if page is not None and isinstance(page.body, Path):
         page.body.unlink(missing_ok=True)
+
+
+def _told(visit: Visit) -> str:
+    """A visit as a line of the log: how it ended, the status, the URL, where it leads, and why."""
+    status = str(visit.page.status) if visit.page is not None else "-"
+    arrow = f" -> {visit.found[0][0]}" if visit.outcome is Outcome.MOVED and visit.found else ""
+    why = f" ({visit.reason})" if visit.reason else ""
+    return f"{visit.outcome.value} {status} {visit.link.url}{arrow}{why}"
 
 
 def _thrown_away(extract: Extract) -> None:

@@ -164,7 +164,7 @@ async def test_cancelled_while_waiting_it_leaves_no_connection(tmp_path: Path) -
 
 async def test_a_head_that_is_none_is_told_as_the_session_tells_it(tmp_path: Path) -> None:
     reasons = []
-    async with heard(Listener(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n")) as home:
+    async with heard(Listener(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")) as home:
         for direct in (True, False):
             async with fetcher(tmp_path) as ours:
                 use(ours, direct=direct)

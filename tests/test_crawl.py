@@ -449,3 +449,17 @@ async def test_only_bodies_of_the_types_that_were_asked_for_are_read(
     }
     assert (found["/image"]["outcome"], found["/image"]["reason"]) == ("refused", "mime:image/png")
     assert found["/secret"]["reason"] == "robotsTxt"
+
+
+async def test_each_visit_is_a_line_of_the_log(
+    website: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await website({"/": page(links=["/a", "/gone"]), "/a": redirect("/")})
+    with caplog.at_level("INFO", "crawler"):
+        await crawl(settings(site.url), tmp_path)
+    for line in (
+        f"done 200 {site.url}",
+        f"moved 302 {site.at('/a')} -> {site.url}",
+        f"failed 404 {site.at('/gone')} (status:404)",
+    ):
+        assert caplog.messages.count(line) == 1
