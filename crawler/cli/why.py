@@ -219,6 +219,8 @@ def _advice(folder: Path, url: str, told: Story, reason: str) -> str:
         return f"crawler release {where} {what}; then crawler resume {where}"
     if state == "failed" or (state == "refused" and _unreachable(seen)):
         return f"crawler retry {where}"
+    if seen is not None and (seen.reason or "").startswith("forbidden"):
+        return "an address or port that links do not lead to; as a seed it is visited"
     if state == "refused":
         return "the site's robots.txt decides; it is read anew when it expires"
     if state in {"queued", "resting"}:
