@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from crawler.errors import SPOOL, FetchError, HouseError, InternalError, ParseEr
 from crawler.faults import DEADLY, DIED, is_of_visit, reason_of, told
 from crawler.gate import Gate
 from crawler.ledger import Ledger
-from crawler.model import Extract, Kept, Kind, Link, Outcome, Page, Visit
+from crawler.model import Extract, Kept, Kind, Link, Outcome, Page, Ran, Visit
 from crawler.pace import lesson_of
 from crawler.protocols import Fetcher, Frontier, Parser
 from crawler.stages import Stages
@@ -80,6 +80,7 @@ class Crawl:
         self._adoption = adoption
         self._pages = pages
         self._bytes = 0
+        self._failing: set[int] = set()  # places of rules and plugins that raised
         self._deadline: asyncio.Timeout | None = None
 
     async def run(self) -> Tally:
@@ -155,6 +156,16 @@ class Crawl:
             self.tally.count(visit)
             if log.isEnabledFor(logging.INFO):
                 log.info("%s", _told(visit))
+            if visit.extract is not None and visit.extract.ran:
+                self._tell_failures(visit.link.url, visit.extract.ran)
+
+    def _tell_failures(self, url: str, ran: Sequence[Ran]) -> None:
+        """Log the first exception of each rule and plugin; the end tells how many there were."""
+        for place, one in enumerate(ran):
+            if one.traceback and place not in self._failing:
+                self._failing.add(place)
+                log.warning("%s %s failed on %s: %s", one.kind, one.name, url, one.error)
+                log.info("%s", one.traceback)
 
     async def _visit(self, link: Link) -> Visit:
         """One trip. What goes wrong on the road becomes a Visit; any other exception is raised."""

@@ -148,6 +148,22 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     bytes_payload: int
 
 
+class Ran(msgspec.Struct, frozen=True, gc=False):
+    """What a rule or plugin did on one page. `kind` is "rule" or "plugin".
+
+    `fits` is False where a rule's `match` does not fit the URL: it was not run. `took`: it gave a
+    record or a link. `error` says in one line why it failed; empty: it did not. `traceback` is
+    that of the first exception that it raised in its parse process, else empty.
+    """
+
+    kind: str
+    name: str
+    fits: bool = True
+    took: bool = False
+    error: str = ""
+    traceback: str = ""
+
+
 class Extract(msgspec.Struct, frozen=True, gc=False):
     """What we read in a page, made in a parse process.
 
@@ -181,6 +197,7 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
     markdown: str | None = None  # the main content, only when a sink asked for it
     body: bytes | Path | None = None  # decoded, only when a sink asked for it; large: a file
     kept: Kept | None = None  # only when the crawl is archived
+    ran: tuple[Ran, ...] = ()  # rules and plugins, in the order of the configuration
 
 
 class Follow(msgspec.Struct, frozen=True, gc=False):

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from crawler.model import Kind, Outcome, Visit
+from crawler.plugin_sums import PluginSum, add_page, joined
 from crawler.units import counted
 
 MAX_HOSTS: Final = 10_000
@@ -133,6 +134,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     gauges: Gauges
     unread: float = 0.0  # … in which slots were free and pages waited for a parse process
     incomplete: dict[str, int] = {}  # pages that were not read whole, by the limit
+    plugins: tuple[PluginSum, ...] = ()  # rules and plugins, once a page was read
 
 
 class Tally:
@@ -157,6 +159,7 @@ class Tally:
         self.robots: Counter[str] = Counter()
         self.robots_hosts: dict[str, None] = {}
         self.incomplete: Counter[str] = Counter()
+        self.plugins: list[PluginSum] = []
         self.hosts: dict[str, HostSum] = {}
         self.ttfb = Histogram()
         self.fetch = Histogram()
@@ -209,6 +212,7 @@ class Tally:
             self.duplicates += visit.duplicate_of is not None
             self.links_found += len(extract.found)
             self.parse.add(extract.parse_ms)
+            add_page(self.plugins, extract.ran)
 
     def sample(self) -> None:
         """Take the gauges in, once they have been written: a few times a second."""
@@ -258,6 +262,7 @@ class Tally:
             slowest=tuple(msgspec.structs.replace(host) for host in self._slowest(hosts)),
             gauges=msgspec.structs.replace(self.gauges),
             incomplete=dict(self.incomplete.most_common()),
+            plugins=joined([self.plugins]),
         )
 
     def _recently(self, now: float, elapsed: float) -> float:

@@ -36,6 +36,7 @@ FLOORS = {
         "faults",
         "nofollow",
         "ending",
+        "plugin_sums",
     },
     2: {"protocols", "tally", "verdict", "asker"},
     3: {
@@ -57,6 +58,7 @@ FLOORS = {
 """Floor 4 is the loop and the rooms beside it: none of them sees another."""
 
 INSIDE_FLOOR_1 = {
+    "plugin_sums": {"units"},
     "scope": {"urls", "config", "traps", "patterns"},
     "traps": {"config"},
     "urls": {"config"},

@@ -35,6 +35,7 @@ class Exit(IntEnum):
     SIZE_LIMIT = 14
     TIME_LIMIT = 15
     RATE_LIMITED = 18
+    PLUGIN = 20
     MISMATCH = 32
 
 
@@ -51,6 +52,7 @@ MEANINGS: Final = {
     Exit.SIZE_LIMIT: "reached --size-limit; resumable",
     Exit.TIME_LIMIT: "reached --time-limit; resumable",
     Exit.RATE_LIMITED: "no page: the servers asked for patience (429)",
+    Exit.PLUGIN: "a plugin or rule failed on every page that it was run on; all else is done",
     Exit.MISMATCH: "download: not the file that was asked for (checksum, length, type)",
 }
 
@@ -108,12 +110,11 @@ def exit_code(
 
     1  it was stopped, or reached a limit of time or size
     2  a link failed by a bug in this program
-    3  a page was read, or no seed was visited (a resumed crawl) and there are pages: all is well
+    3  a page was read, or no seed was visited (a resumed crawl) and there are pages: all is well,
+       unless a plugin or rule failed on every page that it was run on
     4  the hosts are down: the network
     5  a seed got an answer, but no page: the server's errors, before patience
     6  no seed got an answer: TLS if that alone, else the network
-    4  a seed got an answer, but no page: the server's errors, before patience
-    5  no seed got an answer: TLS if that alone, else the network
 
     `ever`: the crawl has a page, of this run or an earlier one.
     `robots`: why robots.txt files could not be had, with numbers; decides for seeds that were
@@ -125,7 +126,7 @@ def exit_code(
         return Exit.BUG
     seen = set(fates)
     if shot.pages or Fate.READ in seen or (ever and not seen):
-        return Exit.OK
+        return Exit.PLUGIN if any(one.failed_always for one in shot.plugins) else Exit.OK
     if finish_reason == "hosts-down" and Fate.ERROR not in seen:
         return Exit.NETWORK
     if Fate.UNASKED in seen:

@@ -30,7 +30,7 @@ from crawler.cli.exits import Exit
 from crawler.cli.loop import Failed, Orders, Told
 from crawler.cli.loops_process import LoopProcess
 from crawler.cli.loops_share import LOCK, alone, fit, number_in, own_settings, shares_in
-from crawler.cli.loops_summary import Joint, exit_of, line_of, lines, reason_of, tree
+from crawler.cli.loops_summary import Joint, exit_of, line_of, lines, plugins, reason_of, tree
 from crawler.cli.screen import Screen, out
 from crawler.cli.words import counted
 from crawler.config import Config, FrontierConfig
@@ -38,6 +38,7 @@ from crawler.errors import ConfigError, CrawlerError, FrontierError, HouseError
 from crawler.export.merge import PAGES, Merged, merge
 from crawler.folder import LOOPS, SHARES, WORKER, Mode, is_crawl, prepare, worker_id, write_config
 from crawler.frontier.local import LocalServer, end_leases, program
+from crawler.plugin_sums import sentences
 
 if TYPE_CHECKING:
     from crawler.frontier.redis_wire import Wire
@@ -141,6 +142,9 @@ class Crew:
         elif not self._screen.silent:
             for line in lines(joint):
                 self._screen.say(line)
+        else:
+            for said in sentences(one for one in plugins(joint) if one.failed_always):
+                self._screen.say(f"crawler: error: {said}")
         return exit_of(joint)
 
     @asynccontextmanager

@@ -17,6 +17,7 @@ from crawler.cli.words import amount, duration, plain, size
 from crawler.ending import sentence
 from crawler.export.merge import Merged
 from crawler.model import Counts
+from crawler.plugin_sums import PluginSum, joined, sentences
 from crawler.units import unicode
 
 if TYPE_CHECKING:
@@ -69,11 +70,17 @@ def exit_of(joint: Joint) -> Exit:
         first,
         pages=sum(one.shot.pages for one in joint.told),
         reasons=_sum(one.shot.reasons for one in joint.told),
+        plugins=plugins(joint),
     )
     fates = [Fate[name] for one in joint.told for name in one.fates]
     robots = _sum(one.shot.robots for one in joint.told)
     ever = joint.counts is None or joint.counts.pages > 0
     return exit_code(joint.reason, shot, fates, robots, ever=ever)
+
+
+def plugins(joint: Joint) -> tuple[PluginSum, ...]:
+    """What rules and plugins did, in all loops together."""
+    return joined(one.shot.plugins for one in joint.told)
 
 
 def line_of(stats: Stats, alive: int) -> str:
@@ -114,6 +121,7 @@ def tree(joint: Joint) -> dict[str, Any]:
         **{name: sum(getattr(shot, name) for shot in shots) for name in summed},
         **{name: sum(getattr(shot.gauges, name) for shot in shots) for name in cpu},
         **{name: _sum(getattr(shot, name) for shot in shots) for name in counted},
+        "plugins": msgspec.to_builtins(plugins(joint)),
     }
 
 
@@ -135,6 +143,7 @@ def _rows(joint: Joint) -> list[tuple[str, str]]:
     if statuses := sorted(facts["statuses"].items()):
         rows.append(("status", ", ".join(f"{amount(n)} × {status}" for status, n in statuses)))
     rows += [(name, _list(facts[name])) for name in ("reasons", "robots") if facts[name]]
+    rows += [("extraction", plain(said, 400)) for said in sentences(plugins(joint))]
     moves = dict.fromkeys(move for one in joint.told for move in one.moves)
     rows += [("seed", led(*move)) for move in moves]
     rows += [("seed", told(*trouble)) for trouble in _troubles(joint)]

@@ -28,6 +28,7 @@ from crawler.config import Config
 from crawler.ending import NO_PAGES
 from crawler.errors import CrawlerError, HouseError
 from crawler.folder import CRASH, FRONTIER
+from crawler.plugin_sums import sentences
 from crawler.protocols import Sink
 from crawler.running import Running
 
@@ -209,11 +210,18 @@ async def _crawl(
     code = exit_code(running.finish_reason, shot, fates, shot.robots, ever=ever)
     log.info("%s", ended(ending))
     if screen.silent and code is not Exit.OK:
-        if not ending.troubles and running.finish_reason in {NO_PAGES, "hosts-down"}:
-            screen.say(f"crawler: error: {ended(ending)}")
-        for trouble in ending.troubles:
-            screen.say(f"crawler: error: {told(*trouble)}")
+        for said in _errors(ending):
+            screen.say(f"crawler: error: {said}")
     return code
+
+
+def _errors(ending: Ending) -> Iterator[str]:
+    """What is said of a crawl that is not all well where there is no summary."""
+    if not ending.troubles and ending.reason in {NO_PAGES, "hosts-down"}:
+        yield ended(ending)
+    for trouble in ending.troubles:
+        yield told(*trouble)
+    yield from sentences(one for one in ending.shot.plugins if one.failed_always)
 
 
 async def _read_ahead(config: Config, folder: Path) -> Lines | None:

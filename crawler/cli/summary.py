@@ -14,6 +14,7 @@ from crawler.ending import sentence
 from crawler.faults import REASON as INTERNAL
 from crawler.model import Counts
 from crawler.pace import HostPace
+from crawler.plugin_sums import sentences
 from crawler.tally import Snapshot, bottleneck
 from crawler.units import unicode
 from crawler.waits import Wait, wait_sentence
@@ -107,6 +108,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("braked", _braked(counts.braked, ending.folder)))
     if shot.incomplete:
         rows.append(("cut", f"pages not read whole: {_list(shot.incomplete)}"))
+    rows += [("extraction", plain(said, 400)) for said in sentences(shot.plugins)]
     if shot.duplicates:
         rows.append(("same", f"{amount(shot.duplicates)} with the bytes of an earlier page"))
     if shot.fetch_seconds:

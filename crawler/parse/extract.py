@@ -28,7 +28,7 @@ import msgspec
 from selectolax.lexbor import LexborHTMLParser
 
 from crawler.errors import ConfigError
-from crawler.parse.plugins import Parsed, Plugin, named
+from crawler.parse.plugins import Parsed, Plugin, Unfit, named
 from crawler.patterns import compile_pattern, compile_text_pattern
 
 TypeName = Literal["str", "int", "float", "bool", "date", "datetime", "url", "json", "html"]
@@ -66,10 +66,6 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
 
 
-class Unfit(Exception):
-    """A record that lacks what it must have; the message says what."""
-
-
 class Extraction:
     """A rule, compiled; called like a plugin's function."""
 
@@ -88,14 +84,16 @@ class Extraction:
             raise ValueError("fields: none")
         self._model: Any = named(rule.model) if rule.model else None
 
-    def __call__(self, page: Parsed) -> Iterator[dict[str, Any]]:
-        if self._match is not None and not self._match.search(page.url):
-            return
+    def fits(self, url: str) -> bool:
+        """Whether it applies to a page of this URL."""
+        return self._match is None or self._match.search(url) is not None
+
+    def __call__(self, page: Parsed) -> Iterator[dict[str, Any] | Unfit]:
         for root in page.css(self._each) if self._each else [None]:
             try:
                 record = self._record(page, root)
             except Unfit as error:
-                page.problems.append(f"rule {self.name}: {error}")
+                yield error
                 continue
             if record is not None:
                 yield record
@@ -190,7 +188,8 @@ def _load(name: str) -> Iterator[Plugin]:
             if not isinstance(value, Mapping):
                 raise TypeError("is not a table")  # noqa: TRY301
             rule = msgspec.convert(value, Rule)
-            yield Plugin(key, Extraction(key, rule))
+            extraction = Extraction(key, rule)
+            yield Plugin(key, extraction, "rule", extraction.fits)
         except (ConfigError, msgspec.ValidationError, ValueError, TypeError) as error:
             raise ConfigError(f"{name}: [{key}] {_first(error)}") from error
 

@@ -13,6 +13,7 @@ import ast
 import importlib
 import importlib.util
 import json
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from crawler.errors import ConfigError
-from crawler.model import Follow
+from crawler.model import Follow, Ran
+from crawler.units import unicode
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -33,6 +35,16 @@ MAX_BYTES: Final = 1024 * 1024
 """Of one plugin on one page: records and links beyond are dropped, with a problem that says so."""
 
 TOO_MANY_RECORDS: Final = "tooManyRecords"
+
+FRAMES: Final = 10
+"""Innermost frames of a failure's traceback that are told, of each error in its chain."""
+
+MAX_TRACEBACK: Final = 4000
+"""Characters of a traceback that are told, the last ones."""
+
+
+class Unfit(Exception):
+    """A record that lacks what it must have; the message says what. A rule yields it."""
 
 
 class Parsed:
@@ -110,23 +122,35 @@ class Parsed:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plugin:
-    """A named function of a page."""
+    """A named function of a page; a rule is one too. `fits`: to which URLs it applies."""
 
     name: str
     extract: Callable[[Parsed], Iterable[Any] | None]
+    kind: str = "plugin"
+    fits: Callable[[str], bool] | None = None
+    _traced: bool = False  # the traceback of a failure was handed on: once a process
 
-    def run(self, page: Parsed) -> tuple[list[dict[str, Any]], list[Follow]]:
-        """Its records and links for one page; what it does wrong is a problem of that page alone.
+    def run(self, page: Parsed) -> tuple[list[dict[str, Any]], list[Follow], Ran]:
+        """Its records and links for one page, and how it went; what it does wrong is a problem of
+        that page alone.
 
-        A pydantic model is taken for the record that it dumps to.
+        A pydantic model is taken for the record that it dumps to. It has failed when it raised, or
+        when of records that were not fit none is left.
         """
         records: list[dict[str, Any]] = []
         follow: list[Follow] = []
+        if self.fits is not None and not self.fits(page.url):
+            return records, follow, Ran(self.kind, self.name, fits=False)
         size = 0
+        unfit = raised = trace = ""
         try:
             for one in self.extract(page) or ():
+                if isinstance(one, Unfit):
+                    page.problems.append(f"{self.kind} {self.name}: {one}")
+                    unfit = unfit or unicode(str(one))
+                    continue
                 if isinstance(one, Follow):
                     follow.append(one)
                     size += len(one.url)
@@ -137,16 +161,38 @@ class Plugin:
                 if size > MAX_BYTES or len(records) + len(follow) > MAX_RECORDS:
                     (follow if isinstance(one, Follow) else records).pop()
                     page.problems.append(
-                        f"plugin {self.name}: too many records, the rest is dropped"
+                        f"{self.kind} {self.name}: too many records, the rest is dropped"
                     )
                     page.cuts.append(TOO_MANY_RECORDS)
                     break
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - strangers' code may raise anything
-            first = (str(error).splitlines() or [""])[0][:200]
-            page.problems.append(f"plugin {self.name}: {type(error).__name__}: {first}")
-        return records, follow
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - strangers' code may raise anything
+            raised = _line(error)
+            page.problems.append(f"{self.kind} {self.name}: {raised}")
+            if not self._traced:
+                self._traced = True
+                trace = _trace(error)
+        took = bool(records or follow)
+        failure = raised or ("" if took else unfit)
+        return records, follow, Ran(self.kind, self.name, True, took, failure, trace)
+
+
+def _line(error: BaseException) -> str:
+    """What went wrong, in a line that every encoder takes."""
+    try:
+        first = (str(error).splitlines() or [""])[0][:200]
+    except Exception:  # noqa: BLE001 - strangers' errors may not even have words
+        first = ""
+    return unicode(f"{type(error).__name__}: {first}")
+
+
+def _trace(error: BaseException) -> str:
+    """Where it went wrong: the innermost frames, without the call of ours."""
+    if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+        error = error.with_traceback(error.__traceback__.tb_next)
+    text = "".join(traceback.format_exception(error, limit=-FRAMES)).rstrip()
+    return unicode(text[-MAX_TRACEBACK:])
 
 
 def _dumped(one: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from crawler.mime import UNKNOWN, extract_mime, sniff_mime
-from crawler.model import Extract, Found, Kind, Link
+from crawler.model import Extract, Found, Kind, Link, Ran
 from crawler.parse.bounds import within_bounds
 from crawler.parse.decode import (
     GUESSED,
@@ -133,6 +133,7 @@ class Reader:
         found = self._links(base, raw, link.depth + 1, problems, cuts, robots)
         anchors, fragments = self._anchors(link.url, base, text, charset)
         records: tuple[dict[str, Any], ...] = ()
+        ran: tuple[Ran, ...] = ()
         if self._plugins:
             parsed = Parsed(
                 link.url,
@@ -144,7 +145,7 @@ class Reader:
                 problems=problems,
                 cuts=cuts,
             )
-            records, found = self._run(parsed, found, link.depth + 1)
+            records, found, ran = self._run(parsed, found, link.depth + 1)
         return Extract(
             found=found,
             mime=mime,
@@ -173,6 +174,7 @@ class Reader:
             fragments=fragments,
             markdown=self._markdown(link.url, text, raw, robots),
             body=self._kept(kept, robots),
+            ran=ran,
         )
 
     def _listed(
@@ -271,18 +273,22 @@ class Reader:
 
     def _run(
         self, page: Parsed, found: tuple[Found, ...], depth: int
-    ) -> tuple[tuple[dict[str, Any], ...], tuple[Found, ...]]:
-        """What the rules and plugins take from a page, and its links with those that they add."""
+    ) -> tuple[tuple[dict[str, Any], ...], tuple[Found, ...], tuple[Ran, ...]]:
+        """What the rules and plugins take from a page, its links with those that they add, and how
+        each of them went.
+        """
         records: list[dict[str, Any]] = []
+        ran: list[Ran] = []
         by_url = {one[0]: one for one in found}
         for plugin in self._plugins:
-            taken, follow = plugin.run(page)
+            taken, follow, how = plugin.run(page)
             records += taken
+            ran.append(how)
             for one in follow:
                 link = self._judged(page.base, one.url, Kind(one.kind).value, depth)
                 if link is not None and (link[0] not in by_url or by_url[link[0]][4]):
                     by_url[link[0]] = link
-        return tuple(records), tuple(by_url.values())
+        return tuple(records), tuple(by_url.values()), tuple(ran)
 
     def _links(
         self,

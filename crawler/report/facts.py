@@ -104,3 +104,4 @@ class Facts(msgspec.Struct, frozen=True):
     has_pages: bool  # pages.jsonl was there
     has_graph: bool
     incomplete: tuple[Bar, ...] = ()  # pages that were not read whole, by the limit
+    plugins: tuple[str, ...] = ()  # rules and plugins that failed or matched nothing, last run

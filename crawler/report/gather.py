@@ -19,6 +19,7 @@ from crawler.ending import left_of
 from crawler.folder import FRONTIER, SAVED
 from crawler.frontier.book import Book
 from crawler.frontier.rows import DONE, FAILED, MOVED, QUEUED, RESTING, STATES, UNCHANGED
+from crawler.plugin_sums import PluginSum, sentences
 from crawler.report.broken import broken_links
 from crawler.report.facts import Bar, Facts, HostRow, Slice, Twins
 from crawler.report.lines import Lines
@@ -106,6 +107,7 @@ def gather(folder: Path, lines: Lines | None = None) -> Facts:
             has_pages=lines.read,
             has_graph=(folder / NAME).exists(),
             incomplete=_bars(book, "reason", f"state = {DONE} AND reason NOT NULL", examples=True),
+            plugins=_plugins(said),
         )
 
 
@@ -222,6 +224,14 @@ def _summary(folder: Path) -> dict[str, Any]:
     except (OSError, msgspec.DecodeError):
         return {}
     return tree if isinstance(tree, dict) else {}
+
+
+def _plugins(said: dict[str, Any]) -> tuple[str, ...]:
+    try:
+        sums = msgspec.convert(said.get("plugins", []), list[PluginSum])
+    except msgspec.ValidationError:  # another version's
+        return ()
+    return tuple(sentences(sums))
 
 
 def _lag(said: dict[str, Any]) -> tuple[float, float] | None:

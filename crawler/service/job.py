@@ -106,7 +106,8 @@ class Totals(msgspec.Struct, frozen=True):
 
     `pages` are a crawl's, `files` a download's that are there. `queued` is what is left to do,
     `left` what an ended crawl did not read though it was in scope, by reason; `incomplete` how many
-    of its pages were not read whole.
+    of its pages were not read whole. `plugins` tells of rules and plugins that failed, or matched
+    nothing, in the last run: a sentence each.
     """
 
     pages: int = 0
@@ -117,6 +118,7 @@ class Totals(msgspec.Struct, frozen=True):
     files: int = 0
     left: dict[str, int] = {}
     incomplete: int = 0
+    plugins: tuple[str, ...] = ()
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from crawler.ending import NO_PAGES, sentence
 from crawler.folder import Mode
 from crawler.model import Visit
 from crawler.pace import HostPace
+from crawler.plugin_sums import sentences
 from crawler.running import Running
 from crawler.service.job import Job, State, Totals
 from crawler.service.runner import Runner
@@ -94,6 +95,8 @@ class Shift:
             ended, pending=counts.pending, left=counts.left, incomplete=counts.incomplete
         )
         log.info("job %s: %s", self.job.id, said)
+        for failing in sentences(crawl.tally.plugins):
+            log.warning("job %s: %s", self.job.id, failing)
         if counts.pages:
             return State.FINISHED, ended
         reasons = crawl.tally.reasons.most_common(1)
@@ -146,4 +149,5 @@ class Shift:
             queued=tally.gauges.queued,
             left=self.left,
             incomplete=self.incomplete,
+            plugins=tuple(sentences(tally.plugins)),
         )

@@ -243,7 +243,7 @@ function overview(place) {
     ...(live ? [["open connections", live.in_flight], ["being read", live.parsing], ["first byte, median", `${live.ttfb_ms[0]} ms`],
       ["held up by", live.bottleneck, true]] : [["made", job.created_at.slice(0, 19).replace("T", " ")]]),
   ]);
-  const parts = [facts];
+  const parts = [facts, ...job.totals.plugins.map((told) => el("p", { text: told }))];
   if (live) {
     const values = rates.get(job.id) ?? [];
     parts.push(chart(values, `Pages a second, the last two minutes; now ${live.recent_per_second}`));
