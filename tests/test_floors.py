@@ -45,6 +45,7 @@ FLOORS = {
         "gate",
         "leased",
         "ledger",
+        "present",
         "running",
         "stages",
         "start",
