@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from crawler.cli.flags import given
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, FrontierError
 from crawler.folder import FRONTIER, SAVED
 from crawler.proxies import proxies_in
 from crawler.settings import Settings, is_as_saved
@@ -130,8 +130,11 @@ def has_begun(folder: Path) -> bool:
         return False
     from crawler.frontier.peek import looking  # noqa: PLC0415 - an error's cost only
 
-    with looking(folder / FRONTIER) as db:
-        return db.execute("SELECT 1 FROM link LIMIT 1").fetchone() is not None
+    try:
+        with looking(folder / FRONTIER) as db:
+            return db.execute("SELECT 1 FROM link LIMIT 1").fetchone() is not None
+    except FrontierError:  # empty yet, or damaged: who opens it next says so
+        return False
 
 
 def whole_text(path: Path) -> str:
