@@ -5,7 +5,7 @@ The house, bottom up; a file imports only from lower floors (tests/test_floors.p
     0  model errors background                  words: frozen records; work beside a block
     1  urls config scope robots pace retry …    rules: pure decisions; charts
     2  protocols tally verdict                  seams, sums, and what an answer means
-    3  gate ledger folder watch                 may we go? · kept and crossed off in one step
+    3  gate ledger folder watch present         may we go? · kept and crossed off in one step
     4  crawl                                    ★ the loop: read this first
        frontier/ fetch/ parse/ sinks/ transfer/ rooms beside it; none sees another
     5  build outputs trip depot export/ report/ configuration → an open crawl; what it left behind

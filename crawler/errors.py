@@ -16,8 +16,8 @@ CrawlerError
 │  └─ Lapsed                   the link went to another worker before it was sent
 ├─ ParseError                  the page: becomes a Visit, never ends a crawl
 └─ HouseError                  the house: ends the crawl, resumable        exit 3
-   ├─ FrontierError
-   ├─ SinkError
+   ├─ FrontierError        FrontierLost: its file is gone or damaged
+   ├─ SinkError            SinkLost: the file is gone
    ├─ Occupied                 the folder holds a crawl, or another process has it
    └─ InternalError            a contradiction inside the crawler: a bug         exit 1
 """
@@ -171,15 +171,30 @@ class ParseError(CrawlerError):
 
 
 class HouseError(CrawlerError):
-    """The crawl cannot go on, but nothing is lost: it can be resumed."""
+    """The crawl cannot go on, but nothing is lost: it can be resumed, unless `lost`."""
+
+    lost = False
+    """Whether what was kept is gone or damaged: the message says what can be done."""
 
 
 class FrontierError(HouseError):
     """The frontier cannot be read or written."""
 
 
+class FrontierLost(FrontierError):
+    """Its file is damaged, or not where it was while it was written."""
+
+    lost = True
+
+
 class SinkError(HouseError):
     """An output cannot be written."""
+
+
+class SinkLost(SinkError):
+    """An output is not where it was while it was written."""
+
+    lost = True
 
 
 class Occupied(HouseError):

@@ -15,7 +15,7 @@ from crawler.config import Config
 from crawler.errors import ConfigError, HouseError, Occupied
 from crawler.nofollow import refuse_link
 from crawler.secrets import without_secrets
-from crawler.settings import dump_toml
+from crawler.settings import dump_toml, marked
 
 Mode = Literal["new", "fresh", "resume"]
 
@@ -40,6 +40,7 @@ SAVED = "crawl.toml"
 OURS = (
     FRONTIER, f"{FRONTIER}-wal", f"{FRONTIER}-shm", "frontier.hand", CRASH, SAVED, WORKER, LOOPS,
     "pages.jsonl", "skipped.jsonl", "records.jsonl", "graph.bin", "summary.json", "report.html",
+    f".{SAVED}.new",
 )  # fmt: skip
 """What a crawl writes into its folder; `fresh` removes these and the folders, nothing else."""
 
@@ -87,8 +88,14 @@ def prepare(folder: Path, mode: Mode) -> None:
 def write_config(config: Config, folder: Path) -> None:
     """The settings as they took effect, without passwords, tokens and headers of one's own."""
     path = folder / SAVED
+    new = folder / f".{SAVED}.new"
     try:
-        path.write_text(dump_toml(without_secrets(config)), encoding="utf-8")
+        new.unlink(missing_ok=True)
+        with new.open("x", encoding="utf-8") as file:
+            file.write(marked(dump_toml(without_secrets(config))))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)  # at no instant is there half a file
     except OSError as error:
         raise HouseError(f"{path}: {error.strerror}") from error
 

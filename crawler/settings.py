@@ -11,6 +11,7 @@ it was decided.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import math
 import re
 import tomllib
@@ -294,6 +295,39 @@ def dump_toml(config: Config) -> str:
     """
     text = tomli_w.dumps(as_tree(config))
     return text if text.isascii() else units.unicode(text)
+
+
+FIRST: Final = "# The settings of a crawl as they took effect; whole only with its last line.\n"
+LAST: Final = "# whole: sha256:"
+"""Before the checksum of all lines above it."""
+
+ALWAYS: Final = ("seeds", "scope", "limits", "pace", "fetch", "retry", "robots", "output")
+"""What every release wrote into the file. Of a file that was cut, the last is missing."""
+
+
+def marked(text: str) -> str:
+    """The text of a saved configuration, with what tells whether it is still whole."""
+    text = FIRST + text
+    return f"{text}{LAST}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def is_as_saved(text: str) -> bool:
+    """Whether a configuration is as it was written, and not edited since. Raises ConfigError with
+    what is missing, without the file's name, when it is not whole.
+
+    A person may edit it: what has its last line, or no such lines at all as the files of earlier
+    releases, and every section, is taken as it stands (decision 0097).
+    """
+    body, mark, digest = text.rpartition(LAST)
+    if not mark and text.startswith(FIRST):
+        raise ConfigError("was cut short: its last line is missing")
+    try:
+        tree = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        tree = None  # whoever reads it says where
+    if tree is not None and (lacking := [name for name in ALWAYS if name not in tree]):
+        raise ConfigError(f"was emptied or cut short: there is no {', '.join(lacking)}")
+    return not mark or hashlib.sha256(body.encode()).hexdigest() == digest.strip()
 
 
 def _without_none(tree: Any) -> Any:

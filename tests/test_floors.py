@@ -46,6 +46,7 @@ FLOORS = {
         "gate",
         "leased",
         "ledger",
+        "present",
         "running",
         "stages",
         "start",

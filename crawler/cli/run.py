@@ -175,8 +175,9 @@ async def _crawl(
                 ):
                     with crash_noted(folder):
                         await running.run()
-            except HouseError:
-                screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
+            except HouseError as error:
+                if not error.lost:
+                    screen.say(f"nothing that was done is lost; go on with: {_resume(folder)}")
                 raise
             counts = await running.frontier.counts()
             paces = tuple(p for p in running.frontier.paces() if p.parks or p.crawl_delay)

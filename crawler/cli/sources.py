@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -12,10 +13,14 @@ from typing import Any, TypeVar
 import click
 
 from crawler.cli.flags import given
-from crawler.errors import ConfigError
-from crawler.folder import SAVED
+from crawler.errors import ConfigError, FrontierError
+from crawler.folder import FRONTIER, SAVED
 from crawler.proxies import proxies_in
-from crawler.settings import Settings
+from crawler.settings import Settings, is_as_saved
+
+log = logging.getLogger(__name__)
+
+AGAIN = "put it back as it was, or start over: crawler crawl … --fresh"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,12 +111,42 @@ def _add_flags(settings: Settings, values: Mapping[str, Any]) -> None:
 
 
 def saved(folder: Path) -> Settings:
-    """The settings a crawl was started with; the defaults when it died before they were written."""
+    """The settings a crawl was started with; the defaults when it died before they were written.
+
+    Raises ConfigError when the file is gone from a crawl that had begun, or is not whole.
+    """
     settings = Settings()
     path = folder / SAVED
     if path.exists():
-        settings.toml(text_of(path), str(path))
+        settings.toml(whole_text(path), str(path))
+    elif has_begun(folder):
+        raise ConfigError(f"{path}: is gone: {AGAIN}")
     return settings
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether the folder's frontier has links: then the settings had been written before them."""
+    if not (folder / FRONTIER).exists():
+        return False
+    from crawler.frontier.peek import looking  # noqa: PLC0415 - an error's cost only
+
+    try:
+        with looking(folder / FRONTIER) as db:
+            return db.execute("SELECT 1 FROM link LIMIT 1").fetchone() is not None
+    except FrontierError:  # empty yet, or damaged: who opens it next says so
+        return False
+
+
+def whole_text(path: Path) -> str:
+    """The text of a crawl's settings; it is told when they were edited. Raises ConfigError."""
+    text = text_of(path)
+    try:
+        as_saved = is_as_saved(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}: {AGAIN}") from error
+    if not as_saved:
+        log.warning("%s was edited since it was written: it is taken as it stands", path)
+    return text
 
 
 def text_of(name: str | Path) -> str:

@@ -17,7 +17,7 @@ from crawler.export.columns import lines
 from crawler.parse.decode import to_text
 from crawler.parse.markdown import check_installed, to_markdown
 from crawler.parse.read import HTML
-from crawler.settings import Settings
+from crawler.settings import Settings, is_as_saved
 from crawler.sinks.files import keep, path_for
 from crawler.sinks.texts import text_path
 from crawler.urls import Urls
@@ -86,8 +86,13 @@ def _convert(bodies: list[Body], target: Path, config: Config) -> int:
 
 def _saved(folder: Path) -> Config:
     settings = Settings()
+    path = folder / "crawl.toml"
     try:
-        settings.toml((folder / "crawl.toml").read_text("utf-8"), str(folder / "crawl.toml"))
+        text = path.read_text("utf-8")
+        is_as_saved(text)
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from error
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    settings.toml(text, str(path))
     return settings.config()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from crawler.errors import FrontierError
+from crawler.frontier.damage import frontier_error
 from crawler.frontier.sqlite import claim
 from crawler.frontier.store import Store
 
@@ -23,9 +23,9 @@ def at_rest(path: Path) -> Iterator[Store]:
     try:
         store = Store(path)
         store.open()
-        with closing(store):
+        with closing(store), store.sound():
             yield store
     except sqlite3.Error as error:
-        raise FrontierError(f"{path}: {error}") from error
+        raise frontier_error(path, error) from error
     finally:
         os.close(lock)

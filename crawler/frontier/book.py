@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from crawler.errors import ConfigError, FrontierError
+from crawler.frontier.damage import NONSENSE, Damaged, damage, frontier_error, sound
 from crawler.frontier.keys import Keys
 from crawler.frontier.reader import reader
 from crawler.frontier.store import SCHEMA_VERSION
@@ -51,28 +52,39 @@ class Book:
             raise ConfigError(f"{self._path.parent}: holds no crawl")
         try:
             self._db = reader(self._path)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            with sound(self._db):
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
-            raise FrontierError(f"{self._path}: {error}") from error
+            raise frontier_error(self._path, error) from error
         if version != SCHEMA_VERSION:
             self._db.close()
             raise FrontierError(
                 f"{self._path} has frontier version {version}, not {SCHEMA_VERSION}"
             )
         self._keys = Keys(self._db)
-        self._keys.recall()
+        try:
+            with sound(self._db):
+                self._keys.recall()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise frontier_error(self._path, error) from error
         self.url_of = lru_cache(REMEMBERED)(self._url_of)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """What made no sense to who reads is the file's fault where that is damaged."""
+        try:
+            if isinstance(error, NONSENSE) and (wrong := damage(self._db)):
+                raise frontier_error(self._path, Damaged(wrong)) from error
+        finally:
+            self._db.close()
 
     def rows(self, question: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The answer to a question in SQL, row by row."""
         try:
             yield from self._db.execute(question, values)
         except sqlite3.Error as error:
-            raise FrontierError(f"{self._path}: {error}") from error
+            raise frontier_error(self._path, error) from error
 
     def one(self, question: str, *values: object) -> Any:
         """The single value that a question has."""
@@ -97,7 +109,7 @@ class Book:
         try:
             number = self._keys.find([key]).get(key)
         except sqlite3.Error as error:
-            raise FrontierError(f"{self._path}: {error}") from error
+            raise frontier_error(self._path, error) from error
         row = next(self.rows("SELECT url FROM link WHERE id = ?", number), None)
         return None if row is None else str(row[0])
 

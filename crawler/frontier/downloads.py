@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from crawler.errors import FrontierError
 from crawler.frontier.bulk import Bulk
+from crawler.frontier.damage import frontier_error, sound
 from crawler.frontier.reader import reader
 from crawler.frontier.rows import KINDS, STATES
 
@@ -69,8 +69,8 @@ def revise(path: Path, judge: Callable[[list[Row], dict[str, str]], list[str]]) 
 def known_urls(path: Path) -> list[tuple[str, str]]:
     """URL and kind of every link of a crawl, in the order of discovery. Raises FrontierError."""
     try:
-        with closing(reader(path)) as db:
+        with closing(reader(path)) as db, sound(db):
             rows = db.execute("SELECT url, kind FROM link ORDER BY id").fetchall()
+            return [(url, KINDS[kind].value) for url, kind in rows]
     except sqlite3.Error as error:
-        raise FrontierError(f"{path}: {error}") from error
-    return [(url, KINDS[kind].value) for url, kind in rows]
+        raise frontier_error(path, error) from error

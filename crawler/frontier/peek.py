@@ -14,6 +14,7 @@ import msgspec
 from crawler.errors import ConfigError, FrontierError
 from crawler.folder import LOOPS, WORKER
 from crawler.frontier import rests
+from crawler.frontier.damage import frontier_error, sound
 from crawler.frontier.reader import reader
 from crawler.frontier.rows import adopted_in, counted
 from crawler.frontier.store import SCHEMA_VERSION
@@ -54,13 +55,13 @@ def looking(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise ConfigError(f"{path.parent}: {missing(path.parent)}")
     try:
-        with closing(reader(path)) as db:
+        with closing(reader(path)) as db, sound(db):
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA_VERSION:
                 raise FrontierError(f"{path} has frontier version {version}, not {SCHEMA_VERSION}")
             yield db
     except sqlite3.Error as error:
-        raise FrontierError(f"{path}: {error}") from error
+        raise frontier_error(path, error) from error
 
 
 def missing(folder: Path) -> str:

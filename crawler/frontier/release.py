@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crawler.errors import ConfigError, FrontierError
+from crawler.frontier.damage import frontier_error, sound
 from crawler.frontier.keys import Keys
 from crawler.frontier.recent import Transaction
 from crawler.frontier.rows import BRAKED
@@ -29,11 +30,12 @@ def release(path: Path, wanted: Callable[[str], bool]) -> dict[str, int]:
     try:
         db = sqlite3.connect(path, isolation_level=None)
         try:
-            return _release(db, path, wanted)
+            with sound(db):
+                return _release(db, path, wanted)
         finally:
             db.close()
     except sqlite3.Error as error:
-        raise FrontierError(f"{path}: {error}") from error
+        raise frontier_error(path, error) from error
     finally:
         os.close(lock)
 

@@ -202,7 +202,7 @@ HEAD: Final = (
     "SELECT link.id, link.url, host.name, link.depth, "
     "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
     "link.kind, link.hops, link.attempt, link.digest, link.etag, link.modified, "
-    "link.text_digest, link.interval, link.cookie, link.released "
+    "link.text_digest, link.interval, link.cookie, link.released, link.key "
     "FROM link JOIN host ON host.id = link.host "
     "WHERE link.host = ? AND link.state = 0 ORDER BY link.rank, link.id LIMIT ?"
 )

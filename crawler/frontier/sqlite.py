@@ -30,6 +30,7 @@ from crawler.errors import FrontierError, InternalError, Occupied
 from crawler.faults import is_our_bug
 from crawler.frontier import downloads
 from crawler.frontier.budget import Kept, terms
+from crawler.frontier.damage import NONSENSE, Damaged, frontier_error
 from crawler.frontier.host import Host
 from crawler.frontier.in_hand import InHand
 from crawler.frontier.roster import KEPT
@@ -142,6 +143,13 @@ class SqliteFrontier:
             await asyncio.wait([self._feeder])
         if self._hand is not None:
             self._hand.close(bug=isinstance(error, Exception) and is_our_bug(error))
+        try:
+            if error is None:
+                await self._run(self._store.look)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         try:
             await self._run(self._store.close)
         finally:
@@ -632,11 +640,16 @@ class SqliteFrontier:
         return msgspec.structs.replace(visit, retry_in=wait)
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run on the frontier's thread; SQLite's errors become ours."""
+        """Run on the frontier's thread; SQLite's errors become ours, and a damaged file's."""
         try:
             return await self._loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
         except sqlite3.Error as error:
-            raise FrontierError(f"{self._path}: {error}") from error
+            raise frontier_error(self._path, error) from error
+        except NONSENSE as error:
+            wrong = await self._loop.run_in_executor(self._thread, self._store.damage)
+            if wrong:
+                raise frontier_error(self._path, Damaged(wrong)) from error
+            raise
 
     def _unlock(self) -> None:
         if self._lock is not None:

@@ -7,10 +7,12 @@ to do keeps inserts cheap: a table keyed by a random hash alone is ten times slo
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +20,11 @@ from typing import Any, Final
 import msgspec
 
 from crawler.config import ScopeConfig
-from crawler.errors import FrontierError
+from crawler.errors import FrontierError, FrontierLost
 from crawler.frontier import downloads, rests, twins
 from crawler.frontier.brakes import Brakes
 from crawler.frontier.budget import Kept
+from crawler.frontier.damage import Damaged, damage, frontier_error, is_of, sound
 from crawler.frontier.keys import Keys
 from crawler.frontier.recent import Recent, Transaction
 from crawler.frontier.refusals import MARK, Outbox
@@ -51,6 +54,7 @@ from crawler.frontier.rows import (
     values_of,
 )
 from crawler.model import Counts, Found, Kind, Link, Outcome, Refusal, Rules, Visit
+from crawler.present import trouble
 from crawler.robots import UNREACHABLE
 from crawler.scope import Scope
 from crawler.traps import is_brake
@@ -109,6 +113,7 @@ class Store:
         self._leased: Collection[int] = ()
         self._brakes = Brakes(traps or ScopeConfig(trap="off"))
         self._outbox = Outbox(wanted=refusals)
+        self._opened: list[tuple[Path, os.stat_result]] = []  # what must stay at its path
         self._db: sqlite3.Connection
         self._keys: Keys
 
@@ -118,32 +123,42 @@ class Store:
         """Raises FrontierError: not a frontier, of another version, or not readable."""
         try:
             self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in {0, SCHEMA_VERSION}:
-                raise FrontierError(
-                    f"{self._path} has frontier version {version}, this program "
-                    f"reads version {SCHEMA_VERSION}: use the release that wrote it"
-                )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            level = "FULL" if self._durable == "power" else "NORMAL"
-            self._db.execute(f"PRAGMA synchronous = {level}")
-            self._db.execute("PRAGMA cache_size = -65536")
-            self._db.execute("PRAGMA temp_store = MEMORY")
-            self._db.execute("PRAGMA wal_autocheckpoint = 16000")
-            self._db.execute("PRAGMA journal_size_limit = 67108864")
-            if version == 0:
-                schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
-                self._db.executescript(
-                    f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
-                )
-            self._db.execute(rests.ADDED)
-            self._keys = Keys(self._db)
-            self._keys.recall()
-            self._brakes.open(self._db, self._keys)
-            self._outbox.open(self._db)
-            self._rank()
+            with sound(self._db):
+                self._set_up()
+            if self._path != ":memory:":
+                files = (Path(self._path), Path(f"{self._path}-wal"))
+                self._opened = [(one, one.stat()) for one in files if one.exists()]
         except sqlite3.Error as error:
-            raise FrontierError(f"{self._path}: {error}") from error
+            raise frontier_error(self._path, error) from error
+        except OSError as error:
+            raise FrontierError(f"{self._path}: {error.strerror}") from error
+
+    def _set_up(self) -> None:
+        """Look whose file it is, make what it lacks, and remember what it says."""
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in {0, SCHEMA_VERSION}:
+            raise FrontierError(
+                f"{self._path} has frontier version {version}, this program "
+                f"reads version {SCHEMA_VERSION}: use the release that wrote it"
+            )
+        self._db.execute("PRAGMA journal_mode = WAL")
+        level = "FULL" if self._durable == "power" else "NORMAL"
+        self._db.execute(f"PRAGMA synchronous = {level}")
+        self._db.execute("PRAGMA cache_size = -65536")
+        self._db.execute("PRAGMA temp_store = MEMORY")
+        self._db.execute("PRAGMA wal_autocheckpoint = 16000")
+        self._db.execute("PRAGMA journal_size_limit = 67108864")
+        if version == 0:
+            schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+            self._db.executescript(
+                f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
+            )
+        self._db.execute(rests.ADDED)
+        self._keys = Keys(self._db)
+        self._keys.recall()
+        self._brakes.open(self._db, self._keys)
+        self._outbox.open(self._db)
+        self._rank()
 
     def _rank(self) -> None:
         """Depth is the order of what is to do, also of what was queued when it was not."""
@@ -151,6 +166,16 @@ class Store:
             self._db.execute("UPDATE link SET rank = depth WHERE state IN (0, 1) AND rank <> depth")
             row = self._db.execute("SELECT max(depth) FROM link WHERE state = 0").fetchone()
             self._deepest = row[0] or 0
+
+    def look(self) -> None:
+        """Raises FrontierError when the file is not at its path any more: SQLite would go on."""
+        for path, opened in self._opened:
+            try:
+                wrong = trouble(path, opened)
+            except OSError as error:
+                raise FrontierError(f"{path}: {error.strerror}") from error
+            if wrong:
+                raise FrontierLost(f"{path}: {wrong}")
 
     def close(self) -> None:
         try:
@@ -457,6 +482,8 @@ class Store:
             downloads.again(self._db, urls)
 
     def _transaction(self) -> Transaction:
+        """What is committed must be found again. Raises FrontierError."""
+        self.look()
         memories = (self._admitted, self._skipped, self._host_ids, self._brakes, self._new)
         return Transaction(self._db, self._keys, *memories)
 
@@ -470,6 +497,9 @@ class Store:
         """
         rows = self._db.execute(HEAD, (host, limit + len(out))).fetchall()
         rows = [row for row in rows if row[0] not in out][:limit]
+        for number, url, *_, key in rows:
+            if not is_of(key, url):
+                raise Damaged(f"link {number} is not what was written")
         parked: Counter[int] = Counter()
         if self._brakes.engaged:
             rows, parked = self._park(rows)
@@ -486,7 +516,7 @@ class Store:
                 cookie or "",
                 known_of(*known),
             )
-            for number, url, name, depth, via, kind, hops, attempt, *known, cookie, _ in rows
+            for number, url, name, depth, via, kind, hops, attempt, *known, cookie, _, _ in rows
         ], parked
 
     def _park(self, rows: list[Any]) -> tuple[list[Any], Counter[int]]:
@@ -494,7 +524,7 @@ class Store:
         parked: list[tuple[str, int]] = []
         depths: Counter[int] = Counter()
         for row in rows:
-            number, url, _, depth, via, *_, released = row
+            number, url, _, depth, via, *_, released, _ = row
             reason = "" if released else self._brakes.judge_again(url, via)
             if reason:
                 parked.append((reason, number))
@@ -507,6 +537,14 @@ class Store:
                 for _, number in parked:
                     self._outbox.note(number, time.time())
         return kept, depths
+
+    def sound(self) -> AbstractContextManager[None]:
+        """See `damage.sound`."""
+        return sound(self._db)
+
+    def damage(self) -> str:
+        """See `damage.damage`."""
+        return damage(self._db)
 
     def recognise(self, visits: Sequence[Visit]) -> list[Visit]:
         """See `protocols.Frontier.recognise`."""

@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from crawler.errors import SinkError
+from crawler.errors import SinkError, SinkLost
+from crawler.present import trouble
 
 OFFSET_BITS: Final = 40
 """A terabyte a file, eight million files, in SQLite's 63 bits."""
@@ -92,8 +93,11 @@ class Captures:
             elif version != VERSION:
                 raise SinkError(f"{path}: archive index of version {version}, not {VERSION}")
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable == 'power' else 'NORMAL'}")
+            self._opened = path.stat()
         except sqlite3.Error as error:
             raise SinkError(f"{path}: {error}") from error
+        except OSError as error:
+            raise SinkError(f"{path}: {error.strerror}") from error
 
     def close(self) -> None:
         with suppress(sqlite3.Error):  # somebody reads: then it stays as it is
@@ -107,12 +111,22 @@ class Captures:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self.look()
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise SinkError(f"{self._path}: {error}") from error
+
+    def look(self) -> None:
+        """Raises SinkError when the file is not at its path any more."""
+        try:
+            wrong = trouble(self._path, self._opened)
+        except OSError as error:
+            raise SinkError(f"{self._path}: {error.strerror}") from error
+        if wrong:
+            raise SinkLost(f"{self._path}: {wrong}")
 
     def note(self, name: str, value: str | int) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))

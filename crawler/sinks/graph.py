@@ -50,8 +50,8 @@ class Graph:
         await self._tail.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._tail.__aexit__()
+    async def __aexit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        await self._tail.__aexit__(kind)
 
     async def append(self, visits: Sequence[Visit]) -> int:
         return await self._tail.append(b"".join(pack(one) for one in visits if one.found))

@@ -34,8 +34,8 @@ class JsonLines:
         await self._tail.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._tail.__aexit__()
+    async def __aexit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        await self._tail.__aexit__(kind)
 
     async def append(self, visits: Sequence[Visit]) -> int:
         run = self._run()

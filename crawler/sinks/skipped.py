@@ -54,8 +54,10 @@ class Skipped:
         try:
             if kind is None:
                 await self._keep({self.name: await self.append([])})
-        finally:
-            await self._file.__aexit__()
+        except BaseException as failed:
+            await self._file.__aexit__(type(failed))
+            raise
+        await self._file.__aexit__(kind)
 
     async def append(self, visits: Sequence[Visit]) -> int:  # noqa: ARG002 - not their source
         mark = await self._file.write([])

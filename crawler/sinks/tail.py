@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import aiofiles
 
-from crawler.errors import SinkError
+from crawler.errors import SinkError, SinkLost
+from crawler.present import trouble
 
 
 class Tail:
@@ -30,11 +31,18 @@ class Tail:
             raise SinkError(f"{self._path}: {error.strerror}") from error
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._file.close()
+    async def __aexit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        """Raises SinkError when the file is not at its path any more, unless all failed already."""
+        try:
+            if kind is None:
+                self._look()
+        finally:
+            await self._file.close()
 
     async def append(self, data: bytes) -> int:
-        """Write, and return the new length. Raises SinkError."""
+        """Write, and return the new length. Raises SinkError, also when what was written can be
+        found at the path no more: it must not be crossed off then.
+        """
         try:
             if data:
                 await self._write(data)
@@ -42,6 +50,7 @@ class Tail:
                 await asyncio.to_thread(os.fsync, self._file.fileno())
         except OSError as error:
             raise SinkError(f"{self._path}: {error.strerror}") from error
+        self._look()
         return self.length
 
     async def cut(self, mark: int) -> None:
@@ -55,6 +64,15 @@ class Tail:
         except OSError as error:
             raise SinkError(f"{self._path}: {error.strerror}") from error
         self.length = mark
+
+    def _look(self) -> None:
+        """On the loop: going to a thread would cost more than the two system calls."""
+        try:
+            wrong = trouble(self._path, self._file.fileno(), self.length)
+        except OSError as error:
+            raise SinkError(f"{self._path}: {error.strerror}") from error
+        if wrong:
+            raise SinkLost(f"{self._path}: {wrong}")
 
     async def _write(self, data: bytes) -> None:
         rest = memoryview(data)

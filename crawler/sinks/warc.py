@@ -17,8 +17,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Final, Self
 
-from crawler.errors import SinkError
+from crawler.errors import SinkError, SinkLost
 from crawler.model import Kept, Page, Visit
+from crawler.present import trouble
 from crawler.sinks.captures import Capture, Captures, place_of, position_of
 from crawler.warc import (
     FIELDS,
@@ -72,6 +73,7 @@ class Warc:
         self._file: FileIO | None = None
         self._number = 0
         self._length = 0
+        self._counted = True  # the length is that of the file: no append has failed
 
     async def __aenter__(self) -> Self:
         """Raises SinkError when the folder or its index cannot be used."""
@@ -89,9 +91,14 @@ class Warc:
         self._prefix = str(prefix)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self._close()
-        self._index.close()
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None and self._counted:
+                self._look()
+                self._index.look()
+        finally:
+            self._close()
+            self._index.close()
 
     async def append(self, visits: Sequence[Visit]) -> int:
         # Whoever appends again has committed what came before.
@@ -99,10 +106,12 @@ class Warc:
         if self._finished is not None:
             for path in complete:
                 self._finished(path)
+        self._counted = False
         try:
             await asyncio.to_thread(self._append, visits)
         except OSError as error:
             raise _sink_error(error, self._folder) from error
+        self._counted = True
         return position_of(self._number, self._length)
 
     async def cut(self, mark: int) -> None:
@@ -125,6 +134,7 @@ class Warc:
     # ── in a thread ──────────────────────────────────────────────────────────────────────────
 
     def _append(self, visits: Sequence[Visit]) -> None:
+        self._look()  # a file that was cut would get a hole, and its length back
         with self._index.transaction():
             waiting: list[bytes] = []
             for visit, page, kept in _exchanges(visits):
@@ -146,6 +156,7 @@ class Warc:
                 if isinstance(kept.response, Path):
                     kept.response.unlink(missing_ok=True)
             self._write(waiting)
+            self._look()
             self._index.note("mark", position_of(self._number, self._length))
             if self._durable == "power" and self._file is not None:
                 os.fsync(self._file.fileno())
@@ -201,6 +212,7 @@ class Warc:
     def _next_file(self) -> None:
         """Begin the next file with its warcinfo record."""
         if self._file is not None:
+            self._look()
             self._complete.append(Path(str(self._file.name)))
         self._close()
         self._number += 1
@@ -243,6 +255,18 @@ class Warc:
 
     def _files(self) -> Iterator[tuple[int, Path]]:
         yield from warc_files(self._folder, self._prefix)
+
+    def _look(self) -> None:
+        """Raises SinkError when the file being written is not at its path any more."""
+        if self._file is None:
+            return
+        path = Path(str(self._file.name))
+        try:
+            wrong = trouble(path, self._file.fileno(), self._length)
+        except OSError as error:
+            raise _sink_error(error, self._folder) from error
+        if wrong:
+            raise SinkLost(f"{path}: {wrong}")
 
     def _close(self) -> None:
         if self._file is not None:
