@@ -6,6 +6,7 @@ A matcher of our own, because no kept library passes the RFC's own examples
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from typing import Final
@@ -22,7 +23,32 @@ UNREACHABLE: Final = "robotsUnreachable"
 
 _NAME: Final = re.compile(r"[A-Za-z_-]+")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
-_SPACE: Final = " \t\0"
+_SPACE: Final = " \t\0\v\f"
+
+_SPELLINGS: Final = {
+    "user-agent": (
+        "useragent", "useragents", "useragnet", "usersagent", "usegagent", "seragent",
+    ),
+    "allow": ("allow", "allows", "allowed"),
+    "disallow": (
+        "disallow", "disallows", "disallowed", "dissallow", "dissalow", "disalow", "diasllow",
+        "disallaw", "desallow", "dsallow", "dssalow", "diallow", "disllow",
+    ),
+    "sitemap": ("sitemap", "sitemaps"),
+    "crawl-delay": ("crawldelay", "crawldeley", "clawldelay", "crawdelay"),
+}  # fmt: skip
+"""The records that are read, and how they are misspelled, without `-`, `_` and white space: what
+Google's parser, Protego and crawler-commons accept. Listed, not guessed: what only begins like one
+(`DisallowAITraining`) is another record (docs/decisions/0111)."""
+
+_KEYS: Final = {word: key for key, words in _SPELLINGS.items() for word in (key, *words)}
+_JOINTS: Final = re.compile(r"[ \t\v\f_-]+")
+_SPACES: Final = re.compile(r"[ \t\0\v\f]+")
+_MARKS: Final = re.compile(r"(?:[ \t\0\v\f]|\xc2\xa0|\xef\xbb\xbf|\xe2\x80\x8b)+")
+"""White space, and what looks like none: U+00A0, U+FEFF and U+200B in UTF-8."""
+_BREAKS: Final = ("<br>", "<br/>", "<br />")
+_BARE_SITEMAP: Final = re.compile(r"https?://[^ \t]+\.xml(?:\.gz)?", re.IGNORECASE)
+_BOM: Final = re.compile(rb"^(?:\xef(?:\xbb\xbf?)?)?")
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -161,8 +187,18 @@ def whole_lines(body: bytes) -> bytes:
 
 
 def _text(body: bytes) -> str:
-    """The octets that count, one a character: what is not UTF-8 must compare as it stands."""
-    return whole_lines(body).removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    """The octets that count, one a character: what is not UTF-8 must compare as it stands.
+
+    A byte order mark is no part of them, whole or cut. UTF-16's is believed where the text has
+    its zeros, and dropped before one that has not.
+    """
+    if body[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        if b"\0" in body[2:64]:
+            text = body[: 2 * MAX_BYTES].decode("utf-16", "replace")
+            body = text.encode("utf-8", "replace")
+        else:
+            body = body[2:]
+    return _BOM.sub(b"", whole_lines(body)).decode("latin-1")
 
 
 def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
@@ -170,25 +206,28 @@ def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
 
     Only what RFC 9309 §2.2 defines shapes groups: a user-agent line after a rule starts a new one,
     any other line neither starts nor ends anything (§2.2.4). A Crawl-delay speaks to the names
-    that stand before it in its group, which is how files that use it are written.
+    that stand before it in its group, back to the Crawl-delay before, which is how files that use
+    it are written: a name, its delay, an empty line, the next name.
     """
     lines: dict[str, list[int]] = {}
     rules: dict[str, list[Rule]] = {}
     delays: dict[str, float] = {}
     sitemaps: list[str] = []
     present: set[str] = set()
+    asked: set[str] = set()  # those of them to whom a Crawl-delay speaks
+    delayed = False  # they have theirs: the next user-agent line is another's
     ruled = False  # the group has a rule: the next user-agent line starts another
     for number, line in enumerate(_LINE_END.split(text), 1):
-        key, colon, value = line.partition("#")[0].partition(":")
-        if not colon:
-            continue
-        key, value = key.strip(_SPACE).lower(), value.strip(_SPACE)
+        key, value = _record(line)
         if key == "user-agent":
             if ruled:
                 present, ruled = set(), False
+            if not present or delayed:
+                asked, delayed = set(), False
             named = _group_name(value)
             if named in {name, "*"} and named:
                 present.add(named)
+                asked.add(named)
                 lines.setdefault(named, []).append(number)
         elif key in {"allow", "disallow"}:
             ruled = True
@@ -197,7 +236,8 @@ def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
                     rules.setdefault(one, []).append(Rule(key == "allow", value, number))
         elif key == "crawl-delay":
             delay = _seconds(value)
-            for one in present if delay is not None else ():
+            delayed = delay is not None
+            for one in asked if delay is not None else ():
                 delays[one] = max(delay or 0.0, delays.get(one, 0.0))
         elif key == "sitemap" and value:
             sitemaps.append(shown(value))
@@ -210,6 +250,46 @@ def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
         for one, at in lines.items()
     }
     return groups, tuple(dict.fromkeys(sitemaps))
+
+
+def _record(line: str) -> tuple[str, str]:
+    """The key of a line, as the RFC spells it, and its value; a key of "" is none that is read.
+
+    Where the colon is missing, the white space before the last word stands for it. The address of
+    an XML file alone in a line is a sitemap's whose key was forgotten.
+    """
+    text = line.partition("#")[0]
+    key, colon, value = text.partition(":")
+    if colon and (known := _key(key)):
+        return known, _value(value)
+    words = _SPACES.split(_value(text))
+    value = words.pop()
+    if not words:
+        return ("sitemap", value) if _BARE_SITEMAP.fullmatch(value) else ("", "")
+    known = _key(" ".join(words))
+    if known in {"allow", "disallow"} and value[:1] not in {"/", "*"}:
+        return "", ""  # prose
+    return known, value
+
+
+def _key(text: str) -> str:
+    word = (text if text.isascii() else _MARKS.sub(" ", text)).strip(_SPACE).lower()
+    return _KEYS.get(word) or _KEYS.get(_JOINTS.sub("", word), "")
+
+
+def _value(text: str) -> str:
+    """Without the white space around it, and what editors and web pages leave there.
+
+    What is no ASCII goes from the start alone: at the end of a path it belongs to the path.
+    """
+    text = text.strip(_SPACE)
+    if text.endswith(">"):
+        lower = text[-6:].lower()
+        ended = next((len(tag) for tag in _BREAKS if lower.endswith(tag)), 0)
+        text = text[: len(text) - ended].rstrip(_SPACE)
+    if text.isascii() or (marks := _MARKS.match(text)) is None:
+        return text
+    return text[marks.end() :]
 
 
 def _group_name(value: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robots_cases import CASES, Case
+from robots_cases import CASES, LENIENT, Case
 
 from crawler.robots import MAX_BYTES, Robots, read_robots
 
@@ -13,7 +13,7 @@ HOST = "http://h.test"
 AGENT = "crawler"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.section} {case.rule}")
+@pytest.mark.parametrize("case", [*CASES, *LENIENT], ids=lambda case: f"{case.section} {case.rule}")
 def test_a_rule_of_the_rfc(case: Case) -> None:
     robots = Robots(case.file(AGENT), AGENT)
     for path in case.allowed:
@@ -72,6 +72,32 @@ def test_delay_and_sitemaps() -> None:
     assert robots.sitemaps == ("http://h.test/1.xml", "http://h.test/2.xml")
     assert Robots(b"User-agent: *\nDisallow: /x\nCrawl-delay: 3", AGENT).delay == 3.0
     assert Robots(b"User-agent: other\nCrawl-delay: 3", AGENT).delay is None
+
+
+@pytest.mark.parametrize(
+    ("line", "sitemaps"),
+    [("Site-map: /s.xml", ("/s.xml",)), ("Sitemaps: /s.xml", ("/s.xml",)),
+     ("Sitemap https://h.test:8/s.xml", ("https://h.test:8/s.xml",)),
+     ("site map: /s.xml<br>", ("/s.xml",)),
+     ("http://h.test/s.xml", ("http://h.test/s.xml",)),
+     ("https://h.test/s.XML.gz", ("https://h.test/s.XML.gz",)),
+     ("http://www.robotstxt.org/", ()), ("see http://h.test/s.xml", ()),
+     ("Sitemap is at https://h.test/s.xml", ()), ("Sitemap", ()), ("Sitemap:", ())],
+)  # fmt: skip
+def test_a_sitemap_line_is_read_kindly(line: str, sitemaps: tuple[str, ...]) -> None:
+    assert Robots(line.encode(), AGENT).sitemaps == sitemaps
+
+
+@pytest.mark.parametrize(
+    "line", ["Crawl delay: 3", "crawl-delay 3", "Crawldelay:3<br>", "Craw-delay: 3"]
+)
+def test_a_crawl_delay_is_read_kindly(line: str) -> None:
+    assert Robots(f"User-agent: *\n{line}".encode(), AGENT).delay == 3.0
+
+
+def test_a_rule_without_a_colon_is_explained_by_its_line() -> None:
+    robots = Robots(b"User-agent *\n\nDissalow /a\n", AGENT)
+    assert str(robots.explain(f"{HOST}/a")) == "forbidden by line 3, Disallow: /a"
 
 
 def test_an_explanation_reads_well() -> None:
