@@ -6,49 +6,23 @@ A matcher of our own, because no kept library passes the RFC's own examples
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from crawler.robots_lines import records
 from crawler.rulebook import Rule, Rulebook, address_of, shown
-
-MAX_BYTES: Final = 512 * 1024
-"""RFC 9309 §2.5 asks for at least 500 KiB; what comes after the last whole line is not read."""
 
 UNREACHABLE: Final = "robotsUnreachable"
 """Why a link is refused when its host is there and its robots.txt is not; the cause after it."""
 
 _NAME: Final = re.compile(r"[A-Za-z_-]+")
-_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+_ANOTHER_WORD: Final = re.compile(r"[ \t]+[A-Za-z_-]")
+_INDEX: Final = re.compile(r"(.*/)index\.htm[^/]*", re.DOTALL)
 _SPACE: Final = " \t\0\v\f"
-
-_SPELLINGS: Final = {
-    "user-agent": (
-        "useragent", "useragents", "useragnet", "usersagent", "usegagent", "seragent",
-    ),
-    "allow": ("allow", "allows", "allowed"),
-    "disallow": (
-        "disallow", "disallows", "disallowed", "dissallow", "dissalow", "disalow", "diasllow",
-        "disallaw", "desallow", "dsallow", "dssalow", "diallow", "disllow",
-    ),
-    "sitemap": ("sitemap", "sitemaps"),
-    "crawl-delay": ("crawldelay", "crawldeley", "clawldelay", "crawdelay"),
-}  # fmt: skip
-"""The records that are read, and how they are misspelled, without `-`, `_` and white space: what
-Google's parser, Protego and crawler-commons accept. Listed, not guessed: what only begins like one
-(`DisallowAITraining`) is another record (docs/decisions/0111)."""
-
-_KEYS: Final = {word: key for key, words in _SPELLINGS.items() for word in (key, *words)}
-_JOINTS: Final = re.compile(r"[ \t\v\f_-]+")
-_SPACES: Final = re.compile(r"[ \t\0\v\f]+")
-_MARKS: Final = re.compile(r"(?:[ \t\0\v\f]|\xc2\xa0|\xef\xbb\xbf|\xe2\x80\x8b)+")
-"""White space, and what looks like none: U+00A0, U+FEFF and U+200B in UTF-8."""
-_BREAKS: Final = ("<br>", "<br/>", "<br />")
-_BARE_SITEMAP: Final = re.compile(r"https?://[^ \t]+\.xml(?:\.gz)?", re.IGNORECASE)
-_BOM: Final = re.compile(rb"^(?:\xef(?:\xbb\xbf?)?)?")
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -99,14 +73,17 @@ class Robots:
     """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed, and
     `trouble` is the reason that its links are given.
 
-    `agent` is our product token; it is matched without regard to case.
+    `agent` is our product token; it is matched without regard to case. One of two words could be
+    addressed by no file: what is said to `*` applies.
     """
 
     def __init__(self, body: bytes, agent: str, *, trouble: str = "") -> None:
         self.unreachable = bool(trouble)
         self.trouble = trouble
         name = product_name(agent).lower()
-        groups, self.sitemaps = _parse(_text(body), name)
+        if _ANOTHER_WORD.match(agent, len(name)):
+            name = ""
+        groups, self.sitemaps = _parse(body, name)
         self.group = name if name in groups else "*" if "*" in groups else ""
         self._group = groups.get(self.group)
         self._rulebook = Rulebook(self._group.rules if self._group else ())
@@ -176,32 +153,7 @@ def _is_robots(url: str) -> bool:
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def whole_lines(body: bytes) -> bytes:
-    """What is read of a file: its lines that end within MAX_BYTES."""
-    if len(body) <= MAX_BYTES:
-        return body
-    cut = body[:MAX_BYTES]
-    if body[MAX_BYTES : MAX_BYTES + 1] in {b"\r", b"\n"}:
-        return cut
-    return cut[: max(cut.rfind(b"\n"), cut.rfind(b"\r")) + 1]
-
-
-def _text(body: bytes) -> str:
-    """The octets that count, one a character: what is not UTF-8 must compare as it stands.
-
-    A byte order mark is no part of them, whole or cut. UTF-16's is believed where the text has
-    its zeros, and dropped before one that has not.
-    """
-    if body[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
-        if b"\0" in body[2:64]:
-            text = body[: 2 * MAX_BYTES].decode("utf-16", "replace")
-            body = text.encode("utf-8", "replace")
-        else:
-            body = body[2:]
-    return _BOM.sub(b"", whole_lines(body)).decode("latin-1")
-
-
-def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
+def _parse(body: bytes, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
     """The groups for `name` and for `*`, merged, and the Sitemap lines (anywhere in the file).
 
     Only what RFC 9309 §2.2 defines shapes groups: a user-agent line after a rule starts a new one,
@@ -217,8 +169,7 @@ def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
     asked: set[str] = set()  # those of them to whom a Crawl-delay speaks
     delayed = False  # they have theirs: the next user-agent line is another's
     ruled = False  # the group has a rule: the next user-agent line starts another
-    for number, line in enumerate(_LINE_END.split(text), 1):
-        key, value = _record(line)
+    for number, key, value in records(body):
         if key == "user-agent":
             if ruled:
                 present, ruled = set(), False
@@ -233,7 +184,7 @@ def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
             ruled = True
             if value:  # an empty one matches nothing
                 for one in present:
-                    rules.setdefault(one, []).append(Rule(key == "allow", value, number))
+                    rules.setdefault(one, []).extend(_rules(key == "allow", value, number))
         elif key == "crawl-delay":
             delay = _seconds(value)
             delayed = delay is not None
@@ -252,44 +203,11 @@ def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
     return groups, tuple(dict.fromkeys(sitemaps))
 
 
-def _record(line: str) -> tuple[str, str]:
-    """The key of a line, as the RFC spells it, and its value; a key of "" is none that is read.
-
-    Where the colon is missing, the white space before the last word stands for it. The address of
-    an XML file alone in a line is a sitemap's whose key was forgotten.
-    """
-    text = line.partition("#")[0]
-    key, colon, value = text.partition(":")
-    if colon and (known := _key(key)):
-        return known, _value(value)
-    words = _SPACES.split(_value(text))
-    value = words.pop()
-    if not words:
-        return ("sitemap", value) if _BARE_SITEMAP.fullmatch(value) else ("", "")
-    known = _key(" ".join(words))
-    if known in {"allow", "disallow"} and value[:1] not in {"/", "*"}:
-        return "", ""  # prose
-    return known, value
-
-
-def _key(text: str) -> str:
-    word = (text if text.isascii() else _MARKS.sub(" ", text)).strip(_SPACE).lower()
-    return _KEYS.get(word) or _KEYS.get(_JOINTS.sub("", word), "")
-
-
-def _value(text: str) -> str:
-    """Without the white space around it, and what editors and web pages leave there.
-
-    What is no ASCII goes from the start alone: at the end of a path it belongs to the path.
-    """
-    text = text.strip(_SPACE)
-    if text.endswith(">"):
-        lower = text[-6:].lower()
-        ended = next((len(tag) for tag in _BREAKS if lower.endswith(tag)), 0)
-        text = text[: len(text) - ended].rstrip(_SPACE)
-    if text.isascii() or (marks := _MARKS.match(text)) is None:
-        return text
-    return text[marks.end() :]
+def _rules(allow: bool, octets: str, line: int) -> Iterator[Rule]:
+    """A line's rule; who allows a folder's index.html means the folder's own address too."""
+    yield Rule(allow, octets, line)
+    if allow and (index := _INDEX.fullmatch(octets)):
+        yield Rule(allow, f"{index[1]}$", line)
 
 
 def _group_name(value: str) -> str:

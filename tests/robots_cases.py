@@ -289,6 +289,12 @@ LENIENT = (
            "\ufeffUser-agent: *\r\nDisallow: /x\u00e9\r\n".encode(order),
            allowed=("/y",), forbidden=("/x%C3%A9",))
       for order in ("utf-16-le", "utf-16-be")),
+    case("2.2.2", "who allows a folder's index.html allows the folder's address",
+         STAR + "Disallow: /\nAllow: /a/index.html\nAllow: /b/index.htm\nAllow: /index.html/c\n",
+         allowed=("/a/", "/a/index.html", "/b/", "/b/index.html"),
+         forbidden=("/", "/a", "/a/?x", "/a/x", "/a/index.htm", "/index.html/")),
+    case("2.2.2", "who forbids a folder's index.html forbids nothing else",
+         STAR + "Disallow: /a/index.html\n", allowed=("/a/",), forbidden=("/a/index.html",)),
     case("2.2", "each kind of line end ends a line",
          b"User-agent: *\rDisallow: /a\n\rDisallow: /b\r\nDisallow: /c\n\nDisallow: /d",
          allowed=("/e",), forbidden=("/a", "/b", "/c", "/d")),
