@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from crawler.robots_lines import records
 from crawler.rulebook import Rule, Rulebook, address_of, shown
-
-MAX_BYTES: Final = 512 * 1024
-"""RFC 9309 §2.5 asks for at least 500 KiB; what comes after the last whole line is not read."""
 
 UNREACHABLE: Final = "robotsUnreachable"
 """Why a link is refused when its host is there and its robots.txt is not; the cause after it."""
 
 _NAME: Final = re.compile(r"[A-Za-z_-]+")
-_LINE_END: Final = re.compile(r"\r\n|\r|\n")
-_SPACE: Final = " \t\0"
+_ANOTHER_WORD: Final = re.compile(r"[ \t]+[A-Za-z_-]")
+_INDEX: Final = re.compile(r"(.*/)index\.htm[^/]*", re.DOTALL)
+_SPACE: Final = " \t\0\v\f"
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -73,14 +73,17 @@ class Robots:
     """One origin's rules as they concern us. `unreachable`: no answer, so nothing is allowed, and
     `trouble` is the reason that its links are given.
 
-    `agent` is our product token; it is matched without regard to case.
+    `agent` is our product token; it is matched without regard to case. One of two words could be
+    addressed by no file: what is said to `*` applies.
     """
 
     def __init__(self, body: bytes, agent: str, *, trouble: str = "") -> None:
         self.unreachable = bool(trouble)
         self.trouble = trouble
         name = product_name(agent).lower()
-        groups, self.sitemaps = _parse(_text(body), name)
+        if _ANOTHER_WORD.match(agent, len(name)):
+            name = ""
+        groups, self.sitemaps = _parse(body, name)
         self.group = name if name in groups else "*" if "*" in groups else ""
         self._group = groups.get(self.group)
         self._rulebook = Rulebook(self._group.rules if self._group else ())
@@ -150,54 +153,42 @@ def _is_robots(url: str) -> bool:
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def whole_lines(body: bytes) -> bytes:
-    """What is read of a file: its lines that end within MAX_BYTES."""
-    if len(body) <= MAX_BYTES:
-        return body
-    cut = body[:MAX_BYTES]
-    if body[MAX_BYTES : MAX_BYTES + 1] in {b"\r", b"\n"}:
-        return cut
-    return cut[: max(cut.rfind(b"\n"), cut.rfind(b"\r")) + 1]
-
-
-def _text(body: bytes) -> str:
-    """The octets that count, one a character: what is not UTF-8 must compare as it stands."""
-    return whole_lines(body).removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-
-
-def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
+def _parse(body: bytes, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
     """The groups for `name` and for `*`, merged, and the Sitemap lines (anywhere in the file).
 
     Only what RFC 9309 §2.2 defines shapes groups: a user-agent line after a rule starts a new one,
     any other line neither starts nor ends anything (§2.2.4). A Crawl-delay speaks to the names
-    that stand before it in its group, which is how files that use it are written.
+    that stand before it in its group, back to the Crawl-delay before, which is how files that use
+    it are written: a name, its delay, an empty line, the next name.
     """
     lines: dict[str, list[int]] = {}
     rules: dict[str, list[Rule]] = {}
     delays: dict[str, float] = {}
     sitemaps: list[str] = []
     present: set[str] = set()
+    asked: set[str] = set()  # those of them to whom a Crawl-delay speaks
+    delayed = False  # they have theirs: the next user-agent line is another's
     ruled = False  # the group has a rule: the next user-agent line starts another
-    for number, line in enumerate(_LINE_END.split(text), 1):
-        key, colon, value = line.partition("#")[0].partition(":")
-        if not colon:
-            continue
-        key, value = key.strip(_SPACE).lower(), value.strip(_SPACE)
+    for number, key, value in records(body):
         if key == "user-agent":
             if ruled:
                 present, ruled = set(), False
+            if not present or delayed:
+                asked, delayed = set(), False
             named = _group_name(value)
             if named in {name, "*"} and named:
                 present.add(named)
+                asked.add(named)
                 lines.setdefault(named, []).append(number)
         elif key in {"allow", "disallow"}:
             ruled = True
             if value:  # an empty one matches nothing
                 for one in present:
-                    rules.setdefault(one, []).append(Rule(key == "allow", value, number))
+                    rules.setdefault(one, []).extend(_rules(key == "allow", value, number))
         elif key == "crawl-delay":
             delay = _seconds(value)
-            for one in present if delay is not None else ():
+            delayed = delay is not None
+            for one in asked if delay is not None else ():
                 delays[one] = max(delay or 0.0, delays.get(one, 0.0))
         elif key == "sitemap" and value:
             sitemaps.append(shown(value))
@@ -210,6 +201,13 @@ def _parse(text: str, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
         for one, at in lines.items()
     }
     return groups, tuple(dict.fromkeys(sitemaps))
+
+
+def _rules(allow: bool, octets: str, line: int) -> Iterator[Rule]:
+    """A line's rule; who allows a folder's index.html means the folder's own address too."""
+    yield Rule(allow, octets, line)
+    if allow and (index := _INDEX.fullmatch(octets)):
+        yield Rule(allow, f"{index[1]}$", line)
 
 
 def _group_name(value: str) -> str:

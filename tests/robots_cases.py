@@ -199,7 +199,7 @@ CASES = (
          b"\x00\x01\nUser-agent: *\nDisallow: /a\nDis\x00allow: /c\nDisallow: /b\n",
          allowed=("/c",), forbidden=("/a", "/b")),
     case("2.3.1.5", "what cannot be parsed is passed over, the rest is used",
-         "<!doctype html>\nnonsense\n: /x\nUser-agent: *\nDisallow /c\nDisallow: /a\n",
+         "<!doctype html>\nnonsense\n: /x\nUser-agent: *\nno rule: /c\nDisallow: /a\n",
          allowed=("/c",), forbidden=("/a",)),
     case("2.2.4", "a Sitemap ends no group",
          "User-agent: {agent}\nSitemap: http://example.com/s.xml\nDisallow: /a\n"
@@ -218,3 +218,86 @@ CASES = (
          + b"# more\n" * 200_000,
          allowed=("/b",), forbidden=("/a",)),
 )  # fmt: skip
+
+RULE = "User-agent: *\n{line}\nDisallow: /z\n"
+
+
+def _reads(rule: str, line: str) -> Case:
+    """A line that forbids /x and /x alone."""
+    return case("2.2.4", f"{rule}: {line!r}", RULE.format(line=line),
+                allowed=("/y",), forbidden=("/x", "/z"))  # fmt: skip
+
+
+def _passes(rule: str, line: str) -> Case:
+    """A line that says nothing."""
+    return case("2.2.4", f"{rule}: {line!r}", RULE.format(line=line),
+                allowed=("/", "/x", "/y"), forbidden=("/z",))  # fmt: skip
+
+
+LENIENT = (
+    *(_reads("a misspelling that peers read", f"{word}: /x") for word in (
+        "Dissallow", "dissalow", "Disalow", "DIASLLOW", "Disallaw", "Disallows", "Disallowed",
+        "Desallow", "dsallow", "dssalow", "diallow", "Disllow", "Dis-allow", "Dis allow",
+    )),
+    *(_reads("no colon", line) for line in (
+        "Disallow /x", "disallow\t/x", "  Disallow   /x  ", "Dissallow /x", "Disallow /x # why",
+        "Disallow /x<br>",
+    )),
+    *(_reads("what editors and pages leave", line) for line in (
+        "Disallow: /x<br>", "Disallow: /x <BR />", "Disallow:\u00a0/x", "\u00a0Disallow: /x",
+        "\ufeffDisallow: /x", "\u200bDisallow:\u200b/x", "Disallow\u00a0: /x", "\fDisallow:\v/x",
+    )),
+    *(_passes("another record", f"{word}: /") for word in (
+        "DisallowAITraining", "Disallow-AI", "Noindex", "Content-Signal", "No-allow", "Dis", "low",
+    )),
+    *(_passes("prose", line) for line in (
+        "Disallow everything", "Disallow / and /x", "Disallow", "Disallow:", "Disallow /a /b",
+        "Please disallow /x", "Allow me", "/x", "Disallow/x",
+    )),
+    *(case("2.2.4", f"a group for us: {line!r}",
+           f"User-agent: *\nDisallow: /y\n{line}\nDisallow: /x\n",
+           allowed=("/y",), forbidden=("/x",))
+      for line in (
+        "User-agent {agent}", "useragent: {agent}", "User agent: {agent}", "User agent {agent}",
+        "User_Agent: {agent}", "User-agents: {agent}", "Users-agent: {agent}",
+        "User-agnet: {agent}", "useg-agent: {agent}", "ser-agent: {agent}", "USERAGENT {agent}/2",
+        "User-agent: {agent}<br>", "User - Agent : {agent}",
+    )),
+    case("2.2.4", "a path may have a colon where the key has none",
+         STAR + "Disallow /a:b\n", allowed=("/a",), forbidden=("/a:b",)),
+    case("2.2.4", "a path of UTF-8 without a colon", STAR + "Disallow /\u5834\n",
+         allowed=("/",), forbidden=("/%E5%A0%B4",)),
+    case("2.2.4", "Allow is read as kindly as Disallow",
+         STAR + "Disallow: /x\nAllow /x/a\nAllowed: /x/b\nAllows: /x/c\n",
+         allowed=("/x/a", "/x/b", "/x/c"), forbidden=("/x/d",)),
+    case("2.2.4", "prose does not end the names of a group",
+         "User-agent: {agent}\nDisallow everyone\nUser-agent: other\nDisallow: /x\n",
+         allowed=("/y",), forbidden=("/x",)),
+    case("2.2.4", "* with a <br> is *", "User-agent: *<br>\nDisallow: /x<BR>\n",
+         allowed=("/y",), forbidden=("/x",)),
+    case("2.2.2", "a path that is not ASCII at its end keeps it",
+         STAR + "Disallow: /x\u00a0\n", allowed=("/x",), forbidden=("/x%C2%A0",)),
+    case("2.2.2", "a path may have < and > in it",
+         STAR + "Disallow: /a<d>\nDisallow: /<br>b\n", allowed=("/a", "/b"),
+         forbidden=("/a%3Cd%3E", "/%3Cbr%3Eb")),
+    *(case("2.3", f"a byte order mark that was cut is none: {mark!r}",
+           mark + b"User-agent: *\nDisallow: /x\n", allowed=("/y",), forbidden=("/x",))
+      for mark in (b"\xef", b"\xef\xbb", b"\xef\xbb\xbf")),
+    case("2.3", "what is no byte order mark spoils its line",
+         b"\xef\x11\xbfUser-agent: *\nDisallow: /x\n", allowed=("/x",)),
+    *(case("2.3", f"a file in UTF-16 whose mark says so: {order}",
+           "\ufeffUser-agent: *\r\nDisallow: /x\u00e9\r\n".encode(order),
+           allowed=("/y",), forbidden=("/x%C3%A9",))
+      for order in ("utf-16-le", "utf-16-be")),
+    case("2.2.2", "who allows a folder's index.html allows the folder's address",
+         STAR + "Disallow: /\nAllow: /a/index.html\nAllow: /b/index.htm\nAllow: /index.html/c\n",
+         allowed=("/a/", "/a/index.html", "/b/", "/b/index.html"),
+         forbidden=("/", "/a", "/a/?x", "/a/x", "/a/index.htm", "/index.html/")),
+    case("2.2.2", "who forbids a folder's index.html forbids nothing else",
+         STAR + "Disallow: /a/index.html\n", allowed=("/a/",), forbidden=("/a/index.html",)),
+    case("2.2", "each kind of line end ends a line",
+         b"User-agent: *\rDisallow: /a\n\rDisallow: /b\r\nDisallow: /c\n\nDisallow: /d",
+         allowed=("/e",), forbidden=("/a", "/b", "/c", "/d")),
+)  # fmt: skip
+"""What is no line of the RFC's grammar and read all the same, as Google's parser, Protego and
+crawler-commons do (RFC 9309 §2.2.4 lets a crawler be lenient), and what is not."""

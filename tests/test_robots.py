@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from robots_cases import CASES, Case
+from robots_cases import CASES, LENIENT, Case
 
-from crawler.robots import MAX_BYTES, Robots, read_robots
+from crawler.robots import Robots, read_robots
+from crawler.robots_lines import MAX_BYTES, MAX_LINE
 
 HOST = "http://h.test"
 AGENT = "crawler"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.section} {case.rule}")
+@pytest.mark.parametrize("case", [*CASES, *LENIENT], ids=lambda case: f"{case.section} {case.rule}")
 def test_a_rule_of_the_rfc(case: Case) -> None:
     robots = Robots(case.file(AGENT), AGENT)
     for path in case.allowed:
@@ -72,6 +73,60 @@ def test_delay_and_sitemaps() -> None:
     assert robots.sitemaps == ("http://h.test/1.xml", "http://h.test/2.xml")
     assert Robots(b"User-agent: *\nDisallow: /x\nCrawl-delay: 3", AGENT).delay == 3.0
     assert Robots(b"User-agent: other\nCrawl-delay: 3", AGENT).delay is None
+
+
+@pytest.mark.parametrize(
+    ("line", "sitemaps"),
+    [("Site-map: /s.xml", ("/s.xml",)), ("Sitemaps: /s.xml", ("/s.xml",)),
+     ("Sitemap https://h.test:8/s.xml", ("https://h.test:8/s.xml",)),
+     ("site map: /s.xml<br>", ("/s.xml",)),
+     ("http://h.test/s.xml", ("http://h.test/s.xml",)),
+     ("https://h.test/s.XML.gz", ("https://h.test/s.XML.gz",)),
+     ("http://www.robotstxt.org/", ()), ("see http://h.test/s.xml", ()),
+     ("Sitemap is at https://h.test/s.xml", ()), ("Sitemap", ()), ("Sitemap:", ())],
+)  # fmt: skip
+def test_a_sitemap_line_is_read_kindly(line: str, sitemaps: tuple[str, ...]) -> None:
+    assert Robots(line.encode(), AGENT).sitemaps == sitemaps
+
+
+@pytest.mark.parametrize(
+    "line", ["Crawl delay: 3", "crawl-delay 3", "Crawldelay:3<br>", "Craw-delay: 3"]
+)
+def test_a_crawl_delay_is_read_kindly(line: str) -> None:
+    assert Robots(f"User-agent: *\n{line}".encode(), AGENT).delay == 3.0
+
+
+def test_a_rule_without_a_colon_is_explained_by_its_line() -> None:
+    robots = Robots(b"User-agent *\n\nDissalow /a\n", AGENT)
+    assert str(robots.explain(f"{HOST}/a")) == "forbidden by line 3, Disallow: /a"
+
+
+def test_a_crawl_delay_speaks_to_the_names_before_it() -> None:
+    body = (
+        b"User-agent: crawler\nCrawl-delay: 1\n\nUser-agent: other\nUser-agent: slow\n"
+        b"Crawl-delay: 20\n\nUser-agent: hasty\nDisallow: /x\n"
+    )
+    delays = {name: Robots(body, name).delay for name in ("crawler", "other", "slow", "hasty")}
+    assert delays == {"crawler": 1.0, "other": 20.0, "slow": 20.0, "hasty": None}
+    assert not Robots(body, AGENT).allows(f"{HOST}/x"), "it ends no group"
+    again = b"User-agent: crawler\nCrawl-delay: 5\nUser-agent: crawler\nCrawl-delay: 2\n"
+    assert Robots(again, AGENT).delay == 5.0, "the largest counts"
+
+
+def test_a_name_of_two_words_is_addressed_by_no_file() -> None:
+    body = b"User-agent: *\nDisallow: /x\nUser-agent: foo bar\nDisallow: /y\n"
+    assert not Robots(body, "foo").allows(f"{HOST}/y")
+    assert not Robots(body, "foo/1.0 (bar)").allows(f"{HOST}/y")
+    assert Robots(body, "foo bar").allows(f"{HOST}/y")
+    assert not Robots(body, "foo bar").allows(f"{HOST}/x")
+
+
+def test_a_line_is_read_as_far_as_a_pattern_may_cost() -> None:
+    path = "/" + "x" * (MAX_LINE - len("Disallow: /"))
+    robots = Robots(f"User-agent: *\nDisallow: {path}yyy\nDisallow: /z\n".encode(), AGENT)
+    assert not robots.allows(HOST + path)
+    assert robots.allows(HOST + path[:-1])
+    assert not robots.allows(f"{HOST}/z")
 
 
 def test_an_explanation_reads_well() -> None:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.decode import stream
 from crawler.parse.sitemap import Entry, looks_like_list, read_listing
-from crawler.robots import MAX_BYTES, whole_lines
+from crawler.robots_lines import MAX_BYTES, whole_lines
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key, registered_domain
 
