@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from crawler.background import background
+from crawler.background import Attendant
 from crawler.errors import FetchError, Insecure, Lapsed, TimedOut, Truncated, Unreachable
 from crawler.model import Link, Page
 from crawler.protocols import FileFetcher, Receiver
@@ -30,36 +28,20 @@ TRIES: Final = 10
 """Tries of one link that are forgiven: a machine that is always too busy must come to an end."""
 
 
-class Heartbeat:
+class Heartbeat(Attendant):
     """Owns a task that beats while the loop runs. A gap is seen at once, beat or no beat."""
 
     def __init__(self) -> None:
         self._last = _moment()
         self._stopped_until = float("-inf")  # monotonic: when the last gap ended
-        self._task: AbstractAsyncContextManager[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._last = _moment()
-        self._task = background(self._beat(), "heartbeat")
-        await self._task.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Raises what went wrong in the heartbeat."""
-        if self._task is not None:
-            await self._task.__aexit__(kind, error, trace)
 
     def stopped_since(self, began: float) -> bool:
         """Whether there was a gap after `began`, monotonic seconds."""
         self._look()
         return self._stopped_until > began
 
-    async def _beat(self) -> None:
+    async def _work(self) -> None:
+        self._last = _moment()
         while True:
             await asyncio.sleep(BEAT)
             self._look()

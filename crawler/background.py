@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
 
 
 @asynccontextmanager
@@ -24,3 +26,27 @@ async def background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterato
                 task.cancel()
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0]  # noqa: B904 - the first of them, as if there were no group
+
+
+class Attendant(ABC):
+    """An object whose work runs beside the block that it is entered for."""
+
+    _task: AbstractAsyncContextManager[None]
+
+    @abstractmethod
+    async def _work(self) -> None:
+        """What is done until the block is left, when it is cancelled."""
+
+    async def __aenter__(self) -> Self:
+        self._task = background(self._work(), type(self).__name__.lower())
+        await self._task.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Raises what went wrong in the work."""
+        await self._task.__aexit__(kind, error, trace)

@@ -10,11 +10,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import Self
 
-from crawler.background import background
+from crawler.background import Attendant
 
 log = logging.getLogger(__name__)
 
@@ -22,31 +19,14 @@ LOOKS = 4
 """Looks within the time that a stage may take."""
 
 
-class Stages:
-    """Implements no protocol; the loop tells it of each step. `most` is in seconds."""
+class Stages(Attendant):
+    """The loop tells it of each step. `most` is in seconds; 0: nothing is watched."""
 
     def __init__(self, most: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
         self._at: dict[str, tuple[str, float]] = {}  # url → stage, since when
         self._named: set[tuple[str, str]] = set()
-        self._task: AbstractAsyncContextManager[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        if self._most:
-            self._task = background(self._watch(), "stages")
-            await self._task.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Raises what went wrong in the watchdog."""
-        if self._task is not None:
-            await self._task.__aexit__(kind, error, trace)
 
     def enter(self, url: str, stage: str) -> None:
         """The link goes into a stage: gate, fetch, read or ledger."""
@@ -74,7 +54,7 @@ class Stages:
                 self._named.add((url, stage))
                 log.warning("stuck: %s has been in stage %s for %.0f s", url, stage, seconds)
 
-    async def _watch(self) -> None:
-        while True:
+    async def _work(self) -> None:
+        while self._most:
             await asyncio.sleep(self._most / LOOKS)
             self.look()

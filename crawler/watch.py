@@ -7,9 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
 
-from crawler.background import background
+from crawler.background import Attendant
 from crawler.tally import Gauges, Tally
 
 log = logging.getLogger(__name__)
@@ -21,17 +20,12 @@ LATE = 0.1
 """Seconds of lag that are worth a line in the log: something burned the loop's CPU."""
 
 
-class Watch:
+class Watch(Attendant):
     """Owns a task that keeps `tally.gauges` true. `look` fills in what the rooms know."""
 
     def __init__(self, tally: Tally, look: Callable[[Gauges], None]) -> None:
         self._tally = tally
         self._look = look
-        self._task = background(self._watch(), "watch")
-
-    async def __aenter__(self) -> Self:
-        await self._task.__aenter__()
-        return self
 
     async def __aexit__(
         self,
@@ -40,10 +34,10 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         """Raises what went wrong in the watch."""
-        await self._task.__aexit__(kind, error, trace)
+        await super().__aexit__(kind, error, trace)
         self._note(0.0)
 
-    async def _watch(self) -> None:
+    async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + PERIOD
