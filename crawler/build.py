@@ -28,6 +28,7 @@ from crawler.fetch.guard import AddressGuard, networks
 from crawler.fetch.http import HttpFetcher
 from crawler.fetch.neighbours import Neighbours
 from crawler.folder import FRONTIER, SAVED, Mode, prepare, worker_id, write_config
+from crawler.frontier.rows import ENDED_RUN
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.gate import Gate
 from crawler.identity import demand_contact, product_token, user_agent
@@ -181,7 +182,7 @@ async def open_crawl(
         )
         yield crawl
         if local is not None and crawl.finish_reason in COMPLETE:
-            await local.note(ended_run=local.run)  # the next recrawl is another run
+            await local.note(**{ENDED_RUN: local.run})  # the next recrawl is another run
 
 
 def _watch(

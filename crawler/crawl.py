@@ -21,7 +21,7 @@ import msgspec
 
 from crawler.adoption import Adoption
 from crawler.config import LimitsConfig
-from crawler.ending import NO_PAGES, sentence
+from crawler.ending import NO_PAGES, sentence_of
 from crawler.errors import SPOOL, FetchError, HouseError, InternalError, ParseError, SinkError
 from crawler.faults import DEADLY, DIED, is_of_visit, reason_of, told
 from crawler.gate import Gate
@@ -117,7 +117,7 @@ class Crawl:
         counts = await self.frontier.counts()
         if counts.pages:
             return "finished"
-        log.warning("%s", sentence(NO_PAGES, pending=counts.pending, left=counts.left))
+        log.warning("%s", sentence_of(NO_PAGES, counts))
         return NO_PAGES
 
     def stop(self, reason: str = "interrupted") -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from crawler.model import Counts
 from crawler.units import amount, counted
 
 NO_PAGES: Final = "no-pages"
@@ -101,6 +102,19 @@ def sentence(
         were = "was" if incomplete == 1 else "were"
         parts.append(f"{counted(incomplete, 'page')} {were} not read whole: links were left out")
     return "; ".join([begun, *parts])
+
+
+def sentence_of(reason: str, counts: Counts, *, folder: str = "", incomplete: int = 0) -> str:
+    """`sentence` of a frontier's counts. `incomplete`: the pages that the run itself counted, where
+    the frontier may remember fewer.
+    """
+    return sentence(
+        reason,
+        pending=counts.pending,
+        left=counts.left,
+        incomplete=max(counts.incomplete, incomplete),
+        folder=folder,
+    )
 
 
 def _one(word: str, number: int, folder: str) -> str:

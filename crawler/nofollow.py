@@ -44,11 +44,14 @@ def refuse_link(path: Path) -> None:
 REFUSED = "is a symbolic link, through which nothing is written; remove it, or name its target"
 
 
-def open_new(path: Path) -> IO[bytes]:
-    """A file opened for writing, empty. Raises OSError where a symbolic link lies."""
+def open_new(path: Path, mode: int = 0o666) -> IO[bytes]:
+    """A file opened for writing, empty; a new one gets `mode` before the umask.
+
+    Raises OSError where a symbolic link lies.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
     try:
-        return os.fdopen(os.open(path, flags, 0o666), "wb")
+        return os.fdopen(os.open(path, flags, mode), "wb")
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, REFUSED, str(path)) from error

@@ -31,14 +31,13 @@ def proxies_in(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, .
     """Proxies by scheme (`all`: any), who is reached without, and the variables that say so."""
     found, said = {}, []
     for scheme, names in VARIABLES.items():
-        name = next((one for one in names if environ.get(one, "").strip()), None)
-        if name is not None:
+        if name := _first_set(names, environ):
             found[scheme] = _with_scheme(environ[name].strip())
             said.append(name)
     if not found:
         return {}, (), []
-    name = next((one for one in NO_PROXY if environ.get(one, "").strip()), None)
-    if name is None:
+    name = _first_set(NO_PROXY, environ)
+    if not name:
         return found, (), said
     return found, tuple(re.split(r"[,\s]+", environ[name].strip(", \t\n"))), [*said, name]
 
@@ -48,6 +47,11 @@ def goes_without(host: str, port: int, entries: Iterable[str]) -> bool:
     without brackets) and port.
     """
     return any(_stands_for(entry.lower(), host, port) for entry in entries)
+
+
+def _first_set(names: Iterable[str], environ: Mapping[str, str]) -> str:
+    """The first of these variables that says something; "": none does."""
+    return next((name for name in names if environ.get(name, "").strip()), "")
 
 
 def _with_scheme(proxy: str) -> str:

@@ -15,7 +15,7 @@ import click
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
 from crawler.cli.sources import config_options, merged, with_scheme
-from crawler.ending import NO_PAGES, sentence
+from crawler.ending import NO_PAGES, sentence_of
 from crawler.errors import ConfigError, HouseError
 from crawler.folder import FRONTIER
 from crawler.frontier.rows import FAILED, MOVED
@@ -118,19 +118,18 @@ def _result(
     config: Config, folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]
 ) -> Checked:
     from crawler.frontier.book import Book  # noqa: PLC0415
-    from crawler.frontier.peek import peek  # noqa: PLC0415
     from crawler.report.broken import broken_links  # noqa: PLC0415
     from crawler.report.certainty import certainty  # noqa: PLC0415
     from crawler.report.gather import TRIPS  # noqa: PLC0415
     from crawler.report.verdicts import Checked  # noqa: PLC0415
 
-    counts = peek(folder / FRONTIER).counts
     own = _own(config, folder)
 
     def told(what: Certainty) -> Callable[[str, str, int | None], bool]:
         return lambda url, reason, status: certainty(url, reason, status, own=own(url)) == what
 
     with Book(folder / FRONTIER) as book:
+        counts = book.counts()
         _, broken = broken_links(folder, book, accept=accept, wanted=told("broken"))
         _, unsure = broken_links(folder, book, accept=accept, wanted=told("unsure"))
         return Checked(
@@ -146,11 +145,7 @@ def _result(
             anchors=tuple(one for sink in sinks for one in sink.missing()),
             complete=code not in _EARLY,
             incomplete=counts.incomplete,
-            ending=""
-            if counts.pages
-            else sentence(
-                NO_PAGES, pending=counts.pending, left=counts.left, incomplete=counts.incomplete
-            ),
+            ending="" if counts.pages else sentence_of(NO_PAGES, counts),
         )
 
 

@@ -14,7 +14,7 @@ from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.loop import Told
 from crawler.cli.summary import led, told
 from crawler.cli.words import amount, duration, plain, size
-from crawler.ending import sentence
+from crawler.ending import sentence_of
 from crawler.export.merge import Merged
 from crawler.model import Counts
 from crawler.plugin_sums import PluginSum, joined, sentences
@@ -53,14 +53,8 @@ def reason_of(ends: Sequence[Told]) -> str:
 def ended(joint: Joint) -> str:
     """The one sentence, of all loops."""
     counts = joint.counts or Counts()
-    folder = str(joint.folder)
-    return sentence(
-        joint.reason,
-        pending=counts.pending,
-        left=counts.left,
-        incomplete=sum(_sum(one.shot.incomplete for one in joint.told).values()),
-        folder=folder,
-    )
+    incomplete = sum(_sum(one.shot.incomplete for one in joint.told).values())
+    return sentence_of(joint.reason, counts, folder=str(joint.folder), incomplete=incomplete)
 
 
 def exit_of(joint: Joint) -> Exit:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crawler.cli.words import amount, counted, duration, plain, size
-from crawler.ending import NO_PAGES, sentence
+from crawler.ending import NO_PAGES, sentence_of
 from crawler.folder import FRONTIER
 from crawler.waits import wait_sentence
 
@@ -81,13 +81,7 @@ def _ended(view: View, folder: Path) -> str:
     counts = view.counts
     natural = "finished" if counts.pages else NO_PAGES
     reason = "stopped" if counts.pending else natural
-    return sentence(
-        reason,
-        pending=counts.pending,
-        left=counts.left,
-        incomplete=counts.incomplete,
-        folder=str(folder),
-    )
+    return sentence_of(reason, counts, folder=str(folder))
 
 
 def _by_reason(numbers: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from crawler.cli.words import amount, counted, duration, plain, size
-from crawler.ending import sentence
+from crawler.ending import sentence_of
 from crawler.faults import REASON as INTERNAL
 from crawler.model import Counts
 from crawler.pace import HostPace
@@ -40,13 +40,11 @@ class Ending(msgspec.Struct, frozen=True):
 
 def ended(ending: Ending) -> str:
     """The one sentence."""
-    counts = ending.counts
-    return sentence(
+    return sentence_of(
         ending.reason,
-        pending=counts.pending,
-        left=counts.left,
-        incomplete=max(counts.incomplete, sum(ending.shot.incomplete.values())),
+        ending.counts,
         folder=str(ending.folder),
+        incomplete=sum(ending.shot.incomplete.values()),
     )
 
 

@@ -16,7 +16,9 @@ from crawler.errors import ConfigError, FrontierError
 from crawler.frontier.damage import NONSENSE, Damaged, damage, frontier_error, sound
 from crawler.frontier.keys import Keys
 from crawler.frontier.reader import reader
+from crawler.frontier.rows import counted
 from crawler.frontier.store import SCHEMA_VERSION
+from crawler.model import Counts
 
 REMEMBERED: Final = 1 << 16
 """URLs kept by key: the links in a site's menus are looked up once."""
@@ -83,6 +85,13 @@ class Book:
         """The answer to a question in SQL, row by row."""
         try:
             yield from self._db.execute(question, values)
+        except sqlite3.Error as error:
+            raise frontier_error(self._path, error) from error
+
+    def counts(self) -> Counts:
+        """How many links are in which state."""
+        try:
+            return counted(self._db)
         except sqlite3.Error as error:
             raise frontier_error(self._path, error) from error
 

@@ -16,7 +16,7 @@ from crawler.folder import LOOPS, WORKER
 from crawler.frontier import rests
 from crawler.frontier.damage import frontier_error, sound
 from crawler.frontier.reader import reader
-from crawler.frontier.rows import adopted_in, counted
+from crawler.frontier.rows import ENDED_RUN, adopted_in, counted, newest_run
 from crawler.frontier.store import SCHEMA_VERSION
 from crawler.model import Counts
 from crawler.waits import Wait
@@ -99,8 +99,8 @@ def adopted(path: Path) -> list[str]:
 def left_in_run(path: Path) -> tuple[int, int]:
     """The number of the last run, and how many links it has still to visit; 0: it has ended."""
     with looking(path) as db:
-        run = db.execute("SELECT coalesce(max(number), 1) FROM run").fetchone()[0]
-        ended = db.execute("SELECT value FROM meta WHERE name = 'ended_run'").fetchone()
+        run = newest_run(db)
+        ended = db.execute("SELECT value FROM meta WHERE name = ?", (ENDED_RUN,)).fetchone()
         if ended is not None and ended[0] == run:
             return run, 0
         left = db.execute("SELECT count(*) FROM link WHERE state IN (0, 1)").fetchone()[0]

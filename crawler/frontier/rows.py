@@ -99,6 +99,15 @@ def adopted_in(db: sqlite3.Connection) -> dict[str, str]:
     return {name.removeprefix(SEED): kind for name, kind in rows}
 
 
+ENDED_RUN: Final = "ended_run"
+"""In `meta`: the number of the last run that came to its end."""
+
+
+def newest_run(db: sqlite3.Connection) -> int:
+    """The number of the last run; 1 when there was no recrawl."""
+    return int(db.execute("SELECT coalesce(max(number), 1) FROM run").fetchone()[0])
+
+
 _KEEPING: Final = frozenset({Outcome.UNCHANGED, Outcome.RETRY, Outcome.FAILED, Outcome.REFUSED})
 GONE: Final = frozenset({404, 410})
 

@@ -34,6 +34,7 @@ from crawler.frontier.damage import NONSENSE, Damaged, frontier_error
 from crawler.frontier.host import Host
 from crawler.frontier.in_hand import InHand
 from crawler.frontier.roster import KEPT
+from crawler.frontier.rows import ENDED_RUN
 from crawler.frontier.schedule import Schedule
 from crawler.frontier.store import Manners, News, Store
 from crawler.frontier.twins import digest_of
@@ -203,7 +204,7 @@ class SqliteFrontier:
     async def torn(self) -> bool:
         """Whether the run that is under way was stopped before its end, and goes on."""
         notes = await self.notes()
-        return bool(self.pending) and notes.get("ended_run") != self.run
+        return bool(self.pending) and notes.get(ENDED_RUN) != self.run
 
     async def revisit(self, *, only_due: bool = False) -> int:
         """Begin a new run over what was visited, before the first lease.
@@ -344,21 +345,8 @@ class SqliteFrontier:
 
     async def counts(self) -> Counts:
         counts = await self._run(self._store.counts)
-        return Counts(
-            queued=self._schedule.queued,
-            resting=counts.resting,
-            leased=len(self._schedule.leased),
-            done=counts.done,
-            moved=counts.moved,
-            unchanged=counts.unchanged,
-            refused=counts.refused,
-            failed=counts.failed,
-            braked=counts.braked,
-            hosts=counts.hosts,
-            incomplete=counts.incomplete,
-            pages=counts.pages,
-            left=counts.left,
-        )
+        queued, leased = self._schedule.queued, len(self._schedule.leased)
+        return msgspec.structs.replace(counts, queued=queued, leased=leased)
 
     async def rules(self, origin: str) -> Rules | None:
         return await self._run(self._store.rules, origin)

@@ -48,6 +48,7 @@ from crawler.frontier.rows import (
     adopted_in,
     counted,
     known_of,
+    newest_run,
     rules_from,
     rules_row,
     state_of,
@@ -593,7 +594,7 @@ class Store:
 
     def newest_run(self) -> int:
         """The number of the last run; 1 when there was no recrawl."""
-        return int(self._db.execute("SELECT coalesce(max(number), 1) FROM run").fetchone()[0])
+        return newest_run(self._db)
 
     def newest_host(self) -> int:
         """The largest id of a host; 0 when there is none."""

@@ -15,7 +15,6 @@ from typing import Any, Final
 import msgspec
 
 from crawler import __version__
-from crawler.ending import left_of
 from crawler.folder import FRONTIER, SAVED
 from crawler.frontier.book import Book
 from crawler.frontier.rows import DONE, FAILED, MOVED, QUEUED, RESTING, STATES, UNCHANGED
@@ -41,9 +40,6 @@ _UNASKED: Final = f"state NOT IN ({QUEUED}, {RESTING}, {DONE}, {MOVED}, {UNCHANG
 _READ: Final = f"state IN ({DONE}, {UNCHANGED}) AND digest IS NOT NULL AND bytes > 0"
 """A page that fails once keeps the digest it had: the next request is conditional."""
 
-_PAGES: Final = f"SELECT count(*) FROM link WHERE state IN ({DONE}, {UNCHANGED}) AND kind = 0"  # noqa: S608 - our own words
-_LEFT: Final = "SELECT coalesce(reason, ''), count(*) FROM link WHERE state >= 5 GROUP BY 1"
-
 
 def gather(folder: Path, lines: Lines | None = None) -> Facts:
     """`lines`: what was read of pages.jsonl already. Raises ConfigError when there is no crawl,
@@ -62,6 +58,7 @@ def gather(folder: Path, lines: Lines | None = None) -> Facts:
         groups, copies, twins = _twins(book)
         chains, chains_number = lines.chains()
         said = _summary(folder)
+        counts = book.counts()
         states = dict.fromkeys(STATES, 0) | {
             STATES[state]: links
             for state, links in book.rows("SELECT state, count(*) FROM link GROUP BY state")
@@ -78,11 +75,11 @@ def gather(folder: Path, lines: Lines | None = None) -> Facts:
             bottleneck=said.get("bottleneck", ""),
             lag_ms=_lag(said),
             states=states,
-            pages=book.one(_PAGES),
-            left=left_of(book.rows(_LEFT)),
+            pages=counts.pages,
+            left=counts.left,
             bytes_wire=int(book.one("SELECT total(bytes) FROM link")),
             bytes_body=lines.bytes_body,
-            hosts_seen=book.one("SELECT count(*) FROM host"),
+            hosts_seen=counts.hosts,
             statuses=_bars(book, "status", "status IS NOT NULL", order="1"),
             mimes=_top(lines.mimes),
             depths=_bars(book, "depth", TRIPS, order="1"),

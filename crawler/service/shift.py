@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from crawler.config import Config
-from crawler.ending import NO_PAGES, sentence
+from crawler.ending import NO_PAGES, sentence_of
 from crawler.folder import Mode
 from crawler.model import Visit
 from crawler.pace import HostPace
@@ -91,10 +91,7 @@ class Shift:
             return STOPS[ending]
         self.left, self.incomplete = counts.left, counts.incomplete
         ended = crawl.finish_reason if counts.pages else NO_PAGES
-        said = sentence(
-            ended, pending=counts.pending, left=counts.left, incomplete=counts.incomplete
-        )
-        log.info("job %s: %s", self.job.id, said)
+        log.info("job %s: %s", self.job.id, sentence_of(ended, counts))
         for failing in sentences(crawl.tally.plugins):
             log.warning("job %s: %s", self.job.id, failing)
         if counts.pages:

@@ -7,13 +7,13 @@ is packed by its name (`.gz`) is the file. Blocking.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from crawler.errors import CrawlerError, Garbled, ParseError, SinkError, TooLarge, Truncated
+from crawler.nofollow import open_new
 
 Undo = Callable[[bytes | Path, str, list[str]], Iterator[bytes]]
 """Gives the bytes in pieces, and notes what is wrong with them in the list."""
@@ -39,7 +39,7 @@ def undone(source: bytes | Path, coded: str, undo: Undo, target: Path, most: int
     """
     problems: list[str] = []
     try:
-        with open(target, "wb", opener=_no_link) as file:
+        with open_new(target, 0o644) as file:
             for piece in undo(source, coded, problems):
                 file.write(piece)
                 if file.tell() > most:
@@ -54,10 +54,6 @@ def undone(source: bytes | Path, coded: str, undo: Undo, target: Path, most: int
         if isinstance(error, OSError):
             raise SinkError(f"{error.filename or target}: {error.strerror}") from error
         raise
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
 
 
 def _demand_whole(problems: list[str]) -> None:

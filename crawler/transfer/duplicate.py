@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import filecmp
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from crawler.errors import SinkError
+from crawler.transfer.names import numbered
 from crawler.transfer.part import SUFFIX
 from crawler.transfer.rename import rename_new
 
@@ -51,7 +53,5 @@ def duplicate(path: Path, target: Path, *, exists: str, fsync: bool) -> Path | N
 def _places(target: Path) -> Iterator[Path]:
     """The name, and others that are free more likely."""
     yield target
-    name, number = PurePosixPath(target.name), 0
-    while True:
-        number += 1
-        yield target.with_name(f"{name.stem}.{number}{name.suffix}")
+    for number in itertools.count(1):
+        yield target.with_name(numbered(target.name, number))

@@ -194,6 +194,15 @@ def template(text: str) -> Callable[[str, str, int], str]:
     return made
 
 
+def numbered(name: str, number: int) -> str:
+    """`name.3.ext` or `name.3.tar.gz`, for the number 3."""
+    path = PurePosixPath(name)
+    stem, suffix = path.stem, path.suffix
+    if stem.endswith(".tar"):
+        stem, suffix = stem[:-4], f".tar{suffix}"
+    return str(path.with_name(f"{stem}.{number}{suffix}"))
+
+
 class Claims:
     """Names that are taken, in this run or by files that are there; none is given away twice.
 
@@ -218,13 +227,9 @@ class Claims:
         if self._may(folded, name, url, replace=replace):
             self._taken[folded] = url
             return name
-        path = PurePosixPath(name)
-        stem, suffix = path.stem, path.suffix
-        if stem.endswith(".tar"):
-            stem, suffix = stem[:-4], f".tar{suffix}"
         while True:
             number = self._last[folded] = self._last.get(folded, 0) + 1
-            candidate = str(path.with_name(f"{stem}.{number}{suffix}"))
+            candidate = numbered(name, number)
             if self._may(_folded(candidate), candidate, url, replace=replace):
                 self._taken[_folded(candidate)] = url
                 return candidate
