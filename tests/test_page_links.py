@@ -46,6 +46,7 @@ LINK = st.tuples(
 @example("<table><tr><a href=/1><td><a href=/2></table><a href=/3>")
 @example("<a href=/1><p><a href=/2></p><base href=/b/><a href=''>")
 @example('<link rel=next href=""><base href="1"><a href="">')
+@example('<base href="1"><svg><a xlink:href=""></a></svg>')
 def test_made_pages_lose_no_link(markup: str) -> None:
     have, incomplete = page_links.found(markup.encode(), URL, READER, "text/html; charset=utf-8")
     assert page_links.wanted(markup, URL) - have == set()

@@ -110,8 +110,9 @@ def read_html(  # noqa: C901, PLR0912 - one pass over all elements: a call for e
         if tag in {"a", "area"}:  # most of them: no mapping is made of their attributes
             href = (node.attr("href") or "").strip(SPACE)
             if not href:
-                href = (node.attr("xlink:href") or "").strip(SPACE)  # SVG's links
-                here = here or node.attr("href") is not None
+                svg = node.attr("xlink:href")
+                href = (svg or "").strip(SPACE)
+                here = here or svg is not None or node.attr("href") is not None
             if href and href[0] != "#":
                 plain = node.attr("rel") is None
                 (links if plain else _shelf(node.attrs, raw))[href, PAGE] = None
