@@ -9,7 +9,7 @@ ARGS   ?=
 EDITABLE := --config-settings editable_mode=compat --editable
 
 .PHONY: crawl test check lint types tests format clean
-.PHONY: test-kill test-sites test-million test-links test-traps test-pace test-archive test-artifacts
+.PHONY: test-kill test-sites test-million test-links test-text test-traps test-pace test-archive test-artifacts
 .PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
 .PHONY: test-model test-surroundings test-chaos test-cluster scale crawl-million bench-workers bench-latency
@@ -140,6 +140,10 @@ test-swift: $(VENV)/.dev
 # apt-get download openjdk-17-doc python3.11-doc …; dpkg -x each; PAGES="…/usr/share/doc/*"
 test-links: $(VENV)/.dev
 	$(BIN)/python tests/page_links.py $(PAGES) $(ARGS)
+
+# apt-get install postgresql-doc-15 apache2-doc python3.11-doc openjdk-17-doc fp-docs-3.2.2 …
+test-text: $(VENV)/.dev
+	$(BIN)/python tests/article_words.py $(ARGS)
 
 test-traps: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)

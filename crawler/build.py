@@ -256,10 +256,6 @@ def check_readers(config: Config) -> None:
         from crawler.parse.extract import load_rules  # noqa: PLC0415
 
         load_rules(config.parse.rules)
-    if config.output.text:
-        from crawler.parse.markdown import check_installed  # noqa: PLC0415
-
-        check_installed()
 
 
 def _archivist(config: Config, spool: Path) -> Archivist:

@@ -42,7 +42,6 @@ def killed_and_resumed(
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("times", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_all_outputs_are_whole_and_agree(tmp_path: Path, times: int) -> None:
-    pytest.importorskip("readability")
     folder, rules = tmp_path / "crawl", tmp_path / "rules.toml"
     rules.write_text(RULES)
     dice = random.Random(7)

@@ -41,7 +41,7 @@ def run(command: str) -> Any:
 def test_every_command_of_the_page_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("pyarrow", "pydantic", "readability", "html_to_markdown"):
+    for name in ("pyarrow", "pydantic"):
         pytest.importorskip(name)
     monkeypatch.chdir(tmp_path)
     for name, value in {"PACE_FAST": "1", "PARSE_PROCESSES": "1", "RETRY_RETRIES": "0"}.items():

@@ -22,8 +22,7 @@ from crawler.cli.exits import Exit
 def markdown(folder: Path, target: Path | None) -> Exit:
     """Write each page of the crawl in DIR as Markdown: its main content, with front matter.
 
-    Needs the bodies (--save html) and the extra: pip install 'crawler[text]'. With --text a crawl
-    writes the same files as it goes.
+    Needs the bodies (--save html). With --text a crawl writes the same files as it goes.
     """
     from crawler.cli.screen import Screen  # noqa: PLC0415 - rich: not for `--help`
     from crawler.export.text import write_markdown  # noqa: PLC0415

@@ -15,7 +15,7 @@ from crawler.config import Config
 from crawler.errors import ConfigError, HouseError
 from crawler.export.columns import lines
 from crawler.parse.decode import to_text
-from crawler.parse.markdown import check_installed, to_markdown
+from crawler.parse.markdown import to_markdown
 from crawler.parse.read import HTML
 from crawler.settings import Settings, is_as_saved
 from crawler.sinks.files import keep, path_for
@@ -41,7 +41,6 @@ def write_markdown(folder: Path, target: Path, *, processes: int) -> int:
 
     Raises ConfigError when the crawl kept no bodies, HouseError when a file cannot be had.
     """
-    check_installed()
     if not (folder / "html").is_dir():
         raise ConfigError(f"{folder}: keeps no bodies; crawl with --text, or with --save html")
     config = _saved(folder)

@@ -238,7 +238,7 @@ class Reader:
     def _markdown(self, url: str, text: str, raw: Raw, robots: tuple[str, ...]) -> str | None:
         if not self._rules.keep_text or self._dropped(robots):
             return None
-        from crawler.parse.markdown import to_markdown  # noqa: PLC0415 - an extra
+        from crawler.parse.markdown import to_markdown  # noqa: PLC0415 - for --text only
 
         return to_markdown(text, url, title=raw.title, lang=raw.lang, join=self._join)
 
