@@ -12,7 +12,8 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-kill test-sites test-million test-links test-text test-traps test-pace test-archive test-artifacts
 .PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
-.PHONY: test-model test-surroundings test-chaos test-cluster scale crawl-million bench-workers bench-latency
+.PHONY: test-model test-model-redis test-surroundings test-chaos test-cluster scale crawl-million
+.PHONY: bench-workers bench-latency
 .PHONY: test-swift
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
@@ -86,6 +87,9 @@ bench-workers: $(VENV)/.dev
 WEBS ?= 100000
 test-model: $(VENV)/.dev
 	$(BIN)/python tests/model.py $(WEBS) $(ARGS)
+
+test-model-redis: $(VENV)/.dev
+	$(BIN)/python tests/model_redis.py $(WEBS) $(ARGS)
 
 test-archive: $(VENV)/.dev $(VENV)-replay/.installed $(VENV)-replay/viewer
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) '.[service-proof]'

@@ -315,6 +315,23 @@ class Contract:
         async with opened(robots=True) as queue:
             assert (await lease(queue)).kind is Kind.PAGE
 
+    async def test_what_waits_by_depth_is_as_deep_as_its_shortest_way(self, opened: Opened) -> None:
+        async with opened(by_depth=True) as queue:
+            await queue.add([found("http://a.test/"), found("http://b.test/")])
+            page, moving = await lease(queue), await lease(queue)
+            target = found("http://a.test/x")
+            await queue.settle([Visit(page, Outcome.DONE, found=(target,))], {})
+            await queue.settle([Visit(moving, Outcome.MOVED, found=(target,))], {})
+            link = await lease(queue)
+            assert (link.url, link.depth, link.hops) == ("http://a.test/x", 0, 1)
+            await queue.settle([Visit(link, Outcome.DONE, found=(found("http://a.test/y"),))], {})
+            last = await lease(queue)
+            assert (last.url, last.depth) == ("http://a.test/y", 1)
+            await queue.settle([Visit(last, Outcome.DONE)], {})
+            assert await queue.lease() is None
+            counts = await queue.counts()
+            assert (counts.done, counts.moved, counts.pending) == (3, 1, 0)
+
     async def test_by_depth_holds_after_reopening(self, opened: Opened) -> None:
         async with opened(by_depth=True) as queue:
             await queue.add([found("http://a.test/"), found("http://b.test/")])

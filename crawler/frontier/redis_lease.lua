@@ -30,6 +30,8 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
       if not element then
         redis.call('ZREM', ready, name)
         gone = true
+      elseif level > 0 and redis.call('SREM', j .. 'up:' .. level, element:sub(1, 8)) == 1 then
+        redis.call('LPOP', list)
       elseif h.ask or is_full(h, terms) then
         await(p, h, job, level)
         gone = true
@@ -59,6 +61,8 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
             taken[#taken + 1] = { id, token, name, '', home }
           else
             redis.call('LPOP', list)
+            local waited = element:sub(1, 8)
+            if level > 0 then redis.call('SREM', waiting(j, level, waited), waited) end
             if unused then redis.call('HDEL', j .. 'robots:' .. home, 'unused') end
             flight.kind, flight.element, id = 'link', element, element:sub(1, 8)
             redis.call('HINCRBY', j .. 'st', 'queued', -1)

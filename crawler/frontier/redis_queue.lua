@@ -9,6 +9,9 @@
 --   st               HASH of counters        o         HASH level → unfinished links
 --   dead             LIST of failed links    braked    LIST of those parked as a trap's
 --   mark             HASH output → length    tired     SET of hosts the end does not wait for
+--   w:LEVEL:N        SETs of fingerprints: the links that wait at a level below the first
+--   up:LEVEL         SET of fingerprints: links that wait at a lesser level now; what still stands
+--                    in the list of this one is passed over
 
 local RECLAIM, DUE = 64, 256 -- leases and retries looked at in one call
 
@@ -22,8 +25,16 @@ local function more(changes, field, by)
   changes[field] = (changes[field] or 0) + by
 end
 
+local function waiting(j, level, name)
+  return j .. 'w:' .. level .. ':' .. (name:byte(1) * 64 + name:byte(2) % 64)
+end
+
 local function push(p, job, host, level, element, now, front)
   local j = p .. job .. ':'
+  if tonumber(level) > 0 then
+    local name = element:sub(1, 8)
+    redis.call('SADD', waiting(j, level, name), name)
+  end
   local list = j .. 'q:' .. level .. ':' .. host
   local length = redis.call(front and 'LPUSH' or 'RPUSH', list, element)
   if length == 1 then
@@ -144,6 +155,24 @@ local function stats(j, wait)
   return values
 end
 
+-- With depth as the order, what still waits is as deep as its shortest way that is known: a redirect,
+-- whose target is as deep as itself, is often visited after a page that links there. `open`: the
+-- unfinished levels.
+local function promote(p, job, host, level, element, open, now)
+  local j, name = p .. job .. ':', element:sub(1, 8)
+  for i = 1, #open do
+    local deeper = tonumber(open[i])
+    if deeper > tonumber(level) and redis.call('SREM', waiting(j, deeper, name), name) == 1 then
+      redis.call('SADD', j .. 'up:' .. deeper, name)
+      closed(j, deeper)
+      push(p, job, host, level, element, now)
+      redis.call('HINCRBY', j .. 'o', level, 1)
+      count(j, { ops = 1 })
+      return
+    end
+  end
+end
+
 local function room(j, quota)
   if quota < 0 then return math.huge end
   local taken = redis.call('HMGET', j .. 'st', 'pages', 'leased')
@@ -157,7 +186,7 @@ local function add_items(p, job, args, first, last, now)
   local j = p .. job .. ':'
   local most, most_host = tonumber(args[first]), tonumber(args[first + 1])
   local changes, fresh = {}, {}
-  local pending = 0
+  local pending, open = 0, redis.call('HKEYS', j .. 'o')
   if most >= 0 then
     local known = redis.call('HMGET', j .. 'st', 'queued', 'resting')
     pending = tonumber(known[1] or 0) + tonumber(known[2] or 0)
@@ -167,7 +196,9 @@ local function add_items(p, job, args, first, last, now)
     local reason, element = args[i + 4], args[i + 5]
     local seen, skip, parked = j .. 'seen:' .. bucket, j .. 'skip:' .. bucket,
       j .. 'parked:' .. bucket
-    if reason == '' and redis.call('SISMEMBER', seen, member) == 0 then
+    if reason == '' and redis.call('SISMEMBER', seen, member) == 1 then
+      promote(p, job, host, level, element, open, now)
+    elseif reason == '' then
       local full
       if most >= 0 and pending >= most then full = 'crawlFull' end
       if most_host >= 0 and not full
