@@ -30,6 +30,7 @@ DOCUMENTATION = {  # what to install: the packages of these names in Debian and 
     "apache": ("share/doc/apache2-doc/manual/en", "index.html"),
     "openjdk": ("share/doc/openjdk-17-doc/api", "index.html"),
     "boost": ("share/doc/libboost1.74-doc/HTML", "index.html"),
+    "sqlite": ("share/doc/sqlite3", "index.html"),
 }
 MARK = "/--mark--"
 LOG = "$msec\t$connection\t$status\t$body_bytes_sent\t$host\t$request_uri"
