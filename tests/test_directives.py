@@ -60,6 +60,8 @@ def test_what_holds_for_us(
         ("</a,b;c>; REL = next", [("/a,b;c", "next")]),
         ('</a>; anchor="#x"; rel=next, </b>; rel=prev', [("/b", "prev")]),
         ('</a>; rel=next; broken="x, </b>; rel=prev', [("/a", "next"), ("/b", "prev")]),
+        ('</a>; rel="next, </b>; rel="prev"', [("/a", "next"), ("/b", "prev")]),
+        ("</a>; rel='next', </b>; rel='", [("/a", "next"), ("/b", "'")]),
         (", ,</a>; rel=next ,", [("/a", "next")]),
         ("</caf\xe9>; rel=next", [("/caf%E9", "next")]),
         ("</caf\xc3\xa9?a b>; rel=next", [("/caf%C3%A9?a b", "next")]),
