@@ -135,6 +135,7 @@ async def open_crawl(
         fetcher = await stack.enter_async_context(
             fetcher_of(config, spool, neighbours, owned=paced.sent, resumed=mode == "resume")
         )
+        stack.callback(_tell_unsent, fetcher, alone=local is not None and neighbours is None)
         heartbeat = await stack.enter_async_context(Heartbeat())
         leased = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         asking = AwakeFetcher(leased, heartbeat)
@@ -292,6 +293,12 @@ def fetcher_of(
         owned=owned,
         resumed=resumed,
     )
+
+
+def _tell_unsent(fetcher: HttpFetcher, *, alone: bool) -> None:
+    """Who is not `alone` with a queue knows only a part of what was asked."""
+    for host in fetcher.unsent if alone else ():
+        log.warning("what is for %s alone (--auth …) was not sent: nothing was asked of it", host)
 
 
 def _accepted(types: Sequence[str]) -> Callable[[str], bool]:

@@ -121,6 +121,8 @@ def _one(word: str, number: int, folder: str) -> str:
     name, _, detail = word.partition(":")
     if name == "status":
         text, hint = f"answered {detail}", _RETRY if detail[:1] == "5" or detail == "429" else ""
+        if detail == "407":  # no site answers so
+            hint = "the proxy wants a login: http://USER:PASSWORD@HOST:PORT"
     else:
         text, hint = _WORDS.get(name, (f"for {name}", ""))
     if "{dir}" in hint:

@@ -12,7 +12,7 @@ from crawler.config import Config
 from crawler.errors import ConfigError
 from crawler.urls import host_key, registered_domain
 
-_TOKEN = re.compile(r"[A-Za-z_-]+")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 _COMPATIBLE = re.compile(r"Mozilla/[^(]*\(compatible; *([^/;)]*)")
 _FIELD = re.compile(r"[\t\x20-\x7e]+")
 
@@ -35,8 +35,8 @@ def product_token(config: Config) -> str:
     """The name that robots.txt groups are matched with: what stands before the first `/`.
 
     Of a `Mozilla/5.0 (compatible; NAME/1.0 …)` it is NAME. Raises ConfigError when that is no
-    product token: letters, `-` and `_` are all that RFC 9309 §2.2.1 allows, and a site could not
-    address a crawler of another name.
+    name that a file could address: letters, `-` and `_` are what RFC 9309 §2.2.1 allows, and digits
+    are what files have (docs/decisions/0126).
     """
     agent = user_agent(config)
     disguised = _COMPATIBLE.match(agent)
@@ -44,7 +44,7 @@ def product_token(config: Config) -> str:
     if not _TOKEN.fullmatch(token):
         raise ConfigError(
             f"fetch.user_agent: {agent!r} begins with {token!r}, which is no product token "
-            "(RFC 9309: letters, - and _ only, then /VERSION), so no robots.txt could name it"
+            "(letters, digits, - and _ only, then /VERSION), so no robots.txt could name it"
         )
     return token
 

@@ -19,8 +19,9 @@ from crawler.rulebook import Rule, Rulebook, address_of, shown
 UNREACHABLE: Final = "robotsUnreachable"
 """Why a link is refused when its host is there and its robots.txt is not; the cause after it."""
 
-_NAME: Final = re.compile(r"[A-Za-z_-]+")
-_ANOTHER_WORD: Final = re.compile(r"[ \t]+[A-Za-z_-]")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
+_TOKEN: Final = re.compile(r"[A-Za-z_-]+")
+_ANOTHER_WORD: Final = re.compile(r"[ \t]+[A-Za-z0-9_-]")
 _INDEX: Final = re.compile(r"(.*/)index\.htm[^/]*", re.DOTALL)
 _SPACE: Final = " \t\0\v\f"
 
@@ -141,7 +142,9 @@ def is_unreachable(status: int | None) -> bool:
 
 
 def product_name(agent: str) -> str:
-    """The product token at the start of a user agent or of a user-agent line (RFC 9309 §2.2.1)."""
+    """The product token at the start of a user agent (RFC 9309 §2.2.1). Digits are no part of one
+    by the RFC; files address crawlers whose names have some all the same (docs/decisions/0126).
+    """
     match = _NAME.match(agent)
     return match[0] if match else ""
 
@@ -169,13 +172,14 @@ def _parse(body: bytes, name: str) -> tuple[dict[str, Group], tuple[str, ...]]:
     asked: set[str] = set()  # those of them to whom a Crawl-delay speaks
     delayed = False  # they have theirs: the next user-agent line is another's
     ruled = False  # the group has a rule: the next user-agent line starts another
+    numbered = any(char.isdigit() for char in name)
     for number, key, value in records(body):
         if key == "user-agent":
             if ruled:
                 present, ruled = set(), False
             if not present or delayed:
                 asked, delayed = set(), False
-            named = _group_name(value)
+            named = _group_name(value, numbered)
             if named in {name, "*"} and named:
                 present.add(named)
                 asked.add(named)
@@ -210,11 +214,15 @@ def _rules(allow: bool, octets: str, line: int) -> Iterator[Rule]:
         yield Rule(allow, f"{index[1]}$", line)
 
 
-def _group_name(value: str) -> str:
-    """Whom a user-agent line names; whatever follows the token (a version) says nothing."""
+def _group_name(value: str, numbered: bool) -> str:
+    """Whom a user-agent line names; whatever follows the token (a version) says nothing.
+
+    `numbered`: our name has digits, so names are read with theirs.
+    """
     if value[:1] == "*" and (len(value) == 1 or value[1] in _SPACE):
         return "*"
-    return product_name(value).lower()
+    match = (_NAME if numbered else _TOKEN).match(value)
+    return match[0].lower() if match else ""
 
 
 def _seconds(value: str) -> float | None:

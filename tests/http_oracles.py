@@ -131,7 +131,7 @@ async def by_curl(server: Server, number: int) -> Verdict:
     with TemporaryDirectory() as folder:
         body = Path(folder) / "body"
         curl = await asyncio.create_subprocess_exec(
-            *("curl", "-sS", "--compressed", "--max-time", "5", "--noproxy", "*", "-o", str(body)),
+            *("curl", "-sS", "--compressed", "--max-time", "30", "--noproxy", "*", "-o", str(body)),
             *("-w", "%{http_code} %{redirect_url}", f"{server.home}/{number}"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -60,6 +60,8 @@ def test_what_holds_for_us(
         ("</a,b;c>; REL = next", [("/a,b;c", "next")]),
         ('</a>; anchor="#x"; rel=next, </b>; rel=prev', [("/b", "prev")]),
         ('</a>; rel=next; broken="x, </b>; rel=prev', [("/a", "next"), ("/b", "prev")]),
+        ('</a>; rel="next, </b>; rel="prev"', [("/a", "next"), ("/b", "prev")]),
+        ("</a>; rel='next', </b>; rel='", [("/a", "next"), ("/b", "'")]),
         (", ,</a>; rel=next ,", [("/a", "next")]),
         ("</caf\xe9>; rel=next", [("/caf%E9", "next")]),
         ("</caf\xc3\xa9?a b>; rel=next", [("/caf%C3%A9?a b", "next")]),
@@ -175,13 +177,14 @@ async def test_link_headers_lead_on_also_from_what_is_no_page(
 @pytest.mark.parametrize(
     ("agent", "token"),
     [("crawler/{version} (+{contact})", "crawler"), ("My-Bot_x/1.0", "My-Bot_x"),
-     ("bot", "bot"), ("Mozilla/5.0 (compatible; mybot/2.0; +http://h.test)", "mybot")],
+     ("bot", "bot"), ("MJ12bot/1.4", "MJ12bot"),
+     ("Mozilla/5.0 (compatible; mybot/2.0; +http://h.test)", "mybot")],
 )  # fmt: skip
 def test_a_product_token(agent: str, token: str) -> None:
     assert product_token(settings(user_agent=agent)) == token
 
 
-@pytest.mark.parametrize("agent", ["bot2/1", "my bot/1.0", "/1.0", "", "bo\nt/1", "bötchen/1"])
+@pytest.mark.parametrize("agent", ["bot.2/1", "my bot/1.0", "/1.0", "", "bo\nt/1", "bötchen/1"])
 def test_a_name_that_no_robots_txt_could_address_is_refused(agent: str) -> None:
     with pytest.raises(ConfigError, match=r"fetch\.user_agent"):
         product_token(settings(user_agent=agent))

@@ -7,7 +7,7 @@ import codecs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reading import HOME, links, read
+from reading import HOME, links, read, reader
 
 from crawler.parse.decode import to_text
 from crawler.parse.queries import encoded_query, percent_encoded
@@ -178,3 +178,24 @@ def test_everything_of_a_page_that_is_a_link_is_meant_so() -> None:
     assert links(extract) == ["/b/?%E9", "/c?%E9", "/fr?%E9", "/b/?%E4", "/b/?%FC"]
     assert extract.canonical == f"{HOME}/c?%E9"
     assert extract.hreflang == (("fr", f"{HOME}/fr?%E9"),)
+
+
+# ── style sheets ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "found"),
+    [
+        (b"@import '/\xe9.css?\xe9';", "text/css; charset=iso-8859-1", "/%C3%A9.css?%E9"),
+        (b'@charset "shift_jis";a{b:url(/\x93\xfa?\x93\xfa)}', "text/css", "/%E6%97%A5?%93%FA"),
+        (b'@charset "shift_jis";a{b:url(/\xc3\xa9)}', "text/css; charset=utf-8", "/%C3%A9"),
+        ("\ufeffa{b:url(/é?é)}".encode("utf-16-le"), "text/css", "/%C3%A9?%C3%A9"),
+        ("\ufeffa{b:url(/é)}".encode(), "text/css; charset=iso-8859-1", "/%C3%A9"),
+        (b'@charset "utf-16";a{b:url(/\xc3\xa9)}', "text/css", "/%C3%A9"),
+        (b" @charset 'koi8-r';a{b:url(/\xc3\xa9?\xc3\xa9)}", "text/css", "/%C3%A9?%C3%A9"),
+        ("a{b:url(/é)} /* déjà vu à la française */".encode("latin-1"), "text/css", "/%C3%A9"),
+    ],
+)  # fmt: skip
+def test_a_style_sheet_in_its_encoding(body: bytes, content_type: str, found: str) -> None:
+    sheet = read(body, content_type, path="/s.css", reader=reader(requisites=True))
+    assert links(sheet, "asset") == [found]

@@ -52,6 +52,7 @@ def test_whole_is_said_only_when_nothing_was_left(
     [
         ({"robotsTxt": 3}, "3 links in scope were not read: 3 forbidden by robots.txt"),
         ({"status:404": 1}, "1 link in scope was not read: 1 answered 404"),
+        ({"status:407": 1}, "1 answered 407 (the proxy wants a login: http://USER:PASSWORD@HOST"),
         ({"status:500": 1}, "1 answered 500 (crawler retry 'my crawl')"),
         ({"too-large:9 bytes announced, 8 allowed": 2}, "2 larger than --max-body (--max-body)"),
         ({"trap:segments": 1, "trap:repeats": 1},

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import msgspec
 import pytest
@@ -330,7 +330,8 @@ def awkward() -> dict[str, Answer]:
         "/pic.php?id=1", "/latin", "/deep/er/page#part", "/quo'te\"s", "/semi;colon", "/based",
     ]  # fmt: skip
     head = (
-        "<link rel=stylesheet href='/style.php'><style>i{background:url(/bg.png)}</style>"
+        "<link rel=stylesheet href='/style.php'><link rel=stylesheet href='/jis.css'>"
+        "<style>i{background:url(/bg.png)}</style>"
         "<script src=/s.js integrity=sha384-x></script>"
     )
     extra = (
@@ -366,6 +367,10 @@ def awkward() -> dict[str, Answer]:
             "@import 'more.css'; @font-face{src:url(\"/f/x.woff2\")} b{background:url(bg.png)}",
             mime="text/css",
         ),
+        "/jis.css": reply(
+            '@charset "shift_jis"; a{background:url("日.png")}'.encode("shift_jis"), mime="text/css"
+        ),
+        "/%E6%97%A5.png": reply(PNG, mime="image/png"),
         "/more.css": reply("/* leaf */ u{background:url(bg.png)}", mime="text/css"),
         "/bg.png": reply(PNG, mime="image/png"),
         "/bg.png?inline": reply(PNG, mime="image/png"),
@@ -377,7 +382,7 @@ def awkward() -> dict[str, Answer]:
 def local_links(path: Path) -> Iterator[str]:
     """Every link of a page or style sheet on disk, as a browser or a CSS parser reads it."""
     if path.suffix == ".css":
-        yield from urls_of_tinycss2(path.read_text("utf-8"))
+        yield from urls_of_tinycss2(path.read_text("utf-8-sig"))
         return
     tree = LexborHTMLParser(path.read_text("utf-8-sig"))
     for node in tree.css("[href],[src]"):
@@ -444,6 +449,9 @@ def test_bodies_are_the_site_s(mirrored: tuple[Path, str, str]) -> None:
     assert sheet == (
         "@import 'more.css'; @font-face{src:url(\"f/x.woff2\")} b{background:url(bg.png)}"
     )
+    jis = (mirror / mirror_path(f"{home}/jis.css", "text/css")).read_text()
+    image = mirror_path(f"{home}/%E6%97%A5.png", "image/png").split("/", 1)[1]
+    assert jis == f'\ufeff@charset "shift_jis"; a{{background:url("{quote(image)}")}}'
     latin = (mirror / mirror_path(f"{home}/latin", "text/html")).read_text("utf-8-sig")
     assert "café" in latin
     top = (mirror / mirror_path(f"{home}/", "text/html")).read_text("utf-8-sig")

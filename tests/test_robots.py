@@ -121,6 +121,22 @@ def test_a_name_of_two_words_is_addressed_by_no_file() -> None:
     assert not Robots(body, "foo bar").allows(f"{HOST}/x")
 
 
+@pytest.mark.parametrize(
+    ("agent", "allowed"),
+    [("MJ12bot", "/b"), ("mj12BOT/1.4", "/b"), ("MJ", "/a"), ("MJ13", "/c"), ("360Spider", "/d")],
+)
+def test_a_name_with_digits_is_addressed_whole(agent: str, allowed: str) -> None:
+    body = (
+        "User-agent: mj12bot/1.4\nDisallow: /\nAllow: /b\n"
+        "User-agent: 360spider\nDisallow: /\nAllow: /d\n"
+        "User-agent: MJ\nDisallow: /\nAllow: /a\nUser-agent: *\nDisallow: /\nAllow: /c\n"
+    )
+    robots = read_robots(200, body.encode(), agent)
+    paths = {path for path in ("/a", "/b", "/c", "/d") if robots.allows(f"http://h.test{path}")}
+    # A name without digits has a token's letters only: of `mj12bot` they are `mj`.
+    assert paths == ({allowed, "/b"} if agent == "MJ" else {allowed})
+
+
 def test_a_line_is_read_as_far_as_a_pattern_may_cost() -> None:
     path = "/" + "x" * (MAX_LINE - len("Disallow: /"))
     robots = Robots(f"User-agent: *\nDisallow: {path}yyy\nDisallow: /z\n".encode(), AGENT)

@@ -73,6 +73,12 @@ A, B, C = "http://h.test/a", "http://h.test/b", "http://h.test/c"
         f"<item><guid isPermaLink='true'>{B}</guid></item></channel></rss>"),
         (f"<rdf:RDF><item rdf:about='x'><link>{A}</link></item><item><link>{B}</link></item>"
         "</rdf:RDF>"),
+        f"<rdf:RDF><item rdf:about='{A}'/><item rdf:about='{C}'><link>{B}</link></item></rdf:RDF>",
+        (f"<feed><entry><link rel='http://www.iana.org/assignments/relation/alternate' href='{A}'/>"
+        f"</entry><entry><link rel='http://h.test/alternate' href='{C}'/><link href='{B}'/></entry>"
+        "</feed>"),
+        (f'{{"version": "https://jsonfeed.org/version/1", "home_page_url": null, "items": [3, '
+        f'{{"id": 1, "url": "{A}"}}, {{"url": null}}, {{"url": 7, "external_url": " {B} "}}]}}'),
         ("<feed xmlns='http://www.w3.org/2005/Atom'><entry><link rel='edit' href='/x'/>"
         f"<link href='{A}'/></entry><entry><link rel='alternate' href='{B}'/>"
         f"<link rel='enclosure' href='{C}'/></entry></feed>"),
@@ -95,6 +101,23 @@ def test_other_encodings_and_gzip_twice() -> None:
     assert pages(read(body)) == [A]
     twice = gzip.compress(gzip.compress(urlset(A).encode()))
     assert pages(read(twice)) == [A]
+    json = f'{{"items": [{{"url": "{A}"}}]}}'
+    for form in (urlset(A).partition("?>")[2], f"{A}\n", f"H{A[1:]}\n", json):  # without a mark
+        for codec in ("utf-16-le", "utf-16-be"):
+            assert [one.lower() for one in pages(read(form.encode(codec)))] == [A]
+
+
+def test_a_json_feed_has_further_parts() -> None:
+    listing = read(f'{{"next_url": "{B}", "items": {{}}, "home_page_url": "{A}"}}')
+    assert (pages(listing), lists(listing), listing.problems) == ([A], [B], [])
+    assert read("{[}").problems[0].startswith("not a JSON feed")
+
+
+def test_entities_of_a_document_type_that_is_not_fetched() -> None:
+    head = '<!DOCTYPE rss SYSTEM "http://h.test/rss-0.91.dtd">'
+    body = f"<rss><channel><item><link>{A}?a&amp;&eacute;&nothing;</link></item></channel></rss>"
+    listing = read(head + body)
+    assert (pages(listing), listing.problems) == ([f"{A}?a&é"], [])
 
 
 def test_an_index_leads_to_lists() -> None:

@@ -52,7 +52,7 @@ def robots(
     from crawler.urls import Urls  # noqa: PLC0415 - as above
 
     if agent is not None and product_name(agent) != agent:
-        raise ConfigError(f"--agent {agent!r}: no product token (letters, - and _ only)")
+        raise ConfigError(f"--agent {agent!r}: no product token (letters, digits, - and _ only)")
     urls = Urls(config.urls)
     seed = urls.canonical(with_scheme(url))
     if seed is None:

@@ -26,7 +26,7 @@ from crawler.export.markup import attributes_of, replace_links, start_tags
 from crawler.export.paths import mirror_path, to_be_hashed
 from crawler.nofollow import make_folders, open_new
 from crawler.parse.css import replace_urls
-from crawler.parse.decode import UNICODE, declares_utf8, to_text
+from crawler.parse.decode import UNICODE, declares_utf8, sheet_text, to_text
 from crawler.parse.queries import encoded_query
 from crawler.parse.read import HTML, XHTML
 from crawler.parse.xhtml import as_html
@@ -280,9 +280,22 @@ class _Pass:
         return url
 
     def _css(self, capture: Capture, path: str) -> bytes:
-        text = self._archive.payload(capture).decoded().decode("utf-8", "surrogateescape")
-        new = replace_urls(text, lambda link: self._place(link, capture.url, capture.url, path))
-        return new.encode("utf-8", "surrogateescape")
+        body = self._archive.payload(capture).decoded()
+        text, charset = sheet_text(body, capture.charset)
+        if charset in UNICODE and not charset.startswith("utf-16"):
+            text = body.decode("utf-8", "surrogateescape")
+
+        def place(link: str) -> str:
+            recoded = link if charset in UNICODE else encoded_query(link, charset)
+            new = self._place(recoded, capture.url, capture.url, path)
+            return link if new == recoded else new
+
+        new = replace_urls(text, place)
+        if new == text:
+            return body
+        # On disk no header names its charset: what was none of UTF-8's gets a mark.
+        mark = "" if body.startswith(b"\xef\xbb\xbf") or charset == "utf-8" else "\ufeff"
+        return (mark + new).encode("utf-8", "surrogateescape")
 
     def _place(self, link: str, base: str, url: str, path: str) -> str:
         """A link as it shall be on disk: relative where we have its target, else absolute."""

@@ -57,6 +57,7 @@ class Credentials:
             self._named.setdefault(_name(host), {}).setdefault("Authorization", _basic(login))
         for host, token in rules.bearer.items():
             self._named.setdefault(_name(host), {})["Authorization"] = f"Bearer {token}"
+        self._unsent = dict.fromkeys(self._named)
         for headers in [*self._named.values(), rules.headers]:
             _check(headers)
         self.everywhere = {
@@ -71,6 +72,11 @@ class Credentials:
     def own(self, origin: str) -> bool:
         """Whether the person's own seeds named this origin."""
         return origin in self._origins
+
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        """Whom the settings name, and of whom nothing was asked yet."""
+        return tuple(self._unsent)
 
     def _headers(self, origin: str) -> Mapping[str, str]:
         """What goes to this origin beyond what goes everywhere; may be empty."""
@@ -88,6 +94,7 @@ class Credentials:
             headers["Authorization"] = self._logins[origin]
         for one in (name, f"{name}:{port}", origin):  # the closest last
             headers |= self._named.get(one, {})
+            self._unsent.pop(one, None)
         return headers
 
 

@@ -181,6 +181,11 @@ class HttpFetcher:
         return CookieJar(rules, tell=tell, resumed=self._resumed)
 
     @property
+    def unsent(self) -> tuple[str, ...]:
+        """Hosts that have logins or headers of their own, and of which nothing was asked."""
+        return self._credentials.unsent
+
+    @property
     def busy(self) -> int:
         """Exchanges under way."""
         return self._busy

@@ -275,6 +275,7 @@ _LAYERS: Final = {
 
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
 _XML_ENCODING: Final = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*(["'])([^"'>]*)\1""")
+_CSS_CHARSET: Final = re.compile(rb'@charset "([^"]{0,1000})";')
 _ASCII_ONLY: Final = bytes([*range(0x80), *b"?" * 0x80])
 
 
@@ -298,6 +299,18 @@ def to_text(body: bytes, http_charset: str) -> tuple[str, str, str]:
     if encoding is not None:
         return _decode(body, encoding), encoding.name, "detected"
     return body.decode("whatwg-windows-1252"), "windows-1252", "default"
+
+
+def sheet_text(body: bytes, http_charset: str) -> tuple[str, str]:
+    """A style sheet's text and charset: byte order mark, HTTP, `@charset` (CSS Syntax Level 3,
+    §3.2). Where nothing names one its page's would count, which is not known here: UTF-8, or what
+    the bytes look like.
+    """
+    if not http_charset and (rule := _CSS_CHARSET.match(body)):
+        encoding = _of_markup(rule[1].decode("latin-1"))
+        http_charset = "" if encoding is None else encoding.name
+    text, charset, _ = to_text(body, http_charset)
+    return text, charset
 
 
 def late_charset(labels: Iterable[str], charset: str) -> str:

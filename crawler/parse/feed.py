@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 
@@ -11,6 +11,9 @@ from crawler.parse.xml import Element
 
 MAX_JSON: Final = 10 * 1024 * 1024
 """Bytes of a JSON feed: it cannot be streamed."""
+
+_RELATIONS: Final = "http://www.iana.org/assignments/relation/"
+"""What stands before the name of a link relation that is written in full (RFC 4287 §4.2.7.2)."""
 
 _NOTHING: Final[tuple[str, tuple[str, ...]]] = ("", ())
 
@@ -33,6 +36,8 @@ class Feed:
     def ended(self, element: Element, parent: str) -> None:
         name = element.name
         if name in {"item", "entry"}:
+            if not self._permalink[0]:  # RSS 1.0 names an item by its address
+                self._permalink = element.attributes.get("rdf:about", "").strip(), element.bases
             self.finish()
         elif name == "link":
             self._linked(element, parent)
@@ -53,7 +58,7 @@ class Feed:
 
     def _linked(self, element: Element, parent: str) -> None:
         href = element.attributes.get("href", "").strip()
-        rel = element.attributes.get("rel", "alternate").lower()
+        rel = element.attributes.get("rel", "alternate").lower().removeprefix(_RELATIONS)
         if parent in {"item", "entry"}:
             if rel == "alternate":  # RFC 4287 §4.2.7.2: that is the default
                 if self._link[0]:
@@ -65,26 +70,28 @@ class Feed:
             self._page(href or element.text, element.bases)
 
 
-class _Item(msgspec.Struct):
-    url: str = ""
-    external_url: str = ""
-
-
-class _JsonFeed(msgspec.Struct):
-    home_page_url: str = ""
-    items: list[_Item] = []
-
-
-def read_json_feed(body: bytes, problems: list[str]) -> Iterator[str]:
-    """The addresses of a JSON Feed (jsonfeed.org, version 1.1)."""
+def read_json_feed(
+    body: bytes, page: Callable[[str], None], more: Callable[[str], None], problems: list[str]
+) -> None:
+    """The addresses of a JSON Feed (jsonfeed.org, version 1.1). What is of another type than it
+    should be is passed over: it costs its item alone.
+    """
     if len(body) > MAX_JSON:
         problems.append(f"a JSON feed of more than {MAX_JSON} bytes is not read")
         return
     try:
-        feed = msgspec.json.decode(body, type=_JsonFeed)
+        feed = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError as error:
         problems.append(f"not a JSON feed: {str(error)[:100]}")
         return
-    yield feed.home_page_url
-    for item in feed.items:
-        yield item.url or item.external_url
+    page(_address(feed, "home_page_url"))
+    items = feed.get("items")
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            page(_address(item, "url") or _address(item, "external_url"))
+    more(_address(feed, "next_url"))
+
+
+def _address(thing: dict[str, Any], key: str) -> str:
+    said = thing.get(key)
+    return said.strip() if isinstance(said, str) else ""

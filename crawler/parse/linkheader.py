@@ -1,6 +1,7 @@
 """The Link header (RFC 8288), read as its appendix B.2 does: what is odd spoils only itself.
 
-A quote that is never closed is none: its value ends where one without quotes would.
+A quote that is never closed, or closes in the middle of a word (`rel="next, </b>; rel="prev"`), is
+none: its value ends where one without quotes would. Single quotes around a value are taken off.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 _TARGET: Final = re.compile(r"[\s,]*<([^>]*)>")
 _PARAMETER: Final = re.compile(
-    r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*+)\"|\"?([^;,\"]*)))?"
+    r"\s*;\s*([^\s=;,\"<>]*)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*+)\"(?=\s*(?:[;,]|\Z))|\"?([^;,\"]*)))?"
 )
 _ESCAPE: Final = re.compile(r"\\(.)")
 _BEYOND_ASCII: Final = re.compile(r"[\x80-\xff]")
@@ -35,7 +36,7 @@ def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
         while parameter := _PARAMETER.match(value, at):
             at = parameter.end()
             name, quoted, plain = parameter[1].lower(), parameter[2], parameter[3]
-            said = _ESCAPE.sub(r"\1", quoted) if quoted is not None else (plain or "").rstrip()
+            said = _ESCAPE.sub(r"\1", quoted) if quoted is not None else _bare(plain or "")
             if name and name != "href":
                 attributes.setdefault(name, said)
         if "anchor" not in attributes:
@@ -44,3 +45,9 @@ def read_link_header(value: str) -> Iterator[dict[str, str | None]]:
         if comma < 0:
             return
         at = comma
+
+
+def _bare(value: str) -> str:
+    value = value.rstrip()
+    quoted = len(value) > 1 and value[0] == value[-1] == "'"
+    return value[1:-1] if quoted else value

@@ -22,6 +22,7 @@ from crawler.parse.decode import (
     decoded,
     decompress,
     late_charset,
+    sheet_text,
     to_text,
 )
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
@@ -98,7 +99,7 @@ class Reader:
         said = [value for name, value in headers if name.lower() == "x-robots-tag"]
         if mime not in HTML:
             return msgspec.structs.replace(
-                self._no_page(link, mime, values, plain, said, problems),
+                self._no_page(link, mime, charset, values, plain, said, problems),
                 charset=charset,
                 charset_source="http" if charset else "",
                 digest=digest,
@@ -193,6 +194,7 @@ class Reader:
         self,
         link: Link,
         mime: str,
+        charset: str,
         values: dict[str, str],
         plain: bytes,
         said: Sequence[str],
@@ -204,8 +206,11 @@ class Reader:
         if mime == "text/css" and self._rules.limits.requisites:
             from crawler.parse.css import css_urls  # noqa: PLC0415 - 8 ms, for mirrors only
 
-            for href in css_urls(plain.decode("utf-8", "replace")):
+            text, charset = sheet_text(plain, charset)
+            for href in css_urls(text):
                 raw.links[href, Kind.ASSET.value] = None
+            if charset not in UNICODE:
+                _recode(raw, charset)
         self._add_link_headers(raw, values)
         robots = directives(said, (), self._agent)
         return Extract(

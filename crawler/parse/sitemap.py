@@ -88,8 +88,12 @@ def read_listing(pieces: Iterable[bytes], charset: str = "") -> Listing:
             _read_xml(_from_its_start(head, stream, listing.problems), listing)
         elif head.startswith(b"{"):
             listing.kind = "json"
-            for url in read_json_feed(b"".join(stream), listing.problems):
-                listing.add(Entry(url))
+            read_json_feed(
+                b"".join(stream),
+                page=lambda url: listing.add(Entry(url)),
+                more=lambda url: listing.add(Entry(url), nested=True),
+                problems=listing.problems,
+            )
         else:
             _read_text(stream, listing)
     except Enough:

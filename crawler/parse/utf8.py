@@ -10,7 +10,11 @@ from typing import Any, Final
 import webencodings
 
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16le"), (b"\xfe\xff", "utf-16be"))
-_WITHOUT_BOM: Final = ((b"<\0", "utf-16le"), (b"\0<", "utf-16be"))  # XML 1.0, appendix F
+_WITHOUT_BOM: Final = tuple(
+    (start, name)
+    for one in (b"<", b"h", b"H", b"{")  # XML (1.0, appendix F), an address, JSON (RFC 4627 §3)
+    for start, name in ((one + b"\0", "utf-16le"), (b"\0" + one, "utf-16be"))
+)
 _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*(["'])([^"'>]*)\1""")
 
 

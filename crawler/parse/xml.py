@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from html.entities import html5
 from itertools import chain
 from typing import Final
 from xml.parsers import expat
@@ -77,6 +78,7 @@ class Xml:
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
+        parser.SkippedEntityHandler = self._skipped
         parser.EntityDeclHandler = _entity
         parser.ExternalEntityRefHandler = _external
         pieces = iter(pieces)
@@ -123,6 +125,11 @@ class Xml:
         if self._open and self._open[-1].length < MAX_TEXT:
             self._open[-1].parts.append(text)
             self._open[-1].length += len(text)
+
+    def _skipped(self, name: str, is_parameter: bool) -> None:
+        """An entity that a DTD, which is never fetched, may declare: HTML's are known."""
+        if not is_parameter:
+            self._characters(html5.get(f"{name};", ""))
 
     # ── what is not XML ──────────────────────────────────────────────────────────────────────
 
