@@ -19,6 +19,8 @@ from crawler.tally import Snapshot, bottleneck
 from crawler.units import unicode
 from crawler.waits import Wait, wait_sentence
 
+TOO_LONG: Final = "tooLong"
+
 LISTED: Final = 12
 """Entries of one row at most."""
 
@@ -105,7 +107,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
     rows.append(("urls", _urls(counts)))
     if counts.braked:
-        rows.append(("braked", _braked(counts.braked, ending.folder)))
+        rows.append(("braked", _braked(counts, ending.folder)))
     if shot.incomplete:
         rows.append(("cut", f"pages not read whole: {_list(shot.incomplete)}"))
     rows += [("extraction", plain(said, 400)) for said in sentences(shot.plugins)]
@@ -192,12 +194,17 @@ def _next(ending: Ending) -> str:
     return f"crawler resume {folder}" if ending.counts.pending else f"crawler status {folder}"
 
 
-def _braked(number: int, folder: Path) -> str:
+def _braked(counts: Counts, folder: Path) -> str:
     where = shlex.quote(str(folder))
-    return (
-        f"{counted(number, 'link looks', 'links look')} like a web without an end, parked; "
-        f"see them: crawler status {where}; follow them: crawler release {where} 'trap:*'"
-    )
+    long = min(counts.left.get(TOO_LONG, 0), counts.braked)
+    if long == counts.braked:
+        said = f"{counted(long, 'link is', 'links are')} longer than scope.max_url, parked"
+        which = TOO_LONG
+    else:
+        said = f"{counted(counts.braked, 'link looks', 'links look')} like a web without an end"
+        said += f" or too long ({amount(long)}), parked" if long else ", parked"
+        which = "'trap:*'"
+    return f"{said}; see them: crawler status {where}; follow them: crawler release {where} {which}"
 
 
 def _list(numbers: Mapping[str, int]) -> str:

@@ -33,7 +33,7 @@ from crawler.fetch.head import (
     own_headers,
     with_cookies,
 )
-from crawler.fetch.proxy import Proxies, Proxy
+from crawler.fetch.proxy import Proxies, Proxy, as_proxys
 from crawler.fetch.reading import Reading, is_all, keep_rest
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.sockets import Sockets
@@ -288,7 +288,7 @@ class HttpFetcher:
                 try:
                     first_byte = time.monotonic()
                     trip.clock.reschedule(trip.until)
-                    demand_status(response.status)
+                    demand_status(response, proxied=trip.proxied)
                     whole = Head(response, fields_of(response), location_of(link.url, response))
                     self._remember(whole.fields, link.url)
                     if link.kind is Kind.PROBE:
@@ -310,6 +310,8 @@ class HttpFetcher:
             return await self._page(link, whole, body, trip, times)
         except BaseException as error:
             ours = as_fetch_error(error, self._phase(trip, error, first_byte))
+            if proxy is not None and first_byte is None:
+                ours = as_proxys(ours, link.url)
             if head is None or first_byte is None or into or not isinstance(ours, BREAKS):
                 await body.discard()
             else:  # what came is worth something
