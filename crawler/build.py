@@ -124,6 +124,7 @@ async def open_crawl(
             agent=agent,
             robots=config.robots,
             sitemap_only=config.sitemap.only,
+            sitemaps=config.sitemap.follow or config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         paced: Frontier = frontier
