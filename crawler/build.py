@@ -162,7 +162,7 @@ async def open_crawl(
         adoption.recalled(await frontier.adopted())
         start = starting_points(config, seeds, urls)
         await frontier.add([verdict.judged(url, 0, kind) for url, kind in start])
-        tally = Tally()
+        tally = Tally(unsent=fetcher.unsent)
         watch = _watch(tally, config, frontier, fetcher, parser, ledger)
         await stack.enter_async_context(watch)
         stages = await stack.enter_async_context(Stages(config.limits.stall))

@@ -159,6 +159,20 @@ def test_auth_is_by_host_or_origin() -> None:
         assert headers(origin) == {}
 
 
+def test_what_was_not_asked_for_is_known_as_it_was_written() -> None:
+    rules = FetchConfig(
+        auth={"A.example": "u:p", "b.example:81": "u:p"},
+        bearer={"https://c.example": "t"},
+        host_headers={"a.example": {"X-Key": "k"}},
+    )
+    credentials = Credentials(rules)
+    for origin in ("http://b.example", "https://a.example", "http://c.example"):
+        credentials.headers(origin)
+    assert credentials.unsent == (
+        "--auth for b.example:81", "--bearer for https://c.example",
+    )  # fmt: skip
+
+
 def test_netrc_is_for_tls_and_for_its_owner(tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "netrc"
     path.write_text("machine x.example login u password p\n")

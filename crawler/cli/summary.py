@@ -105,6 +105,7 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt{which} that could not be had)"))
     rows += [("seed", led(*move)) for move in ending.moves]
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
+    rows += [("login", not_sent(one)) for one in shot.unsent]
     rows.append(("urls", _urls(counts)))
     if counts.braked:
         rows.append(("braked", _braked(counts, ending.folder)))
@@ -176,6 +177,11 @@ def told(url: str, reason: str, target: str) -> str:
     elif reason == "robotsTxt":
         said += " (the site's robots.txt forbids it)"
     return said
+
+
+def not_sent(setting: str) -> str:
+    """A login or header whose host was never met, in one line."""
+    return f"{plain(setting, 300)} was not sent: no request went there"
 
 
 def led(url: str, target: str) -> str:

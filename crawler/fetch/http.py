@@ -138,6 +138,10 @@ class HttpFetcher:
         self._open_jar()
         self._tls.read()
 
+    def unsent(self) -> tuple[str, ...]:
+        """Logins and headers that were given for hosts of which nothing was asked for so far."""
+        return self._credentials.unsent
+
     async def __aenter__(self) -> Self:
         rules = self._rules
         self._tls.open()
