@@ -125,6 +125,7 @@ async def open_crawl(
             agent=agent,
             robots=config.robots,
             sitemap_only=config.sitemap.only,
+            sitemaps=config.sitemap.follow or config.sitemap.only,
         )
         parser = await stack.enter_async_context(ParsePool(rules, config.parse))
         paced: Frontier = frontier
@@ -135,7 +136,6 @@ async def open_crawl(
         fetcher = await stack.enter_async_context(
             fetcher_of(config, spool, neighbours, owned=paced.sent, resumed=mode == "resume")
         )
-        stack.callback(_tell_unsent, fetcher, alone=local is not None and neighbours is None)
         heartbeat = await stack.enter_async_context(Heartbeat())
         leased = fetcher if leases is None else LeasedFetcher(fetcher, leases)
         asking = AwakeFetcher(leased, heartbeat)
@@ -163,7 +163,7 @@ async def open_crawl(
         adoption.recalled(await frontier.adopted())
         start = starting_points(config, seeds, urls)
         await frontier.add([verdict.judged(url, 0, kind) for url, kind in start])
-        tally = Tally()
+        tally = Tally(unsent=fetcher.unsent)
         watch = _watch(tally, config, frontier, fetcher, parser, ledger)
         await stack.enter_async_context(watch)
         stages = await stack.enter_async_context(Stages(config.limits.stall))
@@ -293,12 +293,6 @@ def fetcher_of(
         owned=owned,
         resumed=resumed,
     )
-
-
-def _tell_unsent(fetcher: HttpFetcher, *, alone: bool) -> None:
-    """Who is not `alone` with a queue knows only a part of what was asked."""
-    for host in fetcher.unsent if alone else ():
-        log.warning("what is for %s alone (--auth …) was not sent: nothing was asked of it", host)
 
 
 def _accepted(types: Sequence[str]) -> Callable[[str], bool]:

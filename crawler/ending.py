@@ -34,13 +34,20 @@ _BEGINNINGS: Final[Mapping[str, str]] = {
     "aborted": "stopped at once",
 }
 
+_NO_ROBOTS: Final = "robotsUnreachable"
 _RETRY: Final = "crawler retry {dir}"
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "robotsTxt": ("forbidden by robots.txt", "--no-robots, on a site of your own"),
-    "robotsUnreachable": ("on hosts whose robots.txt could not be had", "-s robots.patience=TIME"),
+    _NO_ROBOTS: ("on hosts whose robots.txt could not be had", "-s robots.patience=TIME"),
     "tooDeep": ("deeper than --depth", "--depth"),
     "tooLong": ("longer than scope.max_url", "crawler release {dir} tooLong"),
     "trap": ("that look like a trap", "crawler release {dir} 'trap:*'"),
+    "sitemapForeign": (
+        "sitemaps of another domain than the index that names them",
+        "--sitemap URL",
+    ),
+    "tooNested": ("in sitemaps inside sitemaps without end", ""),
+    "internal": ("by a bug in this program", ""),
     "tooManyLinks": ("beyond the links taken from a page", "-s scope.max_links=N"),
     "crawlFull": ("beyond the queue's room", "-s frontier.max_queued=N"),
     "hostFull": ("beyond a host's room in the queue", "-s frontier.host_queued=N"),
@@ -62,14 +69,24 @@ SHOWN: Final = 5
 
 def left_of(reasons: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Reasons of links that were not read, with numbers, gathered by their first word; what a rule
-    of scope leaves outside is left out. The most frequent first. A status keeps its number.
+    of scope leaves outside is left out. The most frequent first. A status keeps its number, a
+    robots.txt that could not be had the word for what was the matter with it.
     """
     left: Counter[str] = Counter()
     for reason, number in reasons:
         word, _, detail = reason.partition(":")
         if word not in OUTSIDE and number > 0:
-            left[f"{word}:{detail}" if word == "status" else word or "unknown"] += number
+            left[_kept(word, detail)] += number
     return dict(left.most_common())
+
+
+def _kept(word: str, detail: str) -> str:
+    if word == "status":
+        return f"{word}:{detail}"
+    if word == _NO_ROBOTS and detail:  # what was the matter with it
+        cause, _, more = detail.partition(":")
+        return f"{word}:{cause} {more}" if cause == "status" else f"{word}:{cause}"
+    return word or "unknown"
 
 
 def sentence(
@@ -125,6 +142,7 @@ def _one(word: str, number: int, folder: str) -> str:
             hint = "the proxy wants a login: http://USER:PASSWORD@HOST:PORT"
     else:
         text, hint = _WORDS.get(name, (f"for {name}", ""))
+        text += f": {detail}" if detail else ""
     if "{dir}" in hint:
         hint = hint.replace("{dir}", shlex.quote(folder)) if folder else ""
     return f"{amount(number)} {text}" + (f" ({hint})" if hint else "")

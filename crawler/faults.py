@@ -48,6 +48,10 @@ def machine_fault(error: BaseException) -> str | None:
             return "no more processes: a limit of this user or container is reached"
         said = os.strerror(error.errno)
         return f"{error.filename}: {said}" if error.filename else said
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
+        return f"{error.filename}: {os.strerror(errno.ENAMETOOLONG)}"
+    if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
+        return "no folder for temporary files can be written to: set TMPDIR to one"
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return "no more threads: a limit of processes or of memory is reached"
     return None

@@ -135,13 +135,21 @@ class Snapshot(msgspec.Struct, frozen=True):
     unread: float = 0.0  # … in which slots were free and pages waited for a parse process
     incomplete: dict[str, int] = {}  # pages that were not read whole, by the limit
     plugins: tuple[PluginSum, ...] = ()  # rules and plugins, once a page was read
+    unsent: tuple[str, ...] = ()  # logins for hosts of which nothing was asked for
 
 
 class Tally:
     """Counts visits as they are entered; asks nothing of anyone."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        unsent: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        """`unsent` is asked for what `Snapshot.unsent` holds."""
         self._clock = clock
+        self._unsent = unsent
         self._began = clock()
         self.cpu_before = time.process_time()
         self._recent: deque[tuple[float, int]] = deque()
@@ -263,6 +271,7 @@ class Tally:
             gauges=msgspec.structs.replace(self.gauges),
             incomplete=dict(self.incomplete.most_common()),
             plugins=joined([self.plugins]),
+            unsent=self._unsent(),
         )
 
     def _recently(self, now: float, elapsed: float) -> float:

@@ -56,6 +56,12 @@ class Urls:
             return None
         return self._finish(joined)
 
+    def invalid(self, href: str) -> bool:
+        """Whether an href for which `join` gave None is no URL at all; False: it has a scheme that
+        is not the web's (`mailto:`, `javascript:`), and leads elsewhere.
+        """
+        return scheme_of(href) in {"", "http", "https"}
+
     def bare(self, href: str) -> str:
         """The href without the fragment that would be taken off its URL anyway."""
         if self._rules.strip_fragment:
@@ -165,6 +171,15 @@ def _without_credentials(href: str) -> str:
     scheme, rest = href.split("://", 1)
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+_SCHEME = re.compile(r"[\0- ]*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)  # RFC 3986 §3.1
+
+
+def scheme_of(href: str) -> str:
+    """The scheme that an href names, in lower case; empty: it is relative, or no URL."""
+    scheme = _SCHEME.match(href)
+    return scheme[1].lower() if scheme else ""
 
 
 def host_key(url: str) -> str:

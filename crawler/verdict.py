@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ from crawler.model import Extract, Found, Kind, Link, Outcome, Page, Visit
 from crawler.retry import HostRests, Retry, longest_retry_after, parse_retry_after
 from crawler.robots import UNREACHABLE
 from crawler.scope import Scope
-from crawler.urls import Urls, fingerprint, host_key, path_of
+from crawler.urls import Urls, fingerprint, host_key, path_of, scheme_of
 
 SLOW_DOWN = frozenset({429, 503})
 """Statuses that speak for the whole host: its other links wait too, Retry-After or not."""
@@ -31,8 +30,6 @@ USUAL_PLACES = ("/sitemap.xml", "/sitemap_index.xml")
 
 _SURE = (Unresolved, Insecure, Forbidden)
 """Errors that a GET would meet as well as a HEAD."""
-
-_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)  # RFC 3986 §3.1
 
 
 class Verdict:
@@ -194,6 +191,5 @@ def _is_usual(url: str) -> bool:
 
 def _not_web(location: str) -> str:
     """Why a redirect's target is none: another scheme, by name, or no URL."""
-    scheme = _SCHEME.match(location)
-    name = scheme[1].lower() if scheme else ""
+    name = scheme_of(location)
     return "not a URL" if name in {"", "http", "https"} else f"scheme {name}"

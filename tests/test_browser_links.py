@@ -27,6 +27,14 @@ FORMS = reader(forms=True)
         ("<base href=/b/><iframe srcdoc='&lt;a href=in&gt;'></iframe>", ["/b/in"]),
         ("<iframe srcdoc='&lt;base href=http://x.test/own/&gt;&lt;a href=in&gt;'></iframe>",
          ["/own/in"]),
+        (("<base href=/b/><iframe srcdoc='&lt;base href=own/x?y&gt;&lt;a href=in&gt;"
+          "&lt;a href=?q&gt;&lt;a href=/abs&gt;&lt;a href=http://x.test/z&gt;"
+          "&lt;a href=../up&gt;'></iframe>"),
+         ["/b/own/in", "/b/own/x?q", "/abs", "/z", "/b/up"]),
+        (("<iframe srcdoc='&lt;base href=//x.test/own/&gt;&lt;a href=in&gt;&lt;a href=/r&gt;'>"
+          "</iframe>"),
+         ["/own/in", "/r"]),
+        ("<iframe srcdoc='&lt;base href=/o/&gt;&lt;a href=&quot;&quot;&gt;'></iframe>", ["/o/"]),
         ("<iframe srcdoc=\"<iframe srcdoc='&lt;a href=/deep>'></iframe>\"></iframe>", ["/deep"]),
         ("<iframe srcdoc='&lt;a rel=nofollow href=/no&gt;' src=/yes></iframe>", ["/yes", "/no"]),
         # <base>: the first with an href counts, an empty one too; what is no web page does not
@@ -37,6 +45,7 @@ FORMS = reader(forms=True)
         ("<a href=1><base href=/b/>", ["/b/1"]),
         ("<body><template><base href=/t/></template><base href=/b/><a href=1>", ["/b/1"]),
         ("<body><noscript><base href=/n/></noscript><a href=1>", ["/1"]),
+        ("<svg><base href=/svg/></base></svg><math><base href=/m/></math><a href=1>", ["/1"]),
         ("<base data-href=/x/ href=/b/ href=/c/><a href=1>", ["/b/1"]),
         ("<base href=' \t\n'><base href=/c/><a href=1>", ["/1"]),
         ("<!-- <base href=/no/> --><script>'<base href=/no/>'</script><a href=1>", ["/1"]),
@@ -184,3 +193,19 @@ def test_image_sets(css: str, urls: list[str]) -> None:
 def test_a_base_elsewhere() -> None:
     (found,) = read(f"<base href=//other.test/b/><a href={HOME}/a>x</a>").found
     assert found[0] == f"{HOME}/a"
+
+
+def test_what_is_no_url_is_a_problem_and_other_schemes_are_none() -> None:
+    odd = (
+        "http://[bad/",
+        "//a:99999/",
+        "http:// x/",
+        "/ok",
+        "mailto:a@b",
+        "javascript:x()",
+        "tel:1",
+    )
+    extract = read("".join(f"<a href='{href}'>x</a>" for href in odd))
+    assert links(extract) == ["/ok"]
+    assert extract.problems == ("3 links are no URL: 'http://[bad/', '//a:99999/', 'http:// x/'",)
+    assert not extract.incomplete

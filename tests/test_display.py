@@ -207,6 +207,16 @@ def test_what_became_of_urls_is_said_once() -> None:
     assert "902" not in "".join(said)
 
 
+def test_what_is_braked_and_what_was_not_sent() -> None:
+    shot = shot_of(unsent=("--auth for a.test",))
+    ending = Ending("finished", Path("d"), shot, Counts(braked=2, left={"tooLong": 2}))
+    assert rows_of(ending)["login"] == "--auth for a.test was not sent: no request went there"
+    assert "crawler release d tooLong" in rows_of(ending)["braked"]
+    ending = Ending("finished", Path("d"), shot, Counts(braked=2, left={"tooLong": 1, "trap": 1}))
+    assert "or too long (1), parked" in rows_of(ending)["braked"]
+    assert "crawler release d 'trap:*'" in rows_of(ending)["braked"]
+
+
 @pytest.mark.parametrize(
     ("reason", "counts", "command"),
     [

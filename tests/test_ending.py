@@ -57,6 +57,10 @@ def test_whole_is_said_only_when_nothing_was_left(
         ({"too-large:9 bytes announced, 8 allowed": 2}, "2 larger than --max-body (--max-body)"),
         ({"trap:segments": 1, "trap:repeats": 1},
          "2 that look like a trap (crawler release 'my crawl' 'trap:*')"),
+        ({"robotsUnreachable:timeout:total": 1, "robotsUnreachable:status:503": 2},
+         ("2 on hosts whose robots.txt could not be had: status 503 (-s robots.patience=TIME), "
+          "1 on hosts whose robots.txt could not be had: timeout")),
+        ({"sitemapForeign": 1}, "1 sitemaps of another domain"),
         ({f"r{n}": 1 for n in range(9)}, "1 for r4, 4 for other reasons"),
     ],
 )  # fmt: skip

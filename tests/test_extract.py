@@ -111,6 +111,14 @@ def test_a_mistake_in_a_file_is_told_with_its_place(text: str, said: str, tmp_pa
     assert said in str(raised.value)
 
 
+def test_a_record_of_which_no_value_fits_is_none(tmp_path: Path) -> None:
+    rule = '[x]\n[x.fields]\na = { css = "h1", type = "int" }\nb = "h2"'
+    records, problems = run(rule, tmp_path, "<h1>one</h1>")
+    assert (records, problems[-1]) == ([], "rule x: no value fits its type")
+    records, _ = run(rule, tmp_path, "<h1>one</h1><h2>two</h2>")
+    assert records == [{"_rule": "x", "a": None, "b": "two"}]
+
+
 def test_a_record_is_validated_by_a_model_when_asked(tmp_path: Path) -> None:
     pytest.importorskip("pydantic")
     (tmp_path / "models.py").write_text(

@@ -412,3 +412,12 @@ def test_a_kernel_out_of_memory_is_a_reason_to_look(
     hand.take(5)
     monkeypatch.setattr(in_hand, "_killed", lambda: 8)
     assert in_hand.InHand(tmp_path / "frontier.db").suspects == [5]
+
+
+def test_what_the_machine_lacks_is_said_in_a_sentence() -> None:
+    none = FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+    assert (
+        machine_fault(none) == "no folder for temporary files can be written to: set TMPDIR to one"
+    )
+    assert machine_fault(FileNotFoundError(2, "No such file or directory", "x")) is None
+    assert machine_fault(OSError(36, "File name too long", "x/y")) == "x/y: File name too long"

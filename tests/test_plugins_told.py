@@ -55,6 +55,18 @@ def mute(page):
 def broken_text(page):
     raise ValueError("\\udcff\\x1b[31m")
 
+def interrupts(page):
+    raise KeyboardInterrupt
+
+class Odd(BaseException):
+    pass
+
+def odd(page):
+    raise Odd("x")
+
+def huge(page):
+    yield {"x": "x" * 2_000_000}
+
 def quiet(page):
     return None
 """
@@ -140,7 +152,9 @@ async def test_a_plugin_that_always_fails_is_told_once(
 
 async def test_each_way_to_fail_is_one(website: Open, tmp_path: Path, plug: str) -> None:
     site = await shop(website)
-    names = ("later", "some", "leaves", "mute", "broken_text", "quiet")
+    names = (
+        "later", "some", "leaves", "mute", "broken_text", "interrupts", "odd", "huge", "quiet",
+    )  # fmt: skip
     words = [word for name in names for word in ("--plugin", f"{plug}:{name}")]
     code, said, errors = await crawler(
         "crawl", site.url, "-O", str(tmp_path / "out"), "--fast", "--processes", "1", *words,
@@ -150,11 +164,12 @@ async def test_each_way_to_fail_is_one(website: Open, tmp_path: Path, plug: str)
     sums = {one["name"].rpartition(":")[2]: one for one in json.loads(said)["plugins"]}
     assert {name: (one["failed"], one["matched"]) for name, one in sums.items()} == {
         "later": (3, 3), "some": (1, 0), "leaves": (3, 0), "mute": (3, 0), "broken_text": (3, 0),
-        "quiet": (0, 0),
+        "interrupts": (3, 0), "odd": (3, 0), "huge": (3, 0), "quiet": (0, 0),
     }  # fmt: skip
     assert list(sums["leaves"]["errors"]) == ["SystemExit: gone"]
     assert list(sums["mute"]["errors"]) == ["Mute: "]
-    assert errors.count("WARNING") == 5
+    assert list(sums["huge"]["errors"]) == ["gave more than is kept of one page"]
+    assert errors.count("WARNING") == 7
     assert "\x1b" not in errors
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 import trustme
 from crawling import records, settings
-from website import Website, page
+from website import Website, page, reply
 
 from crawler.build import open_crawl
 from crawler.cli.run import loop_factory
@@ -171,3 +171,16 @@ async def test_a_proxy_that_fails_is_named_in_the_reason(
     assert "pr0xy" not in str(line)
     gone = await visit("https://name.example/", tmp_path / "gone", proxy=at, **files)
     assert gone["reason"] == "connection:proxy connrefused"
+
+
+async def test_the_proxy_is_named_for_what_only_it_can_have_done(tmp_path: Path) -> None:
+    asks = reply(b"", status=407)
+    async with Website({"/": asks, "http://name.example/": asks}) as site:
+        line = await visit("http://name.example/", tmp_path / "asks", proxy=site.url)
+    assert line["reason"].startswith("connection:proxy answers 407")
+    gone = await visit("http://name.example/", tmp_path / "gone", proxy=site.url)
+    assert gone["reason"] == "connection:proxy connrefused"
+    nowhere = "http://no-such-proxy.invalid:3128"
+    for scheme in ("http", "https"):
+        lost = await visit(f"{scheme}://name.example/", tmp_path / scheme, proxy=nowhere)
+        assert lost["reason"] == "connection:proxy dns: no-such-proxy.invalid"

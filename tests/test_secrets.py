@@ -159,21 +159,18 @@ def test_auth_is_by_host_or_origin() -> None:
         assert headers(origin) == {}
 
 
-async def test_a_login_that_nobody_was_sent_is_told_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with Website({"/": page()}) as site:
-        host = site.url.split("/")[2]
-        auth = {host: "u:p", "127.0.0.1:1": "u:p", "https://127.0.0.1": "u:p"}
-        await crawl(settings(site.url, auth=auth, bearer={"other.example": "t"}), tmp_path)
-    told = [line for line in caplog.messages if "was not sent" in line]
-    assert len(told) == 3
-    assert all(
-        f"for {one} alone" in line
-        for one, line in zip(
-            ("127.0.0.1:1", "https://127.0.0.1", "other.example"), told, strict=True
-        )
+def test_what_was_not_asked_for_is_known_as_it_was_written() -> None:
+    rules = FetchConfig(
+        auth={"A.example": "u:p", "b.example:81": "u:p"},
+        bearer={"https://c.example": "t"},
+        host_headers={"a.example": {"X-Key": "k"}},
     )
+    credentials = Credentials(rules)
+    for origin in ("http://b.example", "https://a.example", "http://c.example"):
+        credentials.headers(origin)
+    assert credentials.unsent == (
+        "--auth for b.example:81", "--bearer for https://c.example",
+    )  # fmt: skip
 
 
 def test_netrc_is_for_tls_and_for_its_owner(tmp_path: Path, monkeypatch: Any) -> None:

@@ -272,6 +272,7 @@ def test_beyond_its_limits_a_list_is_not_read() -> None:
     listing = read_listing(many(MAX_URLS + 10))
     assert len(listing.pages) == MAX_URLS
     assert "50000 addresses" in listing.problems[0]
+    assert listing.cut == "tooManyEntries"
 
 
 def test_a_bomb_costs_no_memory() -> None:
@@ -353,6 +354,22 @@ async def test_sitemaps_as_one_likes(
     await crawl(settings(site.url, **told), tmp_path)
     done = {path for path, outcome in outcomes(tmp_path).items() if outcome == "done"}
     assert done == visited
+
+
+@pytest.mark.parametrize("follow", [True, False])
+async def test_a_sitemap_that_a_page_links_to_first_is_read(
+    website: Open, tmp_path: Path, follow: bool
+) -> None:
+    site = await website({"/": page(links=["/s.xml", "/p.xml.gz", "/feed.xml"]), "/b": page()})
+    site.put("/robots.txt", text(f"Sitemap: {site.at('/index.xml')}"))
+    site.put("/index.xml", reply(index(site.at("/s.xml")), mime="application/xml"))
+    site.put("/s.xml", xml(urlset(site.at("/b"))))
+    site.put("/p.xml.gz", reply(gzip.compress(urlset(site.at("/c")).encode()), mime="a/b"))
+    site.put("/c", page())
+    site.put("/feed.xml", xml("<rss><channel><item><link>/no</link></item></channel></rss>"))
+    await crawl(settings(site.url, **{"sitemap.follow": follow}), tmp_path)
+    assert {"/b", "/c"}.issubset(site.hits) == follow
+    assert "/no" not in site.hits
 
 
 @pytest.mark.parametrize("obey", [True, False])

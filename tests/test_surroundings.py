@@ -61,7 +61,14 @@ SURROUNDINGS = {
     "small files": ("ulimit -f 8;", "", {3}, "error: "),
     "150 MB": ("ulimit -v 150000;", "", {0, 3}, ""),
     "300 MB": ("ulimit -v 300000;", "", {0, 3}, ""),
-    "no cwd": ("mkdir gone; cd gone; rmdir ../gone;", "", {3}, "working directory does not exist"),
+    "no cwd": ("mkdir gone; cd gone; rmdir ../gone;", "", {0}, ""),
+    "no cwd for a crawl": (
+        "mkdir gone; cd gone; rmdir ../gone;",
+        "-O crawl",
+        {3},
+        "working directory does not exist",
+    ),
+    "long name": ("", f"-O {'x' * 300}", {3}, "File name too long"),
     "no home": ("unset HOME;", "", {0}, ""),
     "home is a file": ("export HOME=/dev/null;", "", {0}, ""),
     "no TMPDIR": ("export TMPDIR=/nonexistent;", "", {0}, ""),
@@ -76,7 +83,7 @@ SURROUNDINGS = {
 
 
 ALWAYS = {
-    "all closed", "stdout full", "24 files", "300 MB", "no cwd", "POSIX", "5 s of CPU"
+    "all closed", "stdout full", "24 files", "300 MB", "no cwd", "POSIX", "5 s of CPU", "long name",
 }  # fmt: skip
 """The others take a process and a second each: `make test-surroundings`."""
 

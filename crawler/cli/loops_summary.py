@@ -12,12 +12,13 @@ import msgspec
 
 from crawler.cli.exits import Exit, Fate, exit_code
 from crawler.cli.loop import Told
-from crawler.cli.summary import led, told
+from crawler.cli.summary import led, not_sent, told
 from crawler.cli.words import amount, duration, plain, size
 from crawler.ending import sentence_of
 from crawler.export.merge import Merged
 from crawler.model import Counts
 from crawler.plugin_sums import PluginSum, joined, sentences
+from crawler.tally import Snapshot
 from crawler.units import unicode
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def tree(joint: Joint) -> dict[str, Any]:
         **{name: sum(getattr(shot.gauges, name) for shot in shots) for name in cpu},
         **{name: _sum(getattr(shot, name) for shot in shots) for name in counted},
         "plugins": msgspec.to_builtins(plugins(joint)),
+        "unsent": _unsent(shots),
     }
 
 
@@ -141,6 +143,7 @@ def _rows(joint: Joint) -> list[tuple[str, str]]:
     moves = dict.fromkeys(move for one in joint.told for move in one.moves)
     rows += [("seed", led(*move)) for move in moves]
     rows += [("seed", told(*trouble)) for trouble in _troubles(joint)]
+    rows += [("login", not_sent(one)) for one in facts["unsent"]]
     if (counts := joint.counts) is not None:
         urls = (
             f"{amount(counts.seen)} seen on {amount(counts.hosts)} hosts: "
@@ -160,6 +163,12 @@ def _rows(joint: Joint) -> list[tuple[str, str]]:
 
 def _troubles(joint: Joint) -> list[tuple[str, str, str]]:
     return list(dict.fromkeys(trouble for one in joint.told for trouble in one.troubles))
+
+
+def _unsent(shots: Sequence[Snapshot]) -> list[str]:
+    """Logins that no loop sent."""
+    every = [one for shot in shots[:1] for one in shot.unsent]
+    return [one for one in every if all(one in shot.unsent for shot in shots)]
 
 
 def _sum(some: Iterable[Mapping[Any, int]]) -> dict[Any, int]:

@@ -19,6 +19,8 @@ from crawler.tally import Snapshot, bottleneck
 from crawler.units import unicode
 from crawler.waits import Wait, wait_sentence
 
+TOO_LONG: Final = "tooLong"
+
 LISTED: Final = 12
 """Entries of one row at most."""
 
@@ -101,9 +103,10 @@ def _rows(ending: Ending) -> list[tuple[str, str]]:
         rows.append(("robots", f"{_list(shot.robots)} (robots.txt{which} that could not be had)"))
     rows += [("seed", led(*move)) for move in ending.moves]
     rows += [("seed", told(*trouble)) for trouble in ending.troubles]
+    rows += [("login", not_sent(one)) for one in shot.unsent]
     rows.append(("urls", _urls(counts)))
     if counts.braked:
-        rows.append(("braked", _braked(counts.braked, ending.folder)))
+        rows.append(("braked", _braked(counts, ending.folder)))
     if shot.incomplete:
         rows.append(("cut", f"pages not read whole: {_list(shot.incomplete)}"))
     rows += [("extraction", plain(said, 400)) for said in sentences(shot.plugins)]
@@ -174,6 +177,11 @@ def told(url: str, reason: str, target: str) -> str:
     return said
 
 
+def not_sent(setting: str) -> str:
+    """A login or header whose host was never met, in one line."""
+    return f"{plain(setting, 300)} was not sent: no request went there"
+
+
 def led(url: str, target: str) -> str:
     """A seed that redirected to another host, in one line."""
     return (
@@ -190,12 +198,17 @@ def _next(ending: Ending) -> str:
     return f"crawler resume {folder}" if ending.counts.pending else f"crawler status {folder}"
 
 
-def _braked(number: int, folder: Path) -> str:
+def _braked(counts: Counts, folder: Path) -> str:
     where = shlex.quote(str(folder))
-    return (
-        f"{counted(number, 'link looks', 'links look')} like a web without an end, parked; "
-        f"see them: crawler status {where}; follow them: crawler release {where} 'trap:*'"
-    )
+    long = min(counts.left.get(TOO_LONG, 0), counts.braked)
+    if long == counts.braked:
+        said = f"{counted(long, 'link is', 'links are')} longer than scope.max_url, parked"
+        which = TOO_LONG
+    else:
+        said = f"{counted(counts.braked, 'link looks', 'links look')} like a web without an end"
+        said += f" or too long ({amount(long)}), parked" if long else ", parked"
+        which = "'trap:*'"
+    return f"{said}; see them: crawler status {where}; follow them: crawler release {where} {which}"
 
 
 def _list(numbers: Mapping[str, int]) -> str:

@@ -47,17 +47,17 @@ class Credentials:
         demand_secrets(rules, known=frozenset(self._logins))
         self._origins = frozenset(origins)
         self._named: dict[str, dict[str, str]] = {}
+        self._unsent: dict[str, list[str]] = {}  # by name, what was given for it
         for host, headers in rules.host_headers.items():
-            self._named.setdefault(_name(host), {}).update(headers)
+            self._name("fetch.host_headers", host).update(headers)
         for host, login in rules.auth.items():
             if login == WITHHELD:
                 continue  # a seed has it
             if ":" not in login:
                 raise ConfigError(f"fetch.auth for {host}: expected USER:PASSWORD")
-            self._named.setdefault(_name(host), {}).setdefault("Authorization", _basic(login))
+            self._name("--auth", host).setdefault("Authorization", _basic(login))
         for host, token in rules.bearer.items():
-            self._named.setdefault(_name(host), {})["Authorization"] = f"Bearer {token}"
-        self._unsent = dict.fromkeys(self._named)
+            self._name("--bearer", host)["Authorization"] = f"Bearer {token}"
         for headers in [*self._named.values(), rules.headers]:
             _check(headers)
         self.everywhere = {
@@ -69,14 +69,20 @@ class Credentials:
         self._netrc = _netrc() if rules.netrc else None
         self.headers = lru_cache(4096)(self._headers)
 
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        """Settings, with the hosts they name, of which nothing was asked for so far."""
+        return tuple(one for several in self._unsent.values() for one in several)
+
+    def _name(self, setting: str, host: str) -> dict[str, str]:
+        """The headers for a host as a setting names it."""
+        name = _name(host)
+        self._unsent.setdefault(name, []).append(f"{setting} for {host}")
+        return self._named.setdefault(name, {})
+
     def own(self, origin: str) -> bool:
         """Whether the person's own seeds named this origin."""
         return origin in self._origins
-
-    @property
-    def unsent(self) -> tuple[str, ...]:
-        """Whom the settings name, and of whom nothing was asked yet."""
-        return tuple(self._unsent)
 
     def _headers(self, origin: str) -> Mapping[str, str]:
         """What goes to this origin beyond what goes everywhere; may be empty."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import ada_url
 
-from crawler.errors import Garbled
+from crawler.errors import Garbled, Unreachable
 from crawler.fetch.client import Response
 from crawler.model import Link
 
@@ -32,10 +33,15 @@ def fields_of(response: Response) -> tuple[tuple[str, str], ...]:
     )
 
 
-def demand_status(status: int) -> None:
-    """Raises Garbled for what is no final answer: 101 to nobody's wish, 000, 099."""
+def demand_status(response: Response, *, proxied: bool) -> None:
+    """Raises Garbled for what is no final answer: 101 to nobody's wish, 000, 099; Unreachable for
+    one that only a proxy gives (RFC 9110 §15.5.8).
+    """
+    status = response.status
     if status < 200:
         raise Garbled(f"status {status:03}")
+    if proxied and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        raise Unreachable(f"proxy answers {status} {response.reason or ''}"[:120].rstrip())
 
 
 def own_headers(link: Link) -> dict[str, str]:

@@ -33,7 +33,7 @@ from crawler.fetch.head import (
     own_headers,
     with_cookies,
 )
-from crawler.fetch.proxy import Proxies, Proxy
+from crawler.fetch.proxy import Proxies, Proxy, as_proxys
 from crawler.fetch.reading import Reading, is_all, keep_rest
 from crawler.fetch.resolver import TRIP, Resolver, Trip
 from crawler.fetch.sockets import Sockets
@@ -138,6 +138,10 @@ class HttpFetcher:
         self._open_jar()
         self._tls.read()
 
+    def unsent(self) -> tuple[str, ...]:
+        """Logins and headers that were given for hosts of which nothing was asked for so far."""
+        return self._credentials.unsent
+
     async def __aenter__(self) -> Self:
         rules = self._rules
         self._tls.open()
@@ -179,11 +183,6 @@ class HttpFetcher:
         from crawler.fetch.cookiefile import CookieJar  # noqa: PLC0415 - only who keeps any pays
 
         return CookieJar(rules, tell=tell, resumed=self._resumed)
-
-    @property
-    def unsent(self) -> tuple[str, ...]:
-        """Hosts that have logins or headers of their own, and of which nothing was asked."""
-        return self._credentials.unsent
 
     @property
     def busy(self) -> int:
@@ -293,7 +292,7 @@ class HttpFetcher:
                 try:
                     first_byte = time.monotonic()
                     trip.clock.reschedule(trip.until)
-                    demand_status(response.status)
+                    demand_status(response, proxied=trip.proxied)
                     whole = Head(response, fields_of(response), location_of(link.url, response))
                     self._remember(whole.fields, link.url)
                     if link.kind is Kind.PROBE:
@@ -315,6 +314,8 @@ class HttpFetcher:
             return await self._page(link, whole, body, trip, times)
         except BaseException as error:
             ours = as_fetch_error(error, self._phase(trip, error, first_byte))
+            if proxy is not None and first_byte is None:
+                ours = as_proxys(ours, link.url)
             if head is None or first_byte is None or into or not isinstance(ours, BREAKS):
                 await body.discard()
             else:  # what came is worth something

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from crawler.config import FetchConfig
-from crawler.errors import ConfigError, TimedOut, Unreachable
+from crawler.errors import ConfigError, FetchError, TimedOut, Unreachable, Unresolved
 from crawler.fetch.connector import Connector
 from crawler.fetch.errors import word_of
 from crawler.proxies import VARIABLES, goes_without
@@ -108,6 +108,20 @@ class Proxies:
             return proxy
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return None if goes_without(parts.hostname or "", port, self._without) else proxy
+
+
+def as_proxys(error: FetchError | None, url: str) -> FetchError | None:
+    """What went wrong before an answer came, as the proxy's where nobody else can have done it.
+
+    It looks the names up, so a name that we could not look up is its own. A `http` URL is asked
+    for on the connection to it; through a tunnel the site may be the one that hung up.
+    """
+    if isinstance(error, Unresolved):
+        return Unreachable(f"proxy dns: {error.detail}")
+    named = error is None or error.detail.startswith("proxy")
+    if type(error) is Unreachable and not named and url.startswith("http://"):
+        return Unreachable(f"proxy {error.detail}")
+    return error
 
 
 def _refusal(error: Exception) -> str:

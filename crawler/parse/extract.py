@@ -99,6 +99,7 @@ class Extraction:
                 yield record
 
     def _record(self, page: Parsed, root: Any) -> dict[str, Any] | None:
+        known = len(page.problems)
         taken = {key: take(page, root) for key, take in self._fields.items()}
         if root is None and not any(seen for _, seen in taken.values()):
             return None  # the page has nothing of this kind: not a fault
@@ -106,6 +107,8 @@ class Extraction:
             if value is None and self._fields[key].field.required:
                 raise Unfit(f"no {key}")
         record = {key: value for key, (value, _) in taken.items()}
+        if len(page.problems) > known and not any(record.values()):
+            raise Unfit("no value fits its type")
         if self._model is not None:
             try:
                 record = self._model.model_validate(record).model_dump(mode="json")

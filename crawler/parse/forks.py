@@ -49,15 +49,36 @@ def fork_server() -> Iterator[None]:
         with warnings.catch_warnings():
             # The resource tracker was killed, and is started again: it has nothing of ours.
             warnings.filterwarnings("ignore", "resource_tracker: process died", UserWarning)
-            with main_hidden():
-                forkserver.ensure_running()
-            yield
+            with _somewhere():
+                with main_hidden():
+                    forkserver.ensure_running()
+                yield
     finally:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _somewhere() -> Iterator[None]:
+    """Be at `/` meanwhile if the working directory was removed: multiprocessing asks for its name.
+
+    What is relative finds nothing before, meanwhile or afterwards.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - only whether there is one
+    except FileNotFoundError:
+        gone = os.open(".", os.O_RDONLY)
+        try:
+            os.chdir("/")
+            yield
+        finally:
+            os.fchdir(gone)
+            os.close(gone)
+    else:
+        yield
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ long), attributes read per node, text taken after scripts and styles are gone.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 from urllib.parse import unquote
@@ -53,8 +55,9 @@ _SOURCE_NAMES: Final = {"object": ("data",), "video": ("src", "poster")}
 _FEED_TYPES: Final = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 _ASSET_RELS: Final = frozenset(
     {
-        "stylesheet", "icon", "apple-touch-icon", "mask-icon", "manifest", "preload",
-        "modulepreload", "prefetch",
+        "stylesheet", "icon", "apple-touch-icon", "apple-touch-icon-precomposed",
+        "apple-touch-startup-image", "mask-icon", "manifest", "preload", "modulepreload",
+        "prefetch",
     }
 )  # fmt: skip
 _PAGE_RELS: Final = frozenset(
@@ -64,6 +67,8 @@ _PAGE_RELS: Final = frozenset(
         "prerender",
     }
 )  # fmt: skip
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 MAX_SRCDOC: Final = 8
 """Pages in `srcdoc` attributes inside each other that are read; each level's markup is escaped once
@@ -130,8 +135,7 @@ def read_html(  # noqa: C901, PLR0912 - one pass over all elements: a call for e
             if (_text(attributes, "method") or "get").lower() == "get":
                 links[_text(attributes, "action"), PAGE] = None
         elif tag == "base":
-            inert = node.closest("template,noscript") is not None  # its links count, it does not
-            if raw.base is None and "href" in attributes and not inert:
+            if raw.base is None and "href" in attributes and _is_base(node):
                 raw.base = _text(attributes, "href")
         elif tag == "title":
             raw.title = raw.title or " ".join(node.text[:HUGE].split())[:MAX_TITLE]
@@ -152,6 +156,13 @@ def read_html(  # noqa: C901, PLR0912 - one pass over all elements: a call for e
     return raw
 
 
+def _is_base(node: turbohtml.Element) -> bool:
+    """Whether a `<base>` counts: not in what is inert, nor as an element of SVG or MathML."""
+    if node.namespace is not turbohtml.Namespace.HTML:
+        return False
+    return node.closest("template,noscript") is None  # whose links count
+
+
 def _take_srcdoc(
     attributes: Attributes, raw: Raw, *, forms: bool, styles: bool, depth: int
 ) -> None:
@@ -167,11 +178,16 @@ def _take_srcdoc(
 
 
 def _based(base: str, href: str) -> str:
-    """A link of a page with an absolute base of its own; a relative one is joined to ours."""
-    try:
-        return ada_url.join_url(base, href)
-    except ValueError:
+    """A link of a page with a base of its own, which may be relative to ours."""
+    for scheme in ("", "http:") if base.startswith("//") else ("",):
+        with contextlib.suppress(ValueError):
+            return ada_url.join_url(scheme + base, href).removeprefix(scheme)
+    if not base or href[:1] in {"/", "\\"} or _SCHEME.match(href):
         return href
+    path = re.split("[?#]", base, maxsplit=1)[0]
+    if href[:1] in {"", "#"}:
+        return base.partition("#")[0] + href
+    return path + href if href[0] == "?" else path[: path.rfind("/") + 1] + href
 
 
 def _styles(tree: turbohtml.Document, links: dict[tuple[str, str], None]) -> None:

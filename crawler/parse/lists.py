@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from crawler.model import Extract, Found, Kind, Link
 from crawler.parse.decode import stream
-from crawler.parse.sitemap import Entry, looks_like_list, read_listing
+from crawler.parse.sitemap import Entry, looks_like_list, looks_like_sitemap, read_listing
 from crawler.robots_lines import MAX_BYTES, whole_lines
 from crawler.scope import Scope
 from crawler.urls import Urls, fingerprint, host_key, registered_domain
@@ -81,6 +81,13 @@ def is_list(body: bytes | Path, encodings: str, charset: str) -> bool:
     return looks_like_list(stream(body, encodings, []), charset)
 
 
+def is_sitemap(body: bytes | Path, encodings: str, charset: str) -> bool:
+    """Whether a page that a link leads to is a sitemap: a site may link to it before its robots.txt
+    names it, and a URL is visited once.
+    """
+    return looks_like_sitemap(stream(body, encodings, []), charset)
+
+
 def read_list(
     link: Link, rules: Rules, mime: str, charset: str, body: bytes | Path, encodings: str
 ) -> Extract:
@@ -111,6 +118,7 @@ def read_list(
         bytes_body=meter.size,
         digest=meter.digest,
         problems=tuple(problems[:20]),
+        incomplete=listing.cut,
         parse_ms=(time.perf_counter() - began) * 1000,
         body=meter.body,
     )

@@ -13,6 +13,7 @@ import ast
 import importlib
 import importlib.util
 import json
+import signal
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -164,10 +165,13 @@ class Plugin:
                         f"{self.kind} {self.name}: too many records, the rest is dropped"
                     )
                     page.cuts.append(TOO_MANY_RECORDS)
+                    unfit = unfit or "gave more than is kept of one page"
                     break
         except MemoryError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - strangers' code may raise anything
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and _interruptible():
+                raise
             raised = _line(error)
             page.problems.append(f"{self.kind} {self.name}: {raised}")
             if not self._traced:
@@ -176,6 +180,11 @@ class Plugin:
         took = bool(records or follow)
         failure = raised or ("" if took else unfit)
         return records, follow, Ran(self.kind, self.name, True, took, failure, trace)
+
+
+def _interruptible() -> bool:
+    """Whether a Ctrl-C would raise KeyboardInterrupt here: parse processes are told not to mind."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _line(error: BaseException) -> str:

@@ -28,13 +28,15 @@ from crawler.parse.decode import (
 from crawler.parse.directives import MAX_DIRECTIVES, NO_FOLLOW, NO_INDEX, directives
 from crawler.parse.html import Raw, add_link, read_anchors, read_html
 from crawler.parse.linkheader import read_link_header
-from crawler.parse.lists import is_list, is_start, read_list, read_robots_file
+from crawler.parse.lists import is_list, is_sitemap, is_start, read_list, read_robots_file
 from crawler.parse.plugins import Parsed, Plugin, load_plugins
 from crawler.parse.queries import encoded_query
 from crawler.parse.rules import ReaderRules
 from crawler.parse.swift import simhash
 from crawler.parse.values import refresh_url
 from crawler.parse.xhtml import as_html, is_xhtml
+from crawler.start import is_list as named_list
+from crawler.units import counted
 from crawler.urls import fingerprint, host_key
 
 XHTML: Final = "application/xhtml+xml"
@@ -183,10 +185,16 @@ class Reader:
     ) -> Extract | None:
         """What a sitemap or a feed lists; None: it is something else."""
         listed = link.kind in {Kind.SITEMAP, Kind.FEED}
-        if not (listed or is_start(link)):
+        if not listed and link.kind is not Kind.PAGE:
             return None
         mime, charset = extract_mime(values.get("content-type", ""))
-        if listed or is_list(body, encodings, charset):
+        if not listed:
+            if is_start(link):
+                listed = is_list(body, encodings, charset)
+            elif self._rules.sitemaps and mime not in HTML:
+                may_be = mime in XML or named_list(link.url)
+                listed = may_be and is_sitemap(body, encodings, charset)
+        if listed:
             return read_list(link, self._rules, mime, charset, body, encodings)
         return None
 
@@ -319,6 +327,7 @@ class Reader:
         depth = self._rules.scope.alike(depth)
         bare = self._rules.urls.bare
         by_url: dict[str, Found] = {}
+        invalid: list[str] = []  # browsers follow none of these either
         limit = self._rules.limits.max_links
         for number, (href, kind) in enumerate(links):
             if number >= limit:
@@ -337,6 +346,12 @@ class Reader:
                 better = known is None or known[4] or known[3] == PROBE != found[3]
                 if known is None or (better and not found[4]):
                     by_url[found[0]] = found
+            elif href and self._rules.urls.invalid(href):
+                invalid.append(href)
+        if invalid:
+            problems.append(
+                f"{counted(len(invalid), 'link is', 'links are')} no URL: {_shown(invalid)}"
+            )
         return tuple(by_url.values())
 
     def _judged(self, base: str, href: str, kind: str, depth: int) -> Found | None:
@@ -349,6 +364,11 @@ class Reader:
         if not reason and self._rules.sitemap_only and kind != _ASSET:
             reason = "notInSitemap"
         return url, host, fingerprint(url, host), kind, reason
+
+
+def _shown(hrefs: Sequence[str]) -> str:
+    """The first of what could not be followed, for a person to find on the page."""
+    return ", ".join(repr(href[:100]) for href in hrefs[:3]) + (", …" if len(hrefs) > 3 else "")
 
 
 def _recode(raw: Raw, charset: str) -> None:

@@ -30,3 +30,4 @@ class ReaderRules:
     agent: str = ""  # our product token, for what pages say to it
     robots: RobotsConfig = field(default_factory=RobotsConfig)
     sitemap_only: bool = False
+    sitemaps: bool = True  # those that links lead to are read as such

@@ -24,12 +24,15 @@ MAX_URLS: Final = 50_000
 MAX_BYTES: Final = 50 * 1024 * 1024
 MAX_LINE: Final = 64 * 1024
 
+TOO_MANY_ENTRIES: Final = "tooManyEntries"
+
 _GZIP: Final = b"\x1f\x8b"
 _SPACE: Final = b" \t\r\n\f\0"
 _DATE: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T[\d:.]+)?)?)?")
 _FEEDS: Final = frozenset({"rss", "rdf", "feed"})
 _RECORDS: Final = frozenset({"url", "sitemap", "item", "entry"})
 _ROOTS: Final = frozenset({b"urlset", b"sitemapindex", b"rss", b"rdf", b"feed"})
+_SITEMAPS: Final = frozenset({b"urlset", b"sitemapindex"})
 _ROOT: Final = re.compile(
     rb"<\?xml\s|<([\w.-]+:)?(urlset|sitemapindex|rss|rdf|feed)[\s>]", re.IGNORECASE
 )
@@ -59,15 +62,21 @@ class Listing(msgspec.Struct):
     pages: list[Entry] = msgspec.field(default_factory=list)
     lists: list[Entry] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
+    cut: str = ""  # the limit that left entries out
 
     def add(self, entry: Entry, *, nested: bool = False) -> None:
         """Raises Enough when the list is longer than one may be."""
         if not entry.url:
             return
         if len(self.pages) + len(self.lists) >= MAX_URLS:
-            self.problems.append(f"more than {MAX_URLS} addresses: the rest is not read")
+            self.end_at(f"{MAX_URLS} addresses")
             raise Enough
         (self.lists if nested else self.pages).append(entry)
+
+    def end_at(self, most: str) -> None:
+        """Note that a limit left the rest out."""
+        self.problems.append(f"more than {most}: the rest is not read")
+        self.cut = TOO_MANY_ENTRIES
 
     def ordered(self) -> tuple[list[Entry], list[Entry]]:
         """Pages and lists, what matters most and changed last first; else as written."""
@@ -83,7 +92,7 @@ def read_listing(pieces: Iterable[bytes], charset: str = "") -> Listing:
     """
     listing = Listing()
     try:
-        head, stream = _opened(pieces, charset, listing.problems)
+        head, stream = _opened(pieces, charset, listing)
         if head.startswith(b"<") or _ROOT.search(head):
             _read_xml(_from_its_start(head, stream, listing.problems), listing)
         elif head.startswith(b"{"):
@@ -106,31 +115,45 @@ def looks_like_list(pieces: Iterable[bytes], charset: str = "") -> bool:
     but addresses; judged by its first bytes.
     """
     try:
-        head, _ = _opened(pieces, charset, [])
+        head, _ = _opened(pieces, charset, Listing())
     except ParseError:  # unknown layers of compression
         return False
     if head.startswith(b"<"):
-        root = _FIRST_TAG.match(head)
-        return root is not None and root[1].rpartition(b":")[2].lower() in _ROOTS
+        return _root(head) in _ROOTS
     if head.startswith(b"{"):
         return b"jsonfeed.org/version" in head
     lines = [line.strip().lower() for line in head.splitlines() if line.strip()]
     return bool(lines) and all(line.startswith((b"http://", b"https://")) for line in lines)
 
 
+def looks_like_sitemap(pieces: Iterable[bytes], charset: str = "") -> bool:
+    """Whether this is certainly a sitemap in XML, judged by its first bytes."""
+    try:
+        return _root(_opened(pieces, charset, Listing())[0]) in _SITEMAPS
+    except ParseError:
+        return False
+
+
+def _root(head: bytes) -> bytes:
+    """The first element's name without its prefix, in lower case; nothing: there is none."""
+    root = _FIRST_TAG.match(head)
+    return root[1].rpartition(b":")[2].lower() if root is not None else b""
+
+
 def _opened(
-    pieces: Iterable[bytes], charset: str, problems: list[str]
+    pieces: Iterable[bytes], charset: str, listing: Listing
 ) -> tuple[bytes, Iterator[bytes]]:
     """The first bytes, and all: in UTF-8, and what is gzipped (by its magic, whatever it is
     called) is not.
     """
-    stream = _bounded(pieces, problems)
+    problems = listing.problems
+    stream = _bounded(pieces, listing)
     for _ in range(2):  # gzipped twice happens: once by the site, once by its server
         head, stream = _begun(stream, len(_GZIP))
         if not head.startswith(_GZIP):
             break
         stream = unpack(stream, "gzip", problems)
-    head, stream = _begun(in_utf8(_bounded(stream, problems), charset, problems), HEAD)
+    head, stream = _begun(in_utf8(_bounded(stream, listing), charset, problems), HEAD)
     return head[:HEAD], stream
 
 
@@ -158,12 +181,12 @@ def _from_its_start(head: bytes, stream: Iterator[bytes], problems: list[str]) -
     return chain([next(stream)[start.start() :]], stream)
 
 
-def _bounded(pieces: Iterable[bytes], problems: list[str]) -> Iterator[bytes]:
+def _bounded(pieces: Iterable[bytes], listing: Listing) -> Iterator[bytes]:
     total = 0
     for piece in pieces:
         total += len(piece)
         if total > MAX_BYTES:
-            problems.append(f"more than {MAX_BYTES} bytes: the rest is not read")
+            listing.end_at(f"{MAX_BYTES} bytes")
             yield piece[: len(piece) - (total - MAX_BYTES)]
             return
         yield piece

@@ -60,6 +60,9 @@ WORDS: Final = {
     "tooManyAttributes": "more attributes on a page than there is memory for; the first were read",
     "charsetNotRead": "in an encoding that browsers do not read (ISO-2022-KR …)",
     "tooManyRecords": "a plugin gave more than is kept of one page",
+    "tooManyEntries": "more addresses in a sitemap, or bytes, than one may have",
+    "sitemapForeign": "a sitemap on a domain that is not its index's, nor in scope",
+    "tooNested": "sitemaps inside sitemaps without end",
 }
 """What the reasons mean, for those who do not know them."""
 
