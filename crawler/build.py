@@ -219,11 +219,16 @@ def scope_of(config: Config, seeds: Sequence[str], urls: Urls) -> Scope:
 
 
 def _within_limits(config: Config) -> Config:
-    """With no more connections than there are file descriptors for: a link that finds none would
-    fail. A connection needs one, and often one more for its body.
+    """With no more connections and parse processes than there are file descriptors for: a link
+    that finds none would fail, and the fork server, which gets a process's by a socket, dies with a
+    traceback. A connection needs one, and often one more for its body.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     processes = config.parse.processes or usable_cpus()
+    if 0 <= soft < OTHER_FILES + FILES_A_PROCESS * (processes + 1):
+        processes = max(1, min(processes, (soft - OTHER_FILES) // FILES_A_PROCESS - 1))
+        parse = msgspec.structs.replace(config.parse, processes=processes)
+        config = msgspec.structs.replace(config, parse=parse)
     most = max(1, (soft - OTHER_FILES - FILES_A_PROCESS * processes) * 2 // 3)
     if soft < 0 or config.limits.concurrency <= most:  # no limit at all is -1
         return config

@@ -66,7 +66,7 @@ SURROUNDINGS = {
         "mkdir gone; cd gone; rmdir ../gone;",
         "-O crawl",
         {3},
-        "working directory does not exist",
+        "error: crawl: No such file or directory",
     ),
     "long name": ("", f"-O {'x' * 300}", {3}, "File name too long"),
     "no home": ("unset HOME;", "", {0}, ""),
