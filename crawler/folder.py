@@ -66,6 +66,8 @@ def prepare(folder: Path, mode: Mode) -> None:
             f"{folder}: already holds a crawl. Go on with it: crawler resume {folder}. "
             f"Start over: add --fresh"
         )
+    if mode == "resume":
+        _refuse_emptied(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if mode == "fresh":
@@ -83,6 +85,23 @@ def prepare(folder: Path, mode: Mode) -> None:
         (folder / "spool").mkdir()
     except OSError as error:
         raise HouseError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _refuse_emptied(folder: Path) -> None:
+    """Raise HouseError where the frontier has no byte and records are there that it must have
+    known: a new frontier would cut them off.
+    """
+    path, records = folder / FRONTIER, folder / "pages.jsonl"
+    try:
+        emptied = path.exists() and not path.stat().st_size
+        size = records.stat().st_size if emptied and records.exists() else 0
+    except OSError as error:
+        raise HouseError(f"{path}: {error.strerror}") from error
+    if size:
+        raise HouseError(
+            f"{path}: was emptied, but pages.jsonl has {size} bytes: put a copy back, or start "
+            f"over: crawler crawl … --fresh"
+        )
 
 
 def write_config(config: Config, folder: Path) -> None:

@@ -323,3 +323,15 @@ async def test_bytes_that_turned_over_anywhere_are_no_bug(
             assert code in {0, 2, 3, 4, 8}, (trial, args, errors)
             assert "bug" not in errors, (trial, args, errors)
             assert "Traceback" not in errors, (trial, args, errors)
+
+
+async def test_a_frontier_that_was_emptied_costs_no_records(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    site = await website({"/": page(links=["/a"]), "/a": page()})
+    await crawl(settings(site.url), tmp_path)
+    before = (tmp_path / "pages.jsonl").read_bytes()
+    (tmp_path / "frontier.db").write_bytes(b"")
+    with pytest.raises(HouseError, match="was emptied, but pages"):
+        await crawl(settings(site.url), tmp_path, mode="resume")
+    assert (tmp_path / "pages.jsonl").read_bytes() == before
