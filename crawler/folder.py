@@ -66,6 +66,13 @@ def prepare(folder: Path, mode: Mode) -> None:
             f"{folder}: already holds a crawl. Go on with it: crawler resume {folder}. "
             f"Start over: add --fresh"
         )
+    if mode == "resume":
+        _refuse_emptied(folder)
+    if mode == "new" and _size(folder / "pages.jsonl"):
+        raise Occupied(
+            f"{folder}: has the pages.jsonl of a crawl whose {FRONTIER} is gone: put that back, "
+            f"or take another folder. Start over: add --fresh"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if mode == "fresh":
@@ -83,6 +90,29 @@ def prepare(folder: Path, mode: Mode) -> None:
         (folder / "spool").mkdir()
     except OSError as error:
         raise HouseError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _refuse_emptied(folder: Path) -> None:
+    """Raise HouseError where the frontier has no byte and records are there that it must have
+    known: a new frontier would cut them off.
+    """
+    path = folder / FRONTIER
+    size = _size(folder / "pages.jsonl")
+    if size and path.exists() and not _size(path):
+        raise HouseError(
+            f"{path}: was emptied, but pages.jsonl has {size} bytes: put a copy back, or start "
+            f"over: crawler crawl … --fresh"
+        )
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 where there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise HouseError(f"{path}: {error.strerror}") from error
 
 
 def write_config(config: Config, folder: Path) -> None:

@@ -189,6 +189,7 @@ async def test_a_redirect_is_followed_to_its_end_also_elsewhere(website: Open) -
     assert (308, site.at("/good", 1), site.at("/end", 1)) in notes
     text = await check(site.url, *QUICK)
     assert f"note: 301  {site.at('/moved')} lies at {site.at('/there')} for good\n" in text.output
+    assert f"redirect:loop  {site.at('/round', 1)}\n" in text.output
 
 
 async def test_what_is_there_but_too_large_or_unreadable_is_no_broken_link(website: Open) -> None:

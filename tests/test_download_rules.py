@@ -67,6 +67,8 @@ def test_connections_double_until_the_line_is_full() -> None:
         ("attachment", None),
         ("", None),
         ("attachment; filename*=klingon''x", None),
+        ("attachment; filename*=UTF-8''caf%E9.txt; filename=plain.txt", "plain.txt"),
+        ("attachment; filename*=UTF-8''caf%E9.txt", None),
         ('attachment; filename=""', None),
         ('attachment; filename="=?UTF-8?B?w6kucGRm?="', "é.pdf"),
         ("attachment; filename==?iso-8859-1?Q?caf=E9.txt?=", "café.txt"),

@@ -236,6 +236,18 @@ async def test_a_304_brings_the_validators_of_the_next_request(
     assert asked == [None, '"one"', '"two"']
 
 
+async def test_a_page_that_was_not_read_whole_is_read_again(website: Open, tmp_path: Path) -> None:
+    site = await website({"/": page(links=["/a", "/b", "/c"], etag='"one"'), "/a": page()})
+    await crawl(settings(site.url, max_links=1), tmp_path)
+    await recrawl(settings(site.url, max_links=1), tmp_path)
+    home = [line for line in records(tmp_path) if line["url"] == site.url]
+    assert [(line["status"], line["reason"]) for line in home] == [(200, "tooManyLinks")] * 2
+    assert peek(tmp_path / "frontier.db").counts.incomplete == 1
+    await recrawl(settings(site.url), tmp_path)  # what had been left out is read
+    assert {one.path for one in site.log} >= {"/b", "/c"}
+    assert peek(tmp_path / "frontier.db").counts.incomplete == 0
+
+
 async def test_a_304_that_nobody_asked_for_is_a_failure(website: Open, tmp_path: Path) -> None:
     site = await website({"/": page(links=["/odd"]), "/odd": page(status=304)})
     await crawl(settings(site.url), tmp_path)

@@ -23,7 +23,7 @@ from website import Website, gate, page
 
 from crawler.build import open_crawl
 from crawler.config import Config
-from crawler.errors import ConfigError, FrontierLost, HouseError, SinkLost
+from crawler.errors import ConfigError, FrontierLost, HouseError, Occupied, SinkLost
 from crawler.folder import write_config
 from crawler.frontier.peek import peek
 from crawler.present import trouble
@@ -323,3 +323,19 @@ async def test_bytes_that_turned_over_anywhere_are_no_bug(
             assert code in {0, 2, 3, 4, 8}, (trial, args, errors)
             assert "bug" not in errors, (trial, args, errors)
             assert "Traceback" not in errors, (trial, args, errors)
+
+
+async def test_a_frontier_that_was_emptied_costs_no_records(
+    website: OpenSite, tmp_path: Path
+) -> None:
+    site = await website({"/": page(links=["/a"]), "/a": page()})
+    await crawl(settings(site.url), tmp_path)
+    before = (tmp_path / "pages.jsonl").read_bytes()
+    (tmp_path / "frontier.db").write_bytes(b"")
+    with pytest.raises(HouseError, match="was emptied, but pages"):
+        await crawl(settings(site.url), tmp_path, mode="resume")
+    assert (tmp_path / "pages.jsonl").read_bytes() == before
+    (tmp_path / "frontier.db").unlink()
+    with pytest.raises(Occupied, match="is gone"):
+        await crawl(settings(site.url), tmp_path)
+    assert (tmp_path / "pages.jsonl").read_bytes() == before

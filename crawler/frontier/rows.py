@@ -136,7 +136,8 @@ def _lasting(visit: Visit) -> tuple[object, ...]:
     """What the next run needs to know: digest, validators, digest of the text, revisit interval.
 
     A failure leaves them as they were, unless the page is gone; a 304 too, but for validators that
-    it brings (RFC 9111 §4.3.4). Only a page that was read has new ones. Of a download's file its
+    it brings (RFC 9111 §4.3.4). Only a page that was read has new ones, and one that was not read
+    whole has no validators: a 304 would say that all is well with it. Of a download's file its
     progress knows more (`downloads.py`).
     """
     page, extract, known = visit.page, visit.extract, visit.link.known
@@ -157,10 +158,11 @@ def _lasting(visit: Visit) -> tuple[object, ...]:
             extract.text_digest != "" or known.digest == extract.digest
         )
         interval = next_interval(known.interval, changed=not same)
+    whole = not extract.incomplete  # what was left out is to be had by reading it again only
     return (
         extract.digest or None,
-        page.header("etag") or None,
-        page.header("last-modified") or None,
+        (page.header("etag") or None) if whole else None,
+        (page.header("last-modified") or None) if whole else None,
         extract.text_digest or None,
         interval,
     )

@@ -47,7 +47,7 @@ class Checked(msgspec.Struct, frozen=True):
 def as_text(checked: Checked) -> Iterator[str]:
     """For people: a broken link a paragraph, the sums last."""
     for one in checked.broken:
-        yield f"{one.status or one.reason}  {one.url}"
+        yield f"{_cause(one)}  {one.url}"
         yield from _where(one)
     for missing in checked.anchors:
         yield f"no #{missing.fragment}  {missing.url}"
@@ -56,7 +56,7 @@ def as_text(checked: Checked) -> Iterator[str]:
         if missing.pages > len(missing.sources):
             yield f"     … and {missing.pages - len(missing.sources)} pages more"
     for one in checked.unsure:
-        yield f"unsure: {one.status or one.reason}  {one.url}"
+        yield f"unsure: {_cause(one)}  {one.url}"
         yield from _where(one)
     for note in checked.redirects[:NOTED]:
         yield f"note: {note.status}  {note.url} lies at {note.target} for good"
@@ -78,6 +78,11 @@ def as_text(checked: Checked) -> Iterator[str]:
         f"checked {counted(checked.links, 'link')}, {checked.pages} of them pages that were read: "
         f"{len(checked.broken)} broken{anchors}{unsure}{refused}{stopped}"
     )
+
+
+def _cause(one: Broken) -> str:
+    """The status where that is what failed it; of a redirect in a circle, 302 says nothing."""
+    return one.reason if one.reason.partition(":")[0] != "status" else str(one.status)
 
 
 def _where(one: Broken) -> Iterator[str]:

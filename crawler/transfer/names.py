@@ -62,9 +62,9 @@ def disposed(value: str) -> str | None:
         charset, _, rest = extended.strip('"').partition("'")
         _, quote, coded = rest.partition("'")
         if quote and charset.lower() in {"utf-8", "iso-8859-1"}:
-            name = unquote(coded, encoding=charset, errors="replace")
-            if name:
-                return name
+            with contextlib.suppress(UnicodeDecodeError):  # it is as if it were not there
+                if name := unquote(coded, encoding=charset, errors="strict"):
+                    return name
     plain = found.get("filename")
     if plain is None:
         return None
