@@ -7,9 +7,11 @@ count of a gap between two looks no more than can have been used.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import asyncio  # 18 ms, which parse processes do without
 
 PERIOD: Final = 1.0
 """Seconds between two looks of a Countdown."""
