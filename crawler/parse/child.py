@@ -19,7 +19,7 @@ import msgspec
 
 from crawler.errors import ParseError
 from crawler.model import Extract, Kind, Page
-from crawler.parse.clocks import used
+from crawler.parse.clocks import Overdue, used
 from crawler.parse.orders import Result, Task
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
@@ -47,10 +47,6 @@ _spool: Path | None
 _cpu_limit = 0  # seconds
 _left = 0.0  # seconds that the page may still take
 _looked = (0.0, 0.0)  # when that was last counted: monotonic seconds, seconds of CPU
-
-
-class _Overdue(BaseException):
-    """The page's time is up; not an Exception, so that a page's own handlers let it pass."""
 
 
 def start(rules: ReaderRules) -> None:
@@ -100,7 +96,7 @@ def _read(page: Page, reading: bool) -> Result:
             signal.setitimer(signal.ITIMER_REAL, 0)
     except ParseError as error:
         return error
-    except _Overdue:
+    except Overdue:
         return ParseError("deadline", f"more than {_deadline:g} s")
     except MemoryError:
         return ParseError("memory")
@@ -157,7 +153,7 @@ def _overdue(_signal: int, _frame: FrameType | None) -> None:
     _left -= used(now - _looked[0], cpu - _looked[1], min(TICK, _deadline))
     _looked = now, cpu
     if _left <= 0:
-        raise _Overdue
+        raise Overdue
 
 
 def _die_with_server() -> None:

@@ -21,6 +21,12 @@ GAP: Final = 2.0
 of the whole process does not."""
 
 
+class Overdue(BaseException):
+    """The page's time is up. It passes every handler on its way, those for strangers' code too:
+    not an Exception, so that what only catches these lets it pass by itself.
+    """
+
+
 def used(gap: float, worked: float, tick: float) -> float:
     """Seconds to count of a `gap` between two looks that were to be `tick` apart, in which this
     process used `worked` seconds of CPU. Pure.

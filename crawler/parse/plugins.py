@@ -25,6 +25,7 @@ import msgspec
 
 from crawler.errors import ConfigError
 from crawler.model import Follow, Ran
+from crawler.parse.clocks import Overdue
 from crawler.units import unicode
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Plugin:
                     page.cuts.append(TOO_MANY_RECORDS)
                     unfit = unfit or "gave more than is kept of one page"
                     break
-        except MemoryError:
+        except (MemoryError, Overdue):
             raise
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and _interruptible():
