@@ -109,7 +109,7 @@ def _size(path: Path) -> int:
     """In bytes; 0 where there is no such file."""
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
     except OSError as error:
         raise HouseError(f"{path}: {error.strerror}") from error
