@@ -106,7 +106,7 @@ def _refuse_emptied(folder: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    """In bytes; 0 where there is no such file."""
+    """In bytes; 0 where there is no such file, or no folder that could have it."""
     try:
         return path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):

@@ -208,3 +208,7 @@ async def test_without_bodies_there_is_nothing_to_export(website: Open, tmp_path
     result = CliRunner().invoke(crawler, ["export", "markdown", str(tmp_path)])
     assert isinstance(result.exception, ConfigError)
     assert "--save html" in str(result.exception)
+    await crawl(settings(site.url, text=True), tmp_path / "texts")
+    result = CliRunner().invoke(crawler, ["export", "markdown", str(tmp_path / "texts")])
+    assert isinstance(result.exception, ConfigError)
+    assert "already" in str(result.exception)

@@ -58,6 +58,15 @@ def test_every_command_is_run_somewhere() -> None:
     assert {one for one in COMMANDS if one.startswith(ELSEWHERE)} != set(COMMANDS)
 
 
+def test_what_it_links_to_is_in_the_source_distribution() -> None:
+    words = [line.split() for line in (README.parent / "MANIFEST.in").read_text().splitlines()]
+    held = [one for kind, *names in words if kind in {"graft", "include"} for one in names]
+    links = re.findall(r"\]\(([^):#]+)", README.read_text("utf-8"))
+    ours = {one.split("/")[0] for one in links} - {"crawler"}  # a package: taken by itself
+    assert len(links) > 10
+    assert ours | {"tests", "constraints.txt", "Makefile"} <= set(held)
+
+
 @pytest.mark.timeout(120)
 async def test_the_commands_run(website: Open, tmp_path: Path) -> None:
     site = await website({"/": page("Home", links=["/a"]), "/a": page("A", links=["/"])})

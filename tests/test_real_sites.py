@@ -16,7 +16,9 @@ import pytest
 
 from crawler.bench.sites import DOCUMENTATION, Nginx, documentation, lacking
 
-PAGES = {"postgresql": 1170, "python": 529}
+PAGES = {
+    "postgresql": 1170, "python": 529, "apache": 243, "openjdk": 10197, "sqlite": 758, "git": 218,
+}  # fmt: skip
 """Pages of Debian 12's packages that answer 200: a floor, since packages get updates."""
 
 NOT_LINKS = {"/pgsql-docs@lists.postgresql.org", "/robots.txt", "/%5C"}

@@ -29,7 +29,7 @@ DOCUMENTATION = {  # what to install: the packages of these names in Debian and 
     "python": ("share/doc/python3.11/html", "index.html"),
     "apache": ("share/doc/apache2-doc/manual/en", "index.html"),
     "openjdk": ("share/doc/openjdk-17-doc/api", "index.html"),
-    "boost": ("share/doc/libboost1.74-doc/HTML", "index.html"),
+    "git": ("share/doc/git-doc", "index.html"),
     "sqlite": ("share/doc/sqlite3", "index.html"),
 }
 MARK = "/--mark--"

@@ -42,6 +42,8 @@ def write_markdown(folder: Path, target: Path, *, processes: int) -> int:
     Raises ConfigError when the crawl kept no bodies, HouseError when a file cannot be had.
     """
     if not (folder / "html").is_dir():
+        if (folder / "text").is_dir():
+            raise ConfigError(f"{folder}: its pages are Markdown already, in {folder / 'text'}")
         raise ConfigError(f"{folder}: keeps no bodies; crawl with --text, or with --save html")
     config = _saved(folder)
     context = multiprocessing.get_context("spawn")
