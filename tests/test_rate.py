@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from random import Random
+from unittest import mock
 
 import pytest
 from answers import reply
@@ -12,6 +14,7 @@ from conftest import OpenSite
 from crawling import crawl, outcomes, settings
 from hypothesis import given
 from hypothesis import strategies as st
+from virtual_time import Clock, VirtualLoop
 
 from crawler.fetch.throttle import Throttle
 from crawler.frontier.budget import Terms
@@ -82,24 +85,41 @@ def test_the_schedule_holds_the_average_without_holding_links(where: str) -> Non
     assert most <= 3
 
 
-async def test_a_throttle_shares_one_rate_and_moves_the_deadline() -> None:
+def test_a_throttle_shares_one_rate_and_moves_the_deadline() -> None:
+    loop = VirtualLoop(Random(1))
     throttle = Throttle(1_000_000)
-    began = time.monotonic()
 
     async def read() -> None:
         async with asyncio.timeout(0.05) as deadline:  # shorter than the waits together
             for _ in range(10):
                 await throttle.pay(10_000, deadline)
 
-    await asyncio.gather(read(), read())
-    assert time.monotonic() - began >= 0.19  # 200 kB, the last piece paid
+    async def both() -> None:
+        await asyncio.gather(read(), read())
+
+    with mock.patch("crawler.fetch.throttle.time", Clock(loop)):
+        loop.run(both())
+    assert loop.now == pytest.approx(0.2)  # 200 kB, the last piece paid
 
 
-async def test_one_large_body_is_read_slowly_and_whole(website: OpenSite, tmp_path: Path) -> None:
+async def test_one_large_body_is_read_slowly_and_whole(
+    website: OpenSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for the whole exchange does not count the waits."""
+    pay, waits = Throttle.pay, []
+
+    async def watched(throttle: Throttle, number: int, deadline: asyncio.Timeout) -> float:
+        before = deadline.when()
+        assert before is not None
+        waits.append(await pay(throttle, number, deadline))
+        assert deadline.when() == pytest.approx(before + waits[-1])
+        return waits[-1]
+
+    monkeypatch.setattr(Throttle, "pay", watched)
     body = b"<p>a large page</p>\n" * 20_000  # 400 kB, beyond what buffers hold
     site = await website({"/": reply(body)})
     began = time.monotonic()
-    config = settings(site.url, limit_rate=400_000, timeout=0.7)
-    await crawl(config, tmp_path / "crawl")
+    await crawl(settings(site.url, limit_rate=400_000), tmp_path / "crawl")
     assert time.monotonic() - began >= 0.9  # at least: the average holds
     assert outcomes(tmp_path / "crawl") == {"/": "done"}
+    assert any(waits)

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -37,18 +38,37 @@ PATIENCE = 50.0
 
 
 @pytest.mark.parametrize(
-    ("gap", "worked", "counted"),
+    ("gap", "worked", "kept", "counted"),
     [
-        (0.25, 0.0, 0.25),  # it slept, and was woken for the look
-        (0.25, 0.25, 0.25),
-        (8.0, 7.5, 7.5),  # native code that computed for long
-        (13.0, 0.01, 0.25),  # it was stopped
-        (13.0, 3.0, 3.0),  # it computed, and was stopped
-        (0.1, 0.2, 0.1),  # threads
+        (0.25, 0.0, 0.0, 0.25),  # it slept, and was woken for the look
+        (0.25, 0.25, 0.0, 0.25),
+        (0.25, 0.0625, 0.1875, 0.0625),  # three others wanted its CPU
+        (0.25, 0.0, 3.0, 0.0),  # … and an earlier page's
+        (8.0, 7.5, 0.5, 7.5),  # native code that computed for long
+        (13.0, 0.01, 0.0, 0.25),  # it was stopped
+        (13.0, 3.0, 0.0, 3.0),  # it computed, and was stopped
+        (0.1, 0.2, 0.0, 0.1),  # threads
     ],
 )
-def test_what_counts_of_a_gap(gap: float, worked: float, counted: float) -> None:
-    assert used(gap, worked, 0.25) == counted
+def test_what_counts_of_a_gap(gap: float, worked: float, kept: float, counted: float) -> None:
+    assert used(gap, worked, kept, 0.25) == counted
+
+
+RIVALS = """
+import os, subprocess, sys, time
+from crawler.parse.clocks import kept_waiting
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+before = kept_waiting()
+while time.process_time() < 0.3 or kept_waiting() - before < 0.1: pass
+rival.kill()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="Linux tells")
+def test_the_system_tells_how_long_a_cpu_was_waited_for() -> None:
+    """It ends: two processes that compute on one CPU wait for each other."""
+    subprocess.run([sys.executable, "-c", RIVALS], check=True, timeout=PATIENCE)
 
 
 class Clock:

@@ -19,7 +19,7 @@ import msgspec
 
 from crawler.errors import ParseError
 from crawler.model import Extract, Kind, Page
-from crawler.parse.clocks import Overdue, used
+from crawler.parse.clocks import Overdue, kept_waiting, used
 from crawler.parse.orders import Result, Task
 from crawler.parse.read import Reader
 from crawler.parse.rules import ReaderRules
@@ -47,6 +47,7 @@ _spool: Path | None
 _cpu_limit = 0  # seconds
 _left = 0.0  # seconds that the page may still take
 _looked = (0.0, 0.0)  # when that was last counted: monotonic seconds, seconds of CPU
+_kept = 0.0  # seconds for which a CPU was waited for, at the last look
 
 
 def start(rules: ReaderRules) -> None:
@@ -148,10 +149,11 @@ def _overdue(_signal: int, _frame: FrameType | None) -> None:
     """A look at the clock. Once the time is up it raises at every look: code that swallows the
     first may not swallow the next.
     """
-    global _left, _looked  # noqa: PLW0603 - see _arm
-    now, cpu = time.monotonic(), time.process_time()
-    _left -= used(now - _looked[0], cpu - _looked[1], min(TICK, _deadline))
-    _looked = now, cpu
+    global _left, _looked, _kept  # noqa: PLW0603 - see _arm
+    now, cpu, kept = time.monotonic(), time.process_time(), kept_waiting()
+    # A page's first look may count waits of the page before: a tick more, and no read a page.
+    _left -= used(now - _looked[0], cpu - _looked[1], kept - _kept, min(TICK, _deadline))
+    _looked, _kept = (now, cpu), kept
     if _left <= 0:
         raise Overdue
 

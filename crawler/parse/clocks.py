@@ -27,14 +27,26 @@ class Overdue(BaseException):
     """
 
 
-def used(gap: float, worked: float, tick: float) -> float:
+def used(gap: float, worked: float, kept: float, tick: float) -> float:
     """Seconds to count of a `gap` between two looks that were to be `tick` apart, in which this
-    process used `worked` seconds of CPU. Pure.
+    process used `worked` seconds of CPU and for `kept` seconds had to wait for one. Pure.
 
     Code that computes uses CPU; code that sleeps or waits is woken for each look. What is left of
-    a longer gap is time in which the process was stopped, or had to wait for a CPU.
+    a longer gap is time in which the process was stopped. Looks that come in time do not tell
+    that CPUs were busy: who is woken runs at once, and between two looks only now and then.
     """
-    return min(gap, max(tick, worked))
+    return min(gap, max(worked, min(tick, gap - kept)))
+
+
+def kept_waiting() -> float:
+    """Seconds in which this thread could have run, had a CPU been free (Linux: sched-stats.rst);
+    0.0 where the system does not tell.
+    """
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:  # noqa: PTH123 - loads nothing
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 class Countdown:
