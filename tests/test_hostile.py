@@ -40,6 +40,7 @@ QUICK = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.timeout(300)
 async def test_everything_at_once_and_the_healthy_pages_are_all_there(tmp_path: Path) -> None:
     async with HostileServer() as server:
         arguments = [f"-s{key}={value}" for key, value in QUICK.items()]
@@ -53,7 +54,7 @@ async def test_everything_at_once_and_the_healthy_pages_are_all_there(tmp_path: 
         peak = Peak(crawler.pid)
         watch = asyncio.create_task(peak.watch())
         try:
-            async with asyncio.timeout(50):
+            async with asyncio.timeout(280):  # on a busy machine
                 _, said = await crawler.communicate()
         finally:
             watch.cancel()
