@@ -13,7 +13,7 @@ from crawler.config import Config
 from crawler.crawl import Crawl
 from crawler.settings import with_settings
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 
 def settings(*seeds: str, **values: Any) -> Config:

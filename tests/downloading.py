@@ -13,7 +13,7 @@ from website import Answer, Asked, Reply
 from crawler.delivery import download
 from crawler.transfer.order import File, Order
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 LAST_MODIFIED = "Tue, 01 Sep 2026 10:00:00 GMT"
 DATE = "Wed, 02 Sep 2026 10:00:00 GMT"

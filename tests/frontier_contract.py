@@ -33,7 +33,7 @@ class Queue(Frontier, Protocol):
 Opened = Callable[..., AbstractAsyncContextManager[Queue]]
 
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which something that never comes is a failure; a loaded machine is only slow."""
 
 

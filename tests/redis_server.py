@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Self
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 def servers() -> dict[str, str]:

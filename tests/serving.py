@@ -20,7 +20,7 @@ from crawler.service.access import Token
 from crawler.service.serve import Service, open_service
 from crawler.service.settings import ServiceConfig
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Client:

@@ -27,7 +27,7 @@ PAGES: Final = 24
 BODY: Final = 150_000
 """Letters of a page: what goes to a process and what comes back both fill a pipe."""
 
-PATIENCE: Final = 60.0
+PATIENCE: Final = 120.0
 """Seconds until a crawl that takes one counts as hung, on a machine that is busy with others."""
 
 KINDS: Final = ("parse process", "every parse process", "fork server", "resource tracker")

@@ -18,7 +18,7 @@ from website import Answer, Asked, Reply, busy, gate, page, redirect, reply, tex
 
 from crawler.cli.exits import Exit
 
-PATIENCE = 40.0
+PATIENCE = 120.0
 QUICK = ("--fast", "--no-robots", "--processes", "1", "-s", "retry.base=0.01")
 
 

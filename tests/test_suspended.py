@@ -31,7 +31,7 @@ from crawler.scope import Scope
 from crawler.urls import Urls
 
 Open = Callable[..., Awaitable[Website]]
-PATIENCE = 50.0
+PATIENCE = 120.0
 
 
 # ── what is counted ──────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from crawler.build import open_crawl
 from crawler.config import Config
 from crawler.errors import ConfigError, FrontierLost, HouseError, Occupied, SinkLost
 from crawler.folder import write_config
+from crawler.frontier.damage import damage
 from crawler.frontier.peek import peek
 from crawler.present import trouble
 from crawler.settings import ALWAYS, LAST, dump_toml, is_as_saved, marked
@@ -297,6 +299,32 @@ async def test_a_damaged_row_is_the_files_fault(
         code, errors = await said(*reading(name, site, folder))
         assert code in {0, 2, 3}, (name, errors)
         assert "bug" not in errors, (name, errors)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["pace.parked_until", "host.rest_until", "robots.expires_at", "link.due", "link.depth"],
+)
+def test_a_value_of_another_type_is_damage(column: str) -> None:
+    """A byte of a row's header turned over: a number became a blob."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        schema = resources.files("crawler.frontier").joinpath("schema.sql").read_text("utf-8")
+        db.executescript(schema)
+        assert damage(db) == ""
+        table, _, name = column.partition(".")
+        rows = {
+            "pace": "('k', 1, 0, 0, x'00')", "host": "(1, 'h', x'00', NULL)",
+            "robots": "('o', 1, 200, x'', x'00', NULL)",
+        }  # fmt: skip
+        if table == "link":
+            db.execute(
+                "INSERT INTO link (key, host, url, kind, depth, rank, state, due) "
+                f"VALUES (x'00', 1, 'u', 0, {'x' if name == 'depth' else ''}'0', 0, 0, "
+                f"{'x' if name == 'due' else ''}'0')".replace("x'0'", "x'00'")
+            )
+        else:
+            db.execute(f"INSERT INTO {table} VALUES {rows[table]}")
+        assert damage(db) == f"{column} has a value that is not what was written"
 
 
 async def test_bytes_that_turned_over_anywhere_are_no_bug(

@@ -66,7 +66,7 @@ __all__ = [
     "truncated",
 ]
 
-PATIENCE = 10.0  # seconds that a test waits for something before it fails
+PATIENCE = 120.0  # seconds that a test waits for something before it fails
 HEAD_LIMIT = 128 * 1024
 
 

@@ -22,6 +22,12 @@ NONSENSE: Final = (TypeError, ValueError, LookupError, AttributeError)
 
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
+_TYPES: Final = {
+    "INTEGER": "'integer', 'null'", "REAL": "'real', 'integer', 'null'", "TEXT": "'text', 'null'",
+    "BLOB": "'blob', 'null'",
+}  # fmt: skip
+"""Declared types and those that values of them have."""
+
 _HOST: Final = 4  # bytes of a key that are the host's
 
 
@@ -48,6 +54,8 @@ def damage(db: sqlite3.Connection) -> str:
         for (said,) in db.execute("PRAGMA quick_check(1)"):
             if said != "ok":
                 return str(said)
+        if wrong := _mistyped(db):
+            return wrong
         for number, *row in db.execute("SELECT id, key, url, kind, state FROM link"):
             if not _is_sound(*row):
                 return f"link {number} is not what was written"
@@ -62,6 +70,26 @@ def damage(db: sqlite3.Connection) -> str:
         return "a text in it is not UTF-8" if said.startswith("Could not decode") else said
     except NONSENSE:  # SQLite's own words for it quote what it read
         return "what it says of itself cannot be read"
+    return ""
+
+
+def _mistyped(db: sqlite3.Connection) -> str:
+    """The first column that has a value of another type than it was declared with: SQLite stores
+    none such by itself. "": there is none.
+    """
+    tables = db.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
+    ).fetchall()
+    for (table,) in tables:
+        for _, column, declared, *_ in db.execute(f'PRAGMA table_info("{table}")').fetchall():
+            if declared not in _TYPES:
+                continue
+            asked = (
+                f'SELECT 1 FROM "{table}" '  # noqa: S608 - its own names
+                f'WHERE typeof("{column}") NOT IN ({_TYPES[declared]}) LIMIT 1'
+            )
+            if db.execute(asked).fetchone() is not None:
+                return f"{table}.{column} has a value that is not what was written"
     return ""
 
 
