@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ TRAPS = ("/calendar/", "/session/", "/shop", "/mirror/")
 
 def braked(folder: Path) -> Counter[str]:
     """Parked links by reason, as the frontier has them."""
-    with sqlite3.connect(folder / "frontier.db") as db:
+    with closing(sqlite3.connect(folder / "frontier.db")) as db, db:
         rows = db.execute("SELECT reason FROM link WHERE state = 8").fetchall()
     db.close()
     return Counter(reason for (reason,) in rows)
@@ -261,7 +262,7 @@ async def test_redirects_know_their_loops(website: Open, tmp_path: Path) -> None
     assert lines["/wall"]["attempts"] == 2
     assert site.hits["/self"] == site.hits["/1"] == site.hits["/moved"] == 1
     assert site.hits["/wall"] == 2
-    with sqlite3.connect(tmp_path / "frontier.db") as db:
+    with closing(sqlite3.connect(tmp_path / "frontier.db")) as db, db:
         failed = db.execute("SELECT url FROM link WHERE reason = 'redirect:loop' ORDER BY id")
         ends = {url.rpartition("/")[2] for (url,) in failed}
         target = db.execute(
@@ -381,7 +382,7 @@ def test_killed_in_a_web_of_traps(tmp_path: Path) -> None:
     assert wasted.total() < 600
     told = [line["url"] for line in crawling.lines(tmp_path / "skipped.jsonl")]
     assert len(set(told)) == len(told)
-    with sqlite3.connect(tmp_path / "frontier.db") as db:
+    with closing(sqlite3.connect(tmp_path / "frontier.db")) as db, db:
         refused = db.execute("SELECT url FROM link WHERE state IN (5, 7, 8)").fetchall()
     db.close()
     assert {url for (url,) in refused} <= set(told)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -15,10 +17,10 @@ UPDATE = Bulk(
 
 
 @pytest.fixture
-def db() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.execute("CREATE TABLE fact (id INTEGER PRIMARY KEY, word TEXT, key BLOB)")
-    return db
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.execute("CREATE TABLE fact (id INTEGER PRIMARY KEY, word TEXT, key BLOB)")
+        yield db
 
 
 @pytest.mark.parametrize(

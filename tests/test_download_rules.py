@@ -104,6 +104,20 @@ def test_names_of_strangers(given_: str, made: str) -> None:
     assert names.tame(given_) == made
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("f.zip", ("application/zip", None)), ("/a/b.tar.gz", ("application/x-tar", "gzip")),
+        ("a?b.pdf", ("application/pdf", None)), ("a#b;c.pdf", ("application/pdf", None)),
+        ("C:x.pdf", ("application/pdf", None)), ("data:x.pdf", ("application/pdf", None)),
+        ("//x.pdf", ("application/pdf", None)), ("\udc80.pdf", ("application/pdf", None)),
+        ("README", (None, None)), ("", (None, None)),
+    ],
+)  # fmt: skip
+def test_what_a_name_stands_for(name: str, found: tuple[str | None, str | None]) -> None:
+    assert answer.type_of_name(name) == found
+
+
 def test_templates() -> None:
     made = names.template("{host}/{path}/{stem}-{n:03}{ext}")
     assert (

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def undisturbed(web: DemoWeb, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def check(folder: Path, undisturbed: dict[str, Any]) -> None:
     assert what_matters(folder) == undisturbed
-    with sqlite3.connect(folder / "frontier.db") as db:
+    with closing(sqlite3.connect(folder / "frontier.db")) as db, db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         (mark,) = db.execute("SELECT length FROM mark WHERE sink = 'pages.jsonl'").fetchone()
     db.close()

@@ -218,7 +218,10 @@ async def test_a_crawl_that_goes_on_has_its_cookies(
         how = {"cookies": True, "save_cookies": save, "per_host": 1}
         await crawl(settings(site.at("/a"), **how), folder)
         site.log.clear()
-        with sqlite3.connect(folder / "frontier.db") as db:  # as if it had been stopped
+        with (
+            contextlib.closing(sqlite3.connect(folder / "frontier.db")) as db,
+            db,
+        ):  # as if it had been stopped
             db.execute("UPDATE link SET state = 0, status = NULL WHERE url LIKE '%/a'")
         db.close()
         caplog.clear()

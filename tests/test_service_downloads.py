@@ -305,9 +305,8 @@ async def test_a_register_of_the_version_before_is_taken_over(tmp_path: Path) ->
 
     async with Register(tmp_path) as register:
         old, _ = await register.create(name="x", owner="me", config={"seeds": [URL]})
-    with sqlite3.connect(tmp_path / "jobs.db") as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
         db.executescript("ALTER TABLE job DROP COLUMN files; PRAGMA user_version = 1;")
-    db.close()
     async with Register(tmp_path) as register:
         found = await register.get(old.id)
         assert found is not None

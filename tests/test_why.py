@@ -8,6 +8,7 @@ import shlex
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def story(folder: Path, url: str) -> dict[str, str]:
 
 
 def parked(folder: Path) -> list[str]:
-    with sqlite3.connect(folder / "frontier.db") as db:
+    with closing(sqlite3.connect(folder / "frontier.db")) as db, db:
         rows = db.execute("SELECT url FROM link WHERE state = 8 AND reason != 'tooLong'").fetchall()
     db.close()
     return [url for (url,) in rows]
@@ -108,7 +109,7 @@ async def test_it_names_rules_ways_and_what_to_do(site: Website, folder: Path) -
 
 
 async def test_it_names_a_host_that_is_parked(site: Website, folder: Path) -> None:
-    with sqlite3.connect(folder / "frontier.db") as db:
+    with closing(sqlite3.connect(folder / "frontier.db")) as db, db:
         row = (host_key(site.url), 1.5, 5, 1, time.time() + 500)
         db.execute("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", row)
     db.close()

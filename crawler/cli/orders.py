@@ -67,11 +67,11 @@ def _stdin() -> str:
 
 def _seen(folder: Path, types: str | None) -> list[str]:
     """URLs of a crawl's links that are of these types, by what their path ends in."""
-    import mimetypes  # noqa: PLC0415
     from urllib.parse import urlsplit  # noqa: PLC0415
 
     from crawler.folder import FRONTIER  # noqa: PLC0415
     from crawler.frontier.downloads import known_urls  # noqa: PLC0415
+    from crawler.transfer.answer import type_of_name  # noqa: PLC0415
 
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl")
@@ -82,7 +82,7 @@ def _seen(folder: Path, types: str | None) -> list[str]:
     for url, _ in known_urls(folder / FRONTIER):
         path = urlsplit(url).path
         ending = path.rpartition("/")[2].rpartition(".")[2].lower()
-        mime = mimetypes.guess_type(f"file://{path}", strict=False)[0] or ""
+        mime = type_of_name(path)[0] or ""
         if ending in wanted or mime in wanted or (mime.partition("/")[0] in wanted & {*TYPES}):
             found.append(url)
     if not found:

@@ -100,7 +100,11 @@ class _Before:
         if ledger.exists():
             try:
                 there = sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)
-                there.execute("SELECT path, position FROM copy LIMIT 1").fetchall()
+                try:
+                    there.execute("SELECT path, position FROM copy LIMIT 1").fetchall()
+                except sqlite3.DatabaseError:
+                    there.close()
+                    raise
             except sqlite3.DatabaseError:
                 return
             self._db.close()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -88,11 +89,20 @@ def whole_size(head: Head) -> int | None:
     return int(match[1]) if match else None
 
 
+def type_of_name(name: str) -> tuple[str | None, str | None]:
+    """The MIME type that a file's name or a URL's path stands for, and how it is packed (`gzip`);
+    None where the ending says nothing.
+    """
+    # As a URL with an empty host: Python 3.13 takes what follows `//` for the host.
+    path = quote(name.removeprefix("/"), safe="/+", errors="replace")
+    return mimetypes.guess_type(f"file:///{path}", strict=False)
+
+
 def demand_type(answer: Answer, name: str) -> None:
     """Raises Mismatch for a page where a file of another type was expected: a login, an error."""
     if not answer.is_page:
         return
-    expected, packed = mimetypes.guess_type(f"file://{name}", strict=False)
+    expected, packed = type_of_name(name)
     if packed is None and (expected is None or expected.startswith("text/") or "xml" in expected):
         return
     raise Mismatch(f"{answer.mime} where {packed or expected} was expected")
