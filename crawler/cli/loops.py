@@ -113,6 +113,7 @@ class Crew:
         self._alive: dict[int, LoopProcess] = {}
         self._signals: list[int] = []
         self._told: list[Told] = []
+        self._over = False  # no loop is left
         self._failed: list[Failed] = []
         self._died = 0
 
@@ -171,6 +172,7 @@ class Crew:
             async with asyncio.TaskGroup() as loops:
                 for number in range(1, self._number + 1):
                     loops.create_task(self._loop(number, wire))
+            self._over = True  # should a client swallow the cancelling, they end all the same
             for task in beside:
                 task.cancel()
 
@@ -241,7 +243,7 @@ class Crew:
         """How far it is, now and then."""
         from crawler.frontier.redis_jobs import look  # noqa: PLC0415 - an extra
 
-        while not self._screen.silent:
+        while not (self._screen.silent or self._over):
             await asyncio.sleep(TELL_EVERY)
             stats = (await look(wire, self._where.job)).stats
             self._screen.say(line_of(stats, len(self._alive)))
@@ -251,7 +253,7 @@ class Crew:
         if self._server is None:
             return
         left = RESTARTS
-        while True:
+        while not self._over:
             await asyncio.sleep(LOOK_EVERY)
             if self._server.ended():
                 if not left:
