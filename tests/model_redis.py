@@ -47,7 +47,7 @@ from crawler.crawl import Crawl
 from crawler.errors import FrontierError
 from crawler.frontier.redis import RedisFrontier
 from crawler.frontier.redis_rows import link_of
-from crawler.frontier.redis_wire import LIBRARY, Health, Wire
+from crawler.frontier.redis_wire import LIBRARY, Health, Undo, Wire
 from crawler.gate import Gate
 from crawler.ledger import Ledger
 from crawler.model import Kind, Visit
@@ -60,6 +60,9 @@ from crawler.verdict import Verdict
 CLOCK: Final = "model:clock"
 LAGS: Final = (0.0, 0.0, 0.001, 0.02, 0.3)
 """Seconds until a call arrives, and until its answer does."""
+
+LOST: Final = 0.03
+"""Of answers."""
 
 LEASE: Final = 60.0
 ENDS: Final = ("max-pages", "finished", "hosts-down")
@@ -90,10 +93,17 @@ class VirtualWire(Wire):
     async def health(self) -> list[Health]:
         return []
 
-    async def call(self, verb: str, shard: int, *args: Any) -> Any:
-        return await self._shielded(
-            self._said("FCALL", f"crawler1_{verb}", 1, self.tag(shard), *args)
-        )
+    async def call(self, verb: str, shard: int, *args: Any, undo: Undo | None = None) -> Any:
+        return await self._shielded(self._asked(verb, shard, args, undo))
+
+    async def _asked(self, verb: str, shard: int, args: Any, undo: Undo | None) -> Any:
+        """Now and then an answer is lost, as when a server dies, and the call is made again."""
+        while True:
+            answer = await self._said("FCALL", f"crawler1_{verb}", 1, self.tag(shard), *args)
+            if self.rng.random() >= LOST:
+                return answer
+            if undo is not None:
+                await undo()
 
     async def plain(self, *words: Any) -> Any:
         return await self._shielded(self._said(*words))

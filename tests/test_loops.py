@@ -52,12 +52,27 @@ def path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.pathsep.join([*places, os.environ["PATH"]]))
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """A test that fails half-way leaves no crawl behind."""
+    yield
+    for child in STARTED:
+        with child:
+            child.kill()
+    STARTED.clear()
+
+
 def start(*words: str) -> subprocess.Popen[str]:
     """As a terminal does: in a process group of its own, that Ctrl-C goes to."""
-    return subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-m", "crawler", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, process_group=0,
     )  # fmt: skip
+    STARTED.append(child)
+    return child
 
 
 def crawler(*words: str) -> tuple[int, str, str]:

@@ -22,6 +22,7 @@ from crawler.frontier import redis_peek
 from crawler.frontier.budget import Budget, terms
 from crawler.frontier.redis import RedisFrontier
 from crawler.frontier.redis_jobs import disown
+from crawler.frontier.redis_rows import terms_row
 from crawler.frontier.redis_wire import Wire, judged
 from crawler.model import Link, Outcome, Rules, Visit
 from crawler.pace import Lesson
@@ -80,6 +81,121 @@ class TestOnRedis(Contract):
         if request.param == 4 and "max_pages" in request.node.name:
             pytest.skip("an exact limit of pages needs one shard")
         server.say("SET", "crawler:shards", str(request.param))
+
+
+class Forgetful(Wire):
+    """Each first answer of the server is lost on its way, after the work was done. How many links
+    were new is then not known: of `add` the first answer comes, late.
+    """
+
+    async def _try(self, work: Any, *args: Any, undo: Any = None, **kwargs: Any) -> Any:
+        first: list[Any] = []
+
+        async def once_more(*args: Any, **kwargs: Any) -> Any:
+            answer = await work(*args, **kwargs)
+            if not first:
+                first.append(answer)
+                raise ConnectionError("the answer is lost")
+            return first[0] if args[:1] == ("crawler1_add",) else answer
+
+        return await super()._try(once_more, *args, undo=undo, **kwargs)
+
+
+class TestOnRedisWithAnswersLost(Contract):
+    """What was done without our hearing of it is not done a second time, and nothing is left over:
+    every promise holds when every call is made twice.
+    """
+
+    @pytest.fixture
+    def opened(self, server: RedisServer, job: str, monkeypatch: pytest.MonkeyPatch) -> Opened:
+        monkeypatch.setattr("crawler.frontier.redis.Wire", Forgetful)
+        monkeypatch.setattr("crawler.frontier.redis_wire.SOON", 0.0)
+        return lambda **settings: frontier(server, job, **settings)
+
+
+async def test_who_leaves_while_it_asks_leaves_nothing_on_lease(
+    server: RedisServer, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has answered, and nobody read it: another has the link at once."""
+    arrived, read = asyncio.Event(), asyncio.Event()
+
+    class Slow(Wire):
+        async def _try(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+            answer = await super()._try(work, *args, **kwargs)
+            if args[:1] == ("crawler1_lease",) and answer[0]:
+                arrived.set()
+                await read.wait()
+            return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr("crawler.frontier.redis.Wire", Slow)
+        leaving = frontier(server, job, lease=3600.0)
+    async with frontier(server, job) as staying:
+        await staying.add([found("http://a.test/")])
+        async with leaving:
+            asked = asyncio.ensure_future(leaving.lease())
+            await arrived.wait()
+            leaving.stop()
+            assert await asked is None
+            asyncio.get_running_loop().call_later(0.05, read.set)
+        got = await lease(staying)
+        assert got.url == "http://a.test/"
+        staying.release(got)
+        await staying.settle([Visit(got, Outcome.DONE)], {})
+        await end(staying)
+
+
+async def test_a_turn_that_comes_for_one_who_was_cancelled_goes_back(
+    server: RedisServer, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, read = asyncio.Event(), asyncio.Event()
+
+    class Slow(Wire):
+        async def _try(self, work: Any, *args: Any, **kwargs: Any) -> Any:
+            answer = await super()._try(work, *args, **kwargs)
+            if args[:1] == ("crawler1_turn",) and not arrived.is_set():
+                arrived.set()
+                await read.wait()
+            return answer
+
+    monkeypatch.setattr("crawler.frontier.redis.Wire", Slow)
+    one = PaceConfig(per_host=1, delay=0.0)
+    async with frontier(server, job, one, lease=3600.0) as queue:
+        asked = asyncio.ensure_future(queue.turn(Link("http://a.test/", "a.test", id=-1)))
+        await arrived.wait()
+        asked.cancel()
+        await asyncio.wait([asked])
+        asyncio.get_running_loop().call_soon(read.set)
+        async with asyncio.timeout(PATIENCE):
+            await queue.turn(Link("http://a.test/", "a.test", id=-2))
+
+
+async def test_a_dead_workers_turn_runs_out_where_all_wait_for_turns(
+    server: RedisServer, job: str
+) -> None:
+    """Nobody leases, and so nobody would look at what has run out."""
+    one = PaceConfig(per_host=1, delay=0.0)
+    async with frontier(server, job, one) as living, frontier(server, job, one, lease=0.2) as dead:
+        await dead.turn(Link("http://a.test/", "a.test", id=-1))
+        for task in dead._tasks:  # as under SIGSTOP: it does not renew
+            task.cancel()
+        async with asyncio.timeout(PATIENCE):
+            await living.turn(Link("http://a.test/", "a.test", id=-2))
+
+
+async def test_a_turn_whose_answer_was_lost_is_the_same_turn(server: RedisServer, job: str) -> None:
+    """Counted once, so that the host's only connection is free again when it ends."""
+    async with frontier(server, job, PaceConfig(per_host=1, delay=0.0)) as queue:
+        wire = queue._wire
+        words = (
+            "turn", 0, job, "a.test", "t1", "w:1", 60_000,
+            terms_row(PaceConfig(per_host=1, delay=0.0), 4), 0.5,
+        )  # fmt: skip
+        assert await wire.call(*words) == -1
+        assert await wire.call(*words) == -1
+        assert await wire.call(*words[:4], "t2", "w:2", *words[6:]) == 1000, "it is in use"
+        assert await disown(wire, job, "w") == 1
+        assert await wire.call(*words[:4], "t2", "w:2", *words[6:]) == -1
 
 
 async def test_a_lease_runs_out_and_the_late_settle_is_refused(

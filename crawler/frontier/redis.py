@@ -118,6 +118,7 @@ class RedisFrontier:
             if self._tasks:
                 await asyncio.wait(self._tasks)
             self._wire.give_up()
+            await self._waiters.give_up()
             await self._leases.give_up()
         except FrontierError as error:
             log.warning("%s; what was on lease is free in %g s", error, self._leases.length)

@@ -98,7 +98,7 @@ async def disown(wire: Wire, job: str, worker: str) -> int:
     number = 0
     for _ in range(2):  # what it asked for as it died may be answered after the first of them
         for shard in range(wire.shards):
-            number += await wire.call("disown", shard, job, f"{worker}:")
+            number += await wire.call("disown", shard, job, f"{worker}:", 1)
     return number
 
 

@@ -63,7 +63,10 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
             redis.call('LPOP', list)
             local waited = element:sub(1, 8)
             if level > 0 then redis.call('SREM', waiting(j, level, waited), waited) end
-            if unused then redis.call('HDEL', j .. 'robots:' .. home, 'unused') end
+            if unused then
+              redis.call('HDEL', j .. 'robots:' .. home, 'unused')
+              flight.first_of = home
+            end
             flight.kind, flight.element, id = 'link', element, element:sub(1, 8)
             redis.call('HINCRBY', j .. 'st', 'queued', -1)
             redis.call('HINCRBY', j .. 'st', 'leased', 1)
@@ -95,14 +98,17 @@ redis.register_function { function_name = 'crawler1_lease', callback = function(
   return { taken, stats(j, wait) }
 end }
 
--- turn(job, host, id, nonce, lease ms, terms, dice): -1, or milliseconds until it is worth asking.
+-- turn(job, host, id, nonce, lease ms, terms, dice): -1, or milliseconds until it is worth asking. Asked
+-- again by one who did not hear that it is his, it still is.
 redis.register_function { function_name = 'crawler1_turn', callback = function(keys, args)
   local p, job, now = keys[1], args[1], clock()
   local terms = cmsgpack.unpack(args[6])
+  local j = p .. job .. ':'
+  reclaim(p, job, now) -- where all wait for turns, nobody leases
+  if flight_of(j, args[3], args[4]) then return -1 end
   local h = host_of(p, args[2])
   if h.due > now then return math.ceil(h.due - now) end
   if is_full(h, terms) then return 1000 end
-  local j = p .. job .. ':'
   put(j, args[3], { token = args[4], kind = 'turn', host = args[2], terms = terms,
     trip = depart(h, terms, now, tonumber(args[7])) })
   redis.call('ZADD', j .. 'lease', now + tonumber(args[5]), args[3])
@@ -170,11 +176,12 @@ redis.register_function { function_name = 'crawler1_forgo', callback = function(
   end
 end, flags = { 'allow-oom' } }
 
--- disown(job, beginning of tokens): all leases of a worker that is dead come back now, as if they had
--- run out: a link that kills its workers is counted, and hosts are owed their pause from now on. The
--- first taken is again the first. How many.
+-- disown(job, beginning of tokens, died): all leases whose tokens begin so come back now. died 1: as
+-- if they had run out: a link that kills its workers is counted, and hosts are owed their pause from
+-- now on. 0: nobody has learnt of them, and nothing was asked. The first taken is again the first.
+-- How many.
 redis.register_function { function_name = 'crawler1_disown', callback = function(keys, args)
-  local now, own = clock(), {}
+  local now, died, own = clock(), tonumber(args[3]), {}
   local all = redis.call('HGETALL', keys[1] .. args[1] .. ':fly')
   for i = 1, #all, 2 do
     local flight = cmsgpack.unpack(all[i + 1])
@@ -187,7 +194,7 @@ redis.register_function { function_name = 'crawler1_disown', callback = function
     if a.began ~= b.began then return a.began > b.began end
     return a.place > b.place
   end)
-  for _, one in ipairs(own) do requeue(keys[1], args[1], one.id, one.flight, now, 1) end
+  for _, one in ipairs(own) do requeue(keys[1], args[1], one.id, one.flight, now, died) end
   return #own
 end, flags = { 'allow-oom' } }
 

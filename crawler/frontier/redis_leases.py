@@ -12,6 +12,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -82,6 +83,7 @@ class Leases:
         self._ringer: asyncio.TimerHandle | None = None  # for what was sent; a flush stops it
         self._backs: list[Back] = []
         self._given_up: list[Held] = []
+        self._asking: set[asyncio.Future[int]] = set()  # for turns that nobody waits for any more
         self._telling = asyncio.Lock()  # what was said first arrives first
         self._paces: OrderedDict[str, HostPace] = OrderedDict()
         self._rests: dict[str, tuple[float, str, str]] = {}  # host → until when, why, for what URL
@@ -134,14 +136,30 @@ class Leases:
         held = Held(self._shards.of(link.host), name, self.token().encode(), moment())
         while True:
             held.since = moment()
-            wait = await self._shards.wire.call(
-                "turn", held.shard, self._shards.job, link.host, held.id, held.token,
-                self.length_ms, self._terms, random.random(),
-            )  # fmt: skip
+            wait = await self._turn(held, link.host)
             if wait < 0:
                 break
             await asyncio.sleep(min(max(wait / 1000, OFTEN), SELDOM))
         self.take(link, held)
+
+    async def _turn(self, held: Held, host: str) -> int:
+        """Ask once. What comes when the caller was cancelled goes back as soon as it is there."""
+        words = host, held.id, held.token, self.length_ms, self._terms, random.random()
+        asking = asyncio.ensure_future(
+            self._shards.wire.call("turn", held.shard, self._shards.job, *words)
+        )
+        try:
+            return int(await asyncio.shield(asking))
+        except asyncio.CancelledError:
+            self._asking.add(asking)
+            asking.add_done_callback(partial(self._unwanted, held))
+            raise
+
+    def _unwanted(self, held: Held, asking: asyncio.Future[int]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled() and asking.exception() is None and asking.result() < 0:
+            self._given_up.append(held)
+            self._bell.set()
 
     def forgo(self, link: Link) -> None:
         held = self._held.pop(link.id or link.url, None)
@@ -152,6 +170,8 @@ class Leases:
 
     async def give_up(self) -> None:
         """Everything, and tell the server. Raises FrontierError when it is away."""
+        if self._asking:
+            await asyncio.wait(self._asking)
         self._given_up += self._held.values()
         self._held.clear()
         await self.flush()

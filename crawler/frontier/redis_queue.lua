@@ -98,6 +98,8 @@ local function requeue(p, job, id, flight, now, attempts)
         count(j, { leased = -1, failed = 1, ops = 1 })
         return
       end
+    elseif flight.first_of and redis.call('EXISTS', j .. 'robots:' .. flight.first_of) == 1 then
+      redis.call('HSET', j .. 'robots:' .. flight.first_of, 'unused', '1')
     end
     push(p, job, flight.host, flight.level, element, now, true)
     count(j, { leased = -1, queued = 1, ops = 1 })

@@ -48,6 +48,7 @@ class Waiters:
         self._number = 0
         self._level = 0
         self._first_shard = 0
+        self._asking: tuple[int, str] | None = None  # shard and token of a question under way
 
     @property
     def exhausted(self) -> bool:
@@ -84,6 +85,22 @@ class Waiters:
         """Links came in: it is not over."""
         self.over = False
         self._bell.set()
+
+    async def give_up(self) -> None:
+        """After the pump's end: what came to a question that nobody waited for goes back at once.
+        Raises FrontierError when the server is away.
+        """
+        if self._asking is not None:
+            await self._shards.wire.quiet()
+            await self._unask(*self._asking)
+            self._asking = None
+
+    async def _unask(self, shard: int, token: str) -> None:
+        """Give back what a question got whose answer nobody read. Twice: the question may still be
+        on its way on another connection, and is read before the second at the latest.
+        """
+        for _ in range(2):
+            await self._shards.wire.call("disown", shard, self._shards.job, f"{token}:", 0)
 
     async def guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run it; what goes wrong in it is raised in everybody who waits, now and later."""
@@ -142,11 +159,14 @@ class Waiters:
     async def _take(self, shard: int, need: int) -> int:
         wants, shards = self._wants, self._shards
         level = self._level if shards.by_depth and len(shards) > 1 else -1
-        asked = moment()
+        asked, token = moment(), self._leases.token()
+        self._asking = shard, token
         taken, stats = await shards.wire.call(
-            "lease", shard, shards.job, need, self._leases.length_ms, self._leases.token(), level,
+            "lease", shard, shards.job, need, self._leases.length_ms, token, level,
             wants.quota, int(wants.robots), wants.crashes, wants.terms, random.random(),
+            undo=lambda: self._unask(shard, token),
         )  # fmt: skip
+        self._asking = None
         shards.heard(shard, stats)
         for name, token, host, written, home in taken:
             held = Held(shard, name, token, asked)

@@ -58,6 +58,7 @@ TEMPORARY = (Away, Late, BusyLoadingError, ClusterDownError, OutOfMemoryError, R
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Undo = Callable[[], Awaitable[None]]
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -134,15 +135,25 @@ class Wire:
         """What all keys of a shard begin with; the braces keep them on one node."""
         return f"{PREFIX}{{{shard}}}:"
 
-    async def call(self, verb: str, shard: int, *args: Any) -> Any:
-        """Call a function on a shard. A cancelled caller does not break the connection."""
+    async def call(self, verb: str, shard: int, *args: Any, undo: Undo | None = None) -> Any:
+        """Call a function on a shard. A cancelled caller does not break the connection.
+
+        An answer can be lost where the function has done its work. Most can be called again;
+        `undo` is for those that cannot, and is awaited before.
+        """
+        function = f"crawler1_{verb}"
         return await self._shielded(
-            self._try(self._client.fcall, f"crawler1_{verb}", 1, self.tag(shard), *args)
+            self._try(self._client.fcall, function, 1, self.tag(shard), *args, undo=undo)
         )
 
     async def plain(self, *words: Any) -> Any:
         """A plain command, its second word a key. May be cancelled, as `call` may."""
         return await self._shielded(self._try(self._client.execute_command, *words))
+
+    async def quiet(self) -> None:
+        """Wait until nothing is asked any more, also for callers who were cancelled."""
+        while self._calls:
+            await asyncio.wait(self._calls)
 
     async def keys(self, pattern: str) -> list[bytes]:
         """Keys that match, on all nodes: for deleting and moving, not for every day."""
@@ -172,7 +183,9 @@ class Wire:
         code = "#!lua name=crawler1\n" + "".join(
             resources.files(__package__).joinpath(name).read_text("utf-8") for name in LIBRARY
         )
-        where = {"target_nodes": client.RedisCluster.PRIMARIES} if self._cluster else {}
+        where: dict[str, Any] = {}
+        if self._cluster:
+            where = {"target_nodes": client.RedisCluster.PRIMARIES}
         try:
             await self._try(self._client.execute_command, "FUNCTION LOAD", "REPLACE", code, **where)
         except FrontierError as error:
@@ -200,7 +213,13 @@ class Wire:
         self._calls.discard(call)
         _ = call.cancelled() or call.exception()
 
-    async def _try(self, work: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+    async def _try(
+        self,
+        work: Callable[..., Awaitable[T]],
+        *args: Any,
+        undo: Undo | None = None,
+        **kwargs: Any,
+    ) -> T:
         loop = asyncio.get_running_loop()
         until = loop.time() + self.patience
         wait = SOON
@@ -214,6 +233,8 @@ class Wire:
                 if self._stopping.is_set() or loop.time() >= until:
                     raise FrontierError(f"{self.name}: {_told(error)}") from error
                 await self._pause(wait)
+                if undo is not None:
+                    await undo()
                 wait = min(LATER, 2 * wait)
             except ResponseError as error:
                 said = str(error)
