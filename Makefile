@@ -14,7 +14,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
 .PHONY: test-model test-model-redis test-surroundings test-chaos test-cluster scale crawl-million
 .PHONY: bench-workers bench-latency
-.PHONY: test-swift
+.PHONY: test-native
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
 crawl: $(VENV)/.installed
@@ -56,7 +56,7 @@ test-download: $(VENV)/.dev
 
 # Beside aria2c, wget2 and curl, against nginx on loopback.
 bench-download: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.downloads $(ARGS)
+	$(BIN)/python -m crawler.bench.download_benchmark $(ARGS)
 
 test-sites: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)
@@ -137,8 +137,8 @@ bench-reading: $(VENV)/.dev
 	$(BIN)/python -m crawler.bench.readcost $(AGAINST) $(ARGS)
 
 # What is compiled, with each access and each sum checked by the compiler's sanitizers. Half a minute.
-test-swift: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_swift.py $(ARGS)
+test-native: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow tests/test_native.py $(ARGS)
 
 # No link of a page is lost: beside html5lib, 500 pages of each folder. Debian's documentation:
 # apt-get download openjdk-17-doc python3.11-doc …; dpkg -x each; PAGES="…/usr/share/doc/*"
@@ -214,14 +214,14 @@ $(VENV)/.python:
 	  PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --quiet $(VENV); }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt crawler/parse/_swift.c
+$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt crawler/parse/_native.c
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt crawler/parse/_swift.c
+$(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt crawler/parse/_native.c
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) $(VENV)-replay build *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	rm -rf .hypothesis .fuzz crawler/parse/_swift.*.so
+	rm -rf .hypothesis .fuzz crawler/parse/_native.*.so

@@ -1,25 +1,25 @@
 """The error tree. Foreign exceptions are mapped into it once, at the border where they appear.
 
 CrawlerError
-├─ ConfigError                 before anything opens                       exit 2
-├─ FetchError                  the road: becomes a Visit, never ends a crawl
-│  ├─ Unresolved               the name has no address
-│  ├─ Unreachable              no connection, or it broke
-│  │  └─ Insecure              TLS said no
-│  ├─ TimedOut                 a phase took longer than it may
-│  ├─ Truncated                the body ended before its length
-│  ├─ TooLarge                 more bytes than allowed, on the wire or decoded
-│  ├─ Garbled                  not HTTP, or not what the headers claim
-│  ├─ Mismatch                 a file's bytes are not those that were asked for
-│  ├─ ServerBusy               429, 503 …: come back later
-│  ├─ Forbidden                an address, port or scheme we do not go to
-│  └─ Lapsed                   the link went to another worker before it was sent
-├─ ParseError                  the page: becomes a Visit, never ends a crawl
-└─ HouseError                  the house: ends the crawl, resumable        exit 3
-   ├─ FrontierError        FrontierLost: its file is gone or damaged
-   ├─ SinkError            SinkLost: the file is gone
-   ├─ Occupied                 the folder holds a crawl, or another process has it
-   └─ InternalError            a contradiction inside the crawler: a bug         exit 1
+├─ ConfigError              bad settings, before anything opens           exit 2
+├─ FetchError               one exchange failed: becomes a CrawlResult, never ends a crawl
+│  ├─ Unresolved            the name has no address
+│  ├─ Unreachable           no connection, or it broke
+│  │  └─ Insecure           TLS was refused
+│  ├─ TimedOut              a phase took longer than it may
+│  ├─ Truncated             the body ended before its length
+│  ├─ TooLarge              more bytes than allowed, on the wire or decoded
+│  ├─ ProtocolError         not HTTP, or not what the headers claim
+│  ├─ FileMismatch          a file's bytes are not those that were asked for
+│  ├─ ServerBusy            429, 503 …: come back later
+│  ├─ Forbidden             an address, port or scheme that is not visited
+│  └─ LeaseLost             the link went to another worker before it was sent
+├─ ParseError               one page failed: becomes a CrawlResult, never ends a crawl
+└─ FatalError               ends the crawl, resumable                     exit 3
+   ├─ FrontierError         FrontierLost: its file is gone or damaged
+   ├─ SinkError             SinkLost: the file is gone
+   ├─ FolderLocked          the folder holds a crawl, or another process has it
+   └─ InternalError         a contradiction inside the crawler: a bug     exit 1
 """
 
 from __future__ import annotations
@@ -113,13 +113,13 @@ class TooLarge(FetchError):
     reason = "too-large"
 
 
-class Garbled(FetchError):
+class ProtocolError(FetchError):
     """What came is not HTTP, or its encoding is broken."""
 
     reason = "garbled"
 
 
-class Mismatch(FetchError):
+class FileMismatch(FetchError):
     """Not the file that was asked for: another length, checksum or type, or one that changed."""
 
     reason = "mismatch"
@@ -131,7 +131,7 @@ class ServerBusy(FetchError):
     reason = "status"
 
 
-class Unwanted(FetchError):
+class UnwantedType(FetchError):
     """The answer's content type is not one that this crawl reads; the body was not."""
 
     reason = "mime"
@@ -148,7 +148,7 @@ class Forbidden(FetchError):
         return True
 
 
-class Lapsed(FetchError):
+class LeaseLost(FetchError):
     """The link is no longer this worker's to visit: nothing was sent, or its answer is dropped."""
 
     reason = "lease"
@@ -170,14 +170,14 @@ class ParseError(CrawlerError):
         return type(self), (self.reason, self.detail)
 
 
-class HouseError(CrawlerError):
+class FatalError(CrawlerError):
     """The crawl cannot go on, but nothing is lost: it can be resumed, unless `lost`."""
 
     lost = False
     """Whether what was kept is gone or damaged: the message says what can be done."""
 
 
-class FrontierError(HouseError):
+class FrontierError(FatalError):
     """The frontier cannot be read or written."""
 
 
@@ -187,7 +187,7 @@ class FrontierLost(FrontierError):
     lost = True
 
 
-class SinkError(HouseError):
+class SinkError(FatalError):
     """An output cannot be written."""
 
 
@@ -197,11 +197,11 @@ class SinkLost(SinkError):
     lost = True
 
 
-class Occupied(HouseError):
+class FolderLocked(FatalError):
     """The folder already holds a crawl, or another process is using it."""
 
 
-class InternalError(HouseError):
+class InternalError(FatalError):
     """The crawler contradicts itself, so it cannot go on: a bug. The message names the figures.
 
     What was done is kept; a resumed crawl counts anew from what is stored.

@@ -27,10 +27,10 @@ import turbohtml
 from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 
-from crawler.config import UrlsConfig
+from crawler.config.model import UrlsConfig
 from crawler.parse.decode import to_text
 from crawler.parse.markdown import to_markdown
-from crawler.urls import Urls
+from crawler.policy.urls import Urls
 
 DOC: Final = Path("/usr/share/doc")
 SITES: Final = {

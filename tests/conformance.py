@@ -24,7 +24,7 @@ from typing import Final
 from robots_cases import CASES, FORBID_X, Case, case
 from website import Answer, Website, hangup, page, redirect, reply
 
-from crawler.rulebook import spell
+from crawler.policy.robots_matcher import spell
 
 DOC: Final = Path(__file__).parent.parent / "docs" / "conformance.md"
 BEGIN, END = "<!-- begin: tests/conformance.py -->", "<!-- end -->"

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from crawler.build import open_crawl
-from crawler.config import Config
-from crawler.crawl import Crawl
-from crawler.settings import with_settings
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.loader import with_settings
+from crawler.config.model import Config
+from crawler.engine.engine import Engine
 
 PATIENCE = 120.0
 
@@ -26,7 +26,7 @@ def settings(*seeds: str, **values: Any) -> Config:
 
 async def crawl(
     config: Config, folder: Path, mode: Literal["new", "fresh", "resume"] = "new"
-) -> Crawl:
+) -> Engine:
     """Run a crawl to its end."""
     async with asyncio.timeout(PATIENCE), open_crawl(config, dir=folder, mode=mode) as running:
         await running.run()

@@ -10,8 +10,8 @@ from typing import Any
 
 from website import Answer, Asked, Reply
 
-from crawler.delivery import download
-from crawler.transfer.order import File, Order
+from crawler.bootstrap.download_stream import download
+from crawler.downloads.download_request import DownloadRequest, DownloadResult
 
 PATIENCE = 120.0
 
@@ -87,14 +87,14 @@ def lying(body: bytes, **lie: Any) -> Answer:
     return answer
 
 
-async def get(*orders: str | Order, into: Path, **settings: Any) -> list[File]:
+async def get(*orders: str | DownloadRequest, into: Path, **settings: Any) -> list[DownloadResult]:
     """Download all, and what became of each."""
     values = {"fast": True, "base": 0.01, "retries": 2, **settings}
     async with asyncio.timeout(PATIENCE), download(orders, into, **values) as files:
         return [file async for file in files]
 
 
-async def get_one(order: str | Order, into: Path, **settings: Any) -> File:
+async def get_one(order: str | DownloadRequest, into: Path, **settings: Any) -> DownloadResult:
     (file,) = await get(order, into=into, **settings)
     return file
 

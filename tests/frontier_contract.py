@@ -14,10 +14,10 @@ from typing import Protocol
 
 import pytest_asyncio
 
-from crawler.config import PaceConfig
-from crawler.model import Found, Kind, Link, Outcome, Rules, Visit
-from crawler.protocols import Frontier
-from crawler.urls import fingerprint, host_key, origin
+from crawler.config.model import PaceConfig
+from crawler.interfaces import Frontier
+from crawler.policy.urls import fingerprint, host_key, origin
+from crawler.records import CrawlResult, CrawlUrl, Kind, Outcome, Outlink, RobotsRecord
 
 
 class Queue(Frontier, Protocol):
@@ -37,7 +37,7 @@ PATIENCE = 120.0
 """Seconds after which something that never comes is a failure; a loaded machine is only slow."""
 
 
-def found(url: str, reason: str = "", kind: Kind = Kind.PAGE) -> Found:
+def found(url: str, reason: str = "", kind: Kind = Kind.PAGE) -> Outlink:
     host = host_key(url)
     return url, host, fingerprint(url, host), kind.value, reason
 
@@ -46,7 +46,7 @@ def urls(number: int, host: str = "a.test") -> list[str]:
     return [f"http://{host}/{n}" for n in range(number)]
 
 
-async def lease(queue: Queue) -> Link:
+async def lease(queue: Queue) -> CrawlUrl:
     async with asyncio.timeout(PATIENCE):
         link = await queue.lease()
     assert link is not None
@@ -65,7 +65,7 @@ async def drain(queue: Queue) -> list[str]:
         while (link := await queue.lease()) is not None:
             queue.release(link)
             seen.append(link.url)
-            await queue.settle([Visit(link, Outcome.DONE)], {})
+            await queue.settle([CrawlResult(link, Outcome.DONE)], {})
     return seen
 
 
@@ -94,18 +94,22 @@ class Contract:
         waiting = asyncio.create_task(queue.lease())
         await queue.counts()  # a round trip through the frontier's thread
         assert not waiting.done(), "the page in hand may still bring links"
-        await queue.settle([Visit(parent, Outcome.DONE, found=(found("http://a.test/x"),))], {})
+        await queue.settle(
+            [CrawlResult(parent, Outcome.DONE, found=(found("http://a.test/x"),))], {}
+        )
         child = await waiting
         assert child is not None
         assert (child.url, child.depth, child.via) == ("http://a.test/x", 1, "http://a.test/")
         waiting = asyncio.create_task(queue.lease())
-        await queue.settle([Visit(child, Outcome.DONE)], {})
+        await queue.settle([CrawlResult(child, Outcome.DONE)], {})
         assert await waiting is None
 
     async def test_a_redirect_keeps_the_depth_and_counts_the_hop(self, queue: Queue) -> None:
         await queue.add([found("http://a.test/")])
         link = await lease(queue)
-        await queue.settle([Visit(link, Outcome.MOVED, found=(found("http://a.test/x"),))], {})
+        await queue.settle(
+            [CrawlResult(link, Outcome.MOVED, found=(found("http://a.test/x"),))], {}
+        )
         moved = await lease(queue)
         assert (moved.depth, moved.hops) == (0, 1)
 
@@ -130,10 +134,10 @@ class Contract:
         await queue.add([found("http://a.test/")])
         link = await lease(queue)
         queue.release(link)
-        await queue.settle([Visit(link, Outcome.RETRY, retry_in=0.05)], {})
+        await queue.settle([CrawlResult(link, Outcome.RETRY, retry_in=0.05)], {})
         again = await lease(queue)
         assert (again.url, again.attempt) == (link.url, 1)
-        await queue.settle([Visit(again, Outcome.FAILED, reason="dns")], {})
+        await queue.settle([CrawlResult(again, Outcome.FAILED, reason="dns")], {})
         await end(queue)
         assert (await queue.counts()).failed == 1
 
@@ -147,10 +151,10 @@ class Contract:
             for _ in range(4):
                 link = await lease(queue)
                 kinds.append(link.kind)
-                over = Rules(origin(link.url), 404, b"", time.time() - 1.0)
+                over = RobotsRecord(origin(link.url), 404, b"", time.time() - 1.0)
                 rules = over if link.kind is Kind.ROBOTS else None
                 queue.release(link)
-                await queue.settle([Visit(link, Outcome.DONE, rules=rules)], {})
+                await queue.settle([CrawlResult(link, Outcome.DONE, rules=rules)], {})
             assert kinds == [Kind.ROBOTS, Kind.PAGE, Kind.ROBOTS, Kind.PAGE]
             await end(queue)
 
@@ -165,16 +169,16 @@ class Contract:
             waiting = asyncio.create_task(queue.lease())
             await queue.counts()
             assert not waiting.done()
-            rules = Rules(origin(asked[0].url), 200, b"User-agent: *", 4e9)
-            await queue.settle([Visit(asked[0], Outcome.DONE, rules=rules)], {})
+            rules = RobotsRecord(origin(asked[0].url), 200, b"User-agent: *", 4e9)
+            await queue.settle([CrawlResult(asked[0], Outcome.DONE, rules=rules)], {})
             link = await waiting
             assert link is not None
             assert link.host == asked[0].host
             assert await queue.rules(rules.origin) == rules
             assert (await queue.counts()).done == 0, "a robots.txt is no record"
             home = origin(asked[1].url)
-            away = Rules(home, None, b"", 4e9, trouble="connection:connrefused")
-            await queue.settle([Visit(asked[1], Outcome.FAILED, rules=away)], {})
+            away = RobotsRecord(home, None, b"", 4e9, trouble="connection:connrefused")
+            await queue.settle([CrawlResult(asked[1], Outcome.FAILED, rules=away)], {})
             assert await queue.rules(home) == away, "and why there is none"
 
     async def test_a_pause_begins_when_the_request_is_written(self, opened: Opened) -> None:
@@ -238,7 +242,7 @@ class Contract:
                         Outcome.MOVED if int(link.url.rpartition("/")[2]) % 3 else Outcome.DONE
                     )
                     done.append(outcome)
-                    await queue.settle([Visit(link, outcome)], {})
+                    await queue.settle([CrawlResult(link, outcome)], {})
 
             async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as crew:
                 for _ in range(64):
@@ -250,7 +254,7 @@ class Contract:
         await queue.add([found("http://a.test/")])
         link = await lease(queue)
         links = tuple(found("http://a.test/same") for _ in range(10_000))
-        await queue.settle([Visit(link, Outcome.DONE, found=links)], {})
+        await queue.settle([CrawlResult(link, Outcome.DONE, found=links)], {})
         assert (await queue.counts()).seen == 2
 
     async def test_who_waits_for_what_is_told(self, opened: Opened) -> None:
@@ -260,7 +264,8 @@ class Contract:
                 link = await lease(queue)
                 rest = 300.0 if link.host == "b.test" else 0.0
                 queue.release(link, rest=rest, why="Retry-After" if rest else "")
-                visit = Visit(link, Outcome.RETRY, reason="status:503", retry_in=300.0, rest=rest,
+                visit = CrawlResult(link, Outcome.RETRY, reason="status:503", retry_in=300.0,
+                    rest=rest,
                               rest_why="Retry-After" if rest else "")  # fmt: skip
                 await queue.settle([visit], {})
             host, url = sorted(await queue.waits(), key=lambda wait: "//" in wait.name)
@@ -278,7 +283,7 @@ class Contract:
             await queue.add([found(url) for url in urls(3)])
             done = await lease(queue)
             await lease(queue)
-            await queue.settle([Visit(done, Outcome.DONE)], {"pages.jsonl": 123})
+            await queue.settle([CrawlResult(done, Outcome.DONE)], {"pages.jsonl": 123})
         async with opened() as queue:
             assert await queue.marks() == {"pages.jsonl": 123}
             assert await drain(queue) == urls(3)[1:]
@@ -287,7 +292,7 @@ class Contract:
         async with opened() as queue:
             await queue.add([found("http://a.test/")])
             link = await lease(queue)
-            await queue.settle([Visit(link, Outcome.RETRY, retry_in=0.05)], {})
+            await queue.settle([CrawlResult(link, Outcome.RETRY, retry_in=0.05)], {})
         async with opened() as queue:
             assert (await lease(queue)).attempt == 1
 
@@ -297,7 +302,7 @@ class Contract:
         async with opened() as queue:
             await queue.add([found(url) for url in urls(2)])
             link = await lease(queue)
-            await queue.settle([Visit(link, Outcome.RETRY, retry_in=300.0, rest=300.0)], {})
+            await queue.settle([CrawlResult(link, Outcome.RETRY, retry_in=300.0, rest=300.0)], {})
         async with opened() as queue:
             waiting = asyncio.create_task(queue.lease())
             await queue.counts()
@@ -310,8 +315,8 @@ class Contract:
         async with opened(robots=True) as queue:
             await queue.add([found(url) for url in urls(2)])
             robots = await lease(queue)
-            rules = Rules(origin(robots.url), 404, b"", 4e9)
-            await queue.settle([Visit(robots, Outcome.DONE, rules=rules)], {})
+            rules = RobotsRecord(origin(robots.url), 404, b"", 4e9)
+            await queue.settle([CrawlResult(robots, Outcome.DONE, rules=rules)], {})
         async with opened(robots=True) as queue:
             assert (await lease(queue)).kind is Kind.PAGE
 
@@ -320,14 +325,16 @@ class Contract:
             await queue.add([found("http://a.test/"), found("http://b.test/")])
             page, moving = await lease(queue), await lease(queue)
             target = found("http://a.test/x")
-            await queue.settle([Visit(page, Outcome.DONE, found=(target,))], {})
-            await queue.settle([Visit(moving, Outcome.MOVED, found=(target,))], {})
+            await queue.settle([CrawlResult(page, Outcome.DONE, found=(target,))], {})
+            await queue.settle([CrawlResult(moving, Outcome.MOVED, found=(target,))], {})
             link = await lease(queue)
             assert (link.url, link.depth, link.hops) == ("http://a.test/x", 0, 1)
-            await queue.settle([Visit(link, Outcome.DONE, found=(found("http://a.test/y"),))], {})
+            await queue.settle(
+                [CrawlResult(link, Outcome.DONE, found=(found("http://a.test/y"),))], {}
+            )
             last = await lease(queue)
             assert (last.url, last.depth) == ("http://a.test/y", 1)
-            await queue.settle([Visit(last, Outcome.DONE)], {})
+            await queue.settle([CrawlResult(last, Outcome.DONE)], {})
             assert await queue.lease() is None
             counts = await queue.counts()
             assert (counts.done, counts.moved, counts.pending) == (3, 1, 0)
@@ -337,7 +344,7 @@ class Contract:
             await queue.add([found("http://a.test/"), found("http://b.test/")])
             first = await lease(queue)
             await queue.settle(
-                [Visit(first, Outcome.DONE, found=(found("http://a.test/deep"),))], {}
+                [CrawlResult(first, Outcome.DONE, found=(found("http://a.test/deep"),))], {}
             )
         async with opened(by_depth=True) as queue:
             shallow = await lease(queue)
@@ -345,7 +352,7 @@ class Contract:
             waiting = asyncio.create_task(queue.lease())
             await queue.counts()
             assert not waiting.done()
-            await queue.settle([Visit(shallow, Outcome.DONE)], {})
+            await queue.settle([CrawlResult(shallow, Outcome.DONE)], {})
             deep = await waiting
             assert deep is not None
             assert deep.depth == 1

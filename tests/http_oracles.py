@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 from http_answers import CASES, PAGE, RECORD, WHY, recorded
 
-from crawler.config import FetchConfig
+from crawler.config.model import FetchConfig
 from crawler.errors import FetchError, ParseError
-from crawler.fetch.http import HttpFetcher
-from crawler.model import Link, Page
+from crawler.fetch.fetcher import HttpFetcher
 from crawler.parse.decode import decompress
-from crawler.parse.read import _codings, _values
-from crawler.urls import host_key
+from crawler.parse.reader import _codings, _values
+from crawler.policy.urls import host_key
+from crawler.records import CrawlUrl, Page
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "http.md"
 BEGIN, END = "<!-- begin: tests/http_oracles.py -->", "<!-- end -->"
@@ -174,7 +174,7 @@ async def by_us(fetcher: HttpFetcher, server: Server, number: int) -> Verdict:
     url = f"{server.home}/{number}"
     whole = True
     try:
-        page: Page | None = await fetcher.fetch(Link(url, host_key(url)))
+        page: Page | None = await fetcher.fetch(CrawlUrl(url, host_key(url)))
     except FetchError as error:
         page, whole = error.take_page(), False
     if page is None:

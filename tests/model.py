@@ -32,7 +32,7 @@ from model_site import Record, Site
 from virtual_time import Clock, Standstill, VirtualLoop
 from webs import HOPS, SITES, Web, a_web, expected
 
-from crawler.config import (
+from crawler.config.model import (
     FetchConfig,
     LimitsConfig,
     PaceConfig,
@@ -42,18 +42,18 @@ from crawler.config import (
     SitemapConfig,
     UrlsConfig,
 )
-from crawler.crawl import Crawl
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.gate import Gate
-from crawler.ledger import Ledger
-from crawler.model import Kind, Visit
-from crawler.protocols import Frontier
-from crawler.retry import Retry
-from crawler.scope import Scope
-from crawler.service.turns import SharedFrontier, Turns
-from crawler.tally import Tally
-from crawler.urls import Urls
-from crawler.verdict import Verdict
+from crawler.engine.committer import Committer
+from crawler.engine.engine import Engine
+from crawler.engine.robots_gate import RobotsGate
+from crawler.engine.stats import StatsCollector
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.interfaces import Frontier
+from crawler.policy.outcome import ResponseClassifier
+from crawler.policy.retry_policy import RetryPolicy
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls
+from crawler.records import CrawlResult, Kind
+from crawler.service.jobs.host_throttle import HostThrottle, ThrottledFrontier
 
 SHM: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 STOPS = ("interrupted", "aborted", "time-limit", "size-limit")
@@ -134,9 +134,9 @@ async def a_run(
     scope = Scope(
         ScopeConfig(scope="any", max_depth=web.depth, exclude=outside, trap_patience=8), web.seeds
     )
-    retry = Retry(RetryConfig(), dice=rng.random)
+    retry = RetryPolicy(RetryConfig(), dice=rng.random)
     urls = Urls(UrlsConfig())
-    verdict = Verdict(
+    verdict = ResponseClassifier(
         urls, scope, retry, fetch=FetchConfig(max_redirects=HOPS), pace=wish.pace, clock=loop.wall
     )
     until, how = wish.stops[number] if number < len(wish.stops) else (0.0, "")
@@ -158,18 +158,25 @@ async def a_run(
         await record.cut((await frontier.marks()).get(record.name, 0))
         paced: Frontier = frontier
         if wish.shared:
-            turns = Turns()
-            paced = SharedFrontier(frontier, turns, wish.pace)
+            turns = HostThrottle()
+            paced = ThrottledFrontier(frontier, turns, wish.pace)
             loop.call_later(rng.random(), neighbour, loop, turns, rng)
         site.frontier, site.verdict = paced, verdict
-        async with Ledger(paced, [record]) as ledger:
-            gate = Gate(
+        async with Committer(paced, [record]) as ledger:
+            gate = RobotsGate(
                 paced, site, site, agent="model", robots=wish.robots, sitemap=SitemapConfig(),
                 pace=wish.pace, retry=retry, urls=urls, verdict=verdict, clock=loop.wall,
             )  # fmt: skip
             await frontier.add([verdict.judged(url, 0, Kind.PAGE) for url in web.seeds])
-            crawl = Crawl(
-                paced, gate, site, site, ledger, verdict=verdict, limits=limits, tally=Tally()
+            crawl = Engine(
+                paced,
+                gate,
+                site,
+                site,
+                ledger,
+                verdict=verdict,
+                limits=limits,
+                tally=StatsCollector(),
             )
             if how == "interrupted":
                 loop.call_later(until, crawl.stop)
@@ -182,7 +189,7 @@ async def a_run(
     return crawl.finish_reason, left
 
 
-def neighbour(loop: VirtualLoop, turns: Turns, rng: Random, left: int = 20) -> None:
+def neighbour(loop: VirtualLoop, turns: HostThrottle, rng: Random, left: int = 20) -> None:
     """Another crawl of the process: its visits take turns with ours, and hosts ask it to rest."""
     host = rng.choice(SITES)
     turn = turns.ask(host, 1, 1.0)
@@ -220,7 +227,7 @@ def judge(
     wish: Settings,
     reason: str,
     left: Sequence[tuple[str, int]],
-    visits: Sequence[Visit],
+    visits: Sequence[CrawlResult],
     failed: AbstractSet[str],
 ) -> None:
     """What was visited, beside what a plain search says; `failed` are hosts that did, once."""
@@ -269,10 +276,16 @@ def play_web(web: Web, wish: Settings, rng: Random) -> int:
     loop = VirtualLoop(rng)
     clock = Clock(loop)
     with ExitStack() as patched:
-        for name in ("frontier.sqlite", "frontier.store", "service.turns"):
+        for name in (
+            "frontier.sqlite.sqlite_frontier",
+            "frontier.sqlite.store",
+            "service.jobs.host_throttle",
+        ):
             patched.enter_context(mock.patch(f"crawler.{name}.time", clock))
-        patched.enter_context(mock.patch("crawler.frontier.sqlite.BUFFER", wish.buffer))
-        patched.enter_context(mock.patch("crawler.frontier.host.LOW_WATER", wish.low))
+        patched.enter_context(
+            mock.patch("crawler.frontier.sqlite.sqlite_frontier.BUFFER", wish.buffer)
+        )
+        patched.enter_context(mock.patch("crawler.frontier.scheduling.slot.LOW_WATER", wish.low))
         return loop.run(crawled(web, wish, rng))
 
 

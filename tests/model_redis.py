@@ -35,7 +35,7 @@ from redis_server import RedisServer, servers
 from virtual_time import Clock, Standstill, VirtualLoop
 from webs import HOPS, SITES, Web, a_web
 
-from crawler.config import (
+from crawler.config.model import (
     FetchConfig,
     FrontierConfig,
     RetryConfig,
@@ -43,19 +43,19 @@ from crawler.config import (
     SitemapConfig,
     UrlsConfig,
 )
-from crawler.crawl import Crawl
+from crawler.engine.committer import Committer
+from crawler.engine.engine import Engine
+from crawler.engine.robots_gate import RobotsGate
+from crawler.engine.stats import StatsCollector
 from crawler.errors import FrontierError
-from crawler.frontier.redis import RedisFrontier
-from crawler.frontier.redis_rows import link_of
-from crawler.frontier.redis_wire import LIBRARY, Health, Undo, Wire
-from crawler.gate import Gate
-from crawler.ledger import Ledger
-from crawler.model import Kind, Visit
-from crawler.retry import Retry
-from crawler.scope import Scope
-from crawler.tally import Tally
-from crawler.urls import Urls
-from crawler.verdict import Verdict
+from crawler.frontier.redis.codec import link_of
+from crawler.frontier.redis.redis_client import LIBRARY, RedisClient, RedisHealth, Undo
+from crawler.frontier.redis.redis_frontier import RedisFrontier
+from crawler.policy.outcome import ResponseClassifier
+from crawler.policy.retry_policy import RetryPolicy
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls
+from crawler.records import CrawlResult, Kind
 
 CLOCK: Final = "model:clock"
 LAGS: Final = (0.0, 0.0, 0.001, 0.02, 0.3)
@@ -75,7 +75,7 @@ MANY: Final = 1_000_000
 """Rounds of the loop after which it only pretends to get on: workers ask again and again."""
 
 
-class VirtualWire(Wire):
+class VirtualWire(RedisClient):
     """The way to a server, without waiting for sockets: each call is one moment of virtual time."""
 
     rng: Random
@@ -90,7 +90,7 @@ class VirtualWire(Wire):
         while self._calls:
             await asyncio.wait(self._calls)
 
-    async def health(self) -> list[Health]:
+    async def health(self) -> list[RedisHealth]:
         return []
 
     async def call(self, verb: str, shard: int, *args: Any, undo: Undo | None = None) -> Any:
@@ -123,7 +123,7 @@ class VirtualWire(Wire):
 
 def library() -> str:
     """The frontier's functions, with a clock that is told."""
-    folder = resources.files("crawler.frontier")
+    folder = resources.files("crawler.frontier.redis")
     code = "".join(folder.joinpath(name).read_text("utf-8") for name in LIBRARY)
     head = "local function clock()\n  "
     assert code.count(head) == 1
@@ -159,9 +159,9 @@ async def a_worker(
     scope = Scope(
         ScopeConfig(scope="any", max_depth=web.depth, exclude=outside, trap_patience=8), web.seeds
     )
-    retry = Retry(RetryConfig(), dice=rng.random)
+    retry = RetryPolicy(RetryConfig(), dice=rng.random)
     urls = Urls(UrlsConfig())
-    verdict = Verdict(
+    verdict = ResponseClassifier(
         urls, scope, retry, fetch=FetchConfig(max_redirects=HOPS), pace=wish.pace, clock=loop.wall
     )
     until, how = wish.stops[number] if number < len(wish.stops) else (0.0, "")
@@ -183,14 +183,21 @@ async def a_worker(
     async with frontier:
         await record.cut((await frontier.marks()).get(record.name, 0))
         site.frontier, site.verdict = frontier, verdict
-        async with Ledger(frontier, [record]) as ledger:
-            gate = Gate(
+        async with Committer(frontier, [record]) as ledger:
+            gate = RobotsGate(
                 frontier, site, site, agent="model", robots=wish.robots, sitemap=SitemapConfig(),
                 pace=wish.pace, retry=retry, urls=urls, verdict=verdict, clock=loop.wall,
             )  # fmt: skip
             await frontier.add([verdict.judged(url, 0, Kind.PAGE) for url in web.seeds])
-            crawl = Crawl(
-                frontier, gate, site, site, ledger, verdict=verdict, limits=limits, tally=Tally()
+            crawl = Engine(
+                frontier,
+                gate,
+                site,
+                site,
+                ledger,
+                verdict=verdict,
+                limits=limits,
+                tally=StatsCollector(),
             )
             if how == "interrupted":
                 loop.call_later(until, crawl.stop)
@@ -243,7 +250,7 @@ async def crawled(web: Web, wish: Settings, many: Wishes, rng: Random, line: red
         if set(reasons).isdisjoint(STOPS):
             break
     reason = next(end for end in ENDS if end in reasons)
-    visits: list[Visit] = [visit for record in records for visit in record.visits]
+    visits: list[CrawlResult] = [visit for record in records for visit in record.visits]
     left = left_there(line, by_depth=web.depth is not None)
     judge(web, wish, reason, left, visits, sites[0].failed)
     return len(visits)
@@ -266,19 +273,21 @@ def play(seed: int, line: redis.Redis) -> int:
     )
     tokens = iter(range(1 << 62))
     with ExitStack() as patched:
-        for name in ("redis_lease", "redis_leases", "redis_shards", "redis_visits"):
-            patched.enter_context(mock.patch(f"crawler.frontier.{name}.time", told))
-        for name in ("redis_waiters", "redis_leases"):
-            patched.enter_context(mock.patch(f"crawler.frontier.{name}.SELDOM", many.seldom))
+        for name in ("lease", "lease_table", "shards", "visit_results"):
+            patched.enter_context(mock.patch(f"crawler.frontier.redis.{name}.time", told))
+        for name in ("dispatcher", "lease_table"):
+            patched.enter_context(mock.patch(f"crawler.frontier.redis.{name}.SELDOM", many.seldom))
         patched.enter_context(
             mock.patch(
-                "crawler.frontier.redis_lease.os.urandom", lambda n: next(tokens).to_bytes(n)
+                "crawler.frontier.redis.lease.os.urandom", lambda n: next(tokens).to_bytes(n)
             )
         )
         patched.enter_context(mock.patch.object(virtual_time, "MOST", MANY))
         patched.enter_context(mock.patch.object(VirtualWire, "rng", rng, create=True))
         patched.enter_context(mock.patch.object(VirtualWire, "line", line, create=True))
-        patched.enter_context(mock.patch("crawler.frontier.redis.Wire", VirtualWire))
+        patched.enter_context(
+            mock.patch("crawler.frontier.redis.redis_frontier.RedisClient", VirtualWire)
+        )
         return loop.run(crawled(web, wish, many, rng, line))
 
 

@@ -10,9 +10,9 @@ from random import Random
 from webs import Web, host_of, origin_of
 
 from crawler.errors import FetchError, TimedOut, Truncated, Unreachable, Unresolved
-from crawler.model import Extract, Kind, Link, Page, Timings, Visit
-from crawler.protocols import Frontier
-from crawler.verdict import Verdict
+from crawler.interfaces import Frontier
+from crawler.policy.outcome import ResponseClassifier
+from crawler.records import CrawlResult, CrawlUrl, Kind, Page, ParsedPage, Timings
 
 ERRORS: dict[str, type[FetchError]] = {
     "down": Unreachable, "timeout": TimedOut, "truncated": Truncated, "dns": Unresolved,
@@ -37,7 +37,7 @@ class Site:
         elif dice > 0.99:
             await asyncio.sleep(20.0)
 
-    async def fetch(self, link: Link) -> Page:
+    async def fetch(self, link: CrawlUrl) -> Page:
         await self._while()
         if self._rng.random() < 0.9:
             self.frontier.sent(link)
@@ -65,7 +65,7 @@ class Site:
             self._rng.choice((0, 100, 5000)), rest if word == "moved" else None, ip,
         )  # fmt: skip
 
-    def _answer(self, link: Link, number: int) -> str:
+    def _answer(self, link: CrawlUrl, number: int) -> str:
         if link.url.endswith("/robots.txt"):
             answers = self._web.robots[origin_of(link.url)].answers
             return answers[min(number, len(answers) - 1)]
@@ -78,11 +78,11 @@ class Site:
             return f"status:{node.status}" if node.status else "timeout"
         return ""
 
-    async def read(self, page: Page) -> Extract:
+    async def read(self, page: Page) -> ParsedPage:
         await self._while()
         link = page.link
         if link.kind is Kind.ROBOTS:
-            return Extract(body=self._robots(link.url))
+            return ParsedPage(body=self._robots(link.url))
         node = self._web.node(link.url)
         listed = node.kind == "sitemap"
         depth = link.depth + (not listed)
@@ -95,9 +95,9 @@ class Site:
             for one, kind in zip(node.links, kinds, strict=True)
         ]
         alike = Random(link.url.rpartition("/")[0] if node.trap else link.url).getrandbits(64)
-        return Extract(tuple(found), digest=f"sha256:{alike:064x}", simhash=alike)
+        return ParsedPage(tuple(found), digest=f"sha256:{alike:064x}", simhash=alike)
 
-    verdict: Verdict
+    verdict: ResponseClassifier
 
     def _robots(self, url: str) -> bytes:
         if not url.endswith("/robots.txt"):
@@ -113,9 +113,9 @@ class Record:
     name = "record"
 
     def __init__(self) -> None:
-        self.visits: list[Visit] = []
+        self.visits: list[CrawlResult] = []
 
-    async def append(self, visits: Sequence[Visit]) -> int:
+    async def append(self, visits: Sequence[CrawlResult]) -> int:
         self.visits += visits
         return len(self.visits)
 

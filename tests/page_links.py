@@ -25,10 +25,10 @@ import ada_url
 import html5lib
 from reading import reader
 
-from crawler.config import UrlsConfig
-from crawler.model import Link
-from crawler.parse.read import Reader
-from crawler.urls import Urls
+from crawler.config.model import UrlsConfig
+from crawler.parse.reader import PageReader
+from crawler.policy.urls import Urls
+from crawler.records import CrawlUrl
 
 BASE: Final = "http://docs.test"
 XHTML: Final = "{http://www.w3.org/1999/xhtml}"
@@ -98,13 +98,13 @@ def _joined(base: str, href: str) -> str | None:
     return parts[1] + parts[2]
 
 
-def found(markup: bytes, url: str, reading: Reader, content_type: str) -> tuple[set[str], str]:
+def found(markup: bytes, url: str, reading: PageReader, content_type: str) -> tuple[set[str], str]:
     """What our reader finds there, and why not all of it was taken."""
-    extract = reading.read(Link(url, "docs.test"), (("Content-Type", content_type),), markup)
+    extract = reading.read(CrawlUrl(url, "docs.test"), (("Content-Type", content_type),), markup)
     return {one[0] for one in extract.found}, extract.incomplete
 
 
-def plain_reader() -> Reader:
+def plain_reader() -> PageReader:
     """A reader that takes nothing off a URL but its fragment."""
     return reader(urls=Urls(UrlsConfig(strip_query=())))
 

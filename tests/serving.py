@@ -16,8 +16,8 @@ from typing import Any, Self
 import aiohttp
 
 from crawler.cli.flags import HELP
-from crawler.service.access import Token
-from crawler.service.serve import Service, open_service
+from crawler.service.http.access import AccessToken
+from crawler.service.server import Service, open_service
 from crawler.service.settings import ServiceConfig
 
 PATIENCE = 120.0
@@ -85,7 +85,7 @@ class Client:
 @asynccontextmanager
 async def service(
     folder: Path,
-    tokens: tuple[Token, ...] = (),
+    tokens: tuple[AccessToken, ...] = (),
     defaults: dict[str, Any] | None = None,
     **values: Any,
 ) -> AsyncIterator[Service]:

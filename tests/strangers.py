@@ -14,31 +14,31 @@ from typing import Any
 import yarl
 from aiohttp.http_exceptions import BadHttpMessage
 
-from crawler.cli.words import harmless, plain
-from crawler.config import Config
+from crawler.cli.formatting import harmless, plain
+from crawler.config.model import Config
+from crawler.config.redaction import split_login
 from crawler.errors import ParseError
-from crawler.fetch.guard import kind_of
-from crawler.fetch.jar import Jar
-from crawler.fetch.lenient import Lenient
-from crawler.model import Kind, Link
-from crawler.parse.bounds import within_bounds
+from crawler.fetch.address_guard import kind_of
+from crawler.fetch.cookie_jar import CookieJar
+from crawler.fetch.lenient_reader import LenientReader
+from crawler.output.body_files import path_for
+from crawler.parse.attribute_values import parse_srcset
 from crawler.parse.decode import decompress, to_text
 from crawler.parse.html import read_html
-from crawler.parse.read import Reader
-from crawler.parse.rules import ReaderRules
-from crawler.parse.swift import joined
-from crawler.parse.values import parse_srcset
-from crawler.retry import parse_retry_after
-from crawler.scope import Scope
-from crawler.secrets import split_login
-from crawler.sinks.files import path_for
-from crawler.urls import Urls, fingerprint, host_key, origin, path_of, registered_domain
+from crawler.parse.markup_limits import within_bounds
+from crawler.parse.native import joined
+from crawler.parse.reader import PageReader
+from crawler.parse.workers.reader_settings import ReaderSettings
+from crawler.policy.retry_policy import parse_retry_after
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls, fingerprint, host_key, origin, path_of, registered_domain
+from crawler.records import CrawlUrl, Kind
 
 CONFIG = Config()
 URLS = Urls(CONFIG.urls)
 BASE = "http://example.com/a/b?c"
-READER = Reader(
-    ReaderRules(
+READER = PageReader(
+    ReaderSettings(
         urls=URLS,
         scope=Scope(CONFIG.scope, [BASE]),
         limits=CONFIG.scope,
@@ -109,7 +109,7 @@ def page(data: bytes) -> None:
     headers = (("Content-Type", head.decode("latin-1")), ("Content-Encoding", encoding))
     kind = Kind.ROBOTS if head == b"robots" else Kind.PAGE
     with contextlib.suppress(ParseError):
-        extract = READER.read(Link(BASE, "example.com", kind=kind), headers, rest)
+        extract = READER.read(CrawlUrl(BASE, "example.com", kind=kind), headers, rest)
         assert extract.bytes_body <= CONFIG.fetch.max_body
         assert all(found[0].startswith(("http://", "https://")) for found in extract.found)
 
@@ -135,7 +135,7 @@ def header(data: bytes) -> None:
     value = data.decode("latin-1")
     wait = parse_retry_after(value, 0.0)
     assert wait is None or wait >= 0
-    jar = Jar()
+    jar = CookieJar()
     jar.take([value], "https://a.example.com/")
     assert all(one.domain.endswith("example.com") for one in jar)
 
@@ -179,7 +179,7 @@ def http(data: bytes) -> None:
 def _answered(loop: asyncio.AbstractEventLoop, pieces: list[bytes]) -> list[Any]:
     """Status, headers and length of body of each answer."""
     deaf: Any = _Deaf()
-    lenient = Lenient(deaf, loop, BadHttpMessage("refused"), limit=1 << 16, body=True, slop=4)
+    lenient = LenientReader(deaf, loop, BadHttpMessage("refused"), limit=1 << 16, body=True, slop=4)
     messages: list[Any] = []
     with contextlib.suppress(BadHttpMessage):
         for piece in pieces:

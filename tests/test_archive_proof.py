@@ -37,8 +37,8 @@ from website import Website, packed, page, reply
 
 from crawler.bench.sites import Nginx, documentation, lacking
 from crawler.cli.main import _run as crawler_command
-from crawler.export.archive import Archive
 from crawler.export.cdxj import cdxj_lines
+from crawler.export.warc_reader import WarcReader
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -100,11 +100,11 @@ def test_pywb_replays_page_sheet_and_image_byte_for_byte(
     collection = tmp_path / "collections" / "test"
     (collection / "indexes").mkdir(parents=True)
     shutil.copytree(folder / "warc", collection / "archive")
-    with Archive(folder) as archive:
+    with WarcReader(folder) as archive:
         lines = list(cdxj_lines(archive))
     (collection / "indexes" / "index.cdxj").write_text("".join(f"{line}\n" for line in lines))
     stamp = lines[0].split(" ")[1]
-    with Archive(folder) as archive:
+    with WarcReader(folder) as archive:
         expected = {one.url: archive.payload(one).decoded() for one in archive.captures.every()}
     assert expected[f"{url}s.css"] == CSS
     assert expected[f"{url}pic.png"] == PNG

@@ -17,44 +17,44 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from crawler.bench import guard, paper, plan, readcost, rounds
-from crawler.bench.check import Pages, looked_through
-from crawler.bench.demo import DemoWeb
+from crawler.bench import guard, plan, readcost, report_writer, rounds
+from crawler.bench.completeness import FoundPages, looked_through
+from crawler.bench.crawl_task import OWN, InnerMeasures, ParserName
 from crawler.bench.figures import charts
-from crawler.bench.findings import Ratio, Row, Spread, dearer, faster, rows
+from crawler.bench.findings import FindingRow, Ratio, Spread, dearer, faster, rows
 from crawler.bench.guard import Finding, compare
-from crawler.bench.haul import PERIOD
-from crawler.bench.job import OWN, Inside, ParserName
-from crawler.bench.meter import LATE, Cost
+from crawler.bench.measured_run import HOUSE, BenchError, MeasuredRun, metered, try_cell
+from crawler.bench.meter import LATE, ProcessCost
 from crawler.bench.parsers import PARSERS
-from crawler.bench.peers import race
-from crawler.bench.peers.field import PEERS
-from crawler.bench.plan import WORKLOADS, Cell, Plan
-from crawler.bench.results import Results
-from crawler.bench.stage import Stage, certificate
-from crawler.bench.trial import HOUSE, BenchError, Trial, metered, try_cell
+from crawler.bench.peers import peer_benchmark
+from crawler.bench.peers.peer_programs import PEERS
+from crawler.bench.plan import WORKLOADS, BenchCell, BenchPlan
+from crawler.bench.recorder import PERIOD
+from crawler.bench.results import BenchResults
+from crawler.bench.site_pool import SitePool, certificate
 from crawler.bench.variants import VARIANTS
 from crawler.bench.verdicts import verdicts
 from crawler.cli.main import crawler
+from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError
 
 PAGES = 40
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    with Stage() as one:
+def stage() -> Iterator[SitePool]:
+    with SitePool() as one:
         yield one
 
 
-def attempt(stage: Stage, cell: Cell) -> Trial:
+def attempt(stage: SitePool, cell: BenchCell) -> MeasuredRun:
     site = stage.site(cell.workload, cell.pages)
     return try_cell(cell, site, 0, processes=2, python=sys.executable)
 
 
 @pytest.fixture(scope="module")
-def reference(stage: Stage) -> Trial:
-    return attempt(stage, Cell("latency-0", "sequential", 1, pages=PAGES))
+def reference(stage: SitePool) -> MeasuredRun:
+    return attempt(stage, BenchCell("latency-0", "sequential", 1, pages=PAGES))
 
 
 # ── the work ─────────────────────────────────────────────────────────────────────────────────
@@ -63,9 +63,11 @@ def reference(stage: Stage) -> Trial:
 @pytest.mark.parametrize(
     "name", [name for name in VARIANTS if name not in {"threads-nogil", "limit"}]
 )
-def test_a_variant_brings_home_every_page_once(stage: Stage, reference: Trial, name: str) -> None:
+def test_a_variant_brings_home_every_page_once(
+    stage: SitePool, reference: MeasuredRun, name: str
+) -> None:
     """try_cell raises unless the pages are the site's; the digest covers titles and links too."""
-    trial = attempt(stage, Cell("latency-0", name, 8, pages=PAGES))
+    trial = attempt(stage, BenchCell("latency-0", name, 8, pages=PAGES))
     assert trial.pages == reference.pages
     assert trial.pages.number == PAGES
     sitemap = name == "crawler+robots"  # robots.txt names one; it is a visit, but no page
@@ -79,10 +81,10 @@ def test_a_variant_brings_home_every_page_once(stage: Stage, reference: Trial, n
 
 
 @pytest.mark.parametrize("workload", ["hosts-200", "tls"])
-def test_many_hosts_and_tls_are_the_same_work(stage: Stage, workload: str) -> None:
+def test_many_hosts_and_tls_are_the_same_work(stage: SitePool, workload: str) -> None:
     pages = 250 if workload == "hosts-200" else PAGES
     digests = {
-        attempt(stage, Cell(workload, name, 16, pages=pages)).pages.digest
+        attempt(stage, BenchCell(workload, name, 16, pages=pages)).pages.digest
         for name in ("threads", "crawler")
     }
     assert len(digests) == 1
@@ -116,12 +118,12 @@ def test_what_is_not_the_sites_work_is_told(tmp_path: Path) -> None:
     assert looked_through(tmp_path / "nothing", {"a"}).wrong == ("a is missing",)
 
 
-def test_a_run_that_misses_a_page_is_no_run(stage: Stage) -> None:
+def test_a_run_that_misses_a_page_is_no_run(stage: SitePool) -> None:
     site = stage.site("latency-0", PAGES)
     more = msgspec.structs.replace(site, urls=(*(site.urls or ()), "http://127.0.0.1/nowhere"))
     with pytest.raises(BenchError, match="nowhere is missing"):
         try_cell(
-            Cell("latency-0", "asyncio", 8, pages=PAGES),
+            BenchCell("latency-0", "asyncio", 8, pages=PAGES),
             more,
             0,
             processes=1,
@@ -151,8 +153,10 @@ def test_the_meter_counts_children_and_orphans(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("parser", PARSERS)
-def test_every_parser_reads_a_crawl(stage: Stage, reference: Trial, parser: ParserName) -> None:
-    trial = attempt(stage, Cell("latency-0", "asyncio", 8, parser, pages=PAGES))
+def test_every_parser_reads_a_crawl(
+    stage: SitePool, reference: MeasuredRun, parser: ParserName
+) -> None:
+    trial = attempt(stage, BenchCell("latency-0", "asyncio", 8, parser, pages=PAGES))
     assert trial.pages == reference.pages
 
 
@@ -169,20 +173,20 @@ def test_the_meter_passes_a_failure_on(tmp_path: Path) -> None:
 # ── the judgement ────────────────────────────────────────────────────────────────────────────
 
 
-def row(variant: str, *rates: float, cpu: float = 1.0, workload: str = "latency-0") -> Row:
+def row(variant: str, *rates: float, cpu: float = 1.0, workload: str = "latency-0") -> FindingRow:
     """A row whose rounds had these rates."""
-    cell = Cell(workload, variant, 64, pages=1000)
+    cell = BenchCell(workload, variant, 64, pages=1000)
     trials = [
-        Trial(
+        MeasuredRun(
             cell=cell,
             round=number,
-            inside=Inside(
+            inside=InnerMeasures(
                 wall=1000 / rate, user=cpu * 0.8, system=cpu * 0.2, parse_cpu=cpu / 2,
                 pages=1000, bytes_body=8_000_000, fetch_ms=(1, 2, 3), lag_ms=(1, 2, 3),
             ),
-            cost=Cost(code=0, wall=1200 / rate, user=cpu, system=0.3, memory=50_000_000,
+            cost=ProcessCost(code=0, wall=1200 / rate, user=cpu, system=0.3, memory=50_000_000,
                       processes=3, threads=5, switches=2000, preempted=100),
-            pages=Pages(1000, "d"),
+            pages=FoundPages(1000, "d"),
             site=0.1,
         )
         for number, rate in enumerate(rates)
@@ -243,14 +247,14 @@ def test_variants_of_a_place_run_next_to_each_other_in_another_order_each_round(
 
 
 def test_rounds_refuse_two_who_differ(
-    stage: Stage, reference: Trial, monkeypatch: pytest.MonkeyPatch
+    stage: SitePool, reference: MeasuredRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forged(cell: Cell, *_: object, **__: object) -> Trial:
+    def forged(cell: BenchCell, *_: object, **__: object) -> MeasuredRun:
         other = msgspec.structs.replace(reference.pages, digest=cell.variant)
         return msgspec.structs.replace(reference, cell=cell, pages=other)
 
     monkeypatch.setattr(rounds, "try_cell", forged)
-    cells = [Cell("latency-0", name, 8, pages=PAGES) for name in ("asyncio", "threads")]
+    cells = [BenchCell("latency-0", name, 8, pages=PAGES) for name in ("asyncio", "threads")]
     with pytest.raises(BenchError, match="differ on latency-0"):
         rounds.run_rounds(cells, 1, stage, print)
 
@@ -286,7 +290,7 @@ def test_the_command_measures_and_writes_a_page(tmp_path: Path) -> None:
         done = CliRunner().invoke(crawler, arguments, catch_exceptions=False, standalone_mode=False)
     assert "threads" in done.output
     assert "pages/s" in done.output
-    results = paper.read(tmp_path / "results.json")
+    results = report_writer.read(tmp_path / "results.json")
     assert [row.cell.concurrency for row in results.rows] == [4, 4, 8, 8]
     assert results.machine.cpus >= 1
     page = (tmp_path / "index.html").read_text()
@@ -316,16 +320,16 @@ def test_bad_arguments_get_one_line(arguments: list[str], message: str) -> None:
 
 def test_the_committed_page_is_made_of_the_committed_figures() -> None:
     folder = Path(__file__).parents[1] / "docs" / "benchmarks"
-    results: Results = paper.read(folder / "results.json")
+    results: BenchResults = report_writer.read(folder / "results.json")
     drawn = charts(results)
-    assert (folder / "index.html").read_text() == paper.page(results, drawn)
-    assert (folder / "index.md").read_text() == paper.markdown(results, drawn)
+    assert (folder / "index.html").read_text() == report_writer.page(results, drawn)
+    assert (folder / "index.md").read_text() == report_writer.markdown(results, drawn)
     assert {p.stem for p in folder.glob("*.svg")} == set(drawn)
     assert results.rows
     assert results.peers
 
 
-def test_each_thread_of_a_crawl_is_told_apart(stage: Stage, tmp_path: Path) -> None:
+def test_each_thread_of_a_crawl_is_told_apart(stage: SitePool, tmp_path: Path) -> None:
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("no /proc/self/schedstat")
     site = stage.site("latency-0", PAGES)
@@ -347,7 +351,7 @@ def test_the_guard_sees_a_tree_that_burns_more(tmp_path: Path) -> None:
     shutil.copytree(
         Path(HOUSE) / "crawler", slow / "crawler", ignore=shutil.ignore_patterns("__pycache__")
     )
-    verdict = slow / "crawler" / "verdict.py"
+    verdict = slow / "crawler" / "policy" / "outcome.py"
     burn = (
         "        until = time.process_time() + 0.005\n"
         "        while time.process_time() < until:\n            pass\n"
@@ -373,7 +377,7 @@ def test_what_reading_costs_is_measured_by_a_trees_own_code(tmp_path: Path) -> N
     shutil.copytree(
         Path(HOUSE) / "crawler", slow / "crawler", ignore=shutil.ignore_patterns("__pycache__")
     )
-    reader = slow / "crawler" / "parse" / "read.py"
+    reader = slow / "crawler" / "parse" / "reader.py"
     burn = (
         "        until = time.process_time() + 0.01\n"
         "        while time.process_time() < until:\n            pass\n"
@@ -412,7 +416,7 @@ def test_a_custom_plan_keeps_what_was_asked() -> None:
     chosen = plan.chosen(plan.quick(), variants=["processes"], concurrency=[16, 128], rounds=2)
     assert {c.concurrency for c in chosen.cells} == {16}, "beyond 64 processes it is not tried"
     assert chosen.rounds == 2
-    assert isinstance(chosen, Plan)
+    assert isinstance(chosen, BenchPlan)
     assert plan.with_peers(chosen, only=True).cells == ()
     race = plan.with_peers(chosen, only=True, workloads=["docs-apache"], concurrency=[16, 64])
     assert race.courses == (("docs-apache", 16), ("docs-apache", 64))
@@ -426,9 +430,9 @@ def test_a_custom_plan_keeps_what_was_asked() -> None:
 def test_a_race_counts_what_each_found_in_the_sites_log(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = msgspec.structs.replace(PEERS[2], needs=lambda: None)
     wanted = [peer for peer in PEERS if peer.name in {"crawler, robots on", "limit: aiohttp alone"}]
-    monkeypatch.setattr(race, "PEERS", (*wanted, absent))
-    monkeypatch.setattr(race, "QUICK", (race.Course("latency-0", 8, 40),))
-    rows, skipped = race.race(Plan(cells=(), rounds=1, peers=True), print)
+    monkeypatch.setattr(peer_benchmark, "PEERS", (*wanted, absent))
+    monkeypatch.setattr(peer_benchmark, "QUICK", (peer_benchmark.PeerWorkload("latency-0", 8, 40),))
+    rows, skipped = peer_benchmark.race(BenchPlan(cells=(), rounds=1, peers=True), print)
     assert [(row.found, row.twice, row.other) for row in rows] == [
         (40, 0, 2),  # robots.txt, and the sitemap that it names
         (40, 0, 0),
@@ -440,8 +444,8 @@ def test_a_race_counts_what_each_found_in_the_sites_log(monkeypatch: pytest.Monk
 
 def test_a_race_is_run_where_and_against_whom_one_says(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = [peer for peer in PEERS if peer.name in {"crawler", "limit: aiohttp alone", "Scrapy"}]
-    monkeypatch.setattr(race, "PEERS", wanted)
-    here = Plan(
+    monkeypatch.setattr(peer_benchmark, "PEERS", wanted)
+    here = BenchPlan(
         cells=(),
         rounds=1,
         scale=0.01,
@@ -449,14 +453,14 @@ def test_a_race_is_run_where_and_against_whom_one_says(monkeypatch: pytest.Monke
         courses=(("hosts-200", 4),),
         against=("limit: aiohttp alone",),
     )
-    rows, skipped = race.race(here, print)
+    rows, skipped = peer_benchmark.race(here, print)
     assert [(row.name, row.concurrency) for row in rows] == [
         ("crawler", 4),
         ("limit: aiohttp alone", 4),
     ]
     assert not skipped
     with pytest.raises(ConfigError, match="no crawler 'Srapy'; there are: Scrapy, crawler"):
-        race.race(msgspec.structs.replace(here, against=("Srapy",)), print)
+        peer_benchmark.race(msgspec.structs.replace(here, against=("Srapy",)), print)
 
 
 @pytest.mark.parametrize("name", ["bare: aiohttp + lexbor", "threads, requests + lxml"])
@@ -466,9 +470,9 @@ def test_the_crawls_that_lack_everything_find_the_site(
     (peer,) = (peer for peer in PEERS if peer.name == name)
     if peer.needs() is None:
         pytest.skip(f"{name}: {peer.lacking}")
-    monkeypatch.setattr(race, "PEERS", (peer,))
-    monkeypatch.setattr(race, "QUICK", (race.Course("latency-0", 8, 40),))
-    rows, _ = race.race(Plan(cells=(), rounds=1, peers=True), print)
+    monkeypatch.setattr(peer_benchmark, "PEERS", (peer,))
+    monkeypatch.setattr(peer_benchmark, "QUICK", (peer_benchmark.PeerWorkload("latency-0", 8, 40),))
+    rows, _ = peer_benchmark.race(BenchPlan(cells=(), rounds=1, peers=True), print)
     assert (rows[0].found, rows[0].twice) == (40, 0)
 
 
@@ -478,9 +482,9 @@ def test_a_peer_finds_the_site(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     (peer,) = (peer for peer in PEERS if peer.name == name)
     if peer.needs() is None:
         pytest.skip(f"{name} is not installed ({peer.lacking})")
-    monkeypatch.setattr(race, "PEERS", (peer,))
-    monkeypatch.setattr(race, "QUICK", (race.Course("latency-0", 8, 40),))
-    rows, _ = race.race(Plan(cells=(), rounds=1, peers=True), print)
+    monkeypatch.setattr(peer_benchmark, "PEERS", (peer,))
+    monkeypatch.setattr(peer_benchmark, "QUICK", (peer_benchmark.PeerWorkload("latency-0", 8, 40),))
+    rows, _ = peer_benchmark.race(BenchPlan(cells=(), rounds=1, peers=True), print)
     assert rows[0].found > 30, "wget2 leaves out some pages"
 
 
@@ -500,7 +504,7 @@ def test_an_interpreter_without_a_lock_is_skipped_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    plan_of_one = Plan(cells=(Cell("latency-0", "threads-nogil", 4, pages=20),), rounds=1)
+    plan_of_one = BenchPlan(cells=(BenchCell("latency-0", "threads-nogil", 4, pages=20),), rounds=1)
     cells, skipped = rounds.runnable(plan_of_one)
     assert not cells
     assert "no free-threaded interpreter" in skipped[0]

@@ -9,11 +9,11 @@ import pytest
 from redis_server import servers
 
 from crawler.bench import apart, passing
-from crawler.bench.contest import Cell, Trial
 from crawler.bench.queue_memory import found, table, weigh
 from crawler.bench.steps import Server
-from crawler.bench.web import Web
+from crawler.bench.worker_benchmark import WorkerCell, WorkerTrial
 from crawler.bench.workers import main, told
+from crawler.demo.web import Web
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ def test_urls_differ_and_are_as_long_as_said() -> None:
 
 
 def test_a_row_is_of_medians() -> None:
-    trials = [Trial(100, wall, 0.2, 0.05, 50_000_000) for wall in (1.0, 2.0, 4.0)]
-    text = "".join(told({Cell("The web", 2, 16): trials}))
+    trials = [WorkerTrial(100, wall, 0.2, 0.05, 50_000_000) for wall in (1.0, 2.0, 4.0)]
+    text = "".join(told({WorkerCell("The web", 2, 16): trials}))
     assert "| Redis, 2 loops | 16 | 50 | 25–100 | 2.00 | 0.50 | 1.50 | 50 |" in text
 
 
 def test_what_the_server_says_stands_in_the_rows_of_steps() -> None:
     server = Server(calls=50, busy=20_000.0, long=3000.0)
-    trials = [Trial(100, 1.0, 0.2, 0.05, 50_000_000, server)]
-    text = "".join(told({Cell("The web", 2, 16, step=8): trials}))
+    trials = [WorkerTrial(100, 1.0, 0.2, 0.05, 50_000_000, server)]
+    text = "".join(told({WorkerCell("The web", 2, 16, step=8): trials}))
     assert "calls a page" in text
     assert "| 2 workers, steps of 8 | 16 | 100 | 100–100 " in text
     assert text.endswith("| 50 | 0.50 | 0.20 | 3.0 |\n")

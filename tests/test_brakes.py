@@ -16,11 +16,11 @@ from crawling import by_path, crawl, records, settings
 from test_kill import command, crawl_args, finish, wait_for_records
 from website import Reply, Website, page, redirect, reply, text
 
-from crawler.bench.demo import DemoWeb
 from crawler.bench.sites import Nginx, documentation, lacking
-from crawler.build import open_crawl
-from crawler.config import Config
-from crawler.traps import GALLERY
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.model import Config
+from crawler.demo.process import DemoWeb
+from crawler.policy.trap_rules import GALLERY
 
 Open = Callable[..., Awaitable[Website]]
 TRAPS = ("/calendar/", "/session/", "/shop", "/mirror/")

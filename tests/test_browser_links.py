@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from reading import HOME, links, read, reader
 
+from crawler.parse.attribute_values import refresh_url
 from crawler.parse.css import css_urls, replace_urls
-from crawler.parse.values import refresh_url
 
 MIRROR = reader(requisites=True, scope="host")
 FORMS = reader(forms=True)

@@ -8,10 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from crawler.frontier.bulk import FEW, ROWS, Bulk
+from crawler.frontier.sqlite.bulk import FEW, ROWS, BulkStatement
 
-INSERT = Bulk("INSERT INTO fact SELECT * FROM ({rows}) WHERE column1 NOT NULL", columns=3)
-UPDATE = Bulk(
+INSERT = BulkStatement("INSERT INTO fact SELECT * FROM ({rows}) WHERE column1 NOT NULL", columns=3)
+UPDATE = BulkStatement(
     "UPDATE fact SET word = new.column1 FROM ({rows}) AS new WHERE fact.id = new.column2", columns=2
 )
 
@@ -36,7 +36,9 @@ def test_every_row_once(db: sqlite3.Connection, number: int) -> None:
 
 
 def test_of_two_rows_for_one_key_the_first_stays(db: sqlite3.Connection) -> None:
-    ignore = Bulk("INSERT OR IGNORE INTO fact SELECT * FROM ({rows}) WHERE column1 NOT NULL", 3)
+    ignore = BulkStatement(
+        "INSERT OR IGNORE INTO fact SELECT * FROM ({rows}) WHERE column1 NOT NULL", 3
+    )
     ignore.run(db, [(n // 2, str(n), b"") for n in range(2, 2 * ROWS)])
     words = [word for (word,) in db.execute("SELECT word FROM fact ORDER BY id")]
     assert words == [str(n) for n in range(2, 2 * ROWS, 2)]

@@ -19,7 +19,7 @@ from test_cli_live import crawler as process
 from website import Website, busy, page, redirect, text
 
 from crawler.cli.why import tell
-from crawler.frontier.requeue import requeue
+from crawler.frontier.sqlite.requeue_failed import requeue
 from crawler.report.broken import broken_in
 
 Open = Callable[..., Awaitable[Website]]

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.charts import STYLE, WIDTH, Bar, Series, alone, bars, lines, number
+from crawler.bench.charts import STYLE, WIDTH, ChartBar, ChartSeries, alone, bars, lines, number
 
 figure = st.floats(min_value=0, max_value=1e9)
 points = st.lists(st.tuples(figure, figure), max_size=30).map(
@@ -30,9 +30,9 @@ def inside(svg: str) -> ET.Element:
     return root
 
 
-@given(st.lists(st.builds(Series, name=name, points=points), max_size=6), scale, scale)
+@given(st.lists(st.builds(ChartSeries, name=name, points=points), max_size=6), scale, scale)
 def test_a_line_chart_is_whole_and_within_its_frame(
-    series: list[Series], x_scale: str, y_scale: str
+    series: list[ChartSeries], x_scale: str, y_scale: str
 ) -> None:
     if y_scale == "steps":
         y_scale = "linear"
@@ -41,7 +41,7 @@ def test_a_line_chart_is_whole_and_within_its_frame(
 
 @given(st.lists(st.tuples(name, st.lists(figure, min_size=1, max_size=4)), max_size=12))
 def test_bars_are_whole_and_as_long_as_their_figures(some: list[tuple[str, list[float]]]) -> None:
-    rows = [Bar(name, tuple(parts)) for name, parts in some]
+    rows = [ChartBar(name, tuple(parts)) for name, parts in some]
     root = inside(bars(rows, title="t", unit="ms"))
     wide = [float(rect.attrib["width"]) for rect in root.iter(f"{SVG}rect")]
     parts = [part for row in rows for part in row.parts]
@@ -54,7 +54,7 @@ def test_bars_are_whole_and_as_long_as_their_figures(some: list[tuple[str, list[
 
 
 def test_a_line_goes_up_where_its_figures_do() -> None:
-    series = [Series("one", ((0, 1), (1, 10), (2, 5)), spread=((0, 2), (9, 11), (5, 5)))]
+    series = [ChartSeries("one", ((0, 1), (1, 10), (2, 5)), spread=((0, 2), (9, 11), (5, 5)))]
     root = inside(lines(series, title="t", x_scale="steps"))
     (line,) = (e for e in root.iter(f"{SVG}polyline"))
     ys = [float(pair.split(",")[1]) for pair in line.attrib["points"].split()]
@@ -64,13 +64,13 @@ def test_a_line_goes_up_where_its_figures_do() -> None:
 
 
 def test_a_log_scale_leaves_out_what_it_cannot_show() -> None:
-    root = inside(lines([Series("one", ((0, 5), (1, 0), (2, 7)))], title="t", y_scale="log"))
+    root = inside(lines([ChartSeries("one", ((0, 5), (1, 0), (2, 7)))], title="t", y_scale="log"))
     assert len(list(root.iter(f"{SVG}circle"))) == 2
-    assert "no figures" in lines([Series("one", ((1, 0),))], title="t", y_scale="log")
+    assert "no figures" in lines([ChartSeries("one", ((1, 0),))], title="t", y_scale="log")
 
 
 def test_every_colour_that_is_used_is_defined_light_and_dark() -> None:
-    series = [Series(str(i), ((0, i), (1, i + 1))) for i in range(9)]
+    series = [ChartSeries(str(i), ((0, i), (1, i + 1))) for i in range(9)]
     svg = alone(lines(series, title="t"))
     for variable in set(re.findall(r"var\((--[\w-]+)\)", svg)):
         assert STYLE.count(f"{variable}:") == 2, variable

@@ -19,27 +19,27 @@ import pytest
 from click.testing import CliRunner, Result
 
 from crawler.cli import main as door
-from crawler.cli.exits import Exit, Fate, error_code, exit_code, fate
+from crawler.cli.config_sources import with_scheme
+from crawler.cli.exits import Exit, SeedOutcome, error_code, exit_code, fate
 from crawler.cli.flags import FLAGS
-from crawler.cli.run import run
+from crawler.cli.run_crawl import run
 from crawler.cli.screen import Screen
-from crawler.cli.seeds import SHOWN, Seeds
-from crawler.cli.sources import with_scheme
-from crawler.config import Config, LimitsConfig
+from crawler.cli.seed_results import SHOWN, SeedResults
+from crawler.config.loader import Settings, fields
+from crawler.config.model import Config, LimitsConfig
+from crawler.engine.stats import StatsCollector
 from crawler.errors import (
     ConfigError,
+    FolderLocked,
     FrontierError,
     Insecure,
-    Occupied,
     SinkError,
     Unreachable,
     Unresolved,
 )
-from crawler.model import Counts, Link, Outcome, Visit
-from crawler.pace import HostPace
-from crawler.settings import Settings, fields
-from crawler.tally import Tally
-from crawler.waits import Wait
+from crawler.policy.autothrottle import HostPace
+from crawler.policy.waits import Wait
+from crawler.records import Counts, CrawlResult, CrawlUrl, Outcome
 
 
 def crawler(*args: str, stdin: str = "") -> Result:
@@ -243,76 +243,76 @@ def test_a_scheme_is_added_where_none_is(given: str, url: str) -> None:
 # ── exit codes ───────────────────────────────────────────────────────────────────────────────
 
 
-def seed(outcome: Outcome, reason: str = "") -> Visit:
-    return Visit(Link("http://a.test/", "a.test"), outcome, reason=reason)
+def seed(outcome: Outcome, reason: str = "") -> CrawlResult:
+    return CrawlResult(CrawlUrl("http://a.test/", "a.test"), outcome, reason=reason)
 
 
 @pytest.mark.parametrize(
     ("outcome", "reason", "expected"),
     [
-        (Outcome.DONE, "", Fate.READ),
-        (Outcome.UNCHANGED, "", Fate.READ),
-        (Outcome.MOVED, "", Fate.MOVED),
-        (Outcome.MOVED, "redirectToExcluded:outOfScope", Fate.ERROR),
-        (Outcome.FAILED, "redirect:too many", Fate.ERROR),
-        (Outcome.FAILED, "status:404", Fate.ERROR),
-        (Outcome.FAILED, "status:429", Fate.BUSY),
-        (Outcome.FAILED, "dns:a.test", Fate.NETWORK),
-        (Outcome.FAILED, "connection", Fate.NETWORK),
-        (Outcome.FAILED, "timeout:connect", Fate.NETWORK),
-        (Outcome.FAILED, "tls:expired", Fate.TLS),
-        (Outcome.FAILED, "too-large", Fate.ERROR),
-        (Outcome.FAILED, "parse:crash", Fate.ERROR),
-        (Outcome.REFUSED, "robotsTxt", Fate.ERROR),
-        (Outcome.REFUSED, "robotsUnreachable:status:503", Fate.UNASKED),
+        (Outcome.DONE, "", SeedOutcome.READ),
+        (Outcome.UNCHANGED, "", SeedOutcome.READ),
+        (Outcome.MOVED, "", SeedOutcome.MOVED),
+        (Outcome.MOVED, "redirectToExcluded:outOfScope", SeedOutcome.ERROR),
+        (Outcome.FAILED, "redirect:too many", SeedOutcome.ERROR),
+        (Outcome.FAILED, "status:404", SeedOutcome.ERROR),
+        (Outcome.FAILED, "status:429", SeedOutcome.BUSY),
+        (Outcome.FAILED, "dns:a.test", SeedOutcome.NETWORK),
+        (Outcome.FAILED, "connection", SeedOutcome.NETWORK),
+        (Outcome.FAILED, "timeout:connect", SeedOutcome.NETWORK),
+        (Outcome.FAILED, "tls:expired", SeedOutcome.TLS),
+        (Outcome.FAILED, "too-large", SeedOutcome.ERROR),
+        (Outcome.FAILED, "parse:crash", SeedOutcome.ERROR),
+        (Outcome.REFUSED, "robotsTxt", SeedOutcome.ERROR),
+        (Outcome.REFUSED, "robotsUnreachable:status:503", SeedOutcome.UNASKED),
     ],
 )
-def test_the_fate_of_a_seed(outcome: Outcome, reason: str, expected: Fate) -> None:
+def test_the_fate_of_a_seed(outcome: Outcome, reason: str, expected: SeedOutcome) -> None:
     assert fate(seed(outcome, reason)) is expected
 
 
 @pytest.mark.parametrize(
     ("reason", "pages", "fates", "robots", "code"),
     [
-        ("finished", 5, [Fate.READ], [], Exit.OK),
-        ("finished", 5, [Fate.READ, Fate.NETWORK], [], Exit.OK),
-        ("max-pages", 5, [Fate.READ], [], Exit.OK),
+        ("finished", 5, [SeedOutcome.READ], [], Exit.OK),
+        ("finished", 5, [SeedOutcome.READ, SeedOutcome.NETWORK], [], Exit.OK),
+        ("max-pages", 5, [SeedOutcome.READ], [], Exit.OK),
         ("no-pages", 0, [], [], Exit.SERVER),  # no seed was admitted
         ("hosts-down", 0, [], [], Exit.NETWORK),
-        ("hosts-down", 0, [Fate.MOVED], [], Exit.NETWORK),
-        ("hosts-down", 0, [Fate.ERROR], [], Exit.SERVER),
-        ("finished", 0, [Fate.READ], [], Exit.OK),  # a seed that is no page
-        ("interrupted", 5, [Fate.READ], [], Exit.INTERRUPTED),
-        ("interrupted", 0, [Fate.NETWORK], [], Exit.INTERRUPTED),
+        ("hosts-down", 0, [SeedOutcome.MOVED], [], Exit.NETWORK),
+        ("hosts-down", 0, [SeedOutcome.ERROR], [], Exit.SERVER),
+        ("finished", 0, [SeedOutcome.READ], [], Exit.OK),  # a seed that is no page
+        ("interrupted", 5, [SeedOutcome.READ], [], Exit.INTERRUPTED),
+        ("interrupted", 0, [SeedOutcome.NETWORK], [], Exit.INTERRUPTED),
         ("aborted", 0, [], [], Exit.FORCED),
-        ("size-limit", 5, [Fate.READ], [], Exit.SIZE_LIMIT),
-        ("time-limit", 5, [Fate.READ], [], Exit.TIME_LIMIT),
-        ("finished", 0, [Fate.NETWORK], [], Exit.NETWORK),
-        ("finished", 0, [Fate.TLS], [], Exit.TLS),
-        ("finished", 0, [Fate.TLS, Fate.NETWORK], [], Exit.NETWORK),
-        ("finished", 0, [Fate.ERROR, Fate.NETWORK], [], Exit.SERVER),
-        ("finished", 0, [Fate.MOVED], [], Exit.SERVER),  # in a circle
-        ("finished", 0, [Fate.BUSY], [], Exit.RATE_LIMITED),
-        ("finished", 0, [Fate.BUSY, Fate.ERROR], [], Exit.SERVER),
-        ("finished", 0, [Fate.BUSY, Fate.NETWORK], [], Exit.RATE_LIMITED),
-        ("finished", 0, [Fate.UNASKED], ["connection"], Exit.NETWORK),
-        ("finished", 0, [Fate.UNASKED], ["tls"], Exit.TLS),
-        ("finished", 0, [Fate.UNASKED], ["status:503"], Exit.SERVER),
-        ("finished", 0, [Fate.UNASKED], ["status:429"], Exit.RATE_LIMITED),
-        ("finished", 0, [Fate.UNASKED], [], Exit.NETWORK),
+        ("size-limit", 5, [SeedOutcome.READ], [], Exit.SIZE_LIMIT),
+        ("time-limit", 5, [SeedOutcome.READ], [], Exit.TIME_LIMIT),
+        ("finished", 0, [SeedOutcome.NETWORK], [], Exit.NETWORK),
+        ("finished", 0, [SeedOutcome.TLS], [], Exit.TLS),
+        ("finished", 0, [SeedOutcome.TLS, SeedOutcome.NETWORK], [], Exit.NETWORK),
+        ("finished", 0, [SeedOutcome.ERROR, SeedOutcome.NETWORK], [], Exit.SERVER),
+        ("finished", 0, [SeedOutcome.MOVED], [], Exit.SERVER),  # in a circle
+        ("finished", 0, [SeedOutcome.BUSY], [], Exit.RATE_LIMITED),
+        ("finished", 0, [SeedOutcome.BUSY, SeedOutcome.ERROR], [], Exit.SERVER),
+        ("finished", 0, [SeedOutcome.BUSY, SeedOutcome.NETWORK], [], Exit.RATE_LIMITED),
+        ("finished", 0, [SeedOutcome.UNASKED], ["connection"], Exit.NETWORK),
+        ("finished", 0, [SeedOutcome.UNASKED], ["tls"], Exit.TLS),
+        ("finished", 0, [SeedOutcome.UNASKED], ["status:503"], Exit.SERVER),
+        ("finished", 0, [SeedOutcome.UNASKED], ["status:429"], Exit.RATE_LIMITED),
+        ("finished", 0, [SeedOutcome.UNASKED], [], Exit.NETWORK),
     ],
 )
 def test_exit_codes(
-    reason: str, pages: int, fates: list[Fate], robots: list[str], code: Exit
+    reason: str, pages: int, fates: list[SeedOutcome], robots: list[str], code: Exit
 ) -> None:
-    shot = msgspec.structs.replace(Tally().snapshot(), pages=pages)
+    shot = msgspec.structs.replace(StatsCollector().snapshot(), pages=pages)
     assert exit_code(reason, shot, fates, dict.fromkeys(robots, 1)) is code
 
 
 def test_a_resumed_crawl_that_had_nothing_left_is_well_if_it_has_a_page() -> None:
-    shot = Tally().snapshot()
+    shot = StatsCollector().snapshot()
     assert exit_code("finished", shot, [], ever=True) is Exit.OK
-    assert exit_code("finished", shot, [Fate.ERROR], ever=True) is Exit.SERVER
+    assert exit_code("finished", shot, [SeedOutcome.ERROR], ever=True) is Exit.SERVER
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_a_resumed_crawl_that_had_nothing_left_is_well_if_it_has_a_page() -> Non
     [
         (ConfigError("x"), Exit.USAGE),
         (SinkError("disk full"), Exit.HOUSE),
-        (Occupied("x"), Exit.HOUSE),
+        (FolderLocked("x"), Exit.HOUSE),
         (Unresolved("x"), Exit.NETWORK),
         (Insecure("x"), Exit.TLS),
         (ValueError("x"), Exit.BUG),
@@ -359,11 +359,13 @@ def test_a_bug_shows_where_when_asked(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 async def test_seeds_are_noted_within_bounds() -> None:
-    seeds = Seeds()
+    seeds = SeedResults()
     failed = seed(Outcome.FAILED, "dns")
-    deeper = Visit(Link("http://a.test/x", "a.test", depth=1), Outcome.FAILED, reason="dns")
+    deeper = CrawlResult(
+        CrawlUrl("http://a.test/x", "a.test", depth=1), Outcome.FAILED, reason="dns"
+    )
     assert await seeds.append([failed] * 100 + [deeper]) == 0
-    assert seeds.fates == {Fate.NETWORK: 100}
+    assert seeds.fates == {SeedOutcome.NETWORK: 100}
     assert len(seeds.troubles) == SHOWN
 
 
@@ -374,14 +376,14 @@ class FakeCrawl:
     """A crawl that does what it is told while it runs."""
 
     def __init__(self, work: Callable[[FakeCrawl], Awaitable[None]]) -> None:
-        self.tally = Tally()
+        self.tally = StatsCollector()
         self.frontier = self
         self.finish_reason = ""
         self.stopped = asyncio.Event()
         self.aborted = asyncio.Event()
         self._work = work
 
-    async def run(self) -> Tally:
+    async def run(self) -> StatsCollector:
         await self._work(self)
         self.finish_reason = self.finish_reason or "finished"
         return self.tally

@@ -9,9 +9,9 @@ from conftest import OpenSite
 from test_cli_live import crawler
 from website import busy, page, redirect, text
 
-from crawler.asker import Answer
 from crawler.cli.robots import lines
-from crawler.robots import read_robots
+from crawler.engine.robots_fetcher import RobotsResponse
+from crawler.policy.robots_txt import read_robots
 
 FILE = """# of the house
 User-agent: other
@@ -81,7 +81,7 @@ async def test_what_cannot_be_had_is_said(website: OpenSite) -> None:
 
 def test_many_rules_and_strangers_words_are_tamed() -> None:
     body = b"User-agent: *\n" + b"".join(b"Disallow: /%d\x1b[31m\n" % n for n in range(50))
-    answer = Answer(200, body, ("http://h.test/robots.txt",))
+    answer = RobotsResponse(200, body, ("http://h.test/robots.txt",))
     text = lines(answer, read_robots(200, body, "crawler"), "crawler", ["http://h.test/1\x1b[31m"])
     assert "         … 30 more rules" in text
     assert not any("\x1b" in line for line in text)

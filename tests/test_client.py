@@ -13,14 +13,14 @@ import yarl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.config import FetchConfig, UrlsConfig
+from crawler.config.model import FetchConfig, UrlsConfig
 from crawler.errors import FetchError, TooLarge
 from crawler.fetch import client
 from crawler.fetch.client import _with_target, target_of
 from crawler.fetch.credentials import Credentials
-from crawler.fetch.http import HttpFetcher
-from crawler.model import Kind, Known, Link, Page
-from crawler.urls import Urls, host_key
+from crawler.fetch.fetcher import HttpFetcher
+from crawler.policy.urls import Urls, host_key
+from crawler.records import CrawlUrl, Kind, Page, Validators
 
 OK = (
     b"HTTP/1.1 200 Fine\r\nContent-Type: text/html\r\n"
@@ -75,8 +75,8 @@ def fetcher(spool: Path, seed: str = "", **rules: object) -> HttpFetcher:
     )
 
 
-def link(url: str, **more: object) -> Link:
-    return msgspec.structs.replace(Link(url, host_key(url)), **more)
+def link(url: str, **more: object) -> CrawlUrl:
+    return msgspec.structs.replace(CrawlUrl(url, host_key(url)), **more)
 
 
 def told(page: Page) -> tuple[object, ...]:
@@ -92,12 +92,12 @@ def use(ours: HttpFetcher, *, direct: bool) -> None:
 
 
 async def test_both_ways_say_the_same_to_the_byte(tmp_path: Path) -> None:
-    known = Known('"tag"', "Tue, 24 Nov 2026 10:00:00 GMT", "sha256:0", None, None)
+    known = Validators('"tag"', "Tue, 24 Nov 2026 10:00:00 GMT", "sha256:0", None, None)
     listener = Listener()
     heads, pages = [], []
     async with heard(listener) as home:
         seed = home.replace("//", "//me:secret@") + "/"
-        asked: list[tuple[Link, dict[str, str] | None]] = [
+        asked: list[tuple[CrawlUrl, dict[str, str] | None]] = [
             (link(f"{home}/"), None),
             (link(f"{home}/a/b?c=d&e=%20"), None),
             (link(f"{home}/a?"), None),

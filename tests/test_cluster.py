@@ -288,7 +288,7 @@ async def test_what_many_machines_cannot_do_is_said(tmp_path: Path, redis: Redis
 async def test_a_redis_that_is_away_is_said_and_the_service_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawler.service.cluster.PATIENCE", 0.1)
+    monkeypatch.setattr("crawler.service.cluster.cluster.PATIENCE", 0.1)
     async with coordinator(tmp_path, f"unix://{tmp_path}/nobody") as client:
         async with asyncio.timeout(30):
             while True:

@@ -14,11 +14,11 @@ from crawling import crawl, settings
 from test_warc import check, exchanges, indexed_by_others
 from website import page
 
-from crawler.errors import ConfigError, Occupied
-from crawler.export.archive import Archive
-from crawler.export.building import building
+from crawler.errors import ConfigError, FolderLocked
+from crawler.export.atomic_output import building
 from crawler.export.cdxj import cdxj_lines
-from crawler.export.merge import merge
+from crawler.export.merge_crawls import merge
+from crawler.export.warc_reader import WarcReader
 
 SITE = {
     "/": page("Home", ["/a", "/b", "/same"]),
@@ -56,10 +56,10 @@ async def test_all_captures_are_there_and_can_be_read(shares: list[Path], tmp_pa
     assert merged.archive.files == len(list((out / "warc").glob("*.warc.gz"))) == own > 3
     before = {}
     for share in shares:
-        with Archive(share) as archive:
+        with WarcReader(share) as archive:
             for one in archive.captures.every():
                 before[one.url, one.at] = archive.payload(one).decoded()
-    with Archive(out) as archive:
+    with WarcReader(out) as archive:
         after = {(c.url, c.at): archive.payload(c).decoded() for c in archive.captures.every()}
         assert merged.archive.captures == len(after)
         lines = list(cdxj_lines(archive))
@@ -106,8 +106,8 @@ KILLED = """
 import os, shutil, signal, sys
 from itertools import count
 from pathlib import Path
-from crawler.errors import ConfigError, Occupied
-from crawler.export.merge import merge
+from crawler.errors import ConfigError, FolderLocked
+from crawler.export.merge_crawls import merge
 
 out, again, *places = sys.argv[1:]
 out, left = Path(out), None
@@ -174,6 +174,6 @@ async def test_of_two_merges_into_one_folder_the_second_is_told(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with building(out), pytest.raises(Occupied, match="another process merges"):
+    with building(out), pytest.raises(FolderLocked, match="another process merges"):
         merge(out, [str(one) for one in shares])
     merge(out, [str(one) for one in shares])

@@ -16,25 +16,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from website import Asked, Reply, Website, page
 
-from crawler.dates import cookie_date, http_date
 from crawler.errors import ConfigError, SinkError
-from crawler.fetch.cookiefile import load_cookies, save_cookies
+from crawler.fetch.cookie_jar import MOST, MOST_IN_ALL, CookieJar
 from crawler.fetch.cookies import default_path, path_matches
-from crawler.fetch.head import with_cookies
-from crawler.fetch.jar import MOST, MOST_IN_ALL, Jar
+from crawler.fetch.cookies_txt import load_cookies, save_cookies
+from crawler.fetch.headers import with_cookies
+from crawler.utils.dates import cookie_date, http_date
 
 NOW = 1_500_000_000.0  # 14 July 2017
 LONG = "y" * 4095
 OFF = "x" * 1025
 
 
-def jar_after(url: str, *headers: str) -> Jar:
-    jar = Jar(clock=lambda: NOW)
+def jar_after(url: str, *headers: str) -> CookieJar:
+    jar = CookieJar(clock=lambda: NOW)
     jar.take(headers, url)
     return jar
 
 
-def sent(jar: Jar, url: str) -> str:
+def sent(jar: CookieJar, url: str) -> str:
     return "; ".join(one.pair for one in jar.cookies(url))
 
 
@@ -196,7 +196,7 @@ def test_a_secure_cookie_is_not_overwritten_from_http() -> None:
 
 def test_a_cookie_ends_when_its_time_comes() -> None:
     now = NOW
-    jar = Jar(clock=lambda: now)
+    jar = CookieJar(clock=lambda: now)
     jar.take(["a=1; Max-Age=10", "b=2"], "http://h.example.com/")
     now += 9.5
     assert sent(jar, "http://h.example.com/") == "a=1; b=2"
@@ -206,7 +206,7 @@ def test_a_cookie_ends_when_its_time_comes() -> None:
 
 
 def test_a_jar_is_bounded_and_keeps_what_is_used() -> None:
-    jar = Jar()
+    jar = CookieJar()
     jar.take(["used=1"], "http://first.example.com/")
     for number in range(400):
         jar.take([f"c{each}=1" for each in range(60)], f"http://h{number}.example.com/")
@@ -281,10 +281,12 @@ def test_a_date_in_a_header_is_gmt_wherever_we_are(
 LATER = str(int(NOW) + 1000)
 
 
-def read(folder: Path, *lines: str, head: str = "# Netscape HTTP Cookie File\n") -> tuple[Jar, str]:
+def read(
+    folder: Path, *lines: str, head: str = "# Netscape HTTP Cookie File\n"
+) -> tuple[CookieJar, str]:
     path = folder / "cookies.txt"
     path.write_bytes((head + "".join(f"{line}\n" for line in lines)).encode())
-    jar = Jar(clock=lambda: NOW)
+    jar = CookieJar(clock=lambda: NOW)
     return jar, load_cookies(path, jar, NOW)
 
 
@@ -343,7 +345,7 @@ def test_cookies_survive_a_file(tmp_path: Path) -> None:
     assert save_cookies(path, jar) == "1 cookie left out: a tab in it"
     assert path.stat().st_mode & 0o077 == 0
     assert path.read_text("latin-1").startswith("# Netscape HTTP Cookie File")
-    again = Jar(clock=lambda: NOW)
+    again = CookieJar(clock=lambda: NOW)
     assert load_cookies(path, again, NOW) == ""
     assert [one.pair for one in again] == [one.pair for one in jar if one.name != "tab"]
     for url in ("https://a.example.com/p/x", "http://a.example.com/p/x", "https://b.example.com/"):
@@ -359,11 +361,11 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     for text in ("no cookies here\n", '[{"name": "a"}]', "<html>"):
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"cookies\.txt: not a Netscape cookie file"):
-            load_cookies(path, Jar())
+            load_cookies(path, CookieJar())
     with pytest.raises(ConfigError, match="No such file"):
-        load_cookies(tmp_path / "missing", Jar())
+        load_cookies(tmp_path / "missing", CookieJar())
     path.write_text("")
-    assert load_cookies(path, Jar()) == "", "a session that set nothing left it"
+    assert load_cookies(path, CookieJar()) == "", "a session that set nothing left it"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crawler.parse.cpu_clock import CpuClock
+from crawler.parse.workers.cpu_clock import CpuClock
 
 BURN = """
 import sys, time

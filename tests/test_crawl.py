@@ -28,10 +28,10 @@ from website import (
     truncated,
 )
 
-from crawler.build import open_crawl
-from crawler.errors import ConfigError, HouseError, Occupied, SinkError
-from crawler.ledger import Ledger
-from crawler.model import Outcome, Visit
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.engine.committer import Committer
+from crawler.errors import ConfigError, FatalError, FolderLocked, SinkError
+from crawler.records import CrawlResult, Outcome
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -263,7 +263,7 @@ async def test_a_folder_that_holds_a_crawl_is_not_touched_unasked(
     site = await website({"/": page(links=["/a"]), "/a": page()})
     config = settings(site.url)
     await crawl(config, tmp_path)
-    with pytest.raises(Occupied, match="crawler resume"):
+    with pytest.raises(FolderLocked, match="crawler resume"):
         await crawl(config, tmp_path)
     await crawl(config, tmp_path, "resume")
     assert len(records(tmp_path)) == 2, "nothing was left to do"
@@ -276,7 +276,7 @@ async def test_one_folder_one_crawl_at_a_time(website: Open, tmp_path: Path) -> 
     site = await website({"/": page()})
     config = settings(site.url)
     async with open_crawl(config, dir=tmp_path):
-        with pytest.raises(Occupied, match="another process"):
+        with pytest.raises(FolderLocked, match="another process"):
             async with open_crawl(config, dir=tmp_path, mode="resume"):
                 pass
 
@@ -331,7 +331,7 @@ async def test_a_full_disk_is_an_error_and_loses_nothing(website: Open, tmp_path
 
         name = "full"
 
-        async def append(self, visits: Sequence[Visit]) -> int:
+        async def append(self, visits: Sequence[CrawlResult]) -> int:
             if any(visit.link.depth for visit in visits):
                 raise SinkError("full: No space left on device")
             return 0
@@ -363,14 +363,14 @@ async def test_a_seed_that_is_no_web_address_is_named(url: str, tmp_path: Path) 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 async def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(HouseError, match="ermission"):
+    with pytest.raises(FatalError, match="ermission"):
         await crawl(settings("http://127.0.0.1:1/"), tmp_path / "x")
 
 
 async def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("")
-    with pytest.raises(HouseError, match="x: "):
+    with pytest.raises(FatalError, match="x: "):
         await crawl(settings("http://127.0.0.1:1/"), path)
 
 
@@ -423,7 +423,7 @@ def test_the_ledger_and_outcomes_are_what_the_documentation_says() -> None:
     assert {outcome.value for outcome in Outcome} == {
         "done", "moved", "unchanged", "refused", "retry", "failed",
     }  # fmt: skip
-    assert Ledger.__doc__
+    assert Committer.__doc__
 
 
 async def test_only_bodies_of_the_types_that_were_asked_for_are_read(

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from crawler.bench.demo import DemoWeb
-from crawler.bench.pages import html
+from crawler.demo.pages import html
+from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError
 
 HOUSE = Path(__file__).parents[1]
@@ -227,7 +227,7 @@ def test_the_log_says_who_closed_its_side_before_the_answer(tmp_path: Path) -> N
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_port_in_use_is_said_in_one_line(processes: int) -> None:
     with DemoWeb(pages=5, processes=processes) as web:
-        command = [sys.executable, "-m", "crawler.bench.server", f"--processes={processes}"]
+        command = [sys.executable, "-m", "crawler.demo.demo_server", f"--processes={processes}"]
         run = subprocess.run(
             [*command, f"--port={web.web.port}"],
             cwd=HOUSE, capture_output=True, text=True, timeout=30, check=False,
@@ -251,7 +251,7 @@ def test_it_comes_back_on_the_same_port() -> None:
 @pytest.mark.parametrize("processes", [1, 3])
 def test_a_signal_ends_it_with_nothing_to_complain_of(number: int, processes: int) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "crawler.bench.server", f"--processes={processes}", "--pages=5"],
+        [sys.executable, "-m", "crawler.demo.demo_server", f"--processes={processes}", "--pages=5"],
         cwd=HOUSE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stdout is not None
@@ -268,7 +268,7 @@ def test_a_signal_ends_it_with_nothing_to_complain_of(number: int, processes: in
 @pytest.mark.parametrize("processes", [1, 3])
 def test_it_dies_with_its_parent(processes: int) -> None:
     code = (
-        "import json, sys\nfrom crawler.bench.demo import DemoWeb\n"
+        "import json, sys\nfrom crawler.demo.process import DemoWeb\n"
         f"with DemoWeb(pages=5, processes={processes}) as web:\n"
         "    print(json.dumps([web.pid, web.web.port]), flush=True)\n    sys.stdin.read()\n"
     )
@@ -298,7 +298,7 @@ def test_a_process_that_dies_ends_the_web() -> None:
 
 def test_help_names_every_flag() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "crawler.bench.server", "--help"],
+        [sys.executable, "-m", "crawler.demo.demo_server", "--help"],
         cwd=HOUSE, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert "--retry-after" in run.stdout

@@ -15,10 +15,10 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-from crawler.bench.desk import Desk, Manners
-from crawler.bench.options import FLAGS, SWITCHES, Options, options
-from crawler.bench.pages import html, reply
-from crawler.bench.web import TRACKING, Reply, Web
+from crawler.demo.options import FLAGS, SWITCHES, DemoOptions, options
+from crawler.demo.pages import html, reply
+from crawler.demo.response_cache import ResponseCache, ServerBehaviour
+from crawler.demo.web import TRACKING, DemoReply, Web
 from crawler.errors import ConfigError
 
 HOUSE = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ WEBS = {
 }
 
 
-def ask(web: Web, url: str) -> Reply:
+def ask(web: Web, url: str) -> DemoReply:
     parts = urlsplit(url)
     assert parts.port == web.port
     assert parts.hostname is not None
@@ -83,7 +83,7 @@ def test_the_same_seed_the_same_web_in_every_process() -> None:
     web = Web(pages=50, seed=7, hosts=2, port=1, broken=0.1, redirects=0.1, busy=0.1, tracking=True)
     told = hashlib.sha256(b"".join(html(web, n) for n in range(50))).hexdigest()
     code = (
-        "import hashlib; from crawler.bench.web import Web; from crawler.bench.pages import html\n"
+        "import hashlib; from crawler.demo.web import Web; from crawler.demo.pages import html\n"
         "web = Web(pages=50, seed=7, hosts=2, port=1, broken=.1, redirects=.1, busy=.1,"
         " tracking=True)\n"
         "print(hashlib.sha256(b''.join(html(web, n) for n in range(50))).hexdigest())"
@@ -230,7 +230,7 @@ def test_traps_have_no_end_but_are_not_set_unless_asked(entrance: str) -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    desk = Desk(Web(pages=5000, size=6000), Manners(cache=500_000))
+    desk = ResponseCache(Web(pages=5000, size=6000), ServerBehaviour(cache=500_000))
     for number in range(1000):
         desk.find(0, desk.web.path(number), packed=False)
         desk.find(0, f"/nothing/{number}", packed=False)
@@ -241,9 +241,9 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_delays() -> None:
-    desk = Desk(Web(), Manners(latency=1, jitter=1))
+    desk = ResponseCache(Web(), ServerBehaviour(latency=1, jitter=1))
     assert all(1 <= desk.delay() <= 2 for _ in range(100))
-    desk = Desk(Web(), Manners(tail=1))
+    desk = ResponseCache(Web(), ServerBehaviour(tail=1))
     assert 0.8 < statistics.mean(desk.delay() for _ in range(5000)) < 1.2
 
 
@@ -264,7 +264,11 @@ def test_a_wrong_flag_is_named(flags: dict[str, str], complaint: str) -> None:
 
 
 def test_flags_are_what_can_be_set(tmp_path: Path) -> None:
-    fields = {*Options.__struct_fields__, *Web.__struct_fields__, *Manners.__struct_fields__}
+    fields = {
+        *DemoOptions.__struct_fields__,
+        *Web.__struct_fields__,
+        *ServerBehaviour.__struct_fields__,
+    }
     assert {flag.replace("-", "_") for flag in FLAGS} == fields - {"web", "manners"}
     assert FLAGS.keys() > SWITCHES
     (tmp_path / "robots").write_text("User-agent: *\n")

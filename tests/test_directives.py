@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from website import Website, page, reply
 
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.errors import ConfigError
-from crawler.identity import demand_contact, product_token, user_agent
-from crawler.parse.directives import directives
-from crawler.parse.linkheader import read_link_header
+from crawler.parse.link_header import read_link_header
+from crawler.parse.robots_meta import directives
+from crawler.policy.user_agent import demand_contact, product_token, user_agent
 
 Open = Callable[..., Awaitable[Website]]
 

@@ -19,19 +19,19 @@ from hypothesis import strategies as st
 from rich.console import Console, Group
 
 from crawler.cli.display import Display, Forecast, line, panel
+from crawler.cli.formatting import amount, counted, duration, harmless, plain, size
 from crawler.cli.screen import Screen
-from crawler.cli.summary import Ending, summary, summary_json
+from crawler.cli.summary import CrawlEnding, summary, summary_json
 from crawler.cli.terminal import Terminal
-from crawler.cli.words import amount, counted, duration, harmless, plain, size
-from crawler.config import Config, LimitsConfig
-from crawler.model import Counts
-from crawler.tally import Gauges, HostSum, Snapshot, Tally
+from crawler.config.model import Config, LimitsConfig
+from crawler.engine.stats import Gauges, HostStats, StatsCollector, StatsSnapshot
+from crawler.records import Counts
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\u202e\u2066\u200b\r\nnext\x00\x9b31m\u2028"
 
 
-def shot_of(gauges: dict[str, Any] | None = None, **values: Any) -> Snapshot:
-    shot = Tally().snapshot()
+def shot_of(gauges: dict[str, Any] | None = None, **values: Any) -> StatsSnapshot:
+    shot = StatsCollector().snapshot()
     return msgspec.structs.replace(shot, gauges=Gauges(**(gauges or {})), **values)
 
 
@@ -41,11 +41,11 @@ BUSY = shot_of(
     elapsed=100.0, visits=1300, pages=1234, retries=5, bytes_wire=34_200_000,
     recent_per_second=152.3, pages_per_second=12.34, statuses={200: 1234, 404: 66},
     reasons={"status": 66, EVIL: 1}, outcomes={"done": 1234, "failed": 66},
-    slowest=(HostSum(EVIL, 1, 1, 0, 0, 900.0, 900.0), HostSum("b.test", 1, 1, 0, 0, 9.0, 9.0)),
+    slowest=(HostStats(EVIL, 1, 1, 0, 0, 900.0, 900.0), HostStats("b.test", 1, 1, 0, 0, 9.0, 9.0)),
 )  # fmt: skip
 
 
-def drawn(shot: Snapshot, width: int = 100) -> str:
+def drawn(shot: StatsSnapshot, width: int = 100) -> str:
     console = Console(record=True, width=width, file=io.StringIO())
     console.print(Group(panel(shot, 75.0)))  # as Live does: a bare Text would be joined, and wrap
     return console.export_text()
@@ -169,7 +169,7 @@ def test_markup_and_emoji_codes_are_just_text() -> None:
 
 # ── the summary ──────────────────────────────────────────────────────────────────────────────
 
-ENDING = Ending(
+ENDING = CrawlEnding(
     "interrupted",
     Path("my crawl"),
     BUSY,
@@ -179,7 +179,7 @@ ENDING = Ending(
 )  # fmt: skip
 
 
-def rows_of(ending: Ending) -> dict[str, str]:
+def rows_of(ending: CrawlEnding) -> dict[str, str]:
     rows = (row.strip().partition("  ") for row in summary(ending))
     return {name: text.strip() for name, _, text in rows}
 
@@ -200,7 +200,7 @@ def test_the_summary_says_what_happened_and_what_next() -> None:
 def test_what_became_of_urls_is_said_once() -> None:
     """Three visits saw redirects; that these lead in a circle was known at the last of them."""
     shot = shot_of(visits=907, outcomes={"done": 2, "moved": 3, "failed": 902}, retries=1)
-    said = summary(Ending("finished", Path("d"), shot, Counts(done=2, failed=905, hosts=1)))
+    said = summary(CrawlEnding("finished", Path("d"), shot, Counts(done=2, failed=905, hosts=1)))
     rows = dict(row.strip().split("  ", 1) for row in said)
     assert rows["visits"] == "907, 1 retry"
     assert rows["urls"] == "907 seen on 1 host: 2 done, 905 failed, 0 still queued"
@@ -209,10 +209,12 @@ def test_what_became_of_urls_is_said_once() -> None:
 
 def test_what_is_braked_and_what_was_not_sent() -> None:
     shot = shot_of(unsent=("--auth for a.test",))
-    ending = Ending("finished", Path("d"), shot, Counts(braked=2, left={"tooLong": 2}))
+    ending = CrawlEnding("finished", Path("d"), shot, Counts(braked=2, left={"tooLong": 2}))
     assert rows_of(ending)["login"] == "--auth for a.test was not sent: no request went there"
     assert "crawler release d tooLong" in rows_of(ending)["braked"]
-    ending = Ending("finished", Path("d"), shot, Counts(braked=2, left={"tooLong": 1, "trap": 1}))
+    ending = CrawlEnding(
+        "finished", Path("d"), shot, Counts(braked=2, left={"tooLong": 1, "trap": 1})
+    )
     assert "or too long (1), parked" in rows_of(ending)["braked"]
     assert "crawler release d 'trap:*'" in rows_of(ending)["braked"]
 
@@ -227,7 +229,7 @@ def test_what_is_braked_and_what_was_not_sent() -> None:
     ],
 )
 def test_the_next_command_fits(reason: str, counts: Counts, command: str) -> None:
-    assert rows_of(Ending(reason, Path("d"), BUSY, counts))["next"] == command
+    assert rows_of(CrawlEnding(reason, Path("d"), BUSY, counts))["next"] == command
 
 
 def test_the_summary_as_json_reads_back() -> None:
@@ -256,7 +258,7 @@ class Ear(io.StringIO):
 
 async def test_lines_where_there_is_no_terminal() -> None:
     ear = Ear()
-    async with Display(Tally(), Config(), Screen(stream=ear), line=0.01):
+    async with Display(StatsCollector(), Config(), Screen(stream=ear), line=0.01):
         await asyncio.wait_for(ear.heard.wait(), 5)
     assert ear.getvalue().startswith("[0.0s] 0 pages (0.0/s), 0 queued")
     assert "\x1b" not in ear.getvalue()
@@ -264,7 +266,7 @@ async def test_lines_where_there_is_no_terminal() -> None:
 
 async def test_silence() -> None:
     ear = Ear()
-    async with Display(Tally(), Config(), Screen(stream=ear, silent=True), line=0.0):
+    async with Display(StatsCollector(), Config(), Screen(stream=ear, silent=True), line=0.0):
         for _ in range(10):
             await asyncio.sleep(0)
     assert ear.getvalue() == ""
@@ -278,7 +280,7 @@ async def test_the_panel_on_a_terminal_leaves_lines_said_meanwhile(
     screen = Screen(stream=ear)
     screen.console = Terminal(file=ear, force_terminal=True, width=80, markup=False)
     config = Config(limits=LimitsConfig(max_pages=10))
-    async with Display(Tally(), config, screen, frame=0.01):
+    async with Display(StatsCollector(), config, screen, frame=0.01):
         await asyncio.wait_for(ear.heard.wait(), 5)
         screen.say("stopping")
     text = ear.getvalue()
@@ -293,7 +295,7 @@ async def test_a_terminal_that_goes_away_ends_nothing(monkeypatch: pytest.Monkey
     with open(theirs, "w", encoding="utf-8") as stream:  # noqa: ASYNC230, PTH123 - a descriptor
         screen = Screen(stream=stream)
         assert screen.console.is_terminal
-        display = Display(Tally(), Config(), screen, frame=0.001)
+        display = Display(StatsCollector(), Config(), screen, frame=0.001)
         async with display:
             await asyncio.sleep(0)
             os.close(ours)  # from now on writing raises EIO
@@ -312,7 +314,7 @@ async def test_a_pipe_that_closes_ends_nothing() -> None:
     with open(writer, "w", encoding="utf-8", buffering=1) as stream:  # noqa: ASYNC230, PTH123
         screen = Screen(stream=stream)
         screen.say("nobody hears this")
-        async with Display(Tally(), Config(), screen, line=0.0):
+        async with Display(StatsCollector(), Config(), screen, line=0.0):
             for _ in range(10):
                 await asyncio.sleep(0)
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # so that closing it can flush

@@ -16,12 +16,12 @@ from conftest import OpenSite
 from downloading import get, get_one, lying, names_in, noise, ranged, span_of
 from website import Asked, Reply, busy, gate, packed, redirect, reply, sequence, text
 
-from crawler.delivery import download
+from crawler.bootstrap.download_stream import download
+from crawler.downloads import checksums, connection_scaler, segment_pool
+from crawler.downloads.defaults import DEFAULTS
+from crawler.downloads.download_request import DownloadRequest
+from crawler.downloads.rename import rename_new
 from crawler.errors import SinkError
-from crawler.transfer import checks, crew, splitter
-from crawler.transfer.defaults import DEFAULTS
-from crawler.transfer.order import Order
-from crawler.transfer.rename import rename_new
 
 BIG = noise(3 * 1024 * 1024 + 17)
 SHA = ("sha256", hashlib.sha256(BIG).hexdigest())
@@ -252,7 +252,7 @@ async def test_a_wrong_length_is_no_file(website: OpenSite, tmp_path: Path, anno
         return Reply(200, BIG, (), "application/octet-stream", length=announced)
 
     site = await website({"/f": answer})
-    file = await get_one(Order(site.at("/f"), size=len(BIG)), tmp_path)
+    file = await get_one(DownloadRequest(site.at("/f"), size=len(BIG)), tmp_path)
     assert file.status == "failed"
     assert "f" not in names_in(tmp_path)
 
@@ -322,7 +322,7 @@ async def test_safe_against_a_power_cut_everything_is_synced_before_its_name(
         rename_new(old, new)
 
     monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr("crawler.transfer.part.rename_new", rename)
+    monkeypatch.setattr("crawler.downloads.temp_file.rename_new", rename)
     site = await website({"/f": ranged(BIG), "/s": text("small")})
     for path in ("/f", "/s"):
         done.clear()
@@ -336,13 +336,13 @@ async def test_ended_while_it_was_checked_a_file_is_checked_and_not_fetched_agai
 ) -> None:
     """All bytes are there, the name is not: the next run has only to look at them."""
     site = await website({"/f": ranged(BIG)})
-    order = Order(site.at("/f"), checksums=(("sha256", hashlib.sha256(BIG).hexdigest()),))
+    order = DownloadRequest(site.at("/f"), checksums=(("sha256", hashlib.sha256(BIG).hexdigest()),))
 
     def full(*_: object) -> dict[str, str]:
         raise SinkError("the disk has gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(checks, "digests_of", full)
+        broken.setattr(checksums, "digests_of", full)
         with pytest.raises(SinkError, match="the disk has gone"):
             await get(order, into=tmp_path)
     assert names_in(tmp_path) == {"f.part"}
@@ -357,8 +357,8 @@ async def test_of_small_files_written_together_each_has_its_own_end(
     """One group, one thread: a wrong one spoils no other."""
     bodies = {f"/{number}": b"%d" % number * 100 for number in range(40)}
     site = await website({path: ranged(body) for path, body in bodies.items()})
-    orders = [Order(site.at(path), name=path[1:]) for path in bodies]
-    orders[7] = Order(site.at("/7"), name="7", checksums=(("md5", "0" * 32),))
+    orders = [DownloadRequest(site.at(path), name=path[1:]) for path in bodies]
+    orders[7] = DownloadRequest(site.at("/7"), name="7", checksums=(("md5", "0" * 32),))
     files = await get(*orders, into=tmp_path, durable="power")
     assert {file.url.rpartition("/")[2] for file in files if file.status == "failed"} == {"7"}
     assert names_in(tmp_path) - {"7.wrong"} == {path[1:] for path in bodies} - {"7"}
@@ -395,9 +395,9 @@ async def test_a_right_checksum_is_told_and_a_wrong_file_is_put_aside(
     website: OpenSite, tmp_path: Path
 ) -> None:
     site = await website({"/f": ranged(BIG), "/s": text("small")})
-    good = await get_one(Order(site.at("/f"), checksums=(SHA,)), tmp_path)
+    good = await get_one(DownloadRequest(site.at("/f"), checksums=(SHA,)), tmp_path)
     assert good.digest == f"sha256:{SHA[1]}"
-    bad = await get_one(Order(site.at("/s"), checksums=(("md5", "0" * 32),)), tmp_path)
+    bad = await get_one(DownloadRequest(site.at("/s"), checksums=(("md5", "0" * 32),)), tmp_path)
     assert bad.status == "failed"
     assert bad.reason.startswith("mismatch:md5 is ")
     assert bad.aside == tmp_path / "s.wrong"
@@ -424,7 +424,9 @@ async def test_a_mirror_stands_in_for_wrong_bytes_and_for_silence(
     wrong = noise(len(BIG), 9)
     site = await website({"/f": ranged(wrong), "/g": reply(b"", 404)}, {"/m": ranged(BIG)})
     mirrors = (site.at("/m", 1),)
-    orders = [Order(site.at(path), checksums=(SHA,), mirrors=mirrors) for path in ("/f", "/g")]
+    orders = [
+        DownloadRequest(site.at(path), checksums=(SHA,), mirrors=mirrors) for path in ("/f", "/g")
+    ]
     files = await get(*orders, into=tmp_path)
     assert {file.status for file in files} == {"done"}, files
     assert (tmp_path / "f").read_bytes() == (tmp_path / "g").read_bytes() == BIG
@@ -436,9 +438,11 @@ async def test_a_mirror_stands_in_for_wrong_bytes_and_for_silence(
 
 @pytest.fixture
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "TICK", 0.02)
-    monkeypatch.setattr(splitter, "WINDOW", 0.05)
-    monkeypatch.setattr(crew, "halve", lambda start, end: splitter.halve(start, end, 200_000))
+    monkeypatch.setattr(segment_pool, "TICK", 0.02)
+    monkeypatch.setattr(connection_scaler, "WINDOW", 0.05)
+    monkeypatch.setattr(
+        segment_pool, "halve", lambda start, end: connection_scaler.halve(start, end, 200_000)
+    )
 
 
 @pytest.mark.usefixtures("_small_pieces")
@@ -457,10 +461,10 @@ async def test_mirrors_are_used_side_by_side_where_a_checksum_tells(
     site = await website(
         {"/f": ranged(BIG, pause=0.02)}, {"/f": ranged(BIG, etag='"other"', pause=0.02)}
     )
-    order = Order(site.at("/f"), mirrors=(site.at("/f", 1),))
+    order = DownloadRequest(site.at("/f"), mirrors=(site.at("/f", 1),))
     await get_one(order, tmp_path / "without")
     assert {asked.address for asked in site.log} == {"127.0.0.1"}
-    order = Order(site.at("/f"), checksums=(SHA,), mirrors=(site.at("/f", 1),))
+    order = DownloadRequest(site.at("/f"), checksums=(SHA,), mirrors=(site.at("/f", 1),))
     assert (await get_one(order, tmp_path / "with")).status == "done"
     assert {asked.address for asked in site.log} == {"127.0.0.1", "127.0.0.2"}
     assert (tmp_path / "with" / "f").read_bytes() == BIG
@@ -535,7 +539,7 @@ async def test_what_is_done_about_a_file_of_that_name(website: OpenSite, tmp_pat
 
 async def test_headers_of_an_order_stay_with_its_origin(website: OpenSite, tmp_path: Path) -> None:
     site = await website({"/f": redirect("{1}/g")}, {"/g": text("ok")})
-    order = Order(site.at("/f"), headers={"X-Token": "secret"})
+    order = DownloadRequest(site.at("/f"), headers={"X-Token": "secret"})
     assert (await get_one(order, tmp_path, private="any")).status == "done"
     assert [asked.headers.get("x-token") for asked in site.log] == ["secret", None]
 
@@ -543,7 +547,7 @@ async def test_headers_of_an_order_stay_with_its_origin(website: OpenSite, tmp_p
 async def test_logins_are_sent_and_nowhere_written_down(website: OpenSite, tmp_path: Path) -> None:
     site = await website({"/f": text("ok")})
     url = site.at("/f").replace("http://", "http://me:tellnobody@")
-    order = Order(url, headers={"X-Token": "hushhush"})
+    order = DownloadRequest(url, headers={"X-Token": "hushhush"})
     file = await get_one(order, tmp_path)
     assert (file.status, file.url) == ("done", site.at("/f"))
     sent = site.log[0].headers
@@ -593,7 +597,7 @@ async def test_one_url_under_several_names_is_several_files(
 ) -> None:
     site = await website({"/f": ranged(BIG)})
     url = site.at("/f")
-    orders = [Order(url, name=name) for name in ("a.zip", "d/b.zip", "c.zip", "a.zip")]
+    orders = [DownloadRequest(url, name=name) for name in ("a.zip", "d/b.zip", "c.zip", "a.zip")]
     (tmp_path / "c.zip").write_bytes(b"another's")
     for _ in range(2):
         (file,) = await get(*orders, into=tmp_path)

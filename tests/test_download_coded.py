@@ -13,8 +13,8 @@ from backports import zstd
 from downloading import get_one, names_in, noise, ranged
 from website import Answer, Website, reply, sequence
 
-from crawler.transfer.coding import codings
-from crawler.transfer.order import Order
+from crawler.downloads.content_coding import codings
+from crawler.downloads.download_request import DownloadRequest
 
 PLAIN = b"hello world\n" * 1000
 LARGE = noise(1_500_000) + bytes(1_500_000)
@@ -73,7 +73,7 @@ async def test_a_large_one_is_put_together_first_and_checked_as_it_is_meant(tmp_
     )
     digest = hashlib.sha256(LARGE).hexdigest()
     async with Website({"/f.bin": honest}) as site:
-        order = Order(site.at("/f.bin"), checksums=(("sha256", digest),), size=len(LARGE))
+        order = DownloadRequest(site.at("/f.bin"), checksums=(("sha256", digest),), size=len(LARGE))
         file = await get_one(order, tmp_path)
         assert (file.status, file.digest) == ("done", f"sha256:{digest}")
         assert (tmp_path / "f.bin").read_bytes() == LARGE

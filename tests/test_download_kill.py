@@ -26,8 +26,8 @@ import pytest
 from downloading import names_in, noise
 
 from crawler.cli.exits import Exit
-from crawler.transfer import book
-from crawler.transfer.spans import Spans
+from crawler.downloads import progress_store
+from crawler.downloads.byte_ranges import ByteRanges
 
 PIECE = 64 * 1024
 
@@ -133,7 +133,7 @@ def check_nothing_unfinished(folder: Path, bodies: dict[str, bytes]) -> None:
             assert (folder / name).read_bytes() == bodies[f"/{name}"], f"{name} is not whole"
 
 
-def safe_in(folder: Path) -> dict[str, Spans]:
+def safe_in(folder: Path) -> dict[str, ByteRanges]:
     """What a killed run has told the book of, by path: those bytes may not be asked for again."""
     ours = folder / ".crawler-download"
     looked = folder.with_name("looked-at")
@@ -150,16 +150,16 @@ def safe_in(folder: Path) -> dict[str, Spans]:
         db.close()
     safe = {}
     for url, ordered, blob in rows:
-        _, progress = book.read(ordered, blob)
+        _, progress = progress_store.read(ordered, blob)
         there = [folder / progress.name, folder / f"{progress.name}.part"]
         if progress.name and any(path.exists() for path in there):
             whole = any(path.exists() and path.stat().st_size == progress.size for path in there)
             spans = progress.spans if whole or not progress.finished else ()
-            safe["/" + url.split("/", 3)[3]] = Spans(spans)
+            safe["/" + url.split("/", 3)[3]] = ByteRanges(spans)
     return safe
 
 
-def overlap(given: list[tuple[int, int]], safe: Spans) -> int:
+def overlap(given: list[tuple[int, int]], safe: ByteRanges) -> int:
     """Bytes given out that were safe already, each as often as it was given out."""
     return sum(
         max(0, min(end, high) - max(start, low))
@@ -188,7 +188,7 @@ def kill_and_resume(
     files = Files(bodies, rate)
     folder, listed = tmp_path / "out", tmp_path / "list.txt"
     hits = 0
-    safe: list[dict[str, Spans]] = [{}]  # before each run
+    safe: list[dict[str, ByteRanges]] = [{}]  # before each run
 
     with files.running():
         paths = list(bodies)
@@ -212,7 +212,8 @@ def kill_and_resume(
     assert names_in(folder) == {path[1:] for path in bodies}
     check_nothing_unfinished(folder, bodies)
     again = sum(
-        overlap(given, safe[run].get(path, Spans())) for (run, path), given in files.given.items()
+        overlap(given, safe[run].get(path, ByteRanges()))
+        for (run, path), given in files.given.items()
     )
     return Toll(hits, again, files.sent - total - again)
 

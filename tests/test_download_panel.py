@@ -23,11 +23,11 @@ from downloading import get, noise, ranged
 from rich.console import Console
 from website import Asked, Reply, busy
 
-from crawler.cli.bars import panel
+from crawler.bootstrap.download_progress import ActiveFile, DownloadProgress, why
+from crawler.cli.download_bars import panel
 from crawler.cli.exits import Exit
-from crawler.pace import HostPace
-from crawler.standing import Moving, Standing, why
-from crawler.transfer.order import File
+from crawler.downloads.download_request import DownloadResult
+from crawler.policy.autothrottle import HostPace
 
 PACE = HostPace("h", width=2, limit=5, in_flight=1, queued=9, delay=0.0)
 
@@ -129,10 +129,10 @@ def test_why_a_host_waits(pace: dict[str, Any], said: str) -> None:
 
 def test_the_panel_shows_the_largest_files_and_counts_the_others() -> None:
     running = tuple(
-        Moving(f"http://h/{n}", f"{n}.bin", n * 1000 or None, n * 500, n, 100, 5.0 * n or None)
+        ActiveFile(f"http://h/{n}", f"{n}.bin", n * 1000 or None, n * 500, n, 100, 5.0 * n or None)
         for n in range(12)
     )
-    state = Standing(61.0, 3, 0, 1, running, 7, 5000, 1200, None, ())
+    state = DownloadProgress(61.0, 3, 0, 1, running, 7, 5000, 1200, None, ())
     page = io.StringIO()
     Console(file=page, width=100, no_color=True).print(panel(state))
     lines = page.getvalue().splitlines()
@@ -151,7 +151,7 @@ async def test_a_hosts_rate_holds_back_that_host_alone(website: OpenSite, tmp_pa
     site = await website({"/a": ranged(body)}, {"/b": ranged(body[:125_000])})
     other = site.at("/b").replace("127.0.0.1", "127.0.0.2")
     began = time.monotonic()
-    files: list[File] = await get(site.at("/a"), other, into=tmp_path, host_rate=250_000)
+    files: list[DownloadResult] = await get(site.at("/a"), other, into=tmp_path, host_rate=250_000)
     assert time.monotonic() - began >= 0.9
     assert [file.url[-2:] for file in files] == ["/b", "/a"]
     assert {file.status for file in files} == {"done"}

@@ -12,18 +12,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.errors import ConfigError, Garbled
-from crawler.transfer import answer, checks, folders, lists, metalink, names, rename
-from crawler.transfer.part import SUFFIX
-from crawler.transfer.spans import Spans
-from crawler.transfer.splitter import WINDOW, Splitter, halve
+from crawler.downloads import (
+    checksums,
+    directory_cache,
+    file_names,
+    file_response,
+    input_lists,
+    metalink,
+    rename,
+)
+from crawler.downloads.byte_ranges import ByteRanges
+from crawler.downloads.connection_scaler import WINDOW, ConnectionScaler, halve
+from crawler.downloads.temp_file import SUFFIX
+from crawler.errors import ConfigError, ProtocolError
 
 SPAN = st.tuples(st.integers(0, 60), st.integers(0, 60))
 
 
 @given(st.lists(SPAN))
 def test_spans_are_the_set_of_their_bytes(pairs: list[tuple[int, int]]) -> None:
-    spans, there = Spans(), set()
+    spans, there = ByteRanges(), set()
     for start, end in pairs:
         spans.add(start, end)
         there |= set(range(start, end))
@@ -31,7 +39,7 @@ def test_spans_are_the_set_of_their_bytes(pairs: list[tuple[int, int]]) -> None:
     assert {at for start, end in spans.tuple() for at in range(start, end)} == there
     gaps = {at for start, end in spans.gaps(64) for at in range(start, end)}
     assert gaps == set(range(64)) - there
-    assert Spans(spans.tuple()).tuple() == spans.tuple()
+    assert ByteRanges(spans.tuple()).tuple() == spans.tuple()
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**12), st.integers(1, 10**8))
@@ -43,7 +51,7 @@ def test_halves_are_both_worth_it(start: int, length: int, least: int) -> None:
 
 
 def test_connections_double_until_the_line_is_full() -> None:
-    splitter, now, got, connections = Splitter(16), 0.0, 0, 1
+    splitter, now, got, connections = ConnectionScaler(16), 0.0, 0, 1
     for _ in range(20):
         connections += splitter.more(now, got, connections)
         now += WINDOW
@@ -80,19 +88,19 @@ def test_connections_double_until_the_line_is_full() -> None:
     ],
 )  # fmt: skip
 def test_content_disposition(header: str, name: str | None) -> None:
-    assert names.disposed(header) == name
+    assert file_names.disposed(header) == name
 
 
 @given(st.text(max_size=400))
 def test_any_strangers_name_is_one_harmless_segment(text: str) -> None:
-    name = names.tame(text)
+    name = file_names.tame(text)
     assert name
     assert not {"/", "\\", "\0"} & set(name)
     assert name not in {".", ".."}
     assert name[0] not in ".-~"
-    assert len(name.encode()) <= names.MAX_BYTES + 1
+    assert len(name.encode()) <= file_names.MAX_BYTES + 1
     assert not name.endswith((SUFFIX, ".", " "))
-    assert names.tame(name) == name
+    assert file_names.tame(name) == name
 
 
 @pytest.mark.parametrize(
@@ -101,7 +109,7 @@ def test_any_strangers_name_is_one_harmless_segment(text: str) -> None:
      ("a\u202eexe.pdf", "aexe.pdf"), ("x" * 300 + ".tar.gz", "x" * 197 + ".gz"), ("", "file")],
 )  # fmt: skip
 def test_names_of_strangers(given_: str, made: str) -> None:
-    assert names.tame(given_) == made
+    assert file_names.tame(given_) == made
 
 
 @pytest.mark.parametrize(
@@ -115,35 +123,35 @@ def test_names_of_strangers(given_: str, made: str) -> None:
     ],
 )  # fmt: skip
 def test_what_a_name_stands_for(name: str, found: tuple[str | None, str | None]) -> None:
-    assert answer.type_of_name(name) == found
+    assert file_response.type_of_name(name) == found
 
 
 def test_templates() -> None:
-    made = names.template("{host}/{path}/{stem}-{n:03}{ext}")
+    made = file_names.template("{host}/{path}/{stem}-{n:03}{ext}")
     assert (
         made("http://h.example:8080/a/../b/f.tar", "f.tar", 7)
         == "h.example_8080/a/file/b/f-007.tar"
     )
     for wrong in ("{nope}", "/abs/{name}", "../{name}", "{n:x!}", "{"):
         with pytest.raises(ConfigError):
-            names.template(wrong)
+            file_names.template(wrong)
 
 
 @pytest.mark.parametrize("most", [10, 3, 2, 1, 0])
 def test_what_lies_in_a_folder_is_known_however_full_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(folders, "MOST", most)
+    monkeypatch.setattr(directory_cache, "MOST", most)
     (tmp_path / "sub").mkdir()
     for name in ("one", "sub/two"):
         (tmp_path / name).write_text("")
-    there = folders.Folders(str(tmp_path))
+    there = directory_cache.DirectoryCache(str(tmp_path))
     names_ = ["one", "two", "sub/two", "sub/one", "none/one"]
     assert [there.has(name) for name in names_] == [True, False, True, False, False]
 
 
 def test_claims_never_meet() -> None:
-    claims = names.Claims({"there.txt"}.__contains__)
+    claims = file_names.NameRegistry({"there.txt"}.__contains__)
     given_ = [claims.claim("there.txt", f"u{n}") for n in range(5)]
     given_ += [claims.claim("THERE.TXT", "v"), claims.claim("a.tar.gz", "x")]
     given_ += [claims.claim("a.tar.gz", "y")]
@@ -158,22 +166,24 @@ def test_checksums_however_they_are_written(tmp_path: Path, name: str) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"x" * 3_000_000)
     digest = hashlib.new(name, b"x" * 3_000_000).hexdigest()
-    assert checks.checksum(f"{name}:{digest.upper()}") == (name, digest)
-    assert checks.digests_of(file, [name]) == {name: digest}
-    assert checks.sums(f"{digest} *f\n# no\n", f"{name.upper()}SUMS") == {"f": [(name, digest)]}
-    assert checks.sums(f"{name.upper()} (d/f) = {digest}", "x") == {"d/f": [(name, digest)]}
+    assert checksums.checksum(f"{name}:{digest.upper()}") == (name, digest)
+    assert checksums.digests_of(file, [name]) == {name: digest}
+    assert checksums.sums(f"{digest} *f\n# no\n", f"{name.upper()}SUMS") == {"f": [(name, digest)]}
+    assert checksums.sums(f"{name.upper()} (d/f) = {digest}", "x") == {"d/f": [(name, digest)]}
 
 
 def test_crc32c(tmp_path: Path) -> None:
     pytest.importorskip("crc32c", reason="the extra crc32c is not installed")
     (tmp_path / "f").write_bytes(b"123456789")
-    assert checks.digests_of(tmp_path / "f", ["crc32c"]) == {"crc32c": "e3069283"}  # RFC 3720 B.4
+    assert checksums.digests_of(tmp_path / "f", ["crc32c"]) == {
+        "crc32c": "e3069283"
+    }  # RFC 3720 B.4
 
 
 @pytest.mark.parametrize("text", ["", "sha256:12", "rot13:00", "zz", "sha256"])
 def test_what_is_no_checksum(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not|digits|none is meant"):
-        checks.checksum(text)
+        checksums.checksum(text)
 
 
 def test_digests_that_servers_announce() -> None:
@@ -185,7 +195,7 @@ def test_digests_that_servers_announce() -> None:
         ("Content-Digest", f"sha-256=:{coded}:"),  # of this message alone: a part's
         ("Repr-Digest", "sha-256=:!!!:"),
     ]
-    assert checks.announced(fields) == [("sha256", digest.hex())] * 2
+    assert checksums.announced(fields) == [("sha256", digest.hex())] * 2
 
 
 @pytest.mark.parametrize(
@@ -200,7 +210,7 @@ def test_digests_that_servers_announce() -> None:
     ],
 )
 def test_ranges_in_urls(url: str, all_: list[str]) -> None:
-    assert list(lists.spread(url)) == all_
+    assert list(input_lists.spread(url)) == all_
 
 
 @pytest.mark.parametrize("url", [
@@ -210,7 +220,7 @@ def test_ranges_in_urls(url: str, all_: list[str]) -> None:
 ])  # fmt: skip
 def test_ranges_that_are_none(url: str) -> None:
     with pytest.raises(ConfigError):
-        list(lists.spread(url))
+        list(input_lists.spread(url))
 
 
 def test_lists_in_all_forms() -> None:
@@ -221,14 +231,14 @@ def test_lists_in_all_forms() -> None:
         f'{{"url": "http://h/c", "name": "c.bin", "checksum": "{sha}", "size": 3, '
         '"mirrors": ["http://m/c"]}\n'
     )
-    first, second, third = lists.read(text, "list")
+    first, second, third = input_lists.read(text, "list")
     assert (first.url, first.name) == ("http://h/a", None)
     assert (second.name, second.mirrors, second.headers) == (
         "d/b.bin", ("http://m/b",), {"X-A": "1"},
     )  # fmt: skip
     assert second.checksums == third.checksums == (("sha256", sha),)
     assert (third.name, third.size, third.mirrors) == ("c.bin", 3, ("http://m/c",))
-    (known,) = lists.with_sums([first], {"a": [("md5", "1" * 32)]})
+    (known,) = input_lists.with_sums([first], {"a": [("md5", "1" * 32)]})
     assert known.checksums == (("md5", "1" * 32),)
 
 
@@ -240,7 +250,7 @@ def test_lists_in_all_forms() -> None:
 )  # fmt: skip
 def test_lists_that_are_wrong_say_where(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^(list|file name)"):
-        lists.read(text, "list")
+        input_lists.read(text, "list")
 
 
 METALINK = """<?xml version="1.0"?>
@@ -289,7 +299,7 @@ def test_metalinks_that_are_none(text: str) -> None:
 def test_validators_that_can_be_trusted() -> None:
     def said(**fields: str) -> str:
         pairs = tuple((name.replace("_", "-"), value) for name, value in fields.items())
-        return answer.read(200, answer.named(pairs)).validator
+        return file_response.read(200, file_response.named(pairs)).validator
 
     old, now = "Tue, 01 Sep 2026 10:00:00 GMT", "Tue, 01 Sep 2026 10:00:30 GMT"
     assert said(ETag='"a"', Last_Modified=old) == '"a"'
@@ -302,8 +312,8 @@ def test_validators_that_can_be_trusted() -> None:
 @given(st.text(alphabet="bytes 0123456789-/*", max_size=30))
 def test_a_content_range_is_understood_or_refused(text: str) -> None:
     try:
-        said = answer.read(206, {"content-range": text})
-    except Garbled:
+        said = file_response.read(206, {"content-range": text})
+    except ProtocolError:
         return
     assert said.end is not None
     assert 0 <= said.start < said.end <= (said.size or said.end)
@@ -315,17 +325,18 @@ PLAIN = st.from_regex(r"[A-Za-z0-9_+=@,.()~ -]{1,12}(\.(part|wrong|txt|PART))?",
 @given(PLAIN | st.sampled_from(["con", "COM1.txt", "lpt9.tar.gz", "a.part", "a.", "_", "x" * 190]))
 def test_a_plain_name_is_seen_to_be_one(name: str) -> None:
     """What is let through at sight is what looking at each letter leaves as it is."""
-    assert names.tame(name) == names.tamed(name)
+    assert file_names.tame(name) == file_names.tamed(name)
 
 
 @pytest.mark.parametrize(
     ("url", "name"),
-    [("http://h/a/b.zip?c=/d.e#f/g", "b.zip"), ("http://h/a/", names.NAMELESS),
-     ("http://h", names.NAMELESS), ("http://h/?x=/y", names.NAMELESS), ("http://h/%C3%A9", "é"),
+    [("http://h/a/b.zip?c=/d.e#f/g", "b.zip"), ("http://h/a/", file_names.NAMELESS),
+     ("http://h", file_names.NAMELESS), ("http://h/?x=/y", file_names.NAMELESS),
+     ("http://h/%C3%A9", "é"),
      ("http://h/web/http://x/y.pdf", "y.pdf"), ("http://h:8/a;b", "a;b")],
 )  # fmt: skip
 def test_the_end_of_a_url(url: str, name: str) -> None:
-    assert names.from_url(url) == name
+    assert file_names.from_url(url) == name
 
 
 @pytest.mark.parametrize("links", [False, True], ids=["in one", "by a link"])

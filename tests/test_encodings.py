@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reading import HOME, links, read, reader
 
 from crawler.parse.decode import to_text
-from crawler.parse.queries import encoded_query, percent_encoded
+from crawler.parse.query_encoding import encoded_query, percent_encoded
 
 # ── decoded ──────────────────────────────────────────────────────────────────────────────────
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from website import Website, missing, page, redirect, reply, text
 
 from crawler.cli.main import crawler
-from crawler.cli.summary import Ending, ended
-from crawler.ending import NO_PAGES, OUTSIDE, left_of, sentence
-from crawler.frontier.peek import peek
-from crawler.model import Counts
-from crawler.report.gather import gather
+from crawler.cli.summary import CrawlEnding, ended
+from crawler.frontier.sqlite.overview import peek
+from crawler.policy.end_message import NO_PAGES, OUTSIDE, left_of, sentence
+from crawler.records import Counts
+from crawler.report.build import gather
 from crawler.report.page import render
 
 Open = Callable[..., Awaitable[Website]]
@@ -90,7 +90,7 @@ async def test_summary_report_and_status_say_the_same(site: Website, tmp_path: P
     running = await crawl(config, tmp_path)
     counts = counts_of(tmp_path)
     assert counts.left == {"tooDeep": 1, "too-large": 1, "robotsTxt": 1, "status:404": 1}
-    ending = Ending(running.finish_reason, tmp_path, running.tally.snapshot(), counts)
+    ending = CrawlEnding(running.finish_reason, tmp_path, running.tally.snapshot(), counts)
     said = ended(ending)
     assert said.startswith("finished; 4 links in scope were not read: ")
     shown = CliRunner().invoke(crawler, ["status", str(tmp_path)]).output

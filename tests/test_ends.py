@@ -13,21 +13,21 @@ from frontier_contract import PATIENCE, found, lease
 from frontier_contract import urls as paths
 from website import Website, page, redirect, reply, text
 
-from crawler.background import background
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.cli.exits import Exit, error_code
-from crawler.config import PaceConfig, ParseConfig
-from crawler.errors import HouseError, InternalError
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.ledger import Ledger
-from crawler.model import Link, Outcome, Page, Timings, Visit
-from crawler.parse.pool import ParsePool, _Process
-from crawler.parse.rules import ReaderRules
-from crawler.scope import Scope
-from crawler.stages import Stages
-from crawler.tally import Gauges, Tally
-from crawler.urls import Urls
-from crawler.watch import Watch
+from crawler.config.model import PaceConfig, ParseConfig
+from crawler.engine.committer import Committer
+from crawler.engine.loop_monitor import LoopMonitor
+from crawler.engine.stall_watchdog import StallWatchdog
+from crawler.engine.stats import Gauges, StatsCollector
+from crawler.errors import FatalError, InternalError
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.parse.workers.pool import ParsePool, _Process
+from crawler.parse.workers.reader_settings import ReaderSettings
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls
+from crawler.records import CrawlResult, CrawlUrl, Outcome, Page, Timings
+from crawler.utils.background import background
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -81,14 +81,14 @@ async def test_depth_is_the_order_of_what_was_queued_without_it(tmp_path: Path) 
         await queue.add([found("http://a.test/")])
         first = await lease(queue)
         deep = tuple(found(url) for url in paths(3))
-        await queue.settle([Visit(first, Outcome.DONE, found=deep)], {})
+        await queue.settle([CrawlResult(first, Outcome.DONE, found=deep)], {})
         await queue.add([found("http://a.test/late-seed")])
     async with SqliteFrontier(path, PaceConfig(fast=True), robots=False, by_depth=True) as queue:
         seen = []
         async with asyncio.timeout(PATIENCE):
             while (link := await queue.lease()) is not None:
                 seen.append(link.depth)
-                await queue.settle([Visit(link, Outcome.DONE)], {})
+                await queue.settle([CrawlResult(link, Outcome.DONE)], {})
     assert seen == [0, 1, 1, 1]
 
 
@@ -106,14 +106,14 @@ async def test_a_bug_in_the_feeder_reaches_all_who_wait() -> None:
         with pytest.raises(ValueError, match="a bug"):
             await queue.lease()
         with pytest.raises(ValueError, match="a bug"):
-            await queue.turn(Link("http://b.test/x", "b.test", id=-1))
+            await queue.turn(CrawlUrl("http://b.test/x", "b.test", id=-1))
 
 
 async def test_a_bug_when_the_clock_rings_reaches_all_who_wait() -> None:
     async with frontier() as queue:
         await queue.add([found("http://a.test/")])
         link = await lease(queue)
-        await queue.settle([Visit(link, Outcome.RETRY, retry_in=0.2)], {})
+        await queue.settle([CrawlResult(link, Outcome.RETRY, retry_in=0.2)], {})
         waiting = asyncio.create_task(queue.lease())
         await asyncio.sleep(0)
         queue._schedule.take = _bug  # type: ignore[method-assign]
@@ -129,7 +129,7 @@ async def test_what_is_counted_and_not_there_ends_the_crawl_by_name() -> None:
         waiting = asyncio.create_task(queue.lease())
         await asyncio.sleep(0)
         queue._schedule.queue(queue._schedule.hosts["a.test"], 2)  # nobody queued these
-        await queue.settle([Visit(link, Outcome.DONE)], {})
+        await queue.settle([CrawlResult(link, Outcome.DONE)], {})
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(InternalError, match=r"a\.test has 2 links queued"):
                 await waiting
@@ -161,7 +161,7 @@ class _Output:
     def __init__(self, act: Callable[[], Awaitable[int]]) -> None:
         self._act = act
 
-    async def append(self, visits: Sequence[Visit]) -> int:  # noqa: ARG002
+    async def append(self, visits: Sequence[CrawlResult]) -> int:  # noqa: ARG002
         return await self._act()
 
     async def cut(self, mark: int) -> None: ...
@@ -173,9 +173,9 @@ async def test_a_commit_that_is_cancelled_reaches_those_who_entered() -> None:
         never.cancel()
         return await never
 
-    async with frontier() as queue, Ledger(queue, [_Output(cancelled)]) as ledger:
+    async with frontier() as queue, Committer(queue, [_Output(cancelled)]) as ledger:
         await queue.add([found("http://a.test/")])
-        visit = Visit(await lease(queue), Outcome.DONE)
+        visit = CrawlResult(await lease(queue), Outcome.DONE)
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(InternalError, match="cancelled"):
                 await ledger.enter(visit)
@@ -206,12 +206,12 @@ async def test_a_watch_that_breaks_ends_its_block() -> None:
 
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(ValueError, match="a bug"):
-            async with Watch(Tally(), look):
+            async with LoopMonitor(StatsCollector(), look):
                 await asyncio.Event().wait()
 
 
 async def test_a_watchdog_that_breaks_ends_its_block() -> None:
-    stages = Stages(0.01)
+    stages = StallWatchdog(0.01)
     stages.look = _bug  # type: ignore[method-assign]
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(ValueError, match="a bug"):
@@ -239,7 +239,7 @@ async def test_a_parse_process_that_cannot_be_started_ends_the_crawl(
     """No more files, processes or memory: what waits for the pool must hear of it."""
     config = settings("http://a.test/")
     urls, scope = Urls(config.urls), Scope(config.scope, config.seeds)
-    rules = ReaderRules(urls, scope, config.scope, config.parse, config.fetch, spool=tmp_path)
+    rules = ReaderSettings(urls, scope, config.scope, config.parse, config.fetch, spool=tmp_path)
     async with ParsePool(rules, ParseConfig(processes=2)) as pool:
 
         def full(self: _Process, _: object) -> NoReturn:  # noqa: ARG001
@@ -250,9 +250,9 @@ async def test_a_parse_process_that_cannot_be_started_ends_the_crawl(
         pages = [_page(f"http://a.test/{n}") for n in range(64)]
         async with asyncio.timeout(PATIENCE):
             said = await asyncio.gather(*map(pool.read, pages), return_exceptions=True)
-        assert {type(one) for one in said} >= {HouseError}
+        assert {type(one) for one in said} >= {FatalError}
 
 
 def _page(url: str) -> Page:
     headers = (("Content-Type", "text/html"),)
-    return Page(Link(url, "a.test"), 200, headers, b"<p>a", 0.0, Timings(1.0), 4)
+    return Page(CrawlUrl(url, "a.test"), 200, headers, b"<p>a", 0.0, Timings(1.0), 4)

@@ -21,9 +21,9 @@ Open = Callable[..., Awaitable[Website]]
 
 ROOT = Path(__file__).parent.parent
 BUG = """
-import crawler.fetch.http
+import crawler.fetch.fetcher
 def broken(self, link, extra): raise UnicodeError("a bug")
-crawler.fetch.http.HttpFetcher._request = broken
+crawler.fetch.fetcher.HttpFetcher._request = broken
 """
 FAILS = "def extract(page):\n    raise ValueError\n"
 CRAWL = ("crawl", "{site}", "-O", "out", "--fast", "--processes", "1", "--retries", "0")

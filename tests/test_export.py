@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from test_cli import FakeCrawl, wait_for_stop
 
-from crawler.bench.demo import DemoWeb
 from crawler.cli.main import _run
-from crawler.cli.run import run
+from crawler.cli.run_crawl import run
 from crawler.cli.screen import Screen
-from crawler.settings import with_settings
+from crawler.config.loader import with_settings
+from crawler.demo.process import DemoWeb
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 

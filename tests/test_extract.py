@@ -14,10 +14,10 @@ import pytest
 from crawling import by_path, crawl, settings
 from website import Website, page, reply
 
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.errors import ConfigError
-from crawler.parse.extract import load_rules
-from crawler.parse.plugins import Parsed, check_plugins
+from crawler.parse.extraction_rules import load_rules
+from crawler.parse.plugins import PluginPage, check_plugins
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -52,7 +52,7 @@ card = { meta = "og:image", type = "url" }
 def run(rules: str, folder: Path, html: str = SHOP, url: str = "http://a.test/shop/") -> Any:
     path = folder / "rules.toml"
     path.write_text(rules)
-    parsed = Parsed(url, html, "", "", (), base="http://a.test/shop/")
+    parsed = PluginPage(url, html, "", "", (), base="http://a.test/shop/")
     records = [one for plugin in load_rules([str(path)]) for one in plugin.run(parsed)[0]]
     return records, parsed.problems
 
@@ -133,7 +133,7 @@ def test_a_record_is_validated_by_a_model_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_plugin_sees_meta_and_json_ld() -> None:
-    parsed = Parsed("http://a.test/", SHOP, "", "", ())
+    parsed = PluginPage("http://a.test/", SHOP, "", "", ())
     assert parsed.meta == {"og:image": "/big.png"}
     assert parsed.json_ld == [{"@type": "Product", "sku": 7}]
 

@@ -18,11 +18,11 @@ from conftest import OpenSite
 from crawling import crawl, outcomes, records, settings
 from test_schedule import filled
 
-from crawler.bench.pace import Model, chart, simulate
-from crawler.frontier.budget import Terms
-from crawler.frontier.schedule import Schedule
-from crawler.model import Link
-from crawler.pace import Lesson
+from crawler.bench.pace import KneeModel, chart, simulate
+from crawler.frontier.scheduling.scheduler import Scheduler
+from crawler.frontier.scheduling.slot_settings import SlotSettings
+from crawler.policy.autothrottle import ResponseSample
+from crawler.records import CrawlUrl
 
 # ── fairness ─────────────────────────────────────────────────────────────────────────────────
 
@@ -31,13 +31,13 @@ def ends(
     sizes: dict[str, int], *, width: int, delay: float, trip: float, slots: int
 ) -> dict[str, float]:
     """When each host's last page came, in virtual seconds."""
-    schedule = Schedule(Terms(width=width, delay=delay), robots=False, slots=slots)
+    schedule = Scheduler(SlotSettings(width=width, delay=delay), robots=False, slots=slots)
     number = 0
     for name, size in sizes.items():
         filled(schedule, name, range(number + 1, number + size + 1))
         number += size
     now, done, turn = 0.0, dict[str, float](), count()
-    abroad: list[tuple[float, int, Link]] = []
+    abroad: list[tuple[float, int, CrawlUrl]] = []
     while not schedule.finished:
         link = schedule.take(now)
         if link is not None:
@@ -46,7 +46,7 @@ def ends(
         due = schedule.next_due()
         if abroad and (due is None or abroad[0][0] <= due):
             now, _, link = heapq.heappop(abroad)
-            schedule.release(link, now, lesson=Lesson(trip, failed=False))
+            schedule.release(link, now, lesson=ResponseSample(trip, failed=False))
             schedule.finish(link, page=True)
             done[link.host] = now
         else:
@@ -109,27 +109,27 @@ async def test_a_really_large_host_holds_no_small_one_up(
 
 # ── the adaptive width ───────────────────────────────────────────────────────────────────────
 
-ADAPTIVE = Terms(width=64, delay=0.0, adaptive=True)
+ADAPTIVE = SlotSettings(width=64, delay=0.0, adaptive=True)
 
 SPAN = 90.0
 """Virtual seconds."""
 
 SERVERS = (
-    Model(),
-    Model(spread=0.0),
-    Model(spread=0.8),
-    Model(cores=2, room=6),
-    Model(cores=32, room=96, service=0.05),
-    Model(cores=1, room=3, service=0.2),
-    Model(cores=4, room=20, service=0.01, network=0.1),
-    Model(slower=4.0, slower_at=60.0),
+    KneeModel(),
+    KneeModel(spread=0.0),
+    KneeModel(spread=0.8),
+    KneeModel(cores=2, room=6),
+    KneeModel(cores=32, room=96, service=0.05),
+    KneeModel(cores=1, room=3, service=0.2),
+    KneeModel(cores=4, room=20, service=0.01, network=0.1),
+    KneeModel(slower=4.0, slower_at=60.0),
 )
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=str)
-def test_a_server_is_held_near_its_best_without_being_driven_into_errors(server: Model) -> None:
+def test_a_server_is_held_near_its_best_without_being_driven_into_errors(server: KneeModel) -> None:
     """Against the best of the fixed widths, and what the widest does to it."""
-    fixed = {w: simulate(server, Terms(width=w, delay=0.0), SPAN) for w in (4, 12, 64)}
+    fixed = {w: simulate(server, SlotSettings(width=w, delay=0.0), SPAN) for w in (4, 12, 64)}
     run = simulate(server, ADAPTIVE, SPAN)
     assert run.per_second >= 0.9 * max(one.per_second for one in fixed.values())
     assert run.share_refused < 0.005
@@ -139,9 +139,9 @@ def test_a_server_is_held_near_its_best_without_being_driven_into_errors(server:
 
 def test_a_server_with_hardly_any_queue_is_spared_at_a_price() -> None:
     """Ten may be in the house where eight are served: no latency warns, only its errors do."""
-    server = Model(room=10)
+    server = KneeModel(room=10)
     run = simulate(server, ADAPTIVE, 120)
-    best = max(simulate(server, Terms(width=w, delay=0.0), 120).per_second for w in (8, 10))
+    best = max(simulate(server, SlotSettings(width=w, delay=0.0), 120).per_second for w in (8, 10))
     assert run.per_second >= 0.8 * best
     assert run.share_refused < 0.01
 

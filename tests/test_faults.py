@@ -20,27 +20,35 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from website import Website, page, redirect, text
 
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.cli.exits import Exit
-from crawler.cli.run import run
+from crawler.cli.run_crawl import run
 from crawler.cli.screen import Screen
-from crawler.config import FetchConfig, ScopeConfig, UrlsConfig
+from crawler.config.model import FetchConfig, ScopeConfig, UrlsConfig
+from crawler.downloads import file_names
 from crawler.errors import FetchError, FrontierError
-from crawler.export.paths import mirror_path
-from crawler.faults import is_of_visit, machine_fault
+from crawler.export.mirror_paths import mirror_path
 from crawler.fetch.client import target_of
+from crawler.fetch.cookie_jar import CookieJar
 from crawler.fetch.credentials import Credentials
-from crawler.fetch.http import HttpFetcher
-from crawler.fetch.jar import Jar
-from crawler.frontier import in_hand
-from crawler.model import Link, Visit
-from crawler.robots import read_robots
-from crawler.scope import Scope
-from crawler.sinks import graph
-from crawler.sinks.files import path_for
-from crawler.transfer import names
-from crawler.traps import shape, shape_trap
-from crawler.urls import Urls, fingerprint, host_key, is_suffix, origin, path_of, registered_domain
+from crawler.fetch.fetcher import HttpFetcher
+from crawler.frontier.sqlite import crash_suspects
+from crawler.output import graph
+from crawler.output.body_files import path_for
+from crawler.policy.internal_errors import is_of_visit, machine_fault
+from crawler.policy.robots_txt import read_robots
+from crawler.policy.scope import Scope
+from crawler.policy.trap_rules import shape, shape_trap
+from crawler.policy.urls import (
+    Urls,
+    fingerprint,
+    host_key,
+    is_suffix,
+    origin,
+    path_of,
+    registered_domain,
+)
+from crawler.records import CrawlResult, CrawlUrl
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -93,7 +101,7 @@ def test_every_url_that_is_one_can_be_handled_everywhere(given_url: str) -> None
     shape(url), shape_trap(url, max_segments=20, max_repeats=3)
     for path in (path_for(url, "text/html"), mirror_path(url, "text/html")):
         assert ".." not in path.split("/")
-    names.template("{host}/{path}/{name}")(url, names.tame(names.from_url(url)), 1)
+    file_names.template("{host}/{path}/{name}")(url, file_names.tame(file_names.from_url(url)), 1)
     Credentials(FetchConfig(), [url]).headers(origin(url))
     target_of(url).encode("ascii")
 
@@ -116,7 +124,7 @@ async def test_a_fetch_of_any_host_ends_in_an_answer_or_a_named_failure(
 
         async def visit(url: str) -> None:
             with pytest.raises(FetchError):
-                await fetcher.fetch(Link(url, host_key(url)))
+                await fetcher.fetch(CrawlUrl(url, host_key(url)))
 
         async with asyncio.TaskGroup() as crew:
             for scheme in ("http", "https"):
@@ -126,7 +134,7 @@ async def test_a_fetch_of_any_host_ends_in_an_answer_or_a_named_failure(
 
 
 def test_a_jar_takes_any_host() -> None:
-    jar = Jar()
+    jar = CookieJar()
     for host in HOSTS:
         if url := URLS.canonical(f"https://{host}/"):
             jar.take(["a=b", "c=d; Domain=xn--a"], url)
@@ -177,7 +185,7 @@ class Trips:
         if url.endswith(self._path):
             raise self._error
 
-    async def fetch(self, link: Link, **more: Any) -> Any:
+    async def fetch(self, link: CrawlUrl, **more: Any) -> Any:
         self._look(link.url)
         return await self._inner.fetch(link, **more)
 
@@ -185,7 +193,7 @@ class Trips:
         self._look(page.link.url)
         return await self._inner.read(page)
 
-    async def refuses(self, link: Link) -> str:
+    async def refuses(self, link: CrawlUrl) -> str:
         self._look(link.url)
         return str(await self._inner.refuses(link))
 
@@ -274,7 +282,7 @@ async def test_what_cannot_be_written_is_one_visits_failure(
     site = await website({"/": page(links=list(leaves)), **leaves})
     pack = graph.pack
 
-    def trips(visit: Visit) -> bytes:
+    def trips(visit: CrawlResult) -> bytes:
         if visit.link.url.endswith("/7") and visit.page:
             raise OverflowError("int too large to convert")
         return pack(visit)
@@ -345,7 +353,7 @@ async def test_an_exception_of_who_uses_the_package_blames_no_link(
 
 DIES = """
 import os, sys
-from crawler.fetch.http import HttpFetcher
+from crawler.fetch.fetcher import HttpFetcher
 fetch = HttpFetcher.fetch
 async def dies(self, link, **more):
     page = await fetch(self, link, **more)
@@ -402,16 +410,16 @@ async def test_who_is_killed_from_outside_blames_no_link(website: Open, tmp_path
 def test_a_kernel_out_of_memory_is_a_reason_to_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_hand, "_killed", lambda: 7)
-    hand = in_hand.InHand(tmp_path / "frontier.db")
+    monkeypatch.setattr(crash_suspects, "_killed", lambda: 7)
+    hand = crash_suspects.CrashSuspects(tmp_path / "frontier.db")
     for number in (1, 2, -3):
         hand.take(number)
     hand.drop(2)
-    assert in_hand.InHand(tmp_path / "frontier.db").suspects == []  # as after kill -9
-    hand = in_hand.InHand(tmp_path / "frontier.db")
+    assert crash_suspects.CrashSuspects(tmp_path / "frontier.db").suspects == []  # as after kill -9
+    hand = crash_suspects.CrashSuspects(tmp_path / "frontier.db")
     hand.take(5)
-    monkeypatch.setattr(in_hand, "_killed", lambda: 8)
-    assert in_hand.InHand(tmp_path / "frontier.db").suspects == [5]
+    monkeypatch.setattr(crash_suspects, "_killed", lambda: 8)
+    assert crash_suspects.CrashSuspects(tmp_path / "frontier.db").suspects == [5]
 
 
 def test_what_the_machine_lacks_is_said_in_a_sentence() -> None:

@@ -15,21 +15,21 @@ import pytest
 from frontier_contract import PATIENCE, end, found, lease, urls
 from test_schedule import fast, filled, link
 
-from crawler.config import PaceConfig
-from crawler.frontier.budget import Kept
-from crawler.frontier.schedule import Schedule
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.frontier.store import Store
-from crawler.model import Kind, Link, Outcome, Rules, Visit
-from crawler.pace import Lesson
-from crawler.urls import host_key, origin
+from crawler.config.model import PaceConfig
+from crawler.frontier.scheduling.scheduler import Scheduler
+from crawler.frontier.scheduling.slot import SlotState
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.frontier.sqlite.store import Store
+from crawler.policy.autothrottle import ResponseSample
+from crawler.policy.urls import host_key, origin
+from crawler.records import CrawlResult, CrawlUrl, Kind, Outcome, RobotsRecord
 
-DOWN = Lesson(strained=True, failed=True)
+DOWN = ResponseSample(strained=True, failed=True)
 
 # ── the schedule ─────────────────────────────────────────────────────────────────────────────────
 
 
-def visited(schedule: Schedule, name: str, number: int, now: float) -> None:
+def visited(schedule: Scheduler, name: str, number: int, now: float) -> None:
     """A host of one page, met and done with."""
     filled(schedule, name, range(number, number + 1))
     taken = schedule.take(now)
@@ -38,7 +38,7 @@ def visited(schedule: Schedule, name: str, number: int, now: float) -> None:
     schedule.finish(taken, page=True)
 
 
-def others(schedule: Schedule, now: float, number: int = 3) -> None:
+def others(schedule: Scheduler, now: float, number: int = 3) -> None:
     """Some hosts are met, so that all there were are looked at."""
     for index in range(number):
         schedule.host(f"other{index}", 1000 + index)
@@ -73,29 +73,29 @@ def test_hosts_that_wait_stay_and_the_rest_is_no_more_than_they_are() -> None:
     assert schedule.queued == 500
 
 
-def kept_on_lease(schedule: Schedule) -> None:
+def kept_on_lease(schedule: Scheduler) -> None:
     filled(schedule, "h", range(1, 2))
     taken = schedule.take(0.0)
     assert taken is not None
     schedule.release(taken, 0.0)  # home, but not entered yet
 
 
-def under_way(schedule: Schedule) -> None:
+def under_way(schedule: Scheduler) -> None:
     filled(schedule, "h", range(1, 2))
     assert schedule.take(0.0) is not None
 
 
-def rests(schedule: Schedule) -> None:
+def rests(schedule: Scheduler) -> None:
     visited(schedule, "h", 1, 0.0)
     schedule.rest(schedule.hosts["h"], 20.0)
 
 
-def has_links_resting(schedule: Schedule) -> None:
+def has_links_resting(schedule: Scheduler) -> None:
     kept_on_lease(schedule)
     schedule.finish(link(1), again=True)
 
 
-def taught_something(schedule: Schedule) -> None:
+def taught_something(schedule: Scheduler) -> None:
     filled(schedule, "h", range(1, 2))
     taken = schedule.take(0.0)
     assert taken is not None
@@ -106,7 +106,7 @@ def taught_something(schedule: Schedule) -> None:
 @pytest.mark.parametrize(
     "busy", [kept_on_lease, under_way, rests, has_links_resting, taught_something]
 )
-def test_a_host_stays_while_something_is_left_of_it(busy: Callable[[Schedule], None]) -> None:
+def test_a_host_stays_while_something_is_left_of_it(busy: Callable[[Scheduler], None]) -> None:
     schedule = fast(kept=0, adaptive=True)
     busy(schedule)
     others(schedule, 10.0)
@@ -157,14 +157,14 @@ def opened(path: Path | str = ":memory:", **pace: Any) -> SqliteFrontier:
     return SqliteFrontier(path, PaceConfig(**{"delay": 0.0, **pace}), kept=0)
 
 
-async def answer(queue: SqliteFrontier, link: Link, **lesson: Any) -> None:
+async def answer(queue: SqliteFrontier, link: CrawlUrl, **lesson: Any) -> None:
     """A page came, or its host's robots.txt."""
     rules = None
     if link.kind is Kind.ROBOTS:
-        rules = Rules(origin(link.url), 200, b"", 4e9, lesson.pop("delay", None))
+        rules = RobotsRecord(origin(link.url), 200, b"", 4e9, lesson.pop("delay", None))
     else:
-        queue.release(link, lesson=Lesson(**lesson))
-    await queue.settle([Visit(link, Outcome.DONE, rules=rules)], {})
+        queue.release(link, lesson=ResponseSample(**lesson))
+    await queue.settle([CrawlResult(link, Outcome.DONE, rules=rules)], {})
 
 
 async def wander(queue: SqliteFrontier, first: int) -> None:
@@ -232,7 +232,8 @@ async def test_hosts_met_and_forgotten_at_once_are_asked_everything_once_and_nev
         return time.monotonic() + ahead
 
     monkeypatch.setattr(
-        "crawler.frontier.sqlite.time", SimpleNamespace(monotonic=now, time=time.time)
+        "crawler.frontier.sqlite.sqlite_frontier.time",
+        SimpleNamespace(monotonic=now, time=time.time),
     )
     free = dict.fromkeys((f"h{n}.test" for n in range(hosts)), 0.0)
     asked: list[str] = []
@@ -253,10 +254,10 @@ async def test_hosts_met_and_forgotten_at_once_are_asked_everything_once_and_nev
                 if one.kind is Kind.ROBOTS:
                     await answer(queue, one)
                     continue
-                queue.release(one, lesson=Lesson(0.001, failed=False))
+                queue.release(one, lesson=ResponseSample(0.001, failed=False))
                 number = int(one.url.rpartition("/")[2])
                 children = (found(page(number + 8)),) if number + 8 < pages else ()
-                await queue.settle([Visit(one, Outcome.DONE, found=children)], {})
+                await queue.settle([CrawlResult(one, Outcome.DONE, found=children)], {})
 
         await queue.add([found(page(number)) for number in range(8)])
         async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as crew:
@@ -293,11 +294,12 @@ def test_meeting_a_host_costs_the_same_however_many_there_are() -> None:
 def steps_to_meet_one_of(hosts: int) -> int:
     store, steps = Store(":memory:"), count()
     store.open()
-    links = [Link(f"http://h{n}.test/robots.txt", f"h{n}.test") for n in range(hosts)]
+    links = [CrawlUrl(f"http://h{n}.test/robots.txt", f"h{n}.test") for n in range(hosts)]
     visits = [
-        Visit(one, Outcome.DONE, rules=Rules(origin(one.url), 404, b"", 4e9, 1.5)) for one in links
+        CrawlResult(one, Outcome.DONE, rules=RobotsRecord(origin(one.url), 404, b"", 4e9, 1.5))
+        for one in links
     ]
-    store.settle(visits, {}, 0.0, [Kept(one.host, 2.0, 0, 0, 0.0) for one in links])
+    store.settle(visits, {}, 0.0, [SlotState(one.host, 2.0, 0, 0, 0.0) for one in links])
     number = store.meet("h7.test")
     store._db.set_progress_handler(lambda: next(steps) < 0, 1)
     (known,) = store.manners([number]).values()

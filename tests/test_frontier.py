@@ -15,16 +15,16 @@ import msgspec
 import pytest
 from frontier_contract import Contract, Opened, found
 
-from crawler.config import PaceConfig
-from crawler.errors import FrontierError, Occupied
-from crawler.frontier.book import Book
-from crawler.frontier.downloads import known_urls
-from crawler.frontier.peek import peek
-from crawler.frontier.reader import reader
-from crawler.frontier.rows import DONE
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.frontier.store import Store
-from crawler.model import Extract, Link, Outcome, Page, Timings, Visit
+from crawler.config.model import PaceConfig
+from crawler.errors import FolderLocked, FrontierError
+from crawler.frontier.sqlite.download_rows import known_urls
+from crawler.frontier.sqlite.lookup import FrontierReader
+from crawler.frontier.sqlite.overview import peek
+from crawler.frontier.sqlite.read_only import reader
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.frontier.sqlite.statements import DONE
+from crawler.frontier.sqlite.store import Store
+from crawler.records import CrawlResult, CrawlUrl, Outcome, Page, ParsedPage, Timings
 
 
 def frontier(
@@ -53,7 +53,7 @@ class TestInMemory(Contract):
 async def test_two_cannot_have_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "frontier.db"
     async with frontier(path):
-        with pytest.raises(Occupied, match="another process"):
+        with pytest.raises(FolderLocked, match="another process"):
             async with frontier(path):
                 pass
 
@@ -79,8 +79,8 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_the_claim_on_a_file_dies_with_its_process(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import asyncio, os, signal, sys
-        from crawler.config import PaceConfig
-        from crawler.frontier.sqlite import SqliteFrontier
+        from crawler.config.model import PaceConfig
+        from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
 
         async def main():
             async with SqliteFrontier(sys.argv[1], PaceConfig()):
@@ -117,7 +117,7 @@ async def test_reading_a_closed_crawl_leaves_nothing_beside_its_file(tmp_path: P
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             db.execute("DELETE FROM meta")
     peek(path)
-    with Book(path) as book:
+    with FrontierReader(path) as book:
         assert book.one("SELECT count(*) FROM host") == 0
     assert known_urls(path) == []
     assert beside(path) == set()
@@ -155,7 +155,7 @@ def test_what_a_failed_commit_found_is_not_written_later() -> None:
     with closing(store):
         store.add([found("http://a.test/")], 0)
         seed = store.head(1, 1, set())[0][0]
-        visit = Visit(
+        visit = CrawlResult(
             seed, Outcome.DONE, found=(found("http://a.test/1"), found("http://a.test/\ud800"))
         )
         with pytest.raises(UnicodeEncodeError):
@@ -166,7 +166,7 @@ def test_what_a_failed_commit_found_is_not_written_later() -> None:
         assert [link.url for link in store.head(1, 9, set())[0]] == ["http://a.test/2"]
 
 
-def page(link: Link) -> Page:
+def page(link: CrawlUrl) -> Page:
     return Page(link, 200, (), b"", 0.0, Timings(1.0), 0)
 
 
@@ -181,7 +181,9 @@ def test_copies_name_the_first_page_in_whatever_commit_it_was(tmp_path: Path) ->
         for first, end in [(0, 1), (1, 20), (20, 100)]:
             visits = store.recognise(
                 [
-                    Visit(link, Outcome.DONE, page(link), Extract(digest=digest, bytes_body=1))
+                    CrawlResult(
+                        link, Outcome.DONE, page(link), ParsedPage(digest=digest, bytes_body=1)
+                    )
                     for link, digest in zip(links[first:end], digests[first:end], strict=True)
                 ]
             )

@@ -24,22 +24,31 @@ from website import (
     text,
 )
 
-from crawler.config import PaceConfig, RetryConfig, RobotsConfig, UrlsConfig
+from crawler.config.model import PaceConfig, RetryConfig, RobotsConfig, UrlsConfig
+from crawler.engine.robots_gate import RobotsGate
 from crawler.errors import (
     FetchError,
     Forbidden,
-    Garbled,
     Insecure,
+    ProtocolError,
     TimedOut,
     Truncated,
     Unreachable,
     Unresolved,
 )
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.gate import Gate
-from crawler.model import Extract, Kind, Link, Outcome, Page, Rules, Timings, Visit
-from crawler.retry import Retry
-from crawler.urls import Urls, fingerprint, host_key
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.policy.retry_policy import RetryPolicy
+from crawler.policy.urls import Urls, fingerprint, host_key
+from crawler.records import (
+    CrawlResult,
+    CrawlUrl,
+    Kind,
+    Outcome,
+    Page,
+    ParsedPage,
+    RobotsRecord,
+    Timings,
+)
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -209,9 +218,9 @@ class Desk:
     def __init__(self, *answers: int | FetchError | tuple[int, dict[str, str], bytes]) -> None:
         self.answers = list(answers)
         self.now = 1_000_000.0
-        self.kept: dict[str, Rules] = {}
+        self.kept: dict[str, RobotsRecord] = {}
 
-    async def fetch(self, link: Link) -> Page:
+    async def fetch(self, link: CrawlUrl) -> Page:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, FetchError):
             raise answer
@@ -219,37 +228,37 @@ class Desk:
         timings = Timings(1.0)
         return Page(link, status, tuple(headers.items()), body, self.now, timings, len(body))
 
-    async def read(self, page: Page) -> Extract:
+    async def read(self, page: Page) -> ParsedPage:
         assert isinstance(page.body, bytes)
-        return Extract(body=page.body)
+        return ParsedPage(body=page.body)
 
-    async def rules(self, origin: str) -> Rules | None:
+    async def rules(self, origin: str) -> RobotsRecord | None:
         return self.kept.get(origin)
 
-    def release(self, link: Link, **_: object) -> None: ...
+    def release(self, link: CrawlUrl, **_: object) -> None: ...
 
-    def gate(self, **robots: float) -> Gate:
-        return Gate(
+    def gate(self, **robots: float) -> RobotsGate:
+        return RobotsGate(
             self,  # type: ignore[arg-type] # three of a frontier's verbs are enough here
             self,
             self,
             agent="crawler",
             robots=RobotsConfig(**robots),  # type: ignore[arg-type] # seconds, all of them
             pace=PaceConfig(),
-            retry=Retry(RetryConfig(), dice=lambda: 1.0),
+            retry=RetryPolicy(RetryConfig(), dice=lambda: 1.0),
             urls=Urls(UrlsConfig()),
             clock=lambda: self.now,
         )
 
-    async def ask(self, gate: Gate) -> Visit:
+    async def ask(self, gate: RobotsGate) -> CrawlResult:
         visit = await gate.ask(LINK)
         if visit.rules is not None:
             self.kept[visit.rules.origin] = visit.rules
         return visit
 
 
-LINK = Link("http://a.test/robots.txt", "a.test", kind=Kind.ROBOTS)
-SECRET = Link("http://a.test/secret", "a.test")
+LINK = CrawlUrl("http://a.test/robots.txt", "a.test", kind=Kind.ROBOTS)
+SECRET = CrawlUrl("http://a.test/secret", "a.test")
 OK = (200, {"cache-control": "max-age=600"}, FORBID.encode())
 
 
@@ -310,7 +319,7 @@ async def test_each_failure_has_its_own_number_of_tries(error: FetchError, tries
      (Forbidden("private address"), "forbidden:private address"),
      (TimedOut("first-byte"), "robotsUnreachable:timeout:first-byte"),
      (TimedOut("total"), "robotsUnreachable:timeout:total"),
-     (Garbled("no head"), "robotsUnreachable:garbled:no head"),
+     (ProtocolError("no head"), "robotsUnreachable:garbled:no head"),
      (Truncated(), "robotsUnreachable:truncated"), (429, "robotsUnreachable:status:429"),
      (500, "robotsUnreachable:status:500")],
 )  # fmt: skip
@@ -352,18 +361,20 @@ async def test_a_large_file_is_compiled_beside_the_loop() -> None:
 
 
 async def test_what_is_compiled_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crawler.gate.COMPILED_RULES", 5)
+    monkeypatch.setattr("crawler.engine.robots_gate.COMPILED_RULES", 5)
     desk = Desk(OK)
     gate = desk.gate()
     for host in "abcdefgh":
         body = FORBID.encode() + b"Disallow: /x\n"
-        desk.kept[f"http://{host}.test"] = Rules(f"http://{host}.test", 200, body, 9e9)
-        link = Link(f"http://{host}.test/secret", f"{host}.test")
+        desk.kept[f"http://{host}.test"] = RobotsRecord(f"http://{host}.test", 200, body, 9e9)
+        link = CrawlUrl(f"http://{host}.test/secret", f"{host}.test")
         assert await gate.refuses(link) == "robotsTxt"
     assert list(gate._compiled) == ["http://g.test", "http://h.test"]
-    desk.kept["http://g.test"] = Rules("http://g.test", 404, b"", 9e9)
-    assert await gate.refuses(Link("http://g.test/secret", "g.test")) == "robotsTxt", "kept"
-    assert await gate.refuses(Link("http://a.test/secret", "a.test")) == "robotsTxt", "read again"
+    desk.kept["http://g.test"] = RobotsRecord("http://g.test", 404, b"", 9e9)
+    assert await gate.refuses(CrawlUrl("http://g.test/secret", "g.test")) == "robotsTxt", "kept"
+    assert await gate.refuses(CrawlUrl("http://a.test/secret", "a.test")) == "robotsTxt", (
+        "read again"
+    )
 
 
 # ── whose turn it is ─────────────────────────────────────────────────────────────────────────────
@@ -380,7 +391,7 @@ async def test_a_turn_waits_for_its_host_and_can_be_cancelled() -> None:
         await queue.add([found("http://a.test/1"), found("http://a.test/2")])
         leased = await queue.lease()
         assert leased is not None
-        guest = Link("http://a.test/robots.txt", "a.test", kind=Kind.ROBOTS, id=-1)
+        guest = CrawlUrl("http://a.test/robots.txt", "a.test", kind=Kind.ROBOTS, id=-1)
         given_up = asyncio.create_task(queue.turn(guest))
         waiting = asyncio.create_task(queue.turn(numbered(guest, -2)))
         await asyncio.sleep(0)
@@ -394,13 +405,13 @@ async def test_a_turn_waits_for_its_host_and_can_be_cancelled() -> None:
         assert not second.done()
         queue.release(numbered(guest, -2))
         assert (await second) is not None
-        stranger = Link("http://new.test/robots.txt", "new.test", kind=Kind.ROBOTS, id=-3)
+        stranger = CrawlUrl("http://new.test/robots.txt", "new.test", kind=Kind.ROBOTS, id=-3)
         await queue.turn(stranger)
         queue.release(stranger)
 
 
-def numbered(link: Link, number: int) -> Link:
-    return Link(link.url, link.host, kind=link.kind, id=number)
+def numbered(link: CrawlUrl, number: int) -> CrawlUrl:
+    return CrawlUrl(link.url, link.host, kind=link.kind, id=number)
 
 
 async def test_a_robots_txt_answers_after_a_sequence_of_troubles(

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from website import Website, page, redirect
 
-from crawler.errors import HouseError
-from crawler.frontier.book import Book
-from crawler.model import Found, Kind, Link, Outcome, Visit
-from crawler.sinks.graph import KINDS, Edges, pack, read_edges
+from crawler.errors import FatalError
+from crawler.frontier.sqlite.lookup import FrontierReader
+from crawler.output.graph import KINDS, GraphEdges, pack, read_edges
+from crawler.records import CrawlResult, CrawlUrl, Kind, Outcome, Outlink
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -22,9 +22,9 @@ keys = st.binary(min_size=16, max_size=16)
 links = st.lists(st.tuples(keys, st.sampled_from(list(Kind))), max_size=40)
 
 
-def visit(number: int, found: list[tuple[bytes, Kind]]) -> Visit:
-    seen: tuple[Found, ...] = tuple(("u", "h", key, kind.value, "") for key, kind in found)
-    return Visit(Link("u", "h", id=number), Outcome.DONE, found=seen)
+def visit(number: int, found: list[tuple[bytes, Kind]]) -> CrawlResult:
+    seen: tuple[Outlink, ...] = tuple(("u", "h", key, kind.value, "") for key, kind in found)
+    return CrawlResult(CrawlUrl("u", "h", id=number), Outcome.DONE, found=seen)
 
 
 @given(pages=st.lists(links, max_size=8), torn=st.integers(0, 30))
@@ -35,7 +35,7 @@ def test_what_is_packed_is_read_and_a_torn_end_is_left_out(
     packed = [pack(visit(number, found)) for number, found in enumerate(pages)]
     whole = b"".join(packed)
     expected = [
-        Edges(number, [key for key, _ in found], bytes(KINDS.index(kind) for _, kind in found))
+        GraphEdges(number, [key for key, _ in found], bytes(KINDS.index(kind) for _, kind in found))
         for number, found in enumerate(pages)
     ]
     path.write_bytes(whole)
@@ -52,7 +52,7 @@ def test_what_is_packed_is_read_and_a_torn_end_is_left_out(
 
 def test_no_graph_is_an_empty_one_and_a_folder_is_an_error(tmp_path: Path) -> None:
     assert list(read_edges(tmp_path / "graph.bin")) == []
-    with pytest.raises(HouseError, match=str(tmp_path)):
+    with pytest.raises(FatalError, match=str(tmp_path)):
         list(read_edges(tmp_path))
 
 
@@ -61,7 +61,7 @@ async def test_every_link_of_every_page_is_kept(website: Open, tmp_path: Path) -
         {"/": page(links=["/a", "/b"]), "/a": page(links=["/", "/b"]), "/b": redirect("/a")}
     )
     await crawl(settings(site.url), tmp_path)
-    with Book(tmp_path / "frontier.db") as book:
+    with FrontierReader(tmp_path / "frontier.db") as book:
         found = set()
         for edges in read_edges(tmp_path / "graph.bin"):
             (source,) = book.links([edges.source]).values()

@@ -16,14 +16,14 @@ from hostile_server import ATTACKS, HEAD, POISON, Attack, HostileServer
 from processes import Peak
 from website import Website, gate, page, redirect
 
-from crawler.config import FetchConfig
+from crawler.config.model import FetchConfig
 from crawler.errors import ConfigError, FetchError
+from crawler.fetch.address_guard import AddressGuard, networks
 from crawler.fetch.connector import MAX_INTERIM
-from crawler.fetch.guard import AddressGuard, networks
-from crawler.fetch.http import HttpFetcher
-from crawler.model import Link
-from crawler.patterns import compile_pattern, compile_text_pattern
-from crawler.urls import host_key
+from crawler.fetch.fetcher import HttpFetcher
+from crawler.policy.patterns import compile_pattern, compile_text_pattern
+from crawler.policy.urls import host_key
+from crawler.records import CrawlUrl
 
 MEMORY = 700 * 1000 * 1000
 """Resident bytes of crawl and parse processes together."""
@@ -96,8 +96,8 @@ def fetcher(tmp_path: Path, **rules: Any) -> HttpFetcher:
     return HttpFetcher(FetchConfig(**rules), slots=4, user_agent="test", spool=tmp_path, guard=None)
 
 
-def link(url: str) -> Link:
-    return Link(url, host_key(url))
+def link(url: str) -> CrawlUrl:
+    return CrawlUrl(url, host_key(url))
 
 
 class Script:
@@ -330,13 +330,13 @@ async def test_a_link_that_is_stuck_is_named_with_its_stage(
                 named.set()
 
         hearing = Hearing()
-        logging.getLogger("crawler.stages").addHandler(hearing)
+        logging.getLogger("crawler.engine.stall_watchdog").addHandler(hearing)
         running = asyncio.create_task(crawl(settings(site.url, stall=0.4), tmp_path))
         try:
             async with asyncio.timeout(20):
                 await named.wait()
         finally:
-            logging.getLogger("crawler.stages").removeHandler(hearing)
+            logging.getLogger("crawler.engine.stall_watchdog").removeHandler(hearing)
             wait.open()
             await running
     (said,) = [record.getMessage() for record in caplog.records]

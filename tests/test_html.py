@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler.parse.attribute_values import parse_srcset
 from crawler.parse.html import MAX_TITLE, read_html
-from crawler.parse.spaces import BLANKS, one_spaced
-from crawler.parse.values import parse_srcset
+from crawler.parse.whitespace import BLANKS, one_spaced
 
 
 def links(html: str, *, forms: bool = False) -> list[tuple[str, str]]:

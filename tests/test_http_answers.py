@@ -17,11 +17,11 @@ from http_oracles import DOCUMENT, Server, Verdict, all_by_curl, all_by_us, tabl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler.fetch.body_reader import rest_of
 from crawler.fetch.client import FIELD, FIELDS, LINE
-from crawler.fetch.connector import _Conversation
-from crawler.fetch.lenient import HEAD, SIZE_LINE
+from crawler.fetch.connector import _GuardedProtocol
+from crawler.fetch.lenient_reader import HEAD, SIZE_LINE
 from crawler.fetch.parser import KEPT
-from crawler.fetch.reading import rest_of
 
 FULL = 2500
 """Answers in `make test-http`."""
@@ -74,7 +74,7 @@ def conversed(
     """
 
     async def converse() -> tuple[object, ...]:
-        protocol = _Conversation(asyncio.get_running_loop())
+        protocol = _GuardedProtocol(asyncio.get_running_loop())
         wire: Any = Wire()
         protocol.connection_made(wire)
         protocol.first = first

@@ -18,9 +18,9 @@ from website import Website, page
 
 from crawler.cli.main import crawler
 from crawler.cli.why import tell
-from crawler.ending import sentence
-from crawler.parse import bounds
-from crawler.report.gather import gather
+from crawler.parse import markup_limits
+from crawler.policy.end_message import sentence
+from crawler.report.build import gather
 from crawler.report.page import render
 
 Open = Callable[..., Awaitable[Website]]
@@ -160,15 +160,15 @@ def test_a_large_page_is_read_to_its_end() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that pages of a test can reach."""
-    monkeypatch.setattr(bounds, "LARGE", 0)
-    monkeypatch.setattr(bounds, "MAX_TAGS", 5)
-    monkeypatch.setattr(bounds, "MAX_ATTRIBUTES", 4)
-    monkeypatch.setattr(bounds, "MAX_NULS", 2)
+    monkeypatch.setattr(markup_limits, "LARGE", 0)
+    monkeypatch.setattr(markup_limits, "MAX_TAGS", 5)
+    monkeypatch.setattr(markup_limits, "MAX_ATTRIBUTES", 4)
+    monkeypatch.setattr(markup_limits, "MAX_NULS", 2)
 
 
 def bounded(text: str) -> tuple[str, list[str]]:
     reasons: list[str] = []
-    return bounds.within_bounds(text, [], reasons), reasons
+    return markup_limits.within_bounds(text, [], reasons), reasons
 
 
 @pytest.mark.usefixtures("small")
@@ -212,13 +212,13 @@ def test_tags_and_attributes_are_counted_as_the_parser_finds_them(text: str) -> 
     elements = [one for one in tree.iter_elements() if one.tag not in made]
     attributes = sum(len(dict(one.attrs)) for one in elements)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounds, "LARGE", 0)
-        patch.setattr(bounds, "MAX_TAGS", len(elements) - 1)
-        patch.setattr(bounds, "MAX_ATTRIBUTES", 10_000)
+        patch.setattr(markup_limits, "LARGE", 0)
+        patch.setattr(markup_limits, "MAX_TAGS", len(elements) - 1)
+        patch.setattr(markup_limits, "MAX_ATTRIBUTES", 10_000)
         formatting = {"a", "b", "p"}  # the parser makes some of them again
         if elements and not formatting & {one.tag for one in elements}:
             assert bounded(text)[1] == ["tooManyTags"]
         if attributes and not formatting & {one.tag for one in elements}:
-            patch.setattr(bounds, "MAX_TAGS", 10_000)
-            patch.setattr(bounds, "MAX_ATTRIBUTES", attributes - 1)
+            patch.setattr(markup_limits, "MAX_TAGS", 10_000)
+            patch.setattr(markup_limits, "MAX_ATTRIBUTES", attributes - 1)
             assert bounded(text)[1] == ["tooManyAttributes"]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.config import PaceConfig
-from crawler.frontier.keys import Keys, look_up
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.frontier.store import Store
-from crawler.urls import fingerprint
+from crawler.config.model import PaceConfig
+from crawler.frontier.sqlite.seen_index import SeenIndex, look_up
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.frontier.sqlite.store import Store
+from crawler.policy.urls import fingerprint
 
 TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -38,7 +38,7 @@ def key(number: int) -> bytes:
 def test_knows_what_a_set_knows(transactions: list[tuple[list[int], str]], most: int) -> None:
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.executescript(TABLES)
-    keys = Keys(db, most)
+    keys = SeenIndex(db, most)
     keys.recall()
     known: dict[int, int] = {}
     for numbers, ending in transactions:
@@ -58,7 +58,7 @@ def test_knows_what_a_set_knows(transactions: list[tuple[list[int], str]], most:
         else:
             db.execute("COMMIT")
         if ending == "reopen":
-            keys = Keys(db, most)
+            keys = SeenIndex(db, most)
             keys.recall()
         everything = [key(number) for number in range(61)]
         assert keys.find(everything) == {key(n): link for n, link in known.items()}

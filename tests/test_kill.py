@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from crawling import by_path
 
-from crawler.bench.demo import DemoWeb
+from crawler.demo.process import DemoWeb
 
 PAGES = 400
 VARYING = {
@@ -43,7 +43,7 @@ several equal pages was first."""
 
 SUICIDE = """
 import os, signal, sys
-from crawler.frontier.store import Store
+from crawler.frontier.sqlite.store import Store
 
 settle, left = Store.settle, int(sys.argv.pop(1))
 before = sys.argv.pop(1) == "before"

@@ -11,10 +11,10 @@ import pytest
 from crawling import records
 from test_kill import command, finish, wait_for_records
 
-from crawler.bench.demo import DemoWeb
-from crawler.frontier.book import Book
-from crawler.report.changes import Side, compare
-from crawler.sinks.graph import read_edges
+from crawler.demo.process import DemoWeb
+from crawler.frontier.sqlite.lookup import FrontierReader
+from crawler.output.graph import read_edges
+from crawler.report.crawl_diff import CrawlSide, compare
 
 PAGES = 60
 
@@ -56,7 +56,7 @@ def test_all_outputs_are_whole_and_agree(tmp_path: Path, times: int) -> None:
         assert len(done) == PAGES
         found = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
         assert Counter(one["_url"] for one in found) == Counter(done)
-        with Book(folder / "frontier.db") as book:
+        with FrontierReader(folder / "frontier.db") as book:
             edges = list(read_edges(folder / "graph.bin"))
             sources = [book.links([one.source])[one.source][0] for one in edges]
             by_url = {line["url"]: line["links_out"] for line in lines}
@@ -82,5 +82,5 @@ def test_all_outputs_are_whole_and_agree(tmp_path: Path, times: int) -> None:
     ]
     assert {line["url"] for line in again} == done
     assert len(again) == len(done)
-    changes = compare(Side(folder, 1), Side(folder, 2))
+    changes = compare(CrawlSide(folder, 1), CrawlSide(folder, 2))
     assert (changes.number, changes.unchanged) == (0, PAGES)

@@ -25,11 +25,11 @@ from test_kill import (
 )
 from warcio.archiveiterator import ArchiveIterator
 
-from crawler.bench.demo import DemoWeb
-from crawler.config import UrlsConfig
-from crawler.export.archive import Archive
+from crawler.config.model import UrlsConfig
+from crawler.demo.process import DemoWeb
 from crawler.export.mirror import write_mirror
-from crawler.urls import Urls
+from crawler.export.warc_reader import WarcReader
+from crawler.policy.urls import Urls
 
 PAGES = 150
 ALL = ("--warc", "--mirror", "--save", "all", "--warc-max-size", "100k", "-s", "output.jsonl=true")
@@ -74,7 +74,7 @@ class Left:
         self.bodies = tree(folder / "html")
         self.mirror = tree(folder / "mirror")
         self.files = len(list((folder / "warc").glob("*.warc.gz")))
-        with Archive(folder) as archive:
+        with WarcReader(folder) as archive:
             self.indexed = {capture.url for capture in archive.captures.every()}
 
 
@@ -100,7 +100,7 @@ def check(folder: Path, undisturbed: Left) -> None:
         name: body for name, body in undisturbed.mirror.items() if name != "index.html"
     }
     assert not [name for name in left.mirror if name.endswith(".part")]
-    with Archive(folder) as archive:
+    with WarcReader(folder) as archive:
         again = write_mirror(archive, folder / "mirror", Urls(UrlsConfig()))
     assert (again.written, again.removed) == (0, 0)
 

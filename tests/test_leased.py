@@ -16,12 +16,12 @@ from redis_server import a_server
 from test_redis import frontier
 from website import page
 
-from crawler.config import FetchConfig
-from crawler.errors import Lapsed
-from crawler.fetch.http import HttpFetcher
-from crawler.leased import LeasedFetcher
-from crawler.model import Link
-from crawler.urls import host_key
+from crawler.config.model import FetchConfig
+from crawler.engine.lease_guard import LeaseGuard
+from crawler.errors import LeaseLost
+from crawler.fetch.fetcher import HttpFetcher
+from crawler.policy.urls import host_key
+from crawler.records import CrawlUrl
 
 
 class Lost:
@@ -33,16 +33,16 @@ class Lost:
         self.ends = ends
         self.looks = 0
 
-    def owns(self, link: Link) -> bool:
+    def owns(self, link: CrawlUrl) -> bool:
         del link
         self.looks += 1
         return self.looks == 1 or not self.ends
 
-    async def renew(self, link: Link) -> bool:
+    async def renew(self, link: CrawlUrl) -> bool:
         del link
         return False
 
-    def watch(self, link: Link, exchange: asyncio.Timeout | None) -> None:
+    def watch(self, link: CrawlUrl, exchange: asyncio.Timeout | None) -> None:
         """Nobody does."""
 
 
@@ -52,13 +52,13 @@ async def test_a_lease_is_looked_at_when_the_connection_is_there(
 ) -> None:
     """Nothing is sent, and the connection is as good as before. `/?` goes by aiohttp's session."""
     site = await website({"/": page(), "/?": page()})
-    link = Link(site.at(path), host_key(site.url))
+    link = CrawlUrl(site.at(path), host_key(site.url))
     leases = Lost(ends=True)
     async with HttpFetcher(
         FetchConfig(), slots=1, user_agent="test/1", spool=tmp_path, owned=leases.owns
     ) as plain:
-        fetcher = LeasedFetcher(plain, leases)
-        with pytest.raises(Lapsed):
+        fetcher = LeaseGuard(plain, leases)
+        with pytest.raises(LeaseLost):
             await fetcher.fetch(link)
         assert leases.looks == 3, "before the trip, at the connection, and whether to go again"
         leases.ends = False
@@ -89,6 +89,6 @@ async def test_an_exchange_ends_when_its_lease_does(tmp_path: Path) -> None:
             await queue.add([found(url)])
             link = await lease(queue)
             queue._tasks[1].cancel()  # nothing is renewed
-            with pytest.raises(Lapsed, match="broken off"):
-                await LeasedFetcher(plain, queue).fetch(link)
+            with pytest.raises(LeaseLost, match="broken off"):
+                await LeaseGuard(plain, queue).fetch(link)
             await gone.wait()

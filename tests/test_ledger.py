@@ -9,25 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from crawler.engine.committer import Committer
 from crawler.errors import SinkError
-from crawler.ledger import Ledger
-from crawler.model import Extract, Kind, Link, Outcome, Page, Timings, Visit
-from crawler.sinks.files import Files, path_for
-from crawler.sinks.jsonl import JsonLines
+from crawler.output.body_files import BodyFiles, path_for
+from crawler.output.jsonl import JsonLines
+from crawler.records import CrawlResult, CrawlUrl, Kind, Outcome, Page, ParsedPage, Timings
 
 
 class FakeFrontier:
     """Remembers what was settled."""
 
     def __init__(self) -> None:
-        self.groups: list[list[Visit]] = []
+        self.groups: list[list[CrawlResult]] = []
         self.marks: dict[str, int] = {}
         self.fails = False
 
-    async def recognise(self, visits: Sequence[Visit]) -> Sequence[Visit]:
+    async def recognise(self, visits: Sequence[CrawlResult]) -> Sequence[CrawlResult]:
         return visits
 
-    async def settle(self, visits: Sequence[Visit], marks: Mapping[str, int]) -> None:
+    async def settle(self, visits: Sequence[CrawlResult], marks: Mapping[str, int]) -> None:
         await asyncio.sleep(0)
         if self.fails:
             raise SinkError("frontier: no space left")
@@ -35,10 +35,10 @@ class FakeFrontier:
         self.marks.update(marks)
 
 
-def visit(number: int, outcome: Outcome = Outcome.DONE, kind: Kind = Kind.PAGE) -> Visit:
-    link = Link(f"https://a.test/{number}", "a.test", kind=kind, id=number)
+def visit(number: int, outcome: Outcome = Outcome.DONE, kind: Kind = Kind.PAGE) -> CrawlResult:
+    link = CrawlUrl(f"https://a.test/{number}", "a.test", kind=kind, id=number)
     page = Page(link, 200, (("ETag", '"x"'),), b"", 1.0, Timings(1.0), 3)
-    return Visit(link, outcome, page, Extract(title=f"№ {number}\u2028\x00"))
+    return CrawlResult(link, outcome, page, ParsedPage(title=f"№ {number}\u2028\x00"))
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -50,7 +50,7 @@ async def test_those_who_enter_together_are_committed_together(tmp_path: Path) -
     path = tmp_path / "pages.jsonl"
     async with (
         JsonLines(path) as sink,
-        Ledger(frontier, [sink]) as ledger,  # type: ignore[arg-type]
+        Committer(frontier, [sink]) as ledger,  # type: ignore[arg-type]
         asyncio.TaskGroup() as crew,
     ):
         for number in range(100):
@@ -64,7 +64,7 @@ async def test_those_who_enter_together_are_committed_together(tmp_path: Path) -
 async def test_a_retry_and_a_robots_txt_are_settled_but_not_written(tmp_path: Path) -> None:
     frontier = FakeFrontier()
     path = tmp_path / "pages.jsonl"
-    async with JsonLines(path) as sink, Ledger(frontier, [sink]) as ledger:  # type: ignore[arg-type]
+    async with JsonLines(path) as sink, Committer(frontier, [sink]) as ledger:  # type: ignore[arg-type]
         await ledger.enter(visit(1, Outcome.RETRY))
         await ledger.enter(visit(2, kind=Kind.ROBOTS))
     assert sum(map(len, frontier.groups)) == 2
@@ -93,7 +93,7 @@ async def test_a_file_shorter_than_its_mark_is_refused(tmp_path: Path) -> None:
 async def test_a_failed_commit_is_raised_in_everyone_who_waits_and_who_comes_later() -> None:
     frontier = FakeFrontier()
     frontier.fails = True
-    async with Ledger(frontier, []) as ledger:  # type: ignore[arg-type]
+    async with Committer(frontier, []) as ledger:  # type: ignore[arg-type]
         results = await asyncio.gather(
             *(ledger.enter(visit(number)) for number in range(3)), return_exceptions=True
         )
@@ -104,7 +104,7 @@ async def test_a_failed_commit_is_raised_in_everyone_who_waits_and_who_comes_lat
 
 async def test_who_is_cancelled_while_waiting_is_still_entered() -> None:
     frontier = FakeFrontier()
-    async with Ledger(frontier, []) as ledger:  # type: ignore[arg-type]
+    async with Committer(frontier, []) as ledger:  # type: ignore[arg-type]
         task = asyncio.create_task(ledger.enter(visit(1)))
         await asyncio.sleep(0)
         task.cancel()
@@ -153,20 +153,20 @@ def test_urls_that_a_file_system_would_mix_up_keep_files_of_their_own() -> None:
 
 
 async def test_bodies_are_saved_whole_under_their_own_names(tmp_path: Path) -> None:
-    link = Link("https://a.test/x?y", "a.test", id=1)
-    html = Visit(link, Outcome.DONE, None, Extract(mime="text/html", body=b"<p>"))
-    image = Visit(
-        Link("https://a.test/i.png", "a.test", id=2),
+    link = CrawlUrl("https://a.test/x?y", "a.test", id=1)
+    html = CrawlResult(link, Outcome.DONE, None, ParsedPage(mime="text/html", body=b"<p>"))
+    image = CrawlResult(
+        CrawlUrl("https://a.test/i.png", "a.test", id=2),
         Outcome.DONE,
         None,
-        Extract(mime="image/png", body=b"png"),
+        ParsedPage(mime="image/png", body=b"png"),
     )
-    async with Files(tmp_path, every=False) as sink:
+    async with BodyFiles(tmp_path, every=False) as sink:
         assert await sink.append([html, image]) == 0
         assert await sink.append([html]) == 0
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.read_bytes() for path in files] == [b"<p>"]
-    async with Files(tmp_path, every=True) as sink:
+    async with BodyFiles(tmp_path, every=True) as sink:
         await sink.append([image])
     assert sorted(path.suffix for path in tmp_path.rglob("*") if path.is_file()) == [
         ".html",

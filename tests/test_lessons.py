@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crawler.bench import paper
+from crawler.bench import report_writer
 from crawler.bench.quotes import MARKED, filled, quote
 from crawler.errors import ConfigError
 
@@ -74,7 +74,7 @@ def test_the_ways_to_look_into_a_program() -> None:
 @pytest.mark.parametrize("name", ["docs/concurrency.md", "README.md"])
 def test_quoted_figures_are_those_of_the_results(name: str) -> None:
     text = (ROOT / name).read_text()
-    assert filled(text, paper.read(RESULTS)) == text, (
+    assert filled(text, report_writer.read(RESULTS)) == text, (
         f"python -m crawler.bench.quotes docs/benchmarks {name}"
     )
 
@@ -87,7 +87,7 @@ def test_every_claim_of_the_lessons_has_a_figure() -> None:
 
 
 def test_a_figure_that_is_none_is_refused() -> None:
-    results = paper.read(RESULTS)
+    results = report_writer.read(RESULTS)
     for words in ("speed latency-0 64 threads", "rate nowhere 64 threads", "rate latency-0",
                   "faster latency-0 64 threads", "peer-best latency-0 64 Scrapy"):  # fmt: skip
         with pytest.raises(ConfigError, match="not a figure"):

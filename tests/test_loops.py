@@ -18,15 +18,15 @@ from manners import Exchange, Owed, complaints
 from processes import tree
 from redis_server import a_server, servers
 
-from crawler.bench.demo import DemoWeb
-from crawler.bench.wire import GONE
 from crawler.cli.loops import AGAIN
-from crawler.cli.loops_share import own_settings
-from crawler.config import Config, FrontierConfig
-from crawler.export.archive import Archive
-from crawler.frontier.local import LocalServer, program
-from crawler.settings import with_settings
-from crawler.tether import tethered
+from crawler.cli.loops_folder import own_settings
+from crawler.config.loader import with_settings
+from crawler.config.model import Config, FrontierConfig
+from crawler.demo.connection import GONE
+from crawler.demo.process import DemoWeb
+from crawler.export.warc_reader import WarcReader
+from crawler.frontier.redis.local_server import LocalServer, program
+from crawler.utils.parent_death import tethered
 
 PAGES = 300
 DELAY = 0.2
@@ -128,7 +128,7 @@ def loops_of(child: subprocess.Popen[str]) -> list[int]:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"crawler.cli.loop" in words:
+        if b"crawler.cli.loop_process" in words:
             found.append(pid)
     return found
 
@@ -150,7 +150,7 @@ def test_two_loops_write_one_crawl(web: DemoWeb, tmp_path: Path) -> None:
     code, said, errors = crawler(*begin, "--json")
     assert code == 0, errors
     whole(out, web)
-    with Archive(out) as archive:
+    with WarcReader(out) as archive:
         captured = {one.url for one in archive.captures.every()}
     assert captured >= {one["url"] for one in records(out) if one["outcome"] == "done"}
     assert len(list((out / "text").rglob("*.md"))) == PAGES

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from website import Website, reply
 
 from crawler.cli.main import crawler
-from crawler.config import UrlsConfig
+from crawler.config.model import UrlsConfig
 from crawler.errors import ConfigError
+from crawler.output.markdown_files import text_path
 from crawler.parse.markdown import to_markdown
-from crawler.sinks.texts import text_path
-from crawler.urls import Urls
+from crawler.policy.urls import Urls
 
 Open = Callable[..., Awaitable[Website]]
 

@@ -14,10 +14,10 @@ import pytest
 
 PROGRAM = """
 import asyncio, json, re, sys, time
-from crawler.config import PaceConfig
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import Outcome, Visit
-from crawler.urls import fingerprint
+from crawler.config.model import PaceConfig
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.records import Outcome, CrawlResult
+from crawler.policy.urls import fingerprint
 
 pages, links, hosts, path = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
@@ -41,7 +41,7 @@ async def main():
                 queue.release(link)
                 children = tuple(found(n) for n in range(number, number + links))
                 number += links
-                visits.append(Visit(link, Outcome.DONE, found=children))
+                visits.append(CrawlResult(link, Outcome.DONE, found=children))
             await queue.settle(visits, {})
             if (done + 250) % step == 0:
                 costs.append(time.process_time() - cpu)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reading import links, read
 
-from crawler.mime import Mime, extract_mime, parse_mime, sniff_mime
+from crawler.policy.mime import Mime, extract_mime, parse_mime, sniff_mime
 
 HTML = "text/html"
 

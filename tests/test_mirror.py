@@ -24,15 +24,15 @@ from selectolax.lexbor import LexborHTMLParser
 from test_warc import sink, visit
 from website import Answer, Website, missing, page, redirect, reply
 
-from crawler.config import UrlsConfig
-from crawler.errors import HouseError
-from crawler.export.archive import Archive
-from crawler.export.markup import attributes_of, replace_links, replace_srcset, start_tags
-from crawler.export.mirror import Mirrored, write_mirror
-from crawler.export.paths import EXTENSIONS, MAX_PATH, mirror_path, to_be_hashed
+from crawler.config.model import UrlsConfig
+from crawler.errors import FatalError
+from crawler.export.link_rewriter import attributes_of, replace_links, replace_srcset, start_tags
+from crawler.export.mirror import MirrorResult, write_mirror
+from crawler.export.mirror_paths import EXTENSIONS, MAX_PATH, mirror_path, to_be_hashed
+from crawler.export.warc_reader import WarcReader
+from crawler.parse.attribute_values import parse_srcset
 from crawler.parse.css import css_urls, replace_urls
-from crawler.parse.values import parse_srcset
-from crawler.urls import Urls
+from crawler.policy.urls import Urls
 
 URLS = Urls(UrlsConfig())
 PNG = bytes.fromhex(
@@ -409,8 +409,8 @@ def check_links(folder: Path) -> set[str]:
     return away
 
 
-def remake(folder: Path) -> Mirrored:
-    with Archive(folder) as archive:
+def remake(folder: Path) -> MirrorResult:
+    with WarcReader(folder) as archive:
         return write_mirror(archive, folder / "mirror", URLS)
 
 
@@ -566,5 +566,5 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         await output.cut(0)
         await output.append([visit("/x", b"one", tmp_path)])
     (tmp_path / "mirror").write_text("in the way")
-    with pytest.raises(HouseError, match="mirror: File exists"):
+    with pytest.raises(FatalError, match="mirror: File exists"):
         remake(tmp_path)

@@ -20,9 +20,9 @@ from frontier_contract import found
 from model import play, several
 from virtual_time import Clock, Standstill, VirtualLoop
 
-from crawler.config import PaceConfig
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import Link, Outcome, Visit
+from crawler.config.model import PaceConfig
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.records import CrawlResult, CrawlUrl, Outcome
 
 FIXED = 200
 """Webs that are always the same, and as many again that are not, an eighth of them."""
@@ -71,8 +71,8 @@ def in_virtual_time(main: Callable[[VirtualLoop], Coroutine[Any, Any, None]], la
     """Run it, each job of the frontier's thread after `lag` seconds; the rounds of the loop."""
     loop = VirtualLoop(Random(1))
     with ExitStack() as patched:
-        for name in ("sqlite", "store"):
-            patched.enter_context(mock.patch(f"crawler.frontier.{name}.time", Clock(loop)))
+        for name in ("sqlite_frontier", "store"):
+            patched.enter_context(mock.patch(f"crawler.frontier.sqlite.{name}.time", Clock(loop)))
         patched.enter_context(mock.patch.object(virtual_time, "LAGS", (lag,)))
         loop.run(main(loop))
     return loop.rounds
@@ -83,7 +83,7 @@ def frontier(pace: PaceConfig | None = None, **wishes: Any) -> SqliteFrontier:
     return SqliteFrontier(":memory:", pace or PaceConfig(fast=True), **wishes)
 
 
-async def lease(queue: SqliteFrontier) -> Link:
+async def lease(queue: SqliteFrontier) -> CrawlUrl:
     link = await queue.lease()
     assert link is not None
     return link
@@ -98,12 +98,12 @@ def test_a_retry_that_wakes_while_its_visit_is_being_counted_is_not_lost() -> No
         async with frontier() as queue:
             await queue.add([found(f"http://{host}.test/") for host in "abc"])
             first, second, third = [await lease(queue) for _ in "abc"]
-            await queue.settle([Visit(second, Outcome.RETRY, retry_in=0.1)], {})
+            await queue.settle([CrawlResult(second, Outcome.RETRY, retry_in=0.1)], {})
             waiting = [asyncio.create_task(lease(queue)) for _ in range(3)]
             await asyncio.sleep(0)
             fresh = (found("http://new.test/"),)
-            retry = Visit(first, Outcome.RETRY, retry_in=0.0)
-            await queue.settle([retry, Visit(third, Outcome.DONE, found=fresh)], {})
+            retry = CrawlResult(first, Outcome.RETRY, retry_in=0.0)
+            await queue.settle([retry, CrawlResult(third, Outcome.DONE, found=fresh)], {})
             links = await asyncio.gather(*waiting)
             assert {link.host for link in links} == {"a.test", "b.test", "new.test"}
 
@@ -116,7 +116,7 @@ def test_nothing_spins_while_the_feeder_waits_for_its_thread() -> None:
     async def main(_: VirtualLoop) -> None:
         async with frontier() as queue:
             await queue.add([found("http://a.test/")])
-            await queue.settle([Visit(await lease(queue), Outcome.RETRY, retry_in=0.5)], {})
+            await queue.settle([CrawlResult(await lease(queue), Outcome.RETRY, retry_in=0.5)], {})
             assert (await lease(queue)).attempt == 1
 
     assert in_virtual_time(main, 1.0) < 100
@@ -129,7 +129,7 @@ def test_nothing_spins_while_only_a_turn_is_waited_for() -> None:
         async with frontier(PaceConfig(per_host=1, delay=5.0)) as queue:
             await queue.add([found(f"http://a.test/{n}") for n in range(3)])
             link = await lease(queue)
-            turn = asyncio.create_task(queue.turn(Link("http://a.test/x", "a.test", id=-1)))
+            turn = asyncio.create_task(queue.turn(CrawlUrl("http://a.test/x", "a.test", id=-1)))
             await asyncio.sleep(60.0)
             assert not turn.done()
             queue.release(link)
@@ -148,14 +148,14 @@ def test_a_link_is_as_deep_as_its_shortest_way_while_it_waits() -> None:
             await queue.add([found(f"http://a.test/{n}") for n in "01"])
             page, moved = await lease(queue), await lease(queue)
             away = (found("http://a.test/x"), found("http://a.test/y"))
-            await queue.settle([Visit(page, Outcome.DONE, found=away)], {})
-            await queue.settle([Visit(moved, Outcome.MOVED, found=away[:1])], {})
+            await queue.settle([CrawlResult(page, Outcome.DONE, found=away)], {})
+            await queue.settle([CrawlResult(moved, Outcome.MOVED, found=away[:1])], {})
             target = await lease(queue)
             assert (target.url, target.depth, target.via) == ("http://a.test/x", 0, moved.url)
             last = asyncio.create_task(lease(queue))
             await asyncio.sleep(1.0)
             assert not last.done(), "the other is deeper"
-            await queue.settle([Visit(target, Outcome.DONE)], {})
+            await queue.settle([CrawlResult(target, Outcome.DONE)], {})
             assert (await last).depth == 1
 
     in_virtual_time(main, 0.02)

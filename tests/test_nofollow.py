@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from crawler.bench.demo import DemoWeb
 from crawler.cli.main import _run
-from crawler.errors import HouseError
-from crawler.folder import FOLDERS, OURS, prepare
-from crawler.nofollow import make_folders, open_new
+from crawler.config.workdir import FOLDERS, OURS, prepare
+from crawler.demo.process import DemoWeb
+from crawler.errors import FatalError
+from crawler.utils.no_symlinks import make_folders, open_new
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_a_link_where_a_crawl_writes_is_refused_before_it_begins(tmp_path: Path,
     link = folder / name
     link.parent.mkdir(parents=True)
     link.symlink_to(away, target_is_directory=name in FOLDERS)
-    with pytest.raises(HouseError, match=f"{link.name}: is a symbolic link"):
+    with pytest.raises(FatalError, match=f"{link.name}: is a symbolic link"):
         prepare(folder, "new")
     assert not away.exists()
 

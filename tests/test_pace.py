@@ -10,30 +10,31 @@ from test_schedule import fast, filled, link
 from crawler.errors import (
     FetchError,
     Forbidden,
-    Garbled,
     Insecure,
+    ProtocolError,
     TimedOut,
     TooLarge,
     Truncated,
     Unreachable,
     Unresolved,
 )
-from crawler.frontier.budget import Budget, Kept, Terms
-from crawler.frontier.schedule import Schedule
-from crawler.model import Kind, Link, Outcome, Page, Rules, Timings, Visit
-from crawler.pace import Lesson, Pace, lesson_of, robots_lesson
+from crawler.frontier.scheduling.scheduler import Scheduler
+from crawler.frontier.scheduling.slot import Slot, SlotState
+from crawler.frontier.scheduling.slot_settings import SlotSettings
+from crawler.policy.autothrottle import AutoThrottle, ResponseSample, lesson_of, robots_lesson
+from crawler.records import CrawlResult, CrawlUrl, Kind, Outcome, Page, RobotsRecord, Timings
 
-FINE = Lesson(0.1, failed=False)
-DOWN = Lesson(strained=True, failed=True)
-WIDE = Terms(width=16, delay=0.0, adaptive=True)
+FINE = ResponseSample(0.1, failed=False)
+DOWN = ResponseSample(strained=True, failed=True)
+WIDE = SlotSettings(width=16, delay=0.0, adaptive=True)
 
 
 def page(status: int = 200, *, host: str = "h", ttfb: float = 120.0) -> Page:
     timings = Timings(total=200.0, ttfb=ttfb, dns=10.0, connect=10.0)
-    return Page(Link(f"http://{host}/", host), status, (), b"", 0.0, timings, 7, ip="192.0.2.1")
+    return Page(CrawlUrl(f"http://{host}/", host), status, (), b"", 0.0, timings, 7, ip="192.0.2.1")
 
 
-def answered(budget: Budget, lesson: Lesson, times: int = 1, began: float = 0.0) -> None:
+def answered(budget: Slot, lesson: ResponseSample, times: int = 1, began: float = 0.0) -> None:
     """So many exchanges in a row, each filling the width."""
     for _ in range(times):
         trips = [budget.depart(began) for _ in range(budget.width)]
@@ -60,7 +61,7 @@ def test_what_a_status_says_of_its_host(status: int, strained: bool, failed: boo
     ("error", "strained", "failed"),
     [(TimedOut("idle"), True, True), (Unreachable(), True, True), (Unresolved(), False, True),
      (Truncated(), True, None), (TooLarge(), False, False), (Insecure(), False, None),
-     (Garbled(), False, None), (Forbidden(), False, None)],
+     (ProtocolError(), False, None), (Forbidden(), False, None)],
 )  # fmt: skip
 def test_what_no_answer_says(error: FetchError, strained: bool, failed: bool | None) -> None:
     lesson = lesson_of(None, error)
@@ -68,12 +69,12 @@ def test_what_no_answer_says(error: FetchError, strained: bool, failed: bool | N
 
 
 def test_a_robots_txt_teaches_of_its_own_host_only() -> None:
-    robots = Link("http://h/robots.txt", "h", kind=Kind.ROBOTS)
-    other = robots_lesson(Visit(robots, Outcome.DONE, page(host="elsewhere")))
-    own = robots_lesson(Visit(robots, Outcome.DONE, page()))
-    silent = robots_lesson(Visit(robots, Outcome.RETRY, retry_in=1.0))
-    rules = Rules("http://h", 404, b"", 0.0)
-    led_away = robots_lesson(Visit(robots, Outcome.DONE, rules=rules))
+    robots = CrawlUrl("http://h/robots.txt", "h", kind=Kind.ROBOTS)
+    other = robots_lesson(CrawlResult(robots, Outcome.DONE, page(host="elsewhere")))
+    own = robots_lesson(CrawlResult(robots, Outcome.DONE, page()))
+    silent = robots_lesson(CrawlResult(robots, Outcome.RETRY, retry_in=1.0))
+    rules = RobotsRecord("http://h", 404, b"", 0.0)
+    led_away = robots_lesson(CrawlResult(robots, Outcome.DONE, rules=rules))
     assert other is None
     assert own is not None
     assert own.failed is False
@@ -87,7 +88,7 @@ def test_a_robots_txt_teaches_of_its_own_host_only() -> None:
 
 
 def test_the_width_grows_while_answers_are_quick_and_never_beyond_what_was_asked() -> None:
-    budget = Budget("h", WIDE)
+    budget = Slot("h", WIDE)
     assert budget.width == 2
     answered(budget, FINE, 3)
     assert 2 < budget.width < 16
@@ -96,14 +97,14 @@ def test_the_width_grows_while_answers_are_quick_and_never_beyond_what_was_asked
 
 
 def test_a_width_that_is_not_used_does_not_grow() -> None:
-    budget = Budget("h", WIDE)
+    budget = Slot("h", WIDE)
     for _ in range(50):
         budget.back(budget.depart(0.0), 0.1, FINE)
     assert budget.width == 2
 
 
 def test_strain_halves_once_for_what_was_under_way_together() -> None:
-    budget = Budget("h", WIDE)
+    budget = Slot("h", WIDE)
     answered(budget, FINE, 40)
     together = [budget.depart(10.0) for _ in range(16)]
     for trip in together:
@@ -114,18 +115,18 @@ def test_strain_halves_once_for_what_was_under_way_together() -> None:
 
 
 def test_rising_latency_narrows_before_anything_breaks() -> None:
-    budget = Budget("h", WIDE)
+    budget = Slot("h", WIDE)
     answered(budget, FINE, 40)
     for second in range(60):
-        answered(budget, Lesson(0.5, failed=False), began=100.0 + second)
+        answered(budget, ResponseSample(0.5, failed=False), began=100.0 + second)
     assert budget.width < 4
 
 
 def test_a_host_that_got_slower_for_good_is_asked_more_again() -> None:
-    budget = Budget("h", WIDE)
+    budget = Slot("h", WIDE)
     answered(budget, FINE, 40)
     for second in range(600):
-        answered(budget, Lesson(0.5, failed=False), began=100.0 + second)
+        answered(budget, ResponseSample(0.5, failed=False), began=100.0 + second)
     assert budget.width == 16
 
 
@@ -133,7 +134,7 @@ def test_a_host_that_got_slower_for_good_is_asked_more_again() -> None:
     limit=st.integers(1, 40),
     lessons=st.lists(
         st.builds(
-            Lesson,
+            ResponseSample,
             seconds=st.one_of(st.none(), st.floats(0, 100)),
             strained=st.booleans(),
             failed=st.sampled_from([True, False, None]),
@@ -141,8 +142,10 @@ def test_a_host_that_got_slower_for_good_is_asked_more_again() -> None:
         max_size=60,
     ),
 )
-def test_a_width_stays_within_one_and_what_was_asked(limit: int, lessons: list[Lesson]) -> None:
-    pace = Pace(min(2.0, limit), limit)
+def test_a_width_stays_within_one_and_what_was_asked(
+    limit: int, lessons: list[ResponseSample]
+) -> None:
+    pace = AutoThrottle(min(2.0, limit), limit)
     for now, lesson in enumerate(lessons):
         pace = pace.learn(lesson, now + 0.5, began=float(now))
         assert 1 <= pace.width <= limit
@@ -152,7 +155,7 @@ def test_a_width_stays_within_one_and_what_was_asked(limit: int, lessons: list[L
 
 
 def test_jitter_varies_our_own_pause_both_ways_and_a_sites_only_upwards() -> None:
-    own = Budget("h", Terms(width=1, delay=1.0, jitter=0.5))
+    own = Slot("h", SlotSettings(width=1, delay=1.0, jitter=0.5))
     assert [own.depart(0.0, lambda die=die: die).pause for die in (0.0, 0.5, 1.0)] == [0.5, 1, 1.5]  # type: ignore[misc]
     own.slow(4.0)
     assert [own.depart(0.0, lambda die=die: die).pause for die in (0.0, 1.0)] == [4.0, 6.0]  # type: ignore[misc]
@@ -193,7 +196,7 @@ def test_no_link_is_leased_without_a_slot_for_it() -> None:
 PARKING = {"park_after": 5, "park": 60.0, "park_most": 900.0, "max_parks": 6}
 
 
-def fail(schedule: Schedule, now: float, *, again: bool = True) -> Link:
+def fail(schedule: Scheduler, now: float, *, again: bool = True) -> CrawlUrl:
     taken = schedule.take(now)
     assert taken is not None
     schedule.release(taken, now, lesson=DOWN)
@@ -246,7 +249,7 @@ def test_the_end_does_not_wait_for_a_host_parked_too_often_but_comes_back_to_it_
     schedule = fast(**{**PARKING, "max_parks": 1})
     dead = filled(schedule, "dead", range(1, 30)).budget
     filled(schedule, "well", range(101, 103))
-    well: list[Link] = []
+    well: list[CrawlUrl] = []
     now = 0.0
     while dead.parks < 3:
         taken = schedule.take(now)
@@ -277,21 +280,21 @@ def test_by_depth_a_dead_host_does_not_hold_the_end_back() -> None:
 
 
 def test_a_restart_takes_up_width_and_parking() -> None:
-    budget = Budget("h", Terms(width=16, adaptive=True, park_after=5, max_parks=6))
-    budget.recall(Kept("h", 8.5, 5, 2, 100.0))
-    assert (budget.width, budget.due, budget.kept()) == (1, 100.0, Kept("h", 8.5, 5, 2, 100.0))
+    budget = Slot("h", SlotSettings(width=16, adaptive=True, park_after=5, max_parks=6))
+    budget.recall(SlotState("h", 8.5, 5, 2, 100.0))
+    assert (budget.width, budget.due, budget.kept()) == (1, 100.0, SlotState("h", 8.5, 5, 2, 100.0))
     budget.back(budget.depart(100.0), 100.1, FINE)
     assert budget.width == 8
-    given_up = Budget("h", Terms(width=16, adaptive=True, park_after=5, max_parks=6))
-    given_up.recall(Kept("h", 8.5, 11, 7, 100.0))
+    given_up = Slot("h", SlotSettings(width=16, adaptive=True, park_after=5, max_parks=6))
+    given_up.recall(SlotState("h", 8.5, 11, 7, 100.0))
     assert (given_up.due, given_up.tired) == (0.0, False), "one try at once"
     given_up.back(given_up.depart(0.0), 0.1, DOWN)
     assert given_up.tired
 
 
 def test_a_narrower_setting_holds_whatever_was_learnt() -> None:
-    budget = Budget("h", Terms(width=2, adaptive=True))
-    budget.recall(Kept("h", 16.0, 0, 0, 0.0))
+    budget = Slot("h", SlotSettings(width=2, adaptive=True))
+    budget.recall(SlotState("h", 16.0, 0, 0, 0.0))
     assert budget.width == 2
 
 
@@ -323,7 +326,7 @@ def test_hosts_of_one_address_share_once_an_answer_has_shown_it() -> None:
     assert schedule.take(0.0) is None, "a stranger is asked alone"
     for stranger, address in zip(strangers, ("192.0.2.1", "192.0.2.1", "192.0.2.2"), strict=True):
         assert stranger is not None
-        lesson = Lesson(0.1, failed=False, address=address)
+        lesson = ResponseSample(0.1, failed=False, address=address)
         schedule.release(stranger, 0.1, lesson=lesson)
     assert schedule.groups.met == {1: "192.0.2.1", 2: "192.0.2.1", 3: "192.0.2.2"}
     taken = [schedule.take(0.1) for _ in range(4)]
@@ -339,7 +342,7 @@ def test_an_address_that_is_also_a_name_is_one_budget() -> None:
     first, second = schedule.take(0.0), schedule.take(0.0)
     for taken in (first, second):
         assert taken is not None
-        schedule.release(taken, 0.1, lesson=Lesson(0.1, failed=False, address="192.0.2.1"))
+        schedule.release(taken, 0.1, lesson=ResponseSample(0.1, failed=False, address="192.0.2.1"))
         schedule.finish(taken, page=True)
     assert set(schedule.groups.budgets) == {"192.0.2.1"}
     assert schedule.take(0.1) is not None
@@ -359,7 +362,7 @@ def test_every_link_goes_once_whatever_group_pace_and_failures(data: st.DataObje
     for index, name in enumerate(names):
         filled(schedule, name, range(index * 100 + 1, index * 100 + 9))
     now, done = 0.0, []
-    abroad: list[tuple[float, Link]] = []
+    abroad: list[tuple[float, CrawlUrl]] = []
     while not schedule.finished:
         taken = schedule.take(now)
         if taken is not None:
@@ -376,7 +379,9 @@ def test_every_link_goes_once_whatever_group_pace_and_failures(data: st.DataObje
             now, back = max(now, abroad[0][0]), abroad.pop(0)[1]
             failed = data.draw(st.booleans())
             address = "192.0.2.1" if back.host != "c.example.org" else "192.0.2.2"
-            lesson = DOWN if failed else Lesson(0.1, failed=False, bytes=100, address=address)
+            lesson = (
+                DOWN if failed else ResponseSample(0.1, failed=False, bytes=100, address=address)
+            )
             schedule.release(back, now, lesson=lesson)
             schedule.finish(back, page=True)
             done.append(back.id)

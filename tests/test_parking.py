@@ -19,16 +19,16 @@ from crawler.cli.main import crawler as door
 from crawler.cli.retry import _span
 from crawler.cli.status import lines
 from crawler.cli.summary import held_back
-from crawler.config import Config, PaceConfig
-from crawler.crawl import Crawl
-from crawler.errors import ConfigError, Occupied
-from crawler.frontier.peek import peek
-from crawler.frontier.requeue import requeue
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import Outcome, Visit
-from crawler.pace import Lesson
+from crawler.config.model import Config, PaceConfig
+from crawler.engine.engine import Engine
+from crawler.errors import ConfigError, FolderLocked
+from crawler.frontier.sqlite.overview import peek
+from crawler.frontier.sqlite.requeue_failed import requeue
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.policy.autothrottle import ResponseSample
+from crawler.records import CrawlResult, Outcome
 
-DOWN = Lesson(strained=True, failed=True)
+DOWN = ResponseSample(strained=True, failed=True)
 
 
 def paced(*seeds: str, **values: Any) -> Config:
@@ -39,7 +39,7 @@ def paced(*seeds: str, **values: Any) -> Config:
     )
 
 
-def held(crawl: Crawl) -> dict[str, tuple[int, int]]:
+def held(crawl: Engine) -> dict[str, tuple[int, int]]:
     """Hosts with links left, and how often they were parked."""
     return {p.name: (p.queued, p.parks) for p in crawl.frontier.paces(100) if p.queued}
 
@@ -118,8 +118,8 @@ async def test_what_was_learnt_of_a_host_survives_a_restart(tmp_path: Path) -> N
         for _ in range(24):
             both = [await lease(queue) for _ in range(queue.paces()[0].width)]
             for link in both[:12]:
-                queue.release(link, lesson=Lesson(0.1, failed=False))
-                await queue.settle([Visit(link, Outcome.DONE)], {})
+                queue.release(link, lesson=ResponseSample(0.1, failed=False))
+                await queue.settle([CrawlResult(link, Outcome.DONE)], {})
             if queue.pending < 30:
                 break
             for link in both[12:]:
@@ -131,7 +131,7 @@ async def test_what_was_learnt_of_a_host_survives_a_restart(tmp_path: Path) -> N
         taken = [await lease(queue) for _ in range(5)]
         for link in taken:
             queue.release(link, lesson=DOWN)
-            await queue.settle([Visit(link, Outcome.RETRY, retry_in=0.01)], {})
+            await queue.settle([CrawlResult(link, Outcome.RETRY, retry_in=0.01)], {})
         assert queue.paces()[0].parked > 59
     async with SqliteFrontier(path, pace, robots=False) as queue:
         assert 50 < queue.paces()[0].parked <= 60
@@ -232,7 +232,7 @@ async def test_retry_says_what_is_wrong(tmp_path: Path) -> None:
 
 async def test_a_running_crawl_is_not_requeued_under_its_feet(tmp_path: Path) -> None:
     async with SqliteFrontier(tmp_path / "frontier.db", PaceConfig()):
-        with pytest.raises(Occupied):
+        with pytest.raises(FolderLocked):
             requeue(tmp_path / "frontier.db")
 
 

@@ -20,11 +20,11 @@ from redis_server import servers
 from serving import Client, service
 from website import Website, page, reply
 
-from crawler.cli.exits import Exit, Fate, exit_code
-from crawler.model import Ran
-from crawler.parse.plugins import Parsed, Plugin
-from crawler.plugin_sums import MAX_ERRORS, PluginSum, add_page, joined, sentences
-from crawler.tally import Tally
+from crawler.cli.exits import Exit, SeedOutcome, exit_code
+from crawler.engine.stats import StatsCollector
+from crawler.parse.plugins import Plugin, PluginPage
+from crawler.policy.plugin_stats import MAX_ERRORS, PluginStats, add_page, joined, sentences
+from crawler.records import PluginRun
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -240,13 +240,13 @@ async def test_a_job_tells_it_too(website: Open, tmp_path: Path, plug: str) -> N
 # ── the sums ─────────────────────────────────────────────────────────────────────────────────
 
 OUTCOMES = st.sampled_from(
-    [Ran("rule", "r", fits=False), Ran("rule", "r"), Ran("rule", "r", took=True),
-     Ran("rule", "r", error="a"), Ran("rule", "r", took=True, error="b")]
+    [PluginRun("rule", "r", fits=False), PluginRun("rule", "r"), PluginRun("rule", "r", took=True),
+     PluginRun("rule", "r", error="a"), PluginRun("rule", "r", took=True, error="b")]
 )  # fmt: skip
 
 
-def summed(pages: Sequence[Sequence[Ran]]) -> list[PluginSum]:
-    sums: list[PluginSum] = []
+def summed(pages: Sequence[Sequence[PluginRun]]) -> list[PluginStats]:
+    sums: list[PluginStats] = []
     for one in pages:
         add_page(sums, one)
     return sums
@@ -254,7 +254,7 @@ def summed(pages: Sequence[Sequence[Ran]]) -> list[PluginSum]:
 
 @given(st.lists(st.tuples(OUTCOMES, OUTCOMES)), st.data())
 def test_it_does_not_matter_which_process_saw_a_page(
-    pages: list[tuple[Ran, Ran]], data: st.DataObject
+    pages: list[tuple[PluginRun, PluginRun]], data: st.DataObject
 ) -> None:
     at = data.draw(st.integers(0, len(pages)))
     whole = summed(pages)
@@ -265,7 +265,7 @@ def test_it_does_not_matter_which_process_saw_a_page(
 
 
 def test_errors_are_told_apart_up_to_a_number() -> None:
-    sums = summed([[Ran("plugin", "p", error=f"KeyError: {n}")] for n in range(1000)])
+    sums = summed([[PluginRun("plugin", "p", error=f"KeyError: {n}")] for n in range(1000)])
     assert len(sums[0].errors) == MAX_ERRORS + 1
     assert sum(sums[0].errors.values()) == 1000
     (said,) = sentences(sums)
@@ -274,9 +274,9 @@ def test_errors_are_told_apart_up_to_a_number() -> None:
 
 def test_the_exit_code_of_what_always_failed() -> None:
     def code(reason: str = "finished", pages: int = 3, **values: Any) -> Exit:
-        one = PluginSum("plugin", "p", pages=3, fitting=3, **values)
-        shot = msgspec.structs.replace(Tally().snapshot(), pages=pages, plugins=(one,))
-        return exit_code(reason, shot, [Fate.READ] if pages else [Fate.ERROR])
+        one = PluginStats("plugin", "p", pages=3, fitting=3, **values)
+        shot = msgspec.structs.replace(StatsCollector().snapshot(), pages=pages, plugins=(one,))
+        return exit_code(reason, shot, [SeedOutcome.READ] if pages else [SeedOutcome.ERROR])
 
     assert code(failed=3) is Exit.PLUGIN
     assert code(failed=2) is code() is Exit.OK
@@ -286,11 +286,11 @@ def test_the_exit_code_of_what_always_failed() -> None:
 
 
 def test_a_traceback_is_handed_on_once() -> None:
-    def fails(_: Parsed) -> list[Any]:
+    def fails(_: PluginPage) -> list[Any]:
         raise RuntimeError("why")
 
     plugin = Plugin("p", fails)
-    first, second = (plugin.run(Parsed("http://a.test/", "", "", "", ()))[2] for _ in "12")
+    first, second = (plugin.run(PluginPage("http://a.test/", "", "", "", ()))[2] for _ in "12")
     assert first.error == second.error == "RuntimeError: why"
     assert "in fails" in first.traceback
     assert "in run" not in first.traceback

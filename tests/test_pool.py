@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from crawler.config import FetchConfig, ParseConfig, ScopeConfig, UrlsConfig
-from crawler.errors import HouseError, ParseError
-from crawler.model import Extract, Kind, Link, Page, Timings
-from crawler.parse.pool import WORTH, ParsePool, usable_cpus
-from crawler.parse.rules import ReaderRules
-from crawler.scope import Scope
-from crawler.urls import Urls
+from crawler.config.model import FetchConfig, ParseConfig, ScopeConfig, UrlsConfig
+from crawler.errors import FatalError, ParseError
+from crawler.parse.workers.pool import WORTH, ParsePool, usable_cpus
+from crawler.parse.workers.reader_settings import ReaderSettings
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls
+from crawler.records import CrawlUrl, Kind, Page, ParsedPage, Timings
 
 SEED = "http://a.test/"
 
@@ -57,16 +57,16 @@ def extract(page):
 
 
 def page(number: int, poison: str = "") -> Page:
-    link = Link(f"{SEED}{number}", "a.test", id=number)
+    link = CrawlUrl(f"{SEED}{number}", "a.test", id=number)
     body = f"<title>{number}</title><p>#{poison}<a href=/next>next</a>".encode()
     headers = (("Content-Type", "text/html; charset=utf-8"),)
     return Page(link, 200, headers, body, 0.0, Timings(1.0), len(body))
 
 
-def rules(**parse: Any) -> ReaderRules:
+def rules(**parse: Any) -> ReaderSettings:
     scope = ScopeConfig()
     config = ParseConfig(**{"processes": 2, "deadline": 1.0, **parse})
-    return ReaderRules(Urls(UrlsConfig()), Scope(scope, [SEED]), scope, config, FetchConfig())
+    return ReaderSettings(Urls(UrlsConfig()), Scope(scope, [SEED]), scope, config, FetchConfig())
 
 
 def pool(**parse: Any) -> ParsePool:
@@ -81,7 +81,7 @@ def poison(tmp_path: Path) -> str:
     return f"{path}:extract"
 
 
-async def read_all(pool: ParsePool, pages: list[Page]) -> list[Extract | BaseException]:
+async def read_all(pool: ParsePool, pages: list[Page]) -> list[ParsedPage | BaseException]:
     async with asyncio.timeout(50):
         return await asyncio.gather(*map(pool.read, pages), return_exceptions=True)
 
@@ -96,7 +96,7 @@ async def sent(pool: ParsePool, *, but: int) -> None:
 async def test_pages_come_back_read_and_in_their_own_places() -> None:
     async with pool() as running:
         extracts = await read_all(running, [page(number) for number in range(200)])
-    assert [one.title for one in extracts if isinstance(one, Extract)] == [
+    assert [one.title for one in extracts if isinstance(one, ParsedPage)] == [
         str(number) for number in range(200)
     ]
 
@@ -159,24 +159,24 @@ async def test_a_poisoned_page_fails_alone(poison: str, kind: str, reason: str) 
     guilty = extracts.pop(13)
     assert isinstance(guilty, ParseError), guilty
     assert guilty.reason == reason
-    assert not [one for one in extracts if not isinstance(one, Extract)]
+    assert not [one for one in extracts if not isinstance(one, ParsedPage)]
     assert after.records == ({"title": "99", "links": 1},)
 
 
 async def test_a_failing_plugin_is_a_problem_of_its_page(poison: str) -> None:
     async with pool(plugins=(poison,)) as running:
         raised, wrong = await read_all(running, [page(1, "raise"), page(2, "wrong")])
-    assert isinstance(raised, Extract)
+    assert isinstance(raised, ParsedPage)
     assert raised.title == "1"
     assert raised.problems[0].endswith("RuntimeError: no")
-    assert isinstance(wrong, Extract)
+    assert isinstance(wrong, ParsedPage)
     assert "not a dict" in wrong.problems[0]
 
 
 async def test_the_pool_is_replaced_and_nothing_is_lost() -> None:
     async with pool(recycle_pages=20, batch_pages=4) as running:
         extracts = await read_all(running, [page(number) for number in range(150)])
-    assert all(isinstance(one, Extract) for one in extracts)
+    assert all(isinstance(one, ParsedPage) for one in extracts)
 
 
 async def test_a_cancelled_read_does_not_hurt_the_others() -> None:
@@ -186,7 +186,7 @@ async def test_a_cancelled_read_does_not_hurt_the_others() -> None:
         for task in tasks[::2]:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(one, Extract) for one in results[1::2])
+        assert all(isinstance(one, ParsedPage) for one in results[1::2])
         assert (await running.read(page(7))).title == "7"
 
 
@@ -212,7 +212,7 @@ async def test_a_body_in_a_file_is_read_from_there(tmp_path: Path) -> None:
 
 
 async def test_a_robots_txt_comes_back_as_it_is() -> None:
-    link = Link(f"{SEED}robots.txt", "a.test", kind=Kind.ROBOTS)
+    link = CrawlUrl(f"{SEED}robots.txt", "a.test", kind=Kind.ROBOTS)
     body = b"User-agent: *\nDisallow: /x\n"
     robots = Page(link, 200, (), body, 0.0, Timings(1.0), len(body))
     async with pool() as running:
@@ -220,7 +220,7 @@ async def test_a_robots_txt_comes_back_as_it_is() -> None:
 
 
 async def test_a_plugin_that_is_not_there_is_named() -> None:
-    with pytest.raises(HouseError):
+    with pytest.raises(FatalError):
         async with pool(plugins=("no.such.module:extract",)):
             pass
 

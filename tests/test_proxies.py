@@ -13,11 +13,11 @@ from crawling import crawl, records, settings
 from test_cli_live import crawler as process
 from website import page
 
-from crawler.config import Config, FetchConfig
+from crawler.config.model import Config, FetchConfig
+from crawler.config.proxy_env import goes_without, proxies_in
+from crawler.config.redaction import demand_secrets, without_secrets
 from crawler.errors import ConfigError
 from crawler.fetch.proxy import Proxies
-from crawler.proxies import goes_without, proxies_in
-from crawler.secrets import demand_secrets, without_secrets
 
 QUICK = ("--fast", "--no-robots", "--no-report", "-t", "0", "-s", "parse.processes=1", "-q")
 

@@ -14,8 +14,8 @@ import trustme
 from crawling import records, settings
 from website import Website, page, reply
 
-from crawler.build import open_crawl
-from crawler.cli.run import loop_factory
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.cli.run_crawl import loop_factory
 
 AUTHORITY = trustme.CA()
 LOGIN = "Basic Y2Fyb2w6cHIweHk="  # carol:pr0xy

@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from virtual_time import Clock, VirtualLoop
 
 from crawler.fetch.throttle import Throttle
-from crawler.frontier.budget import Terms
-from crawler.frontier.schedule import Schedule
-from crawler.model import Link
-from crawler.pace import Lesson
-from crawler.rate import Meter
+from crawler.frontier.scheduling.scheduler import Scheduler
+from crawler.frontier.scheduling.slot_settings import SlotSettings
+from crawler.policy.autothrottle import ResponseSample
+from crawler.policy.token_bucket import TokenBucket
+from crawler.records import CrawlUrl
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 10)), max_size=50))
 def test_what_is_paid_for_never_exceeds_the_rate(takes: list[tuple[int, float]]) -> None:
-    meter, now, total = Meter(1000.0), 0.0, 0
+    meter, now, total = TokenBucket(1000.0), 0.0, 0
     for number, pause in takes:
         now += pause
         total += number
@@ -37,7 +37,7 @@ def test_what_is_paid_for_never_exceeds_the_rate(takes: list[tuple[int, float]])
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=50))
 def test_a_corrected_reservation_costs_what_came(bodies: list[int]) -> None:
-    meter = Meter(1000.0)
+    meter = TokenBucket(1000.0)
     for body in bodies:
         meter.correct(meter.reserve(0.0), body)
     # Idle time is not saved up, so a correction below zero can be lost, never more than that.
@@ -45,7 +45,7 @@ def test_a_corrected_reservation_costs_what_came(bodies: list[int]) -> None:
 
 
 def test_what_was_not_asked_for_costs_nothing() -> None:
-    meter = Meter(1000.0)
+    meter = TokenBucket(1000.0)
     mean = meter.mean
     meter.correct(meter.reserve(5.0), None)
     assert (meter.due, meter.mean) == (5.0, mean)
@@ -54,16 +54,16 @@ def test_what_was_not_asked_for_costs_nothing() -> None:
 @pytest.mark.parametrize("where", ["all", "host"])
 def test_the_schedule_holds_the_average_without_holding_links(where: str) -> None:
     """Virtual time: 400 bodies of 25 kB at 50 kB/s take 200 s, with few on the way at once."""
-    terms = Terms(width=100, delay=0.0, rate=50_000 if where == "host" else None)
-    schedule = Schedule(terms, robots=False, slots=64, rate=50_000 if where == "all" else None)
+    terms = SlotSettings(width=100, delay=0.0, rate=50_000 if where == "host" else None)
+    schedule = Scheduler(terms, robots=False, slots=64, rate=50_000 if where == "all" else None)
     for name in ("a", "b"):
         host = schedule.host(name, len(schedule.hosts) + 1)
         first = 1000 * len(schedule.hosts)
-        links = [Link(f"http://{name}/{n}", name, id=first + n) for n in range(200)]
+        links = [CrawlUrl(f"http://{name}/{n}", name, id=first + n) for n in range(200)]
         schedule.queue(host, len(links))
         schedule.fill(host, links)
     now, received, most = 0.0, 0, 0
-    abroad: list[tuple[float, Link]] = []
+    abroad: list[tuple[float, CrawlUrl]] = []
     while not schedule.finished:
         link = schedule.take(now)
         if link is not None:
@@ -73,7 +73,7 @@ def test_the_schedule_holds_the_average_without_holding_links(where: str) -> Non
         due = schedule.next_due()
         if abroad and (due is None or abroad[0][0] <= due):
             now, back = abroad.pop(0)
-            schedule.release(back, now, lesson=Lesson(0.1, failed=False, bytes=25_000))
+            schedule.release(back, now, lesson=ResponseSample(0.1, failed=False, bytes=25_000))
             schedule.finish(back, page=True)
             received += 25_000
             hosts = 2 if where == "host" else 1

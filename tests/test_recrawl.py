@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from test_cli_live import crawler as command
 from website import Answer, Asked, Reply, Website, busy, page, redirect, text
 
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.cli.main import crawler
-from crawler.config import Config
+from crawler.config.model import Config
 from crawler.errors import ConfigError
-from crawler.frontier.book import Book
-from crawler.frontier.peek import left_in_run, peek
+from crawler.frontier.sqlite.lookup import FrontierReader
+from crawler.frontier.sqlite.overview import left_in_run, peek
+from crawler.policy.revisit import FIRST, LONGEST, SHORTEST, next_interval
 from crawler.report.broken import broken_in
-from crawler.report.changes import Change, Side, compare, runs
-from crawler.report.gather import gather
+from crawler.report.build import gather
+from crawler.report.crawl_diff import CrawlSide, PageChange, compare, runs
 from crawler.report.page import render_changes
-from crawler.revisit import FIRST, LONGEST, SHORTEST, next_interval
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -56,7 +56,7 @@ def many(pages: int) -> dict[str, Answer]:
     return {"/": home, **{f"/{n}": leaf(n) for n in range(pages)}}
 
 
-def urls(changes: tuple[Change, ...], site: Website) -> set[str]:
+def urls(changes: tuple[PageChange, ...], site: Website) -> set[str]:
     return {one.url.removeprefix(site.url) for one in changes}
 
 
@@ -72,13 +72,13 @@ async def the_acceptance(site: Website, folder: Path, pages: int) -> None:
     assert {line["outcome"] for line in again} == {"unchanged"}
     assert sum(line["bytes_wire"] for line in again) == 0
     assert all("if-none-match" in one.headers for one in site.log if one.path != "/robots.txt")
-    changes = compare(Side(folder, 1), Side(folder, 2))
+    changes = compare(CrawlSide(folder, 1), CrawlSide(folder, 2))
     assert (changes.number, changes.unchanged) == (0, pages + 1)
     ten = set(range(3, pages, pages // 10))
     for number in ten:
         site.put(f"/{number}", leaf(number, 2, text="Something else"))
     assert await recrawl(config, folder) == 3
-    changes = compare(Side(folder, 2), Side(folder, 3))
+    changes = compare(CrawlSide(folder, 2), CrawlSide(folder, 3))
     assert urls(changes.changed, site) == {str(number) for number in ten}
     assert (len(ten), changes.number) == (10, 10)
     bodies = [line for line in records(folder)[first + pages + 1 :] if line["bytes_wire"]]
@@ -111,7 +111,7 @@ async def test_every_kind_of_change_by_its_name(website: Open, tmp_path: Path) -
     site.put("/five", page("Page 5", ["/"], text="The text of page 5"))
     site.put("/", page("Home", [*(f"/{n}" for n in range(9)), "/five"], etag='"home2"'))
     await recrawl(config, tmp_path)
-    changes = compare(Side(tmp_path, 1), Side(tmp_path, 2))
+    changes = compare(CrawlSide(tmp_path, 1), CrawlSide(tmp_path, 2))
     assert urls(changes.changed, site) == {"4", ""}  # the home page has one link more
     assert urls(changes.removed, site) == {"0"}
     assert urls(changes.added, site) == set()
@@ -145,7 +145,7 @@ async def test_two_folders_are_compared_as_they_are(website: Open, tmp_path: Pat
     site.put("/", page("Home", ["/1", "/2", "/x"], etag='"home"'))
     site.put("/x", page("X"))
     await crawl(settings(site.url), tmp_path / "b")
-    changes = compare(Side(tmp_path / "a"), Side(tmp_path / "b"))
+    changes = compare(CrawlSide(tmp_path / "a"), CrawlSide(tmp_path / "b"))
     assert urls(changes.added, site) == {"x"}
     assert {(one.url, one.detail) for one in changes.removed} == {
         (site.at("/0"), "not found again"), (site.at("/3"), "not found again")
@@ -173,7 +173,7 @@ async def test_a_run_that_was_killed_goes_on(website: Open, tmp_path: Path) -> N
     await crawl(config, tmp_path, "resume")
     again = records(tmp_path)[first:]
     assert len({line["url"] for line in again}) == len(again) == 31
-    assert compare(Side(tmp_path, 1), Side(tmp_path, 2)).unchanged == 31
+    assert compare(CrawlSide(tmp_path, 1), CrawlSide(tmp_path, 2)).unchanged == 31
 
 
 async def test_a_page_limit_holds_for_a_run(website: Open, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ async def test_only_what_is_due_is_visited_again(website: Open, tmp_path: Path) 
     assert runs(tmp_path) == 1
     site.put("/2", leaf(2, 2, text="changed"))
     await recrawl(config, tmp_path)
-    with Book(tmp_path / "frontier.db") as book:
+    with FrontierReader(tmp_path / "frontier.db") as book:
         intervals = dict(book.rows("SELECT url, interval FROM link"))
     assert intervals[site.at("/1")] == FIRST * 1.4
     assert intervals[site.at("/2")] == FIRST * 0.8
@@ -267,7 +267,7 @@ async def test_a_page_that_fails_once_keeps_what_is_known_of_it(
     for path in "abc":
         site.put(f"/{path}", busy(99, status=500))
     await recrawl(config, tmp_path)
-    changes = compare(Side(tmp_path, 1), Side(tmp_path, 2))
+    changes = compare(CrawlSide(tmp_path, 1), CrawlSide(tmp_path, 2))
     assert (urls(changes.unreachable, site), changes.number) == ({"a", "b", "c"}, 3)
     site.log.clear()
     site.put("/a", leaf(0))  # as it was
@@ -275,14 +275,14 @@ async def test_a_page_that_fails_once_keeps_what_is_known_of_it(
     site.put("/c", page(status=410))
     await recrawl(config, tmp_path)
     assert all(one.headers.get("if-none-match") for one in site.log if one.path != "/robots.txt")
-    changes = compare(Side(tmp_path, 2), Side(tmp_path, 3))
+    changes = compare(CrawlSide(tmp_path, 2), CrawlSide(tmp_path, 3))
     assert urls(changes.added, site) == set()
     assert urls(changes.changed, site) == {"b"}
     assert urls(changes.removed, site) == {"c"}
     assert changes.unchanged == 2
     site.put("/c", leaf(2))
     await recrawl(config, tmp_path)
-    assert urls(compare(Side(tmp_path, 3), Side(tmp_path, 4)).added, site) == {"c"}
+    assert urls(compare(CrawlSide(tmp_path, 3), CrawlSide(tmp_path, 4)).added, site) == {"c"}
 
 
 async def test_records_tell_runs_apart(website: Open, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ async def test_sitemaps_are_no_pages_wherever_pages_are_counted(
     assert (running.tally.pages, view.counts.pages, view.counts.done) == (2, 2, 3)
     assert gather(tmp_path).pages == 2
     await recrawl(settings(site.url), tmp_path)
-    assert compare(Side(tmp_path, 1), Side(tmp_path, 2)).unchanged == 2
+    assert compare(CrawlSide(tmp_path, 1), CrawlSide(tmp_path, 2)).unchanged == 2
 
 
 async def test_a_recrawl_that_was_killed_goes_on_when_it_is_given_again(
@@ -369,7 +369,7 @@ async def test_what_cannot_be_compared_is_said(website: Open, tmp_path: Path) ->
     site = await website({"/": page()})
     await crawl(settings(site.url), tmp_path)
     with pytest.raises(ConfigError, match="has no run 3, only 1"):
-        compare(Side(tmp_path, 1), Side(tmp_path, 3))
+        compare(CrawlSide(tmp_path, 1), CrawlSide(tmp_path, 3))
     result = CliRunner().invoke(crawler, ["diff", str(tmp_path)])
     assert isinstance(result.exception, ConfigError)
     assert "had one run only" in str(result.exception)

@@ -16,17 +16,18 @@ from frontier_contract import PATIENCE, Contract, Opened, drain, end, found, lea
 from redis_server import RedisServer, a_server, servers, until
 from strait import Strait
 
-from crawler.config import FrontierConfig, PaceConfig
+from crawler.config.model import FrontierConfig, PaceConfig
 from crawler.errors import FrontierError
-from crawler.frontier import redis_peek
-from crawler.frontier.budget import Budget, terms
-from crawler.frontier.redis import RedisFrontier
-from crawler.frontier.redis_jobs import disown
-from crawler.frontier.redis_rows import terms_row
-from crawler.frontier.redis_wire import Wire, judged
-from crawler.model import Link, Outcome, Rules, Visit
-from crawler.pace import Lesson
-from crawler.urls import fingerprint
+from crawler.frontier.redis import job_inspect
+from crawler.frontier.redis.codec import terms_row
+from crawler.frontier.redis.redis_client import RedisClient, judged
+from crawler.frontier.redis.redis_frontier import RedisFrontier
+from crawler.frontier.redis.redis_jobs import disown
+from crawler.frontier.scheduling.slot import Slot
+from crawler.frontier.scheduling.slot_settings import terms
+from crawler.policy.autothrottle import ResponseSample
+from crawler.policy.urls import fingerprint
+from crawler.records import CrawlResult, CrawlUrl, Outcome, RobotsRecord
 
 SERVERS = servers()
 
@@ -83,7 +84,7 @@ class TestOnRedis(Contract):
         server.say("SET", "crawler:shards", str(request.param))
 
 
-class Forgetful(Wire):
+class Forgetful(RedisClient):
     """Each first answer of the server is lost on its way, after the work was done. How many links
     were new is then not known: of `add` the first answer comes, late.
     """
@@ -108,8 +109,8 @@ class TestOnRedisWithAnswersLost(Contract):
 
     @pytest.fixture
     def opened(self, server: RedisServer, job: str, monkeypatch: pytest.MonkeyPatch) -> Opened:
-        monkeypatch.setattr("crawler.frontier.redis.Wire", Forgetful)
-        monkeypatch.setattr("crawler.frontier.redis_wire.SOON", 0.0)
+        monkeypatch.setattr("crawler.frontier.redis.redis_frontier.RedisClient", Forgetful)
+        monkeypatch.setattr("crawler.frontier.redis.redis_client.SOON", 0.0)
         return lambda **settings: frontier(server, job, **settings)
 
 
@@ -119,7 +120,7 @@ async def test_who_leaves_while_it_asks_leaves_nothing_on_lease(
     """The server has answered, and nobody read it: another has the link at once."""
     arrived, read = asyncio.Event(), asyncio.Event()
 
-    class Slow(Wire):
+    class Slow(RedisClient):
         async def _try(self, work: Any, *args: Any, **kwargs: Any) -> Any:
             answer = await super()._try(work, *args, **kwargs)
             if args[:1] == ("crawler1_lease",) and answer[0]:
@@ -128,7 +129,7 @@ async def test_who_leaves_while_it_asks_leaves_nothing_on_lease(
             return answer
 
     with monkeypatch.context() as patched:
-        patched.setattr("crawler.frontier.redis.Wire", Slow)
+        patched.setattr("crawler.frontier.redis.redis_frontier.RedisClient", Slow)
         leaving = frontier(server, job, lease=3600.0)
     async with frontier(server, job) as staying:
         await staying.add([found("http://a.test/")])
@@ -141,7 +142,7 @@ async def test_who_leaves_while_it_asks_leaves_nothing_on_lease(
         got = await lease(staying)
         assert got.url == "http://a.test/"
         staying.release(got)
-        await staying.settle([Visit(got, Outcome.DONE)], {})
+        await staying.settle([CrawlResult(got, Outcome.DONE)], {})
         await end(staying)
 
 
@@ -150,7 +151,7 @@ async def test_a_turn_that_comes_for_one_who_was_cancelled_goes_back(
 ) -> None:
     arrived, read = asyncio.Event(), asyncio.Event()
 
-    class Slow(Wire):
+    class Slow(RedisClient):
         async def _try(self, work: Any, *args: Any, **kwargs: Any) -> Any:
             answer = await super()._try(work, *args, **kwargs)
             if args[:1] == ("crawler1_turn",) and not arrived.is_set():
@@ -158,16 +159,16 @@ async def test_a_turn_that_comes_for_one_who_was_cancelled_goes_back(
                 await read.wait()
             return answer
 
-    monkeypatch.setattr("crawler.frontier.redis.Wire", Slow)
+    monkeypatch.setattr("crawler.frontier.redis.redis_frontier.RedisClient", Slow)
     one = PaceConfig(per_host=1, delay=0.0)
     async with frontier(server, job, one, lease=3600.0) as queue:
-        asked = asyncio.ensure_future(queue.turn(Link("http://a.test/", "a.test", id=-1)))
+        asked = asyncio.ensure_future(queue.turn(CrawlUrl("http://a.test/", "a.test", id=-1)))
         await arrived.wait()
         asked.cancel()
         await asyncio.wait([asked])
         asyncio.get_running_loop().call_soon(read.set)
         async with asyncio.timeout(PATIENCE):
-            await queue.turn(Link("http://a.test/", "a.test", id=-2))
+            await queue.turn(CrawlUrl("http://a.test/", "a.test", id=-2))
 
 
 async def test_a_dead_workers_turn_runs_out_where_all_wait_for_turns(
@@ -176,11 +177,11 @@ async def test_a_dead_workers_turn_runs_out_where_all_wait_for_turns(
     """Nobody leases, and so nobody would look at what has run out."""
     one = PaceConfig(per_host=1, delay=0.0)
     async with frontier(server, job, one) as living, frontier(server, job, one, lease=0.2) as dead:
-        await dead.turn(Link("http://a.test/", "a.test", id=-1))
+        await dead.turn(CrawlUrl("http://a.test/", "a.test", id=-1))
         for task in dead._tasks:  # as under SIGSTOP: it does not renew
             task.cancel()
         async with asyncio.timeout(PATIENCE):
-            await living.turn(Link("http://a.test/", "a.test", id=-2))
+            await living.turn(CrawlUrl("http://a.test/", "a.test", id=-2))
 
 
 async def test_a_turn_whose_answer_was_lost_is_the_same_turn(server: RedisServer, job: str) -> None:
@@ -209,13 +210,13 @@ async def test_a_lease_runs_out_and_the_late_settle_is_refused(
             task.cancel()
         again = await lease(fast)
         assert again.url == late.url
-        (kept,) = await slow.recognise([Visit(late, Outcome.DONE)])
+        (kept,) = await slow.recognise([CrawlResult(late, Outcome.DONE)])
         assert (kept.outcome, kept.reason) == (Outcome.RETRY, "lease")
-        await slow.settle([Visit(late, Outcome.DONE, found=(found("http://a.test/x"),))], {})
+        await slow.settle([CrawlResult(late, Outcome.DONE, found=(found("http://a.test/x"),))], {})
         counts = await fast.counts()
         assert (counts.done, counts.leased, counts.queued) == (0, 1, 0), "its links came in"
         fast.release(again)
-        await fast.settle([Visit(again, Outcome.DONE)], {})
+        await fast.settle([CrawlResult(again, Outcome.DONE)], {})
         await end(fast)
         stats = await fast._look()
         assert (stats.done, stats.expired, stats.fenced) == (1, 1, 1)
@@ -232,7 +233,7 @@ async def test_a_dead_workers_leases_come_back_at_once(server: RedisServer, job:
         await living.add(links)
         other_has, living_has = await lease(other), await lease(living)
         held = await asyncio.gather(*(lease(dead) for _ in range(3)))
-        turn = Link("http://c.test/robots.txt", "c.test", id=-1)
+        turn = CrawlUrl("http://c.test/robots.txt", "c.test", id=-1)
         await dead.turn(turn)
         for task in dead._tasks:
             task.cancel()
@@ -245,16 +246,16 @@ async def test_a_dead_workers_leases_come_back_at_once(server: RedisServer, job:
         again = [await lease(living) for _ in range(4)]
         for host in "ab":
             assert links_of(host, again)[: len(links_of(host, held))] == links_of(host, held)
-        (kept,) = await dead.recognise([Visit(held[0], Outcome.DONE)])
+        (kept,) = await dead.recognise([CrawlResult(held[0], Outcome.DONE)])
         assert kept.reason == "lease"
-        await dead.settle([Visit(held[0], Outcome.DONE)], {})
+        await dead.settle([CrawlResult(held[0], Outcome.DONE)], {})
         assert (await living._look()).done == 0
         for queue, link in ((other, other_has), (living, living_has)):
-            (kept,) = await queue.recognise([Visit(link, Outcome.DONE)])
+            (kept,) = await queue.recognise([CrawlResult(link, Outcome.DONE)])
             assert kept.outcome is Outcome.DONE, "it is alive"
 
 
-def links_of(host: str, links: list[Link]) -> list[str]:
+def links_of(host: str, links: list[CrawlUrl]) -> list[str]:
     return [one.url for one in links if one.host == f"{host}.test"]
 
 
@@ -282,42 +283,42 @@ async def test_what_waits_and_what_was_given_up_is_found_from_outside(
         await queue.add([*pages, refused, *parked])
         wire = queue._wire
 
-        async def told(url: str) -> redis_peek.Lying | str | None:
-            return await redis_peek.find(wire, job, fingerprint(url, "a.test"), "a.test")
+        async def told(url: str) -> job_inspect.StoredUrl | str | None:
+            return await job_inspect.find(wire, job, fingerprint(url, "a.test"), "a.test")
 
         for n in range(5):
             one = await told(f"http://a.test/{n}")
-            assert isinstance(one, redis_peek.Lying)
+            assert isinstance(one, job_inspect.StoredUrl)
             assert (one.link.url, one.state, one.ahead) == (f"http://a.test/{n}", "queued", n)
         assert await told("http://a.test/out") == "skipped"
         assert await told("http://a.test/never") is None
         one = await told("http://a.test/x/x/1")
-        assert isinstance(one, redis_peek.Lying)
+        assert isinstance(one, job_inspect.StoredUrl)
         assert (one.state, one.reason) == ("braked", "trap:repeats")
-        both = await redis_peek.hosts(wire, job, 9)
+        both = await job_inspect.hosts(wire, job, 9)
         assert [(one.name, one.queued) for one in both] == [("b.test", 5), ("a.test", 5)]
-        assert len(await redis_peek.hosts(wire, job, 1)) == 1
+        assert len(await job_inspect.hosts(wire, job, 1)) == 1
 
         dead = await lease(queue)
         assert await disown(wire, job, "w") == 1
         queue._leases._held.clear()
-        rows = await redis_peek.listed(wire, job, {"failed", "braked"}, after=0, limit=9)
+        rows = await job_inspect.listed(wire, job, {"failed", "braked"}, after=0, limit=9)
         assert {one.link.url for _, one in rows} == {dead.url, *(one[0] for one in parked)}
-        first = await redis_peek.listed(wire, job, {"failed", "braked"}, after=0, limit=1)
-        rest = await redis_peek.listed(wire, job, {"failed", "braked"}, after=first[0][0], limit=9)
+        first = await job_inspect.listed(wire, job, {"failed", "braked"}, after=0, limit=1)
+        rest = await job_inspect.listed(wire, job, {"failed", "braked"}, after=first[0][0], limit=9)
         assert first + rest == rows
-        (only,) = await redis_peek.listed(wire, job, {"failed"}, after=0, limit=9)
+        (only,) = await job_inspect.listed(wire, job, {"failed"}, after=0, limit=9)
         assert (only[1].link.url, only[1].reason) == (dead.url, "lease")
 
         while (link := await lease(queue)).host != "a.test":
             pass
         one = await told(link.url)
-        assert isinstance(one, redis_peek.Lying)
+        assert isinstance(one, job_inspect.StoredUrl)
         assert (one.state, one.ahead) == ("queued", 0), "it is in hand"
         queue.release(link)
-        await queue.settle([Visit(link, Outcome.RETRY, reason="status", retry_in=60.0)], {})
+        await queue.settle([CrawlResult(link, Outcome.RETRY, reason="status", retry_in=60.0)], {})
         one = await told(link.url)
-        assert isinstance(one, redis_peek.Lying)
+        assert isinstance(one, job_inspect.StoredUrl)
         assert one.state == "resting"
         assert one.due is not None
         assert 30 < one.due - time.time() < 90
@@ -340,7 +341,7 @@ async def test_a_live_worker_keeps_its_lease(server: RedisServer, job: str) -> N
         first = ends()
         await until(lambda: ends() > first, PATIENCE)  # with a stall of four seconds to spare
         assert not waiting.done()
-        (kept,) = await queue.recognise([Visit(link, Outcome.DONE)])
+        (kept,) = await queue.recognise([CrawlResult(link, Outcome.DONE)])
         await queue.settle([kept], {})
         assert await waiting is None
         assert (await queue._look()).expired == 0
@@ -382,7 +383,7 @@ async def test_one_pace_for_all_workers_of_all_jobs(server: RedisServer, job: st
                 await asyncio.sleep(0.005)  # the exchange
                 abroad -= 1
                 queue.release(link)
-                await queue.settle([Visit(link, Outcome.DONE)], {})
+                await queue.settle([CrawlResult(link, Outcome.DONE)], {})
 
         async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as crew:
             for queue in queues:
@@ -424,8 +425,8 @@ async def test_a_rest_and_a_crawl_delay_hold_for_the_other_worker(
     ):
         await one.add([found(url) for url in urls(2)])
         robots = await lease(one)
-        rules = Rules("http://a.test", 200, b"", 4e9, 30.0)
-        await one.settle([Visit(robots, Outcome.DONE, rules=rules)], {})
+        rules = RobotsRecord("http://a.test", 200, b"", 4e9, 30.0)
+        await one.settle([CrawlResult(robots, Outcome.DONE, rules=rules)], {})
         waiting = asyncio.create_task(two.lease())
         await two.counts()
         await asyncio.sleep(0.05)
@@ -457,7 +458,7 @@ async def test_a_pause_stops_all_and_dead_letters_come_back(server: RedisServer,
         link = await waiting
         assert link is not None
         queue.release(link)
-        await queue.settle([Visit(link, Outcome.FAILED, reason="dns")], {})
+        await queue.settle([CrawlResult(link, Outcome.FAILED, reason="dns")], {})
         await end(queue)
         assert await queue.retry("timeout") == 0
         assert await queue.retry("dns") == 1
@@ -471,7 +472,7 @@ async def test_a_worker_waits_for_a_server_that_is_away(job: str) -> None:
             link = await lease(queue)
             server.kill()
             queue.release(link)
-            settling = asyncio.create_task(queue.settle([Visit(link, Outcome.DONE)], {}))
+            settling = asyncio.create_task(queue.settle([CrawlResult(link, Outcome.DONE)], {}))
             await until(lambda: queue._wire.away)
             assert not settling.done()
             server.start()
@@ -513,7 +514,7 @@ async def test_pace_is_learnt_as_in_python(server: RedisServer, job: str, seed: 
     """The Lua port of pace.py and budget.py against the original, over random exchanges."""
     dice = random.Random(seed)
     pace = PaceConfig(per_host=8, delay=0.0, park_after=3, park=0.001, park_most=0.004)
-    budget = Budget("a.test", terms(pace, 64))
+    budget = Slot("a.test", terms(pace, 64))
     loop = asyncio.get_running_loop()
     async with frontier(server, job, pace) as queue:
         await queue.add([found(url) for url in urls(60)])
@@ -522,9 +523,9 @@ async def test_pace_is_learnt_as_in_python(server: RedisServer, job: str, seed: 
                 trip = budget.depart(max(loop.time(), budget.due))
                 seconds = dice.choice([0.01, 0.02, 0.05, 0.2, None])
                 failed = dice.choice([True, False, False, None]) if seconds else True
-                lesson = Lesson(seconds, strained=dice.random() < 0.2, failed=failed)
+                lesson = ResponseSample(seconds, strained=dice.random() < 0.2, failed=failed)
                 queue.release(link, lesson=lesson)
-                await queue.settle([Visit(link, Outcome.DONE)], {})
+                await queue.settle([CrawlResult(link, Outcome.DONE)], {})
                 budget.back(trip, max(loop.time(), trip.began), lesson)
                 (shown,) = queue.paces()
                 seen = (shown.width, shown.failures, shown.parks)
@@ -536,7 +537,7 @@ async def test_calls_that_outlive_their_callers_end_with_the_wire(trouble: str) 
     """Whatever the server does meanwhile, nobody connects for them once everything is closed."""
     before = asyncio.all_tasks()
     with a_server() as server, Strait(server.socket) as way:
-        async with asyncio.timeout(PATIENCE), Wire(way.url) as wire:
+        async with asyncio.timeout(PATIENCE), RedisClient(way.url) as wire:
             if trouble == "dead":
                 server.kill()
             else:
@@ -555,6 +556,6 @@ async def test_calls_that_outlive_their_callers_end_with_the_wire(trouble: str) 
         assert not any(one.is_connected for one in connections(wire))
 
 
-def connections(wire: Wire) -> list[Any]:
+def connections(wire: RedisClient) -> list[Any]:
     pool = wire._client.connection_pool
     return [*pool._available_connections, *pool._in_use_connections]

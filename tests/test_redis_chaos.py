@@ -29,8 +29,8 @@ from namespace import PORT, Namespace
 from redis_server import RedisServer, a_server, servers
 from strait import Strait
 
-from crawler.bench.demo import DemoWeb
-from crawler.export.merge import merge
+from crawler.demo.process import DemoWeb
+from crawler.export.merge_crawls import merge
 
 DELAY = 0.02
 """Seconds between two requests of a host; `--per-host 1`."""

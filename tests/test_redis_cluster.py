@@ -17,7 +17,7 @@ from serving import Client
 from test_cluster import coordinator, every, there, workers
 from test_redis import frontier
 
-from crawler.bench.demo import DemoWeb
+from crawler.demo.process import DemoWeb
 
 NODES, SLOTS = 3, 16_384
 

@@ -17,8 +17,8 @@ import pytest
 from redis_server import a_server
 from test_warc import check
 
-from crawler.bench.demo import DemoWeb
-from crawler.export.archive import Archive
+from crawler.demo.process import DemoWeb
+from crawler.export.warc_reader import WarcReader
 
 SETTINGS = (
     "--scope", "any", "--delay", "0.02", "--per-host", "1", "--contact", "test@example.com",
@@ -84,7 +84,7 @@ def test_a_crawl_on_many_machines_goes_on_in_one_folder(tmp_path: Path) -> None:
     assert {one["url"] for one in lines if one["kind"] == "page"} == wanted
     assert len({one["url"] for one in lines}) == len(lines)
     check(out)
-    with Archive(out) as archive:
+    with WarcReader(out) as archive:
         assert {one.url for one in archive.captures.every()} >= wanted, "of all three runs"
 
 

@@ -17,13 +17,13 @@ from crawling import crawl, settings
 from website import Website, busy, page, redirect, reply, text
 
 from crawler.cli.main import crawler
-from crawler.errors import ConfigError, HouseError
+from crawler.errors import ConfigError, FatalError
 from crawler.report import page as report_page
 from crawler.report.broken import broken_in
-from crawler.report.gather import gather
-from crawler.report.lines import Line, Lines
+from crawler.report.build import gather
 from crawler.report.page import render, write_report
 from crawler.report.page import templates as report_templates
+from crawler.report.page_records import PageLine, PageRecords
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -155,20 +155,20 @@ async def test_the_page_is_self_contained_and_everything_in_it_escaped(
 def test_lines_are_read_on_from_where_they_ended(tmp_path: Path) -> None:
     path = tmp_path / "pages.jsonl"
     one = b'{"url": "http://a.test/1", "outcome": "done", "bytes_body": 3}\n'
-    lines = Lines()
+    lines = PageRecords()
     lines.take(path)  # not there yet
     for content, number in ((one + one[:20], 1), (one * 2, 2), (one * 5, 5), (one * 5, 5)):
         path.write_bytes(content)
         lines.take(path)
         assert (lines.bytes_body, lines.mimes.total()) == (3 * number, number)
     path.write_bytes(one * 5 + b"what?\n")
-    with pytest.raises(HouseError, match=r"pages\.jsonl:6: "):
+    with pytest.raises(FatalError, match=r"pages\.jsonl:6: "):
         lines.take(path)
 
 
 def test_redirects_that_are_no_addresses_are_not_links() -> None:
-    lines = Lines()
-    lines.add(Line("http://a.test/x", "moved", "redirect:not http", "javascript:alert(1)"))
+    lines = PageRecords()
+    lines.add(PageLine("http://a.test/x", "moved", "redirect:not http", "javascript:alert(1)"))
     (chain,), number = lines.chains()
     assert (chain.urls[1], number) == ("javascript:alert(1)", 1)
     assert re.search(r"redirect", chain.end)

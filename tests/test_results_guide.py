@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from crawler.bench.demo import DemoWeb
 from crawler.cli.main import crawler
+from crawler.demo.process import DemoWeb
 
 PAGE = Path(__file__).parent.parent / "docs" / "guide" / "results.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from robots_cases import CASES, LENIENT, Case
 
-from crawler.robots import Robots, read_robots
-from crawler.robots_lines import MAX_BYTES, MAX_LINE
+from crawler.policy.robots_lines import MAX_BYTES, MAX_LINE
+from crawler.policy.robots_txt import RobotsTxt, read_robots
 
 HOST = "http://h.test"
 AGENT = "crawler"
@@ -16,7 +16,7 @@ AGENT = "crawler"
 
 @pytest.mark.parametrize("case", [*CASES, *LENIENT], ids=lambda case: f"{case.section} {case.rule}")
 def test_a_rule_of_the_rfc(case: Case) -> None:
-    robots = Robots(case.file(AGENT), AGENT)
+    robots = RobotsTxt(case.file(AGENT), AGENT)
     for path in case.allowed:
         assert robots.allows(HOST + path), f"{path} is allowed"
     for path in case.forbidden:
@@ -25,7 +25,7 @@ def test_a_rule_of_the_rfc(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.section} {case.rule}")
 def test_what_is_explained_is_what_is_decided(case: Case) -> None:
-    robots = Robots(case.file(AGENT), AGENT)
+    robots = RobotsTxt(case.file(AGENT), AGENT)
     lines = case.file(AGENT).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     for path in case.allowed + case.forbidden:
         told = robots.explain(HOST + path)
@@ -55,14 +55,14 @@ def test_a_file_is_cut_at_the_last_whole_line() -> None:
     rule = b"Disallow: /abc\n"
     head = b"User-agent: *\nDisallow: /b\n"
     padding = b"#" * (MAX_BYTES - len(head) - len(rule) + 2 - 1) + b"\n"
-    robots = Robots(head + padding + rule, AGENT)  # its last two bytes are beyond the limit
+    robots = RobotsTxt(head + padding + rule, AGENT)  # its last two bytes are beyond the limit
     assert robots.allows(f"{HOST}/abc"), "a rule cut in half would forbid /ab too"
     assert robots.allows(f"{HOST}/ab")
     assert not robots.allows(f"{HOST}/b")
 
 
 def test_delay_and_sitemaps() -> None:
-    robots = Robots(
+    robots = RobotsTxt(
         b"Sitemap: http://h.test/1.xml\nUser-agent: slow\nCrawl-delay: 9\nUser-agent: *\n"
         b"Crawl-delay: 2.5\nDisallow: /x\nSITEMAP: http://h.test/2.xml # second\n"
         b"User-agent: *\nCrawl-delay: nan\nCrawl-delay: -1\nCrawl-delay: soon\n"
@@ -71,8 +71,8 @@ def test_delay_and_sitemaps() -> None:
     )
     assert robots.delay == 2.5
     assert robots.sitemaps == ("http://h.test/1.xml", "http://h.test/2.xml")
-    assert Robots(b"User-agent: *\nDisallow: /x\nCrawl-delay: 3", AGENT).delay == 3.0
-    assert Robots(b"User-agent: other\nCrawl-delay: 3", AGENT).delay is None
+    assert RobotsTxt(b"User-agent: *\nDisallow: /x\nCrawl-delay: 3", AGENT).delay == 3.0
+    assert RobotsTxt(b"User-agent: other\nCrawl-delay: 3", AGENT).delay is None
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,18 @@ def test_delay_and_sitemaps() -> None:
      ("Sitemap is at https://h.test/s.xml", ()), ("Sitemap", ()), ("Sitemap:", ())],
 )  # fmt: skip
 def test_a_sitemap_line_is_read_kindly(line: str, sitemaps: tuple[str, ...]) -> None:
-    assert Robots(line.encode(), AGENT).sitemaps == sitemaps
+    assert RobotsTxt(line.encode(), AGENT).sitemaps == sitemaps
 
 
 @pytest.mark.parametrize(
     "line", ["Crawl delay: 3", "crawl-delay 3", "Crawldelay:3<br>", "Craw-delay: 3"]
 )
 def test_a_crawl_delay_is_read_kindly(line: str) -> None:
-    assert Robots(f"User-agent: *\n{line}".encode(), AGENT).delay == 3.0
+    assert RobotsTxt(f"User-agent: *\n{line}".encode(), AGENT).delay == 3.0
 
 
 def test_a_rule_without_a_colon_is_explained_by_its_line() -> None:
-    robots = Robots(b"User-agent *\n\nDissalow /a\n", AGENT)
+    robots = RobotsTxt(b"User-agent *\n\nDissalow /a\n", AGENT)
     assert str(robots.explain(f"{HOST}/a")) == "forbidden by line 3, Disallow: /a"
 
 
@@ -106,19 +106,19 @@ def test_a_crawl_delay_speaks_to_the_names_before_it() -> None:
         b"User-agent: crawler\nCrawl-delay: 1\n\nUser-agent: other\nUser-agent: slow\n"
         b"Crawl-delay: 20\n\nUser-agent: hasty\nDisallow: /x\n"
     )
-    delays = {name: Robots(body, name).delay for name in ("crawler", "other", "slow", "hasty")}
+    delays = {name: RobotsTxt(body, name).delay for name in ("crawler", "other", "slow", "hasty")}
     assert delays == {"crawler": 1.0, "other": 20.0, "slow": 20.0, "hasty": None}
-    assert not Robots(body, AGENT).allows(f"{HOST}/x"), "it ends no group"
+    assert not RobotsTxt(body, AGENT).allows(f"{HOST}/x"), "it ends no group"
     again = b"User-agent: crawler\nCrawl-delay: 5\nUser-agent: crawler\nCrawl-delay: 2\n"
-    assert Robots(again, AGENT).delay == 5.0, "the largest counts"
+    assert RobotsTxt(again, AGENT).delay == 5.0, "the largest counts"
 
 
 def test_a_name_of_two_words_is_addressed_by_no_file() -> None:
     body = b"User-agent: *\nDisallow: /x\nUser-agent: foo bar\nDisallow: /y\n"
-    assert not Robots(body, "foo").allows(f"{HOST}/y")
-    assert not Robots(body, "foo/1.0 (bar)").allows(f"{HOST}/y")
-    assert Robots(body, "foo bar").allows(f"{HOST}/y")
-    assert not Robots(body, "foo bar").allows(f"{HOST}/x")
+    assert not RobotsTxt(body, "foo").allows(f"{HOST}/y")
+    assert not RobotsTxt(body, "foo/1.0 (bar)").allows(f"{HOST}/y")
+    assert RobotsTxt(body, "foo bar").allows(f"{HOST}/y")
+    assert not RobotsTxt(body, "foo bar").allows(f"{HOST}/x")
 
 
 @pytest.mark.parametrize(
@@ -139,18 +139,18 @@ def test_a_name_with_digits_is_addressed_whole(agent: str, allowed: str) -> None
 
 def test_a_line_is_read_as_far_as_a_pattern_may_cost() -> None:
     path = "/" + "x" * (MAX_LINE - len("Disallow: /"))
-    robots = Robots(f"User-agent: *\nDisallow: {path}yyy\nDisallow: /z\n".encode(), AGENT)
+    robots = RobotsTxt(f"User-agent: *\nDisallow: {path}yyy\nDisallow: /z\n".encode(), AGENT)
     assert not robots.allows(HOST + path)
     assert robots.allows(HOST + path[:-1])
     assert not robots.allows(f"{HOST}/z")
 
 
 def test_an_explanation_reads_well() -> None:
-    robots = Robots(b"# ours\nUser-agent: crawler\nDisallow: /a\nAllow: /a/b\n", AGENT)
+    robots = RobotsTxt(b"# ours\nUser-agent: crawler\nDisallow: /a\nAllow: /a/b\n", AGENT)
     assert str(robots.explain(f"{HOST}/a/x")) == "forbidden by line 3, Disallow: /a"
     assert str(robots.explain(f"{HOST}/a/b")) == "allowed by line 4, Allow: /a/b"
     assert str(robots.explain(f"{HOST}/c")) == "allowed: no rule of group 'crawler' matches"
-    assert "no group" in str(Robots(b"", AGENT).explain(f"{HOST}/c"))
+    assert "no group" in str(RobotsTxt(b"", AGENT).explain(f"{HOST}/c"))
     assert "could not be had" in str(read_robots(None, b"", AGENT).explain(f"{HOST}/c"))
     assert robots.explain(f"{HOST}/c").group_lines == (2,)
 
@@ -175,7 +175,9 @@ def spelled(path: str, encode: list[bool], *, upper: bool) -> str:
 def test_every_spelling_of_a_path_is_the_same_path(
     path: str, rule: list[bool], url: list[bool]
 ) -> None:
-    robots = Robots(f"User-agent: *\nDisallow: {spelled(path, rule, upper=True)}".encode(), AGENT)
+    robots = RobotsTxt(
+        f"User-agent: *\nDisallow: {spelled(path, rule, upper=True)}".encode(), AGENT
+    )
     assert not robots.allows(HOST + spelled(path, url, upper=False))
 
 
@@ -184,11 +186,15 @@ def test_utf_8_and_its_percent_encoding_are_the_same(text: str) -> None:
     word = "".join(char for char in text if ord(char) > 127 and not 0xD800 <= ord(char) < 0xE000)
     encoded = "".join(f"%{byte:02x}" for byte in word.encode())
     assert (
-        not Robots(f"User-agent: *\nDisallow: /{word}".encode(), AGENT).allows(f"{HOST}/{encoded}")
+        not RobotsTxt(f"User-agent: *\nDisallow: /{word}".encode(), AGENT).allows(
+            f"{HOST}/{encoded}"
+        )
         or not word
     )
     assert (
-        not Robots(f"User-agent: *\nDisallow: /{encoded}".encode(), AGENT).allows(f"{HOST}/{word}")
+        not RobotsTxt(f"User-agent: *\nDisallow: /{encoded}".encode(), AGENT).allows(
+            f"{HOST}/{word}"
+        )
         or not word
     )
 
@@ -197,9 +203,9 @@ def test_utf_8_and_its_percent_encoding_are_the_same(text: str) -> None:
 def test_the_order_of_rules_does_not_matter_and_the_longest_decides(
     rules: list[tuple[bool, str]], path: str
 ) -> None:
-    def read(some: list[tuple[bool, str]]) -> Robots:
+    def read(some: list[tuple[bool, str]]) -> RobotsTxt:
         lines = [f"{'Allow' if allow else 'Disallow'}: {pattern}" for allow, pattern in some]
-        return Robots("\n".join(["User-agent: *", *lines]).encode(), AGENT)
+        return RobotsTxt("\n".join(["User-agent: *", *lines]).encode(), AGENT)
 
     verdict = read(rules).allows(f"{HOST}/{path}")
     assert read(rules[::-1]).allows(f"{HOST}/{path}") is verdict
@@ -218,20 +224,20 @@ def test_wildcards_mean_what_a_regular_expression_says(pattern: str, path: str) 
     end = pattern.endswith("$")
     parts = (pattern[:-1] if end else pattern).split("*")
     oracle = re.compile(".*".join(map(re.escape, parts)) + ("$" if end else ""))
-    robots = Robots(f"User-agent: *\nDisallow: {pattern}".encode(), AGENT)
+    robots = RobotsTxt(f"User-agent: *\nDisallow: {pattern}".encode(), AGENT)
     assert robots.allows(f"{HOST}/{path}") is (oracle.match(f"/{path}") is None)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_break_it(body: bytes) -> None:
-    robots = Robots(b"User-agent: *\nDisallow: /x\n" + body, AGENT)
+    robots = RobotsTxt(b"User-agent: *\nDisallow: /x\n" + body, AGENT)
     for path in ("/", "/x", "/%", "/%zz?%2F"):
         robots.allows(HOST + path)
         str(robots.explain(HOST + path))
 
 
 def test_many_wildcards_cost_no_backtracking() -> None:
-    robots = Robots(b"User-agent: *\nDisallow: /" + b"a*" * 2000 + b"b$\n", AGENT)
+    robots = RobotsTxt(b"User-agent: *\nDisallow: /" + b"a*" * 2000 + b"b$\n", AGENT)
     assert robots.allows(f"{HOST}/{'a' * 2000}")  # exponential, or quartic, would never end
 
 
@@ -245,7 +251,9 @@ def test_many_wildcards_cost_no_backtracking() -> None:
 def test_a_delimiter_after_a_star_is_read_for_both_parts(
     pattern: str, path: str, may: bool
 ) -> None:
-    assert Robots(f"User-agent: *\nDisallow: {pattern}".encode(), AGENT).allows(HOST + path) is may
+    assert (
+        RobotsTxt(f"User-agent: *\nDisallow: {pattern}".encode(), AGENT).allows(HOST + path) is may
+    )
 
 
 @given(st.text("!'()*,;:@[]$&=+/?ab", min_size=1, max_size=8), st.integers(0, 7))
@@ -256,7 +264,7 @@ def test_encoding_a_character_that_delimits_nothing_changes_nothing(path: str, a
     encoded = f"{path[:at]}%{ord(path[at]):02X}{path[at + 1 :]}"
     delimits = path[at] in ("&=+" if in_query else "/?")
     rule = "".join(f"%{ord(char):02X}" if char in "*$" else char for char in path)
-    robots = Robots(f"User-agent: *\nDisallow: /{rule}".encode(), AGENT)
+    robots = RobotsTxt(f"User-agent: *\nDisallow: /{rule}".encode(), AGENT)
     assert not robots.allows(f"{HOST}/{path}")
     if not delimits:
         assert not robots.allows(f"{HOST}/{encoded}")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.bench import fluid, idle, scale, stations
+from crawler.bench import fluid_model, idle, queueing_model, scale
 from crawler.bench.endurance import Endurance, endure
 from crawler.bench.sizes import Sizes
 from crawler.bench.virtual import simulate
-from crawler.frontier.budget import Terms
+from crawler.frontier.scheduling.slot_settings import SlotSettings
 
 MINE = 0.001
 """Rounding of times that are sums of a million delays."""
@@ -62,7 +62,7 @@ def test_a_law_that_cannot_be_is_refused(hosts: int, urls: int, beta: float) -> 
 def test_every_page_is_done_and_no_host_asked_before_its_delay(
     sizes: list[int], delay: float, latency: float, rate: float, slots: int | None, width: int
 ) -> None:
-    terms = Terms(width=width, delay=delay, adaptive=True)
+    terms = SlotSettings(width=width, delay=delay, adaptive=True)
     run = simulate(sizes, terms, rate=rate, slots=slots, latency=latency)
     assert run.pages == sum(sizes)
     assert run.done[-1] == sum(sizes)
@@ -80,14 +80,14 @@ def test_every_page_is_done_and_no_host_asked_before_its_delay(
 @given(counts, st.floats(0.2, 2), st.sampled_from([3.0, 10.0, math.inf]))
 @settings(max_examples=40, deadline=None)
 def test_the_fluid_ends_when_the_schedule_does(sizes: list[int], delay: float, rate: float) -> None:
-    run = simulate(sizes, Terms(width=4, delay=delay), rate=rate, latency=0.05)
-    course = fluid.of_sample(sizes, delay=delay, rate=rate)
+    run = simulate(sizes, SlotSettings(width=4, delay=delay), rate=rate, latency=0.05)
+    course = fluid_model.of_sample(sizes, delay=delay, rate=rate)
     assert course.pages == run.pages
     assert course.seconds == pytest.approx(run.seconds, rel=0.02, abs=3 * delay + len(sizes) / rate)
 
 
 def test_two_samples_of_a_large_web_agree_with_the_fluid() -> None:
-    plan = scale.Plan(sizes=Sizes(10_000_000, 1_000_000_000), machines=2)
+    plan = scale.ScalePlan(sizes=Sizes(10_000_000, 1_000_000_000), machines=2)
     for number in (100, 400):
         both = scale.agree(plan, number)
         assert both.run.pages == pytest.approx(100 * number, abs=1)
@@ -101,11 +101,13 @@ def test_the_whole_crawl_is_never_faster_than_anything_could_be(
     delay: float, machines: int, most: float
 ) -> None:
     sizes = Sizes(1_000_000, 50_000_000)
-    plan = scale.Plan(sizes=sizes, delay=delay, machines=machines, most=most)
+    plan = scale.ScalePlan(sizes=sizes, delay=delay, machines=machines, most=most)
     course = scale.course(plan)
     assert course.seconds >= scale.lower_bound(plan) * (1 - MINE)
     assert course.pages == pytest.approx(sizes.hosts * sizes.capped(most), rel=1e-6)
-    wider = scale.course(scale.Plan(sizes=sizes, delay=delay, machines=machines + 1, most=most))
+    wider = scale.course(
+        scale.ScalePlan(sizes=sizes, delay=delay, machines=machines + 1, most=most)
+    )
     assert wider.seconds <= course.seconds * (1 + MINE)
 
 
@@ -114,13 +116,13 @@ def test_the_whole_crawl_is_never_faster_than_anything_could_be(
 
 @pytest.mark.parametrize("cores", [1, 3, 16])
 def test_stations_keep_to_what_the_costs_allow(cores: int) -> None:
-    costs = stations.Costs(loop=0.4, parse=0.6, frontier=0.1, server=0.1)
+    costs = queueing_model.Costs(loop=0.4, parse=0.6, frontier=0.1, server=0.1)
     for processes in (1, 4):
-        most = stations.bound(costs, cores, processes)
-        rate = stations.run(costs, cores, processes=processes, pages=4000)
+        most = queueing_model.bound(costs, cores, processes)
+        rate = queueing_model.run(costs, cores, processes=processes, pages=4000)
         assert 0.6 * most.rate < rate < 1.05 * most.rate
-    assert stations.bound(costs, 64, 40).by == stations.SERVER
-    assert stations.bound(costs, 64, 1).by == stations.LOOP
+    assert queueing_model.bound(costs, 64, 40).by == queueing_model.SERVER
+    assert queueing_model.bound(costs, 64, 1).by == queueing_model.LOOP
 
 
 # ── doors ────────────────────────────────────────────────────────────────────────────────────────

@@ -8,17 +8,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.frontier.budget import Terms
-from crawler.frontier.host import Host
-from crawler.frontier.schedule import Schedule
-from crawler.model import Kind, Link
+from crawler.frontier.scheduling.scheduler import Scheduler
+from crawler.frontier.scheduling.slot import HostQueue
+from crawler.frontier.scheduling.slot_settings import SlotSettings
+from crawler.records import CrawlUrl, Kind
 
 
-def link(number: int, host: str = "h", depth: int = 0) -> Link:
-    return Link(url=f"http://{host}/{number}", host=host, depth=depth, id=number)
+def link(number: int, host: str = "h", depth: int = 0) -> CrawlUrl:
+    return CrawlUrl(url=f"http://{host}/{number}", host=host, depth=depth, id=number)
 
 
-def filled(schedule: Schedule, name: str, numbers: range, depth: int = 0) -> Host:
+def filled(schedule: Scheduler, name: str, numbers: range, depth: int = 0) -> HostQueue:
     host = schedule.host(name, len(schedule.hosts) + 1)
     links = [link(number, name, depth) for number in numbers]
     schedule.queue(host, len(links), [(depth, len(links))])
@@ -26,11 +26,11 @@ def filled(schedule: Schedule, name: str, numbers: range, depth: int = 0) -> Hos
     return host
 
 
-def fast(**settings: object) -> Schedule:
+def fast(**settings: object) -> Scheduler:
     """Settings are those of Terms where it has them, else the schedule's."""
-    pace = {name: settings.pop(name) for name in Terms.__struct_fields__ if name in settings}
-    terms = Terms(**{"width": 100, "delay": 0.0, **pace})  # type: ignore[arg-type]
-    return Schedule(terms, **{"robots": False, **settings})  # type: ignore[arg-type]
+    pace = {name: settings.pop(name) for name in SlotSettings.__struct_fields__ if name in settings}
+    terms = SlotSettings(**{"width": 100, "delay": 0.0, **pace})  # type: ignore[arg-type]
+    return Scheduler(terms, **{"robots": False, **settings})  # type: ignore[arg-type]
 
 
 def test_links_of_a_host_go_in_order() -> None:
@@ -308,7 +308,7 @@ def test_every_link_goes_once_and_never_faster_than_its_host_allows(
         filled(schedule, f"h{index}", range(number + 1, number + size + 1))
         number += size
     now, starts, taken = 0.0, dict[str, list[float]](), []
-    abroad: list[tuple[float, Link]] = []
+    abroad: list[tuple[float, CrawlUrl]] = []
     while not schedule.finished:
         one = schedule.take(now)
         if one is not None:

@@ -20,22 +20,22 @@ from conftest import OpenSite
 from crawling import crawl, records, settings
 from website import Asked, Reply, Website, page, redirect
 
-from crawler.build import open_crawl
-from crawler.config import Config, FetchConfig
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.loader import with_settings
+from crawler.config.model import Config, FetchConfig
+from crawler.config.redaction import WITHHELD, as_told, split_login, without_secrets
 from crawler.errors import ConfigError, FetchError
 from crawler.fetch.credentials import Credentials
-from crawler.fetch.http import HttpFetcher
-from crawler.model import Link
-from crawler.secrets import WITHHELD, as_told, split_login, without_secrets
-from crawler.settings import with_settings
-from crawler.urls import host_key
+from crawler.fetch.fetcher import HttpFetcher
+from crawler.policy.urls import host_key
+from crawler.records import CrawlUrl
 
 PASSWORD = "s3cret-pässword"
 LOGIN = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
 
 
-def link(url: str) -> Link:
-    return Link(url, host_key(url))
+def link(url: str) -> CrawlUrl:
+    return CrawlUrl(url, host_key(url))
 
 
 def written(folder: Path) -> bytes:

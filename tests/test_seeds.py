@@ -17,20 +17,20 @@ from redis_server import RedisServer, servers
 from test_cli_live import crawler as crawler_process
 from website import Answer, Asked, Reply, Website, page, redirect, reply, text
 
-from crawler.adoption import Adoption
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.cli.exits import Exit, exit_code
-from crawler.cli.seeds import Seeds
+from crawler.cli.seed_results import SeedResults
 from crawler.cli.why import tell
-from crawler.config import Config, ScopeConfig
-from crawler.ending import sentence
+from crawler.config.model import Config, ScopeConfig
+from crawler.engine.seed_redirects import SeedRedirects
 from crawler.errors import Forbidden
-from crawler.fetch.guard import AddressGuard
-from crawler.frontier.peek import adopted
-from crawler.model import Extract, Link, Outcome, Page, Timings, Visit
-from crawler.parse.pool import ParsePool
-from crawler.scope import Scope
-from crawler.urls import fingerprint, host_key
+from crawler.fetch.address_guard import AddressGuard
+from crawler.frontier.sqlite.overview import adopted
+from crawler.parse.workers.pool import ParsePool
+from crawler.policy.end_message import sentence
+from crawler.policy.scope import Scope
+from crawler.policy.urls import fingerprint, host_key
+from crawler.records import CrawlResult, CrawlUrl, Outcome, Page, ParsedPage, Timings
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -201,9 +201,9 @@ async def test_a_page_that_is_being_read_when_a_seed_is_adopted_is_judged_anew(
 ) -> None:
     adopting, one_is_read = asyncio.Event(), asyncio.Event()
     readings: list[str] = []
-    real_read, real_take = ParsePool.read, Adoption.take
+    real_read, real_take = ParsePool.read, SeedRedirects.take
 
-    async def read(self: ParsePool, one: Page) -> Extract:
+    async def read(self: ParsePool, one: Page) -> ParsedPage:
         extract = await real_read(self, one)
         readings.append(one.link.url)
         if one.link.url.endswith("/one"):
@@ -211,7 +211,7 @@ async def test_a_page_that_is_being_read_when_a_seed_is_adopted_is_judged_anew(
             await adopting.wait()
         return extract
 
-    def take(self: Adoption, visit: Visit) -> Visit:
+    def take(self: SeedRedirects, visit: CrawlResult) -> CrawlResult:
         adopting.set()
         return real_take(self, visit)
 
@@ -220,7 +220,7 @@ async def test_a_page_that_is_being_read_when_a_seed_is_adopted_is_judged_anew(
         return await redirect("{1}/")(asked)
 
     monkeypatch.setattr(ParsePool, "read", read)
-    monkeypatch.setattr(Adoption, "take", take)
+    monkeypatch.setattr(SeedRedirects, "take", take)
     site = await website(
         {"/one": page(links=["{1}/late"]), "/two": two},
         {"/": page(), "/late": page()},
@@ -230,11 +230,11 @@ async def test_a_page_that_is_being_read_when_a_seed_is_adopted_is_judged_anew(
     assert readings.count(site.at("/one")) == 2
 
 
-def moved(url: str, target: str) -> Visit:
-    link = Link(url, host_key(url))
+def moved(url: str, target: str) -> CrawlResult:
+    link = CrawlUrl(url, host_key(url))
     there = (target, host_key(target), fingerprint(target, host_key(target)), "page", "")
     answer = Page(link, 301, (), b"", 0.0, Timings(1.0), 0, location=target)
-    return Visit(link, Outcome.MOVED, answer, found=(there,), adopts="public")
+    return CrawlResult(link, Outcome.MOVED, answer, found=(there,), adopts="public")
 
 
 def test_a_public_seed_makes_no_private_host_trusted_and_a_private_one_only_its_own_kind() -> None:
@@ -243,7 +243,7 @@ def test_a_public_seed_makes_no_private_host_trusted_and_a_private_one_only_its_
     guard.judge("inside.test", "10.0.0.1")
     told: list[str] = []
     scope = Scope(ScopeConfig(), ["http://public.test/", "http://inside.test/"])
-    adoption = Adoption(scope, tell=told.append, guard=guard)
+    adoption = SeedRedirects(scope, tell=told.append, guard=guard)
     assert adoption.take(moved("http://public.test/", "http://evil.test/")).adopts == "public"
     with pytest.raises(Forbidden):
         guard.judge("evil.test", "10.0.0.1")
@@ -255,7 +255,7 @@ def test_a_public_seed_makes_no_private_host_trusted_and_a_private_one_only_its_
             guard.judge("portal.test", address)
     assert told == ["http://evil.test/", "http://portal.test/"]
     again = AddressGuard(["inside.test"])  # a resumed crawl's
-    later = Adoption(Scope(ScopeConfig(), []), tell=told.append, guard=again)
+    later = SeedRedirects(Scope(ScopeConfig(), []), tell=told.append, guard=again)
     later.recalled({"http://portal.test/": kept.adopts, "http://evil.test/": "public"})
     again.judge("portal.test", "10.9.9.9")
     with pytest.raises(Forbidden):
@@ -306,7 +306,7 @@ async def test_workers_learn_what_another_one_adopted(
 
 async def finish(config: Config, folder: Path) -> tuple[str, Exit]:
     """How a crawl ends, and with which exit code."""
-    seeds = Seeds()
+    seeds = SeedResults()
     async with asyncio.timeout(40), open_crawl(config, dir=folder, sinks=[seeds]) as running:
         await running.run()
         counts = await running.frontier.counts()

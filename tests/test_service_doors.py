@@ -16,17 +16,17 @@ from serving import Client, service
 from test_service_openapi import idle
 from website import page, redirect
 
+from crawler.config.loader import fields
 from crawler.errors import ConfigError
-from crawler.service.access import Meter, Role, Token, digest_of, given_tokens
-from crawler.service.body import Invalid
-from crawler.service.intake import CEILINGS, NEVER, OPEN, is_open, order
-from crawler.service.job import Limits
-from crawler.service.serve import open_service
+from crawler.service.http.access import AccessToken, RequestLimiter, Role, digest_of, given_tokens
+from crawler.service.jobs.crawl_job_request import CEILINGS, NEVER, OPEN, is_open, order
+from crawler.service.jobs.job import JobLimits
+from crawler.service.jobs.request_body import InvalidBody
+from crawler.service.server import open_service
 from crawler.service.settings import ServiceConfig
-from crawler.settings import fields
 
-ADMIN = Token("admin", digest_of("a" * 20), Role.ADMIN)
-READER = Token("reader", digest_of("r" * 20), Role.READ)
+ADMIN = AccessToken("admin", digest_of("a" * 20), Role.ADMIN)
+READER = AccessToken("reader", digest_of("r" * 20), Role.READ)
 TOKENS = (ADMIN, READER)
 PUBLIC = {"isAlive", "isReady", "getOpenApi"}
 
@@ -208,8 +208,8 @@ async def test_errors_are_problems_and_every_answer_is_armoured(tmp_path: Path) 
 def test_keys_that_reach_beyond_the_job_are_closed(key: str) -> None:
     section, _, name = key.partition(".")
     body = {"seeds": ["https://example.com/"], section: {name: "x"}}
-    with pytest.raises(Invalid) as refused:
-        order(body, defaults={}, limits=Limits())
+    with pytest.raises(InvalidBody) as refused:
+        order(body, defaults={}, limits=JobLimits())
     assert refused.value.pointer == f"/{section}/{name}"
 
 
@@ -231,8 +231,8 @@ def test_a_key_that_is_not_named_stays_closed() -> None:
 def test_whatever_comes_is_an_order_or_invalid(body: dict[str, Any]) -> None:
     for more in ({}, {"seeds": ["https://example.com/"]}):
         try:
-            made = order({**body, **more}, defaults={}, limits=Limits(pages=7))
-        except Invalid as error:
+            made = order({**body, **more}, defaults={}, limits=JobLimits(pages=7))
+        except InvalidBody as error:
             said = str(error)
         else:
             said = "an order"
@@ -252,11 +252,11 @@ def test_whatever_comes_is_an_order_or_invalid(body: dict[str, Any]) -> None:
     ],
 )
 def test_headers_smuggle_nothing(headers: dict[str, str]) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidBody):
         order(
             {"seeds": ["https://e.com/"], "fetch": {"headers": headers}},
             defaults={},
-            limits=Limits(),
+            limits=JobLimits(),
         )
 
 
@@ -369,7 +369,7 @@ async def test_too_many_requests(tmp_path: Path) -> None:
 
 
 def test_the_meter_refills() -> None:
-    meter = Meter(rate=2.0, burst=2)
+    meter = RequestLimiter(rate=2.0, burst=2)
     assert [meter.wait("a", 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
     assert meter.wait("b", 0.0) == 0.0
     assert meter.wait("a", 0.5) == 0.0

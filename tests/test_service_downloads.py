@@ -18,11 +18,11 @@ from test_download_kill import Files
 from test_service_doors import TOKENS
 from website import redirect
 
-from crawler.service.body import Invalid
-from crawler.service.files_intake import DOWNLOADS, MOST, is_open, order
-from crawler.service.job import Limits
-from crawler.service.register import Register
-from crawler.settings import fields
+from crawler.config.loader import fields
+from crawler.service.jobs.download_job_request import DOWNLOADS, MOST, is_open, order
+from crawler.service.jobs.job import JobLimits
+from crawler.service.jobs.job_store import JobStore
+from crawler.service.jobs.request_body import InvalidBody
 
 FAST = {"pace": {"fast": True}, "retry": {"retries": 1, "base": 0.01}}
 
@@ -269,18 +269,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("body", "pointer"), REFUSED)
 def test_what_a_download_may_not_say(body: dict[str, Any], pointer: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        order(body, defaults={}, limits=Limits())
+    with pytest.raises(InvalidBody) as caught:
+        order(body, defaults={}, limits=JobLimits())
     assert caught.value.pointer.startswith(pointer)
 
 
 def test_ceilings_and_defaults() -> None:
-    limits = Limits(pages=2, bytes=1000, disk=500)
+    limits = JobLimits(pages=2, bytes=1000, disk=500)
     made = order({"files": [URL], "fetch": {"timeout": "1h"}}, defaults={}, limits=limits)
     assert made.config.limits.size_limit == 1000
     assert made.config.download.max_filesize == 500
     assert (made.config.fetch.timeout, made.config.robots.obey) == (3600.0, False)
-    with pytest.raises(Invalid, match="more than 2 files"):
+    with pytest.raises(InvalidBody, match="more than 2 files"):
         order({"files": [URL] * 3}, defaults={}, limits=limits)
 
 
@@ -296,18 +296,18 @@ def test_whatever_is_new_stays_closed() -> None:
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
 def test_any_files_at_all_are_read_or_refused(files: Any) -> None:
-    with contextlib.suppress(Invalid):  # and nothing else
-        order({"files": [files, {"url": URL, "name": files}]}, defaults={}, limits=Limits())
+    with contextlib.suppress(InvalidBody):  # and nothing else
+        order({"files": [files, {"url": URL, "name": files}]}, defaults={}, limits=JobLimits())
 
 
 async def test_a_register_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
     import sqlite3  # noqa: PLC0415 - made as the version before made it
 
-    async with Register(tmp_path) as register:
+    async with JobStore(tmp_path) as register:
         old, _ = await register.create(name="x", owner="me", config={"seeds": [URL]})
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
         db.executescript("ALTER TABLE job DROP COLUMN files; PRAGMA user_version = 1;")
-    async with Register(tmp_path) as register:
+    async with JobStore(tmp_path) as register:
         found = await register.get(old.id)
         assert found is not None
         assert found.kind == "crawl"

@@ -17,11 +17,11 @@ from conftest import OpenSite
 from serving import Client, Process, service
 from website import page
 
-from crawler.cli.job_words import asked
+from crawler.cli.job_text import asked
 from crawler.cli.jobs import jobs
-from crawler.service.job import VERBS, State
+from crawler.config.loader import Settings
+from crawler.service.jobs.job import VERBS, JobState
 from crawler.service.settings import ServiceConfig, read
-from crawler.settings import Settings
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide" / "service.md"
 
@@ -114,7 +114,7 @@ def test_only_what_was_said_is_sent() -> None:
 
 def test_the_guide_names_every_state_and_setting() -> None:
     text = GUIDE.read_text("utf-8")
-    for word in (*(state.value for state in State), *VERBS, *ServiceConfig.__struct_fields__):
+    for word in (*(state.value for state in JobState), *VERBS, *ServiceConfig.__struct_fields__):
         assert f"`{word}`" in text or re.search(rf"\b{word}\b", text), word
 
 

@@ -16,9 +16,9 @@ import pytest
 from crawling import by_path
 from serving import Client, Process
 
-from crawler.bench.demo import DemoWeb
-from crawler.build import open_crawl
-from crawler.settings import with_settings
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.loader import with_settings
+from crawler.demo.process import DemoWeb
 
 
 async def everything(url: str, folder: Path) -> dict[str, str]:

@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 from serving import Client, service
 
-from crawler.model import Counts
-from crawler.pace import HostPace
-from crawler.service.access import Role, Token, digest_of
-from crawler.tally import Tally
+from crawler.engine.stats import StatsCollector
+from crawler.policy.autothrottle import HostPace
+from crawler.records import Counts
+from crawler.service.http.access import AccessToken, Role, digest_of
 
-ADMIN = Token("admin", digest_of("a" * 20), Role.ADMIN)
+ADMIN = AccessToken("admin", digest_of("a" * 20), Role.ADMIN)
 
 
 class Idle:
     """A crawl that does nothing until it is stopped: made-up seeds are asked for nowhere."""
 
     def __init__(self) -> None:
-        self.tally = Tally()
+        self.tally = StatsCollector()
         self.finish_reason = ""
         self.frontier = self
         self.pending = 0
@@ -38,7 +38,7 @@ class Idle:
     def paces(self, most: int = 10) -> list[HostPace]:  # noqa: ARG002 - as a frontier has it
         return []
 
-    async def run(self) -> Tally:
+    async def run(self) -> StatsCollector:
         await self._end.wait()
         return self.tally
 

@@ -152,10 +152,10 @@ async def test_a_person_starts_watches_and_stops_a_crawl(  # noqa: PLR0915 - one
 async def test_on_a_phone_in_the_dark_with_a_token_and_a_keyboard(
     tmp_path: Path, website: OpenSite
 ) -> None:
-    from crawler.service.access import Role, Token, digest_of  # noqa: PLC0415
+    from crawler.service.http.access import AccessToken, Role, digest_of  # noqa: PLC0415
 
     site = await website({"/": page("Start")})
-    token = Token("admin", digest_of("s" * 20), Role.ADMIN)
+    token = AccessToken("admin", digest_of("s" * 20), Role.ADMIN)
     phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
     async with service(tmp_path, (token,)) as opened, browser(**phone) as tab:
         async with Client(opened.url, "s" * 20) as client:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from crawler.service.job import Job, Kind, State
-from crawler.service.runner import Here
-from crawler.service.runners import Runners
+from crawler.service.jobs.job import Job, JobKind, JobState
+from crawler.service.jobs.runner import LocalRunner
+from crawler.service.jobs.runners import RunnerTable
 
 ELSEWHERE = {"frontier": {"url": "redis://127.0.0.1:1/0"}}
 """Nothing listens there: who runs a job is told without asking it."""
@@ -19,22 +19,22 @@ def never(*_: Any, **__: Any) -> Any:
     raise AssertionError("nothing is opened to tell who runs a job")
 
 
-def job(kind: Kind, config: dict[str, Any]) -> Job:
-    return Job("0123456789ab", 1, "a", "me", State.QUEUED, "", config, (), 0.0, kind=kind)
+def job(kind: JobKind, config: dict[str, Any]) -> Job:
+    return Job("0123456789ab", 1, "a", "me", JobState.QUEUED, "", config, (), 0.0, kind=kind)
 
 
 @pytest.mark.parametrize("config", [{}, ELSEWHERE])
 def test_a_download_runs_here_wherever_crawls_run(config: dict[str, Any], tmp_path: Path) -> None:
-    here = Here(never)
-    runner = Runners(here, tmp_path).of(job(Kind.DOWNLOAD, config))
+    here = LocalRunner(never)
+    runner = RunnerTable(here, tmp_path).of(job(JobKind.DOWNLOAD, config))
     assert runner is here
 
 
 def test_a_crawl_runs_where_its_frontier_is(tmp_path: Path) -> None:
     pytest.importorskip("redis")
-    here = Here(never)
-    runners = Runners(here, tmp_path)
-    shared = runners.of(job(Kind.CRAWL, ELSEWHERE))
+    here = LocalRunner(never)
+    runners = RunnerTable(here, tmp_path)
+    shared = runners.of(job(JobKind.CRAWL, ELSEWHERE))
     assert shared is not here
-    assert runners.of(job(Kind.CRAWL, ELSEWHERE)) is shared
-    assert runners.of(job(Kind.CRAWL, {})) is here
+    assert runners.of(job(JobKind.CRAWL, ELSEWHERE)) is shared
+    assert runners.of(job(JobKind.CRAWL, {})) is here

@@ -20,18 +20,20 @@ from serving import Client, service
 from test_service_openapi import ADMIN, idle
 from website import busy, page, sequence
 
-from crawler.config import PaceConfig
-from crawler.frontier.sqlite import SqliteFrontier
-from crawler.model import Kind, Outcome, Rules, Visit
-from crawler.service.job import Job, Limits, State, after, choose
-from crawler.service.memory import Memory
-from crawler.service.share import Slots
-from crawler.service.storage import doomed
-from crawler.service.turns import SharedFrontier, Turns
+from crawler.config.model import PaceConfig
+from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
+from crawler.records import CrawlResult, Kind, Outcome, RobotsRecord
+from crawler.service.jobs.fair_share import FairSemaphore
+from crawler.service.jobs.host_throttle import HostThrottle, ThrottledFrontier
+from crawler.service.jobs.job import Job, JobLimits, JobState, after, choose
+from crawler.service.jobs.retention import doomed
+from crawler.service.monitoring.memory import MemoryUse
 
 
 def job(number: int, owner: str = "a", ended: float = 0.0) -> Job:
-    return Job(f"{number:012x}", number, "", owner, State.QUEUED, "", {}, (), 0.0, ended_at=ended)
+    return Job(
+        f"{number:012x}", number, "", owner, JobState.QUEUED, "", {}, (), 0.0, ended_at=ended
+    )
 
 
 async def test_two_jobs_on_one_host_share_its_pace(tmp_path: Path, website: OpenSite) -> None:
@@ -73,22 +75,22 @@ async def test_a_host_that_asks_one_job_for_patience_has_it_from_the_others(
 
 async def test_a_crawl_delay_that_one_job_keeps_is_kept_by_the_others() -> None:
     """Known to the frontier of the job alone, by this run or an earlier one."""
-    turns, pace = Turns(), PaceConfig(delay=0.0)
+    turns, pace = HostThrottle(), PaceConfig(delay=0.0)
     async with SqliteFrontier(":memory:", pace) as own:
-        shared = SharedFrontier(own, turns, pace)
+        shared = ThrottledFrontier(own, turns, pace)
         await own.add([found("http://a.test/")])
         for _ in range(2):
             link = await shared.lease()
             assert link is not None
             robots = link.kind is Kind.ROBOTS
-            rules = Rules("http://a.test", 200, b"", 4e9, 0.5) if robots else None
+            rules = RobotsRecord("http://a.test", 200, b"", 4e9, 0.5) if robots else None
             shared.release(link)
             assert (turns.rest_of("a.test") > 0) is not robots, "from its answer on"
-            await shared.settle([Visit(link, Outcome.DONE, rules=rules)], {})
+            await shared.settle([CrawlResult(link, Outcome.DONE, rules=rules)], {})
 
 
 async def test_turns_are_first_come_first_served_and_given_up() -> None:
-    turns = Turns()
+    turns = HostThrottle()
     first, second, third = (turns.ask("host", 1, 0.0) for _ in range(3))
     assert first.done()
     assert not second.done()
@@ -102,7 +104,7 @@ async def test_turns_are_first_come_first_served_and_given_up() -> None:
 
 
 async def test_a_free_connection_goes_to_the_job_that_has_fewest() -> None:
-    slots = Slots(4)
+    slots = FairSemaphore(4)
     greedy, modest = slots.share(10), slots.share(10)
     for _ in range(4):
         await greedy.__aenter__()
@@ -249,21 +251,23 @@ def test_the_containers_memory_is_what_counts(tmp_path: Path, version: int) -> N
         }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    memory = Memory(tmp_path)
+    memory = MemoryUse(tmp_path)
     assert memory.limit() == 1000
     assert memory.share() == 0.9
     (tmp_path / next(iter(files))).write_text("max" if version == 2 else str(2**63 - 4096))
     assert memory.limit() is None
     assert memory.share() == 0.0
-    assert Memory(tmp_path / "none").share() == 0.0
+    assert MemoryUse(tmp_path / "none").share() == 0.0
 
 
 def test_a_tokens_limits_are_under_the_services() -> None:
-    assert Limits(running=3, pages=10).under(Limits(running=2, bytes=5)) == Limits(2, None, 10, 5)
+    assert JobLimits(running=3, pages=10).under(JobLimits(running=2, bytes=5)) == JobLimits(
+        2, None, 10, 5
+    )
 
 
 def test_every_verb_is_idempotent_or_refused() -> None:
-    from crawler.service.job import VERBS  # noqa: PLC0415 - beside its use
+    from crawler.service.jobs.job import VERBS  # noqa: PLC0415 - beside its use
 
     for verb, table in VERBS.items():
         for state in table:
@@ -273,7 +277,7 @@ def test_every_verb_is_idempotent_or_refused() -> None:
 
 
 async def test_a_shared_pause_begins_when_the_request_is_written() -> None:
-    turns = Turns()
+    turns = HostThrottle()
     first, second, third = (turns.ask("host", 3, 1000.0) for _ in range(3))
     assert first.done()
     assert not second.done()
@@ -292,7 +296,7 @@ async def test_a_shared_pause_begins_when_the_request_is_written() -> None:
 
 
 async def test_a_turn_that_was_not_used_ends_no_rest_that_another_was_given() -> None:
-    turns = Turns()
+    turns = HostThrottle()
     assert turns.ask("host", 2, 0.0).done()
     assert turns.ask("host", 2, 0.0).done()
     turns.leave("host", pause=1000.0)  # its answer came with a Retry-After

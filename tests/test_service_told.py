@@ -23,11 +23,11 @@ from serving import Client, service
 from test_service_openapi import idle
 from website import missing, page
 
-from crawler.service import webhooks
-from crawler.service.body import Invalid
-from crawler.service.logs import JOB, JsonLines, Lines
-from crawler.service.messages import Delivery
-from crawler.service.timetable import next_time
+from crawler.service.jobs import webhooks
+from crawler.service.jobs.cron import next_time
+from crawler.service.jobs.messages import Delivery
+from crawler.service.jobs.request_body import InvalidBody
+from crawler.service.monitoring.logs import JOB, JsonLogFormatter, TextLogFormatter
 
 CONFIG = Path(__file__).parent.parent / "config"
 
@@ -281,7 +281,7 @@ def test_cron_is_read_in_its_zone() -> None:
     noon = datetime(2026, 7, 1, 12, tzinfo=UTC).timestamp()
     assert next_time("0 15 * * *", "Europe/Berlin", noon) == noon + 3600
     for cron in ("", "* * *", "0 0 31 2 *", "x" * 500):
-        with pytest.raises(Invalid):
+        with pytest.raises(InvalidBody):
             next_time(cron, "UTC", noon)
 
 
@@ -289,14 +289,14 @@ def test_log_lines_name_their_job() -> None:
     record = logging.LogRecord("crawler", logging.INFO, "", 0, "went to %s", ("x\x1b[31m",), None)
     token = JOB.set("0123456789ab")
     try:
-        line = json.loads(JsonLines().format(record))
+        line = json.loads(JsonLogFormatter().format(record))
         assert (line["job"], line["message"], line["level"]) == (
             "0123456789ab",
             "went to x\x1b[31m",
             "info",
         )
-        assert "\x1b" not in Lines().format(record)
-        assert "[0123456789ab]" in Lines().format(record)
+        assert "\x1b" not in TextLogFormatter().format(record)
+        assert "[0123456789ab]" in TextLogFormatter().format(record)
     finally:
         JOB.reset(token)
 
@@ -309,7 +309,7 @@ async def test_requests_and_jobs_are_traced(tmp_path: Path, website: OpenSite) -
         InMemorySpanExporter,
     )
 
-    from crawler.service.tracing import Tracing  # noqa: PLC0415 - beside its use
+    from crawler.service.monitoring.tracing import Tracing  # noqa: PLC0415 - beside its use
 
     spans = InMemorySpanExporter()
     provider = TracerProvider()

@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler import units
 from crawler.cli.explain import default_toml, explain
 from crawler.cli.flags import FLAGS, HELP
-from crawler.config import Config, FetchConfig, LimitsConfig, OutputConfig, ScopeConfig, UrlsConfig
+from crawler.config.loader import PRESETS, Settings, dump_toml, fields, variable, with_settings
+from crawler.config.model import (
+    Config,
+    FetchConfig,
+    LimitsConfig,
+    OutputConfig,
+    ScopeConfig,
+    UrlsConfig,
+)
 from crawler.errors import ConfigError
-from crawler.settings import PRESETS, Settings, dump_toml, fields, variable, with_settings
+from crawler.utils import units
 
 PRESET_FILES = sorted((Path(__file__).parent.parent / "config").glob("*.toml"))
 

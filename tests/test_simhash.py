@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.parse.simhash import KEPT, _majority, simhash
-from crawler.traps import NEAR
+from crawler.policy.trap_rules import NEAR
 
 
 def words(seed: int, number: int) -> list[str]:

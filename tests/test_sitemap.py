@@ -16,7 +16,7 @@ from website import Answer, Asked, Reply, Website, page, redirect, reply, text
 
 from crawler.errors import ParseError
 from crawler.parse.sitemap import MAX_BYTES, MAX_URLS, Listing, read_listing
-from crawler.scope import Scope
+from crawler.policy.scope import Scope
 
 Open = Callable[..., Awaitable[Website]]
 

@@ -18,17 +18,17 @@ from typing import cast
 import pytest
 from website import Website, gate, page
 
-from crawler import awake
-from crawler.awake import STOPPED, TRIES, AwakeFetcher, Heartbeat
-from crawler.config import FetchConfig, ParseConfig, ScopeConfig, UrlsConfig
-from crawler.errors import FetchError, Insecure, Lapsed, ParseError, TimedOut, Unreachable
-from crawler.model import Extract, Link, Page, Timings
-from crawler.parse.clocks import GAP, Countdown, used
-from crawler.parse.pool import ParsePool
-from crawler.parse.rules import ReaderRules
-from crawler.protocols import FileFetcher
-from crawler.scope import Scope
-from crawler.urls import Urls
+from crawler.config.model import FetchConfig, ParseConfig, ScopeConfig, UrlsConfig
+from crawler.engine import suspension
+from crawler.engine.suspension import STOPPED, TRIES, SuspendAwareFetcher, SuspendDetector
+from crawler.errors import FetchError, Insecure, LeaseLost, ParseError, TimedOut, Unreachable
+from crawler.interfaces import FileFetcher
+from crawler.parse.workers.countdown import GAP, Countdown, used
+from crawler.parse.workers.pool import ParsePool
+from crawler.parse.workers.reader_settings import ReaderSettings
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls
+from crawler.records import CrawlUrl, Page, ParsedPage, Timings
 
 Open = Callable[..., Awaitable[Website]]
 PATIENCE = 120.0
@@ -56,7 +56,7 @@ def test_what_counts_of_a_gap(gap: float, worked: float, kept: float, counted: f
 
 RIVALS = """
 import os, subprocess, sys, time
-from crawler.parse.clocks import kept_waiting
+from crawler.parse.workers.countdown import kept_waiting
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
 before = kept_waiting()
@@ -146,7 +146,7 @@ async def reader(
     (folder / "slow.py").write_text(PLUGIN)
     config = ParseConfig(processes=1, deadline=deadline, plugins=(f"{folder / 'slow.py'}:extract",))
     scope = ScopeConfig()
-    rules = ReaderRules(
+    rules = ReaderSettings(
         Urls(UrlsConfig()), Scope(scope, ["http://a.test/"]), scope, config, FetchConfig()
     )
     async with asyncio.timeout(PATIENCE), ParsePool(rules, config) as pool:
@@ -156,7 +156,8 @@ async def reader(
 def shown(word: str) -> Page:
     body = f"<title>t</title><p>#{word}".encode()
     return Page(
-        Link("http://a.test/", "a.test", id=1), 200, (("Content-Type", "text/html"),), body, 0.0,
+        CrawlUrl("http://a.test/", "a.test", id=1), 200, (("Content-Type", "text/html"),), body,
+        0.0,
         Timings(1.0), len(body),
     )  # fmt: skip
 
@@ -173,13 +174,13 @@ async def test_a_process_that_is_stopped_loses_no_page(tmp_path: Path) -> None:
         await asyncio.sleep(1.5)
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        assert isinstance(await reading, Extract)
+        assert isinstance(await reading, ParsedPage)
         assert calls() == 1
 
 
 async def test_a_page_that_was_late_once_is_read_again_alone(tmp_path: Path) -> None:
     async with reader(tmp_path, 0.5) as (pool, calls):
-        assert isinstance(await pool.read(shown("first")), Extract)
+        assert isinstance(await pool.read(shown("first")), ParsedPage)
         assert calls() == 2
 
 
@@ -200,7 +201,7 @@ class Failing:
         self._error = error
         self._meanwhile = meanwhile
 
-    async def fetch(self, link: Link, **_: object) -> Page:  # noqa: ARG002 - as a fetcher has it
+    async def fetch(self, link: CrawlUrl, **_: object) -> Page:  # noqa: ARG002 - as a fetcher has it
         self._meanwhile()
         raise self._error
 
@@ -208,8 +209,8 @@ class Failing:
 @pytest.mark.parametrize(
     ("error", "gap", "attempt", "raised"),
     [
-        (TimedOut("connect"), STOPPED + 1, 0, Lapsed),
-        (Unreachable("connreset"), STOPPED + 1, 3, Lapsed),
+        (TimedOut("connect"), STOPPED + 1, 0, LeaseLost),
+        (Unreachable("connreset"), STOPPED + 1, 3, LeaseLost),
         (TimedOut("connect"), STOPPED - 1, 0, TimedOut),
         (TimedOut("connect"), STOPPED + 1, TRIES, TimedOut),
         (Insecure("expired"), STOPPED + 1, 0, Insecure),
@@ -231,11 +232,11 @@ async def test_what_fails_while_we_were_stopped_is_tried_again(
     def moment() -> tuple[float, float]:
         return time.monotonic() + skipped, time.monotonic() + skipped
 
-    monkeypatch.setattr(awake, "_moment", moment)
-    heartbeat = Heartbeat()  # never entered: what it sees is seen when it is asked
-    fetcher: FileFetcher = AwakeFetcher(Failing(error, stop), heartbeat)
+    monkeypatch.setattr(suspension, "_moment", moment)
+    heartbeat = SuspendDetector()  # never entered: what it sees is seen when it is asked
+    fetcher: FileFetcher = SuspendAwareFetcher(Failing(error, stop), heartbeat)
     with pytest.raises(raised) as caught:
-        await fetcher.fetch(Link("http://a.test/", "a.test", attempt=attempt))
+        await fetcher.fetch(CrawlUrl("http://a.test/", "a.test", attempt=attempt))
     assert type(caught.value) is raised
 
 

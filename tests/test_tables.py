@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from website import Website, page, redirect
 
 from crawler.cli.main import crawler
-from crawler.errors import ConfigError, HouseError
-from crawler.export.columns import Row, Table, _fitting, _wider, links, pages
+from crawler.errors import ConfigError, FatalError
+from crawler.export.columns import ExportTable, Row, _fitting, _wider, links, pages
 from crawler.export.columns import records as found_records
-from crawler.export.graph import write_edges, write_graphml
+from crawler.export.graph_formats import write_edges, write_graphml
 from crawler.export.tables import WRITERS, defused, write_csv, write_parquet, write_sqlite
 
 Open = Callable[..., Awaitable[Website]]
@@ -118,7 +118,9 @@ def test_a_column_has_a_type_that_every_value_fits(
     for value in rows:
         kind = _wider(kind, value)
     kind = kind or "text"
-    table = Table("t", {"c": kind}, lambda: iter([{"c": _fitting(value, kind)} for value in rows]))
+    table = ExportTable(
+        "t", {"c": kind}, lambda: iter([{"c": _fitting(value, kind)} for value in rows])
+    )
     folder = tmp_path_factory.mktemp("t")
     assert write_sqlite(table, folder / "x.db") == len(rows)
     assert write_csv(table, folder / "x.csv") == len(rows)
@@ -128,17 +130,17 @@ def test_a_column_has_a_type_that_every_value_fits(
 def test_an_export_that_fails_leaves_the_old_file_whole(tmp_path: Path) -> None:
     def rows() -> Iterator[Row]:
         yield {"c": 1}
-        raise HouseError("the disk is full")
+        raise FatalError("the disk is full")
 
-    table = Table("t", {"c": "int"}, rows)
+    table = ExportTable("t", {"c": "int"}, rows)
     for form, write in WRITERS.items():
         path = tmp_path / f"x.{form}"
         if form == "sqlite":
-            write(Table("t", {"c": "int"}, lambda: iter([{"c": 7}])), path)
+            write(ExportTable("t", {"c": "int"}, lambda: iter([{"c": 7}])), path)
         else:
             path.write_text("old")
         before = path.read_bytes()
-        with pytest.raises(HouseError):
+        with pytest.raises(FatalError):
             write(table, path)
         if form == "sqlite":
             db = sqlite3.connect(path)

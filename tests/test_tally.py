@@ -8,8 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from crawler.model import Extract, Kind, Link, Outcome, Page, Timings, Visit
-from crawler.tally import MAX_HOSTS, Gauges, Histogram, Snapshot, Tally, bottleneck
+from crawler.engine.stats import (
+    MAX_HOSTS,
+    Gauges,
+    Histogram,
+    StatsCollector,
+    StatsSnapshot,
+    bottleneck,
+)
+from crawler.records import CrawlResult, CrawlUrl, Kind, Outcome, Page, ParsedPage, Timings
 
 
 class Clock:
@@ -28,17 +35,17 @@ def visit(
     ms: float = 10.0,
     reason: str = "",
     kind: Kind = Kind.PAGE,
-) -> Visit:
-    link = Link(f"http://{host}/", host, kind=kind)
+) -> CrawlResult:
+    link = CrawlUrl(f"http://{host}/", host, kind=kind)
     page = None
     if status is not None:
         page = Page(link, status, (), b"", 0.0, Timings(ms, ttfb=ms / 2, waited=1.0), 1000)
-    extract = Extract(bytes_body=3000, parse_ms=2.0) if outcome is Outcome.DONE else None
-    return Visit(link, outcome, page, extract, reason=reason)
+    extract = ParsedPage(bytes_body=3000, parse_ms=2.0) if outcome is Outcome.DONE else None
+    return CrawlResult(link, outcome, page, extract, reason=reason)
 
 
 def test_everything_is_counted_where_it_belongs() -> None:
-    tally = Tally(Clock())
+    tally = StatsCollector(Clock())
     for one in (
         visit(),
         visit(kind=Kind.ASSET),
@@ -69,7 +76,7 @@ def test_everything_is_counted_where_it_belongs() -> None:
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
-    tally = Tally(Clock())
+    tally = StatsCollector(Clock())
     tally.count(visit())
     shot = tally.snapshot()
     before = msgspec.json.encode(shot)
@@ -79,7 +86,7 @@ def test_a_snapshot_does_not_change_afterwards() -> None:
 
 
 def test_hosts_are_bounded() -> None:
-    tally = Tally(Clock())
+    tally = StatsCollector(Clock())
     for number in range(MAX_HOSTS + 50):
         tally.count(visit(host=f"h{number}.test"))
     assert len(tally.hosts) == MAX_HOSTS + 1
@@ -89,7 +96,7 @@ def test_hosts_are_bounded() -> None:
 
 
 def test_the_slowest_hosts_come_first_and_silent_ones_not_at_all() -> None:
-    tally = Tally(Clock())
+    tally = StatsCollector(Clock())
     tally.count(visit(Outcome.FAILED, host="silent.test", status=None))
     tally.count(visit(host="fast.test", ms=1))
     tally.count(visit(host="slow.test", ms=900))
@@ -123,7 +130,7 @@ def test_no_values_no_percentile() -> None:
 
 def test_the_present_speed_forgets_the_past() -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = StatsCollector(clock)
     for second in range(60):
         for _ in range(100 if second < 30 else 10):
             tally.count(visit())
@@ -137,14 +144,14 @@ def test_the_present_speed_forgets_the_past() -> None:
 
 def test_the_first_look_is_the_mean() -> None:
     clock = Clock()
-    tally = Tally(clock)
+    tally = StatsCollector(clock)
     tally.count(visit())
     clock.now += 0.5
     assert tally.snapshot().recent_per_second == pytest.approx(2.0)
 
 
 def test_samples_make_lag_and_shares() -> None:
-    tally = Tally(Clock())
+    tally = StatsCollector(Clock())
     states: list[tuple[int, int, float]] = [(1, 50, 4.0), (1, 1, 1.0), (10, 50, 1.0), (1, 50, 2.0)]
     for in_flight, queued, lag in states:
         gauges = tally.gauges
@@ -158,9 +165,9 @@ def test_samples_make_lag_and_shares() -> None:
 # ── the verdict ──────────────────────────────────────────────────────────────────────────────
 
 
-def shot_of(gauges: dict[str, Any], **values: Any) -> Snapshot:
+def shot_of(gauges: dict[str, Any], **values: Any) -> StatsSnapshot:
     """Ten seconds of a crawl with ten slots, two processes on two cores."""
-    tally = Tally(Clock())
+    tally = StatsCollector(Clock())
     settled = {"slots": 10, "processes": 2, "cpus": 2, **gauges}
     usual = {"elapsed": 10.0, "visits": 1000, "fetch_seconds": 90.0, "ttfb_ms": (80.0, 90.0, 99.0)}
     return msgspec.structs.replace(
@@ -186,12 +193,12 @@ def shot_of(gauges: dict[str, Any], **values: Any) -> Snapshot:
         (shot_of({}), "network or server: answers take 80 ms at the median"),
     ],
 )
-def test_the_first_rule_that_fits_is_the_verdict(shot: Snapshot, words: str) -> None:
+def test_the_first_rule_that_fits_is_the_verdict(shot: StatsSnapshot, words: str) -> None:
     assert bottleneck(shot).startswith(words)
 
 
 def test_a_tally_that_nobody_watches_has_a_verdict_too() -> None:
-    tally = Tally(Clock())
+    tally = StatsCollector(Clock())
     assert bottleneck(tally.snapshot()) == "too short to say"
     for _ in range(20):
         tally.count(visit())

@@ -16,10 +16,10 @@ import trustme
 from conftest import OpenSite
 from website import page
 
-from crawler.config import FetchConfig
+from crawler.config.model import FetchConfig
 from crawler.errors import ConfigError, FetchError
-from crawler.fetch.http import HttpFetcher
-from crawler.model import Link
+from crawler.fetch.fetcher import HttpFetcher
+from crawler.records import CrawlUrl
 
 AUTHORITY = trustme.CA()
 BROKEN_OFF = {"connection:connreset", "tls:sslv3 alert handshake failure"}
@@ -61,7 +61,7 @@ async def ask(url: str, folder: Path, **rules: Any) -> bytes:
     AUTHORITY.cert_pem.write_to_path(folder / "ca.pem")
     config = FetchConfig(ca_certificate=str(folder / "ca.pem"), **rules)
     async with HttpFetcher(config, slots=1, user_agent="t", spool=folder) as fetch:
-        body = (await fetch.fetch(Link(url, "127.0.0.1"))).body
+        body = (await fetch.fetch(CrawlUrl(url, "127.0.0.1"))).body
     assert isinstance(body, bytes)
     return body
 
@@ -87,7 +87,7 @@ async def test_old_servers_are_reached_by_a_setting_and_still_verified(tmp_path:
         config = FetchConfig(ca_certificate=str(tmp_path / "other.pem"), tls_legacy=True)
         async with HttpFetcher(config, slots=1, user_agent="t", spool=tmp_path) as fetch:
             with pytest.raises(FetchError, match="certificate"):
-                await fetch.fetch(Link(url, "127.0.0.1"))
+                await fetch.fetch(CrawlUrl(url, "127.0.0.1"))
 
 
 def test_a_list_of_ciphers_must_be_one(tmp_path: Path) -> None:

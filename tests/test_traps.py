@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.config import ScopeConfig
-from crawler.traps import (
+from crawler.config.model import ScopeConfig
+from crawler.policy.trap_rules import (
     POOLED,
-    Brake,
-    Template,
+    TrapJudge,
+    UrlTemplate,
     shape,
     shape_trap,
     template_names,
@@ -28,12 +28,12 @@ class Kept:
     """A frontier's memory."""
 
     def __init__(self) -> None:
-        self.templates: dict[str, Template] = {}
+        self.templates: dict[str, UrlTemplate] = {}
 
-    def brake(self, rules: ScopeConfig = RULES) -> Brake:
-        return Brake(rules, self.templates.get)
+    def brake(self, rules: ScopeConfig = RULES) -> TrapJudge:
+        return TrapJudge(rules, self.templates.get)
 
-    def save(self, brake: Brake) -> None:
+    def save(self, brake: TrapJudge) -> None:
         self.templates.update(brake.changed)
         brake.changed.clear()
 
@@ -116,7 +116,9 @@ def test_numbers_and_values_do_not_make_a_template(parts: list[str], query: str)
     assert shape(f"{HOST}/{path}?{query}").keys == shape(f"{HOST}/{counted}?{values}").keys
 
 
-def walk(brake: Brake, pages: int, *, text: int | None = 7, fruitful: bool = False) -> int | None:
+def walk(
+    brake: TrapJudge, pages: int, *, text: int | None = 7, fruitful: bool = False
+) -> int | None:
     """A calendar's months, one found on the other; how many were visited before the brake."""
     for month in range(1, pages):
         url, via = f"{HOST}/calendar/{2000 + month}/1", f"{HOST}/calendar/{1999 + month}/1"
@@ -211,7 +213,7 @@ def test_what_was_rolled_back_is_forgotten() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crawler.traps.REMEMBERED", 10)
+    monkeypatch.setattr("crawler.policy.trap_rules.REMEMBERED", 10)
     kept = Kept()
     brake = kept.brake()
     for number in range(100):

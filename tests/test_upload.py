@@ -13,10 +13,10 @@ from conftest import OpenSite
 from crawling import crawl, settings
 from website import page, reply
 
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.cli.main import _run
 from crawler.errors import ConfigError, SinkError
-from crawler.sinks.upload import copy_all, open_target
+from crawler.output.upload import copy_all, open_target
 
 SITE = {
     "/": page("Home", [f"/{n}" for n in range(12)]),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.config import UrlsConfig
-from crawler.urls import (
+from crawler.config.model import UrlsConfig
+from crawler.policy.urls import (
     Urls,
     fingerprint,
     host_key,

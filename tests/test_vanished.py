@@ -22,14 +22,14 @@ from conftest import OpenSite
 from crawling import crawl, records, settings
 from website import Website, gate, page
 
-from crawler.build import open_crawl
-from crawler.config import Config
-from crawler.errors import ConfigError, FrontierLost, HouseError, Occupied, SinkLost
-from crawler.folder import write_config
-from crawler.frontier.damage import damage
-from crawler.frontier.peek import peek
-from crawler.present import trouble
-from crawler.settings import ALWAYS, LAST, dump_toml, is_as_saved, marked
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.loader import ALWAYS, LAST, dump_toml, is_as_saved, marked
+from crawler.config.model import Config
+from crawler.config.workdir import write_config
+from crawler.errors import ConfigError, FatalError, FolderLocked, FrontierLost, SinkLost
+from crawler.frontier.sqlite.corruption import damage
+from crawler.frontier.sqlite.overview import peek
+from crawler.utils.file_identity import trouble
 
 OUTPUTS = ("pages.jsonl", "graph.bin", "skipped.jsonl", "warc/*.warc.gz", "warc/index.db")
 FRONTIER = ("frontier.db", "frontier.db-wal")
@@ -85,11 +85,11 @@ async def disturbed(site: Website, folder: Path, name: str, deed: Deed) -> tuple
     return path, kept
 
 
-def lost(group: BaseException) -> HouseError:
+def lost(group: BaseException) -> FatalError:
     """The first error of ours, in whatever groups it came."""
     while isinstance(group, BaseExceptionGroup):
         group = group.exceptions[0]
-    assert isinstance(group, HouseError)
+    assert isinstance(group, FatalError)
     return group
 
 
@@ -147,7 +147,7 @@ async def test_a_file_that_vanishes_after_the_last_commit_is_told(
     site = await website({"/": page("home")})
     for name in ("pages.jsonl", "graph.bin", "skipped.jsonl", "frontier.db"):
         folder = tmp_path / name
-        with pytest.raises(HouseError, match=f"{name}: was removed"):
+        with pytest.raises(FatalError, match=f"{name}: was removed"):
             await removed_at_the_end(site, folder, name)
 
 
@@ -196,7 +196,7 @@ def test_settings_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     before = (tmp_path / "crawl.toml").read_text("utf-8")
     assert is_as_saved(before)
     (tmp_path / ".crawl.toml.new").mkdir()  # it cannot be written
-    with pytest.raises(HouseError):
+    with pytest.raises(FatalError):
         write_config(Config(), tmp_path)
     assert (tmp_path / "crawl.toml").read_text("utf-8") == before
 
@@ -308,7 +308,9 @@ async def test_a_damaged_row_is_the_files_fault(
 def test_a_value_of_another_type_is_damage(column: str) -> None:
     """A byte of a row's header turned over: a number became a blob."""
     with closing(sqlite3.connect(":memory:")) as db:
-        schema = resources.files("crawler.frontier").joinpath("schema.sql").read_text("utf-8")
+        schema = (
+            resources.files("crawler.frontier.sqlite").joinpath("schema.sql").read_text("utf-8")
+        )
         db.executescript(schema)
         assert damage(db) == ""
         table, _, name = column.partition(".")
@@ -360,10 +362,10 @@ async def test_a_frontier_that_was_emptied_costs_no_records(
     await crawl(settings(site.url), tmp_path)
     before = (tmp_path / "pages.jsonl").read_bytes()
     (tmp_path / "frontier.db").write_bytes(b"")
-    with pytest.raises(HouseError, match="was emptied, but pages"):
+    with pytest.raises(FatalError, match="was emptied, but pages"):
         await crawl(settings(site.url), tmp_path, mode="resume")
     assert (tmp_path / "pages.jsonl").read_bytes() == before
     (tmp_path / "frontier.db").unlink()
-    with pytest.raises(Occupied, match="is gone"):
+    with pytest.raises(FolderLocked, match="is gone"):
         await crawl(settings(site.url), tmp_path)
     assert (tmp_path / "pages.jsonl").read_bytes() == before

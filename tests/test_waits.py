@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from website import Website
 
-from crawler import retry
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.cli.display import in_words
 from crawler.cli.status import lines
-from crawler.config import PaceConfig
-from crawler.crawl import Crawl
-from crawler.frontier.peek import peek
-from crawler.pace import HostPace
-from crawler.retry import AGREE, FAST, SHORT, HostRests, longest_retry_after
-from crawler.waits import Wait, longest, reason_of, retry_of, wait_of, wait_sentence
+from crawler.config.model import PaceConfig
+from crawler.engine.engine import Engine
+from crawler.frontier.sqlite.overview import peek
+from crawler.policy import retry_policy
+from crawler.policy.autothrottle import HostPace
+from crawler.policy.retry_policy import AGREE, FAST, SHORT, HostCooldowns, longest_retry_after
+from crawler.policy.waits import Wait, longest, reason_of, retry_of, wait_of, wait_sentence
 
 Open = Callable[..., Awaitable[Website]]
 DAY, HOUR = 86_400.0, 3600.0
@@ -34,7 +34,7 @@ DAY, HOUR = 86_400.0, 3600.0
 # ── the rule ─────────────────────────────────────────────────────────────────────────────────
 
 
-def refused(rests: HostRests, url: str, now: float, asked: float | None) -> float:
+def refused(rests: HostCooldowns, url: str, now: float, asked: float | None) -> float:
     kept = min(asked or 0.0, HOUR)
     return rests.refused("h", url, now, asked=asked, kept=kept, backoff=1.0)
 
@@ -44,11 +44,11 @@ def refused(rests: HostRests, url: str, now: float, asked: float | None) -> floa
                         (DAY, 1.0)],
 )  # fmt: skip
 def test_one_answer_holds_its_host_for_a_minute_at_most(asked: float | None, rest: float) -> None:
-    assert refused(HostRests(), "/x", 0.0, asked) == rest
+    assert refused(HostCooldowns(), "/x", 0.0, asked) == rest
 
 
 def test_a_long_wait_is_the_hosts_once_others_ask_for_patience_in_succession() -> None:
-    rests = HostRests()
+    rests = HostCooldowns()
     assert refused(rests, "/a", 0.0, DAY) == 1.0
     assert refused(rests, "/a", 5.0, DAY) == 1.0, "the same URL proves nothing"
     assert refused(rests, "/b", 6.0, None) == 1.0
@@ -56,7 +56,7 @@ def test_a_long_wait_is_the_hosts_once_others_ask_for_patience_in_succession() -
 
 
 def test_an_answer_between_them_clears_the_host() -> None:
-    rests = HostRests()
+    rests = HostCooldowns()
     for number in range(3 * AGREE):
         assert refused(rests, f"/{number}", float(number), DAY) == 1.0
         if number % (AGREE - 1) == AGREE - 2:
@@ -76,7 +76,7 @@ def test_an_answer_between_them_clears_the_host() -> None:
 def test_a_host_never_rests_longer_than_the_longest_wait_that_was_kept(
     heard: list[tuple[str, float | None, float, bool]],
 ) -> None:
-    rests, now, most = HostRests(), 0.0, 0.0
+    rests, now, most = HostCooldowns(), 0.0, 0.0
     for url, asked, later, served in heard:
         now += later
         if served:
@@ -100,7 +100,7 @@ def closed(retry_after: int, *paths: str, pages: int = 10) -> dict[str, Answer]:
     return site | {path: busy(10**9, retry_after) for path in paths}
 
 
-async def told(running: Crawl, known: Callable[[list[Wait]], bool]) -> None:
+async def told(running: Engine, known: Callable[[list[Wait]], bool]) -> None:
     while not known(await running.frontier.waits()):  # noqa: ASYNC110 - nobody rings for it
         await asyncio.sleep(0.01)
 
@@ -151,7 +151,7 @@ async def test_a_host_that_closes_rests_and_is_told(website: Open, tmp_path: Pat
 async def test_with_fast_a_retry_after_is_kept_for_seconds(
     website: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "FAST", 0.5)
+    monkeypatch.setattr(retry_policy, "FAST", 0.5)
     site = await website(closed(86_400, "/x") | {"/x": busy(1, 86_400)})
     await crawl(settings(site.url), tmp_path)
     assert set(outcomes(tmp_path).values()) == {"done"}

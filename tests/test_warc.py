@@ -24,16 +24,16 @@ from fastwarc.warc import ArchiveIterator as FastIterator
 from warcio.archiveiterator import ArchiveIterator
 from website import Answer, Website, busy, missing, packed, page, raw, redirect, reply
 
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.errors import ConfigError, SinkError
-from crawler.export.archive import Archive
 from crawler.export.cdxj import cdxj_lines
 from crawler.export.wacz import write_wacz
-from crawler.model import Kept, Link, Outcome, Page, Timings, Visit
-from crawler.parse.archive import Archivist
-from crawler.sinks.captures import Captures, place_of
-from crawler.sinks.warc import Warc
-from crawler.warc import pack
+from crawler.export.warc_reader import WarcReader
+from crawler.output.warc.index import WarcIndex, place_of
+from crawler.output.warc.record_format import pack
+from crawler.output.warc.writer import WarcWriter
+from crawler.parse.warc_builder import WarcBuilder
+from crawler.records import CrawlResult, CrawlUrl, Outcome, Page, Timings, WarcRecord
 
 BIG = random.Random(1).randbytes(2_500_000)
 CHUNKED = (
@@ -170,7 +170,7 @@ def test_a_payload_that_is_there_is_pointed_to(archive: Path) -> None:
     assert second[1]["WARC-Refers-To-Target-URI"] == first[1]["WARC-Target-URI"]
     assert second[1]["WARC-Refers-To-Date"] == first[1]["WARC-Date"]
     assert second[1]["WARC-Payload-Digest"] == first[1]["WARC-Payload-Digest"]
-    with Archive(archive) as opened:
+    with WarcReader(archive) as opened:
         captures = {capture.url.rpartition("/")[2]: capture for capture in opened.captures.every()}
         assert opened.payload(captures["same"]).decoded() == max(first[3], second[3])
 
@@ -211,7 +211,7 @@ async def test_files_rotate_and_their_index_is_that_of_others(
     told = await asyncio.to_thread(indexed_by_others, tmp_path)
     theirs = [(line.split(" ", 2)[:2], json.loads(line.split(" ", 2)[2]))
               for line in told.splitlines()]  # fmt: skip
-    with Archive(tmp_path) as opened:
+    with WarcReader(tmp_path) as opened:
         ours = [(line.split(" ", 2)[:2], json.loads(line.split(" ", 2)[2]))
                 for line in cdxj_lines(opened)]  # fmt: skip
     assert ours == theirs
@@ -226,7 +226,7 @@ async def test_other_compressions(website: OpenSite, tmp_path: Path, compression
     with path.open("rb") as stream:
         kinds = [record.headers["WARC-Type"] for record in FastIterator(io.BytesIO(stream.read()))]
     assert kinds.count("response") == 3  # robots.txt is one
-    with Archive(tmp_path) as opened:
+    with WarcReader(tmp_path) as opened:
         bodies = {one.url: opened.payload(one).decoded() for one in opened.captures.every()}
     assert bodies[online.at("/a")] == b"<p>text " * 50
 
@@ -274,7 +274,7 @@ async def test_a_full_spool_ends_the_crawl_and_costs_no_page(
         async with open_crawl(config, dir=tmp_path) as running:
             fetch = running._fetcher.fetch
 
-            async def hide_spool(link: Link) -> Page:
+            async def hide_spool(link: CrawlUrl) -> Page:
                 got = await fetch(link)
                 if isinstance(got.body, Path):
                     moved = got.body.rename(place / got.body.name)
@@ -295,20 +295,22 @@ async def test_a_full_spool_ends_the_crawl_and_costs_no_page(
 # ── the sink alone ───────────────────────────────────────────────────────────────────────────
 
 
-def visit(path: str, body: bytes, spool: Path, status: int = 200, at: float = 1e9) -> Visit:
-    link = Link(f"https://a.test{path}", "a.test", id=1)
+def visit(path: str, body: bytes, spool: Path, status: int = 200, at: float = 1e9) -> CrawlResult:
+    link = CrawlUrl(f"https://a.test{path}", "a.test", id=1)
     one = Page(link, status, (("Content-Type", "text/html"),), body, at, Timings(1.0), len(body))
-    kept = Archivist("gzip", "sha256", spool).keep(one)
-    return Visit(link, Outcome.DONE, one, kept=kept)
+    kept = WarcBuilder("gzip", "sha256", spool).keep(one)
+    return CrawlResult(link, Outcome.DONE, one, kept=kept)
 
 
-def sink(folder: Path, **more: Any) -> Warc:
-    return Warc(folder, about={"software": "test"}, max_file=more.pop("max_file", 1500), **more)
+def sink(folder: Path, **more: Any) -> WarcWriter:
+    return WarcWriter(
+        folder, about={"software": "test"}, max_file=more.pop("max_file", 1500), **more
+    )
 
 
 def contents(folder: Path) -> list[tuple[str, bytes]]:
     """URL and payload of each capture, through the index."""
-    with Archive(folder) as opened:
+    with WarcReader(folder) as opened:
         return [
             (capture.url, opened.payload(capture).decoded()) for capture in opened.captures.every()
         ]
@@ -433,7 +435,7 @@ async def test_a_full_disk_ends_the_crawl_and_nothing_is_lost(
 
 
 def test_a_damaged_record_is_named(archive: Path) -> None:
-    with Archive(archive) as opened:
+    with WarcReader(archive) as opened:
         capture = next(iter(opened.captures.every()))
         path, offset = files(archive)[0], place_of(capture.position)[1]
         data = bytearray(path.read_bytes())
@@ -445,22 +447,24 @@ def test_a_damaged_record_is_named(archive: Path) -> None:
 
 def test_no_archive_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no archive"):
-        Archive(tmp_path)
+        WarcReader(tmp_path)
 
 
 def test_an_index_of_another_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    index = Captures(path, writable=True)
+    index = WarcIndex(path, writable=True)
     index._db.execute("PRAGMA user_version = 99")
     index.close()
     with pytest.raises(SinkError, match="version 99"):
-        Captures(path, writable=True)
+        WarcIndex(path, writable=True)
 
 
 def test_packed_records_stand_alone() -> None:
     assert gzip.decompress(pack(b"one", "gzip") + pack(b"two", "gzip")) == b"onetwo"
-    kept = Kept(b"", b"", b"", "", "", 0)
-    assert Visit(Link("https://a.test/", "a.test"), Outcome.DONE, kept=kept).archived is kept
+    kept = WarcRecord(b"", b"", b"", "", "", 0)
+    assert (
+        CrawlResult(CrawlUrl("https://a.test/", "a.test"), Outcome.DONE, kept=kept).archived is kept
+    )
 
 
 @pytest.mark.parametrize("limit", [zipfile.ZIP64_LIMIT, 1000])
@@ -470,7 +474,7 @@ def test_where_a_member_begins_is_seen_from_the_directory_alone(
     """Viewers look for a local header's extra field only where the directory has one."""
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", limit)
     path = archive / "y.wacz"
-    with Archive(archive) as opened:
+    with WarcReader(archive) as opened:
         write_wacz(opened, path, title="A test")
     data, large = path.read_bytes(), 0
     with zipfile.ZipFile(path) as package:
@@ -485,7 +489,7 @@ def test_where_a_member_begins_is_seen_from_the_directory_alone(
 
 def test_wacz_names_every_file_and_its_hash(archive: Path) -> None:
     path = archive / "x.wacz"
-    with Archive(archive) as opened:
+    with WarcReader(archive) as opened:
         assert write_wacz(opened, path, title="A test") == 5
     with zipfile.ZipFile(path) as package:
         assert package.testzip() is None
@@ -518,7 +522,7 @@ def test_without_the_extra_zlib_packs_and_the_index_says_what_is_missing(
         monkeypatch.setitem(sys.modules, name, None)
     assert gzip.decompress(pack(b"text" * 1000, "gzip")) == b"text" * 1000
     with (
-        Archive(archive) as opened,
+        WarcReader(archive) as opened,
         pytest.raises(ConfigError, match=r"surt package: pip install 'crawler\[archive\]'"),
     ):
         list(cdxj_lines(opened))

@@ -17,11 +17,11 @@ from crawling import crawl, lines, records, settings
 from test_cli_live import crawler as process
 from website import Website, busy, page, redirect, text
 
-from crawler.build import open_crawl
+from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.cli.main import crawler, main
 from crawler.cli.release import matcher
 from crawler.cli.why import tell
-from crawler.urls import host_key
+from crawler.policy.urls import host_key
 
 Open = Callable[..., Awaitable[Website]]
 GUIDE = Path(__file__).parents[1] / "docs" / "guide" / "traps.md"

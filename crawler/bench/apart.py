@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 
 from crawler.bench.sizes import Sizes
-from crawler.bench.web import Web
-from crawler.frontier.redis_rows import shard_of
-from crawler.parse.pool import usable_cpus
+from crawler.demo.web import Web
+from crawler.frontier.redis.codec import shard_of
+from crawler.parse.workers.pool import usable_cpus
 
 
 def parts_of(hosts: int, number: int, *, uneven: bool = False) -> list[list[int]]:

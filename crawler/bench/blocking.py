@@ -9,12 +9,12 @@ from typing import Self
 
 import urllib3
 
-from crawler.bench.reading import Answer
+from crawler.bench.reading import BenchResponse
 
 HEADERS = {"Accept-Encoding": "gzip", "User-Agent": "crawler-bench"}
 
 
-class Client:
+class BlockingClient:
     """One a thread: so that no lock is shared. urllib3 costs half of what requests does."""
 
     def __init__(self) -> None:
@@ -27,12 +27,14 @@ class Client:
             ca_certs=os.environ.get("SSL_CERT_FILE"),
         )
 
-    def get(self, url: str) -> Answer:
+    def get(self, url: str) -> BenchResponse:
         """The answer as sent: no redirect followed, nothing unpacked."""
         asked = time.monotonic()
         answer = self._pool.request("GET", url, redirect=False, decode_content=False)
         headers = tuple(answer.headers.items())
-        return Answer(url, answer.status, headers, answer.data, (time.monotonic() - asked) * 1000)
+        return BenchResponse(
+            url, answer.status, headers, answer.data, (time.monotonic() - asked) * 1000
+        )
 
     def __enter__(self) -> Self:
         return self

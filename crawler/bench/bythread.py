@@ -18,8 +18,8 @@ import msgspec
 import psutil
 
 from crawler.bench.nonblocking import run_loop
-from crawler.build import open_crawl
-from crawler.settings import with_settings
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.loader import with_settings
 
 
 def spent() -> Counter[str]:

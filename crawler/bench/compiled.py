@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from crawler.errors import ConfigError
-from crawler.parse import swift
+from crawler.parse import native
 
-SOURCE: Final = Path("crawler", "parse", "_swift.c")
+SOURCES: Final = (Path("crawler", "parse", "_native.c"), Path("crawler", "parse", "_swift.c"))
+"""Where it lies, and where it lay in the release before."""
 
 
 def compile_in(tree: Path) -> None:
@@ -20,9 +21,11 @@ def compile_in(tree: Path) -> None:
     Nothing happens where this process runs without it, or the tree is older than it. Raises
     ConfigError when the compiler fails.
     """
-    source = tree / SOURCE
-    if swift.COMPILED and source.exists():
-        compile_to(source, source.with_name(f"_swift{sysconfig.get_config_var('EXT_SUFFIX')}"))
+    for place in SOURCES:
+        source = tree / place
+        if native.COMPILED and source.exists():
+            suffix = sysconfig.get_config_var("EXT_SUFFIX")
+            compile_to(source, source.with_name(f"{source.stem}{suffix}"))
 
 
 def compile_to(source: Path, module: Path, *flags: str) -> None:

@@ -24,8 +24,8 @@ import msgspec
 import psutil
 
 from crawler.bench import machine
-from crawler.bench.demo import DemoWeb
-from crawler.bench.trial import HOUSE, BenchError
+from crawler.bench.measured_run import HOUSE, BenchError
+from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError, CrawlerError
 
 PARTS: Final = 10
@@ -37,7 +37,7 @@ MARGIN: Final = 0.10
 """Most that a page of the last tenth may cost more than one of the first."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class CrawlPart(msgspec.Struct, frozen=True, kw_only=True):
     """What a stretch of the crawl took. Seconds of wall and CPU; bytes at its end.
 
     `rss` and `pss` are the peaks, over the stretch, of the sums over all processes: resident, and
@@ -67,8 +67,8 @@ class Endurance(msgspec.Struct, frozen=True, kw_only=True):
     """A whole long crawl. `ending`: from the last record to the exit, the report included."""
 
     pages: int
-    parts: tuple[Part, ...]
-    ending: Part
+    parts: tuple[CrawlPart, ...]
+    ending: CrawlPart
     machine: machine.Machine
     revision: str
 
@@ -125,7 +125,7 @@ def _mb(number: int) -> str:
     return f"{number / 1e6:,.0f}"
 
 
-class Watch:
+class MemoryWatch:
     """Reads what a crawl in a folder has done and used so far; `look` as often as one likes."""
 
     def __init__(self, process: psutil.Process, folder: Path, site: psutil.Process) -> None:
@@ -229,17 +229,17 @@ def endure(
 
 def _watched(
     crawl: subprocess.Popen[bytes], out: Path, site: int, pages: int
-) -> tuple[list[Part], Part]:
-    watch = Watch(psutil.Process(crawl.pid), out, psutil.Process(site))
-    parts: list[Part] = []
+) -> tuple[list[CrawlPart], CrawlPart]:
+    watch = MemoryWatch(psutil.Process(crawl.pid), out, psutil.Process(site))
+    parts: list[CrawlPart] = []
     tenth = 0
     then = time.monotonic()
     began = (0, then, 0.0, 0.0, 0.0)  # pages, wall, CPU, the loop's, the site's
 
-    def part() -> Part:
+    def part() -> CrawlPart:
         nonlocal began
         now = (watch.pages, time.monotonic(), watch.cpu, watch.loop, watch.site)
-        one = Part(
+        one = CrawlPart(
             pages=now[0] - began[0],
             wall=now[1] - began[1],
             cpu=now[2] - began[2],

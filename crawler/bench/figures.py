@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from crawler.bench.findings import Row
-from crawler.bench.job import OWN
+from crawler.bench.charts import ChartBar, ChartSeries, bars, lines, number
+from crawler.bench.crawl_task import OWN
+from crawler.bench.findings import FindingRow
 from crawler.bench.plan import WORKLOADS
-from crawler.bench.results import PeerRow, Results
-from crawler.charts import Bar, Series, bars, lines, number
+from crawler.bench.results import BenchResults, PeerRow
 
 COLOURS: Final = {
     "sequential": 8, "threads": 2, "threads+pool": 5, "processes": 4, "asyncio": 1,
@@ -19,10 +19,10 @@ COLOURS: Final = {
 
 PARTS: Final = ("moving bytes: loop, threads, frontier", "reading pages")
 
-Key = Callable[[Row], float]
+Key = Callable[[FindingRow], float]
 
 
-def charts(results: Results) -> dict[str, str]:
+def charts(results: BenchResults) -> dict[str, str]:
     """SVG by name; what was not measured has no chart."""
     rows = [row for row in results.rows if row.cell.parser == OWN]
     return dict(
@@ -31,10 +31,10 @@ def charts(results: Results) -> dict[str, str]:
     )  # fmt: skip
 
 
-def _against_latency(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+def _against_latency(rows: Sequence[FindingRow]) -> Iterator[tuple[str, str]]:
     some = [row for row in rows if row.cell.workload.startswith("latency-")]
 
-    def latency(row: Row) -> float:
+    def latency(row: FindingRow) -> float:
         return WORKLOADS[row.cell.workload].latency * 1000
 
     for width in (256, 64):
@@ -49,13 +49,13 @@ def _against_latency(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         return
 
 
-def _against_width(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+def _against_width(rows: Sequence[FindingRow]) -> Iterator[tuple[str, str]]:
     those = [row for row in rows if row.cell.workload == "latency-100"]
     those = [row for row in those if row.cell.variant != "sequential"]
     if len({row.cell.concurrency for row in those}) < 2:
         return
 
-    def width(row: Row) -> float:
+    def width(row: FindingRow) -> float:
         return row.cell.concurrency
 
     yield "concurrency", lines(
@@ -64,7 +64,7 @@ def _against_width(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     )  # fmt: skip
     yield "memory", lines(
         [
-            Series(name, tuple((width(r), r.memory) for r in some), strong=name == "crawler",
+            ChartSeries(name, tuple((width(r), r.memory) for r in some), strong=name == "crawler",
                    colour=COLOURS.get(name))
             for name, some in _by_variant(those, width)
         ],
@@ -73,9 +73,9 @@ def _against_width(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     )  # fmt: skip
 
 
-def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+def _approaches(rows: Sequence[FindingRow]) -> Iterator[tuple[str, str]]:
     """Per workload: speed, CPU by where it went, and the loop's lag."""
-    places: dict[tuple[str, int], list[Row]] = {}
+    places: dict[tuple[str, int], list[FindingRow]] = {}
     for row in rows:
         places.setdefault((row.cell.workload, row.cell.concurrency), []).append(row)
     for (name, width), some in places.items():
@@ -84,7 +84,7 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         where = f"{WORKLOADS[name].says}, {width} connections"
         yield f"{name}-{width}-speed", bars(
             [
-                Bar(r.cell.variant, (r.rate.median,), (r.rate.low, r.rate.high),
+                ChartBar(r.cell.variant, (r.rate.median,), (r.rate.low, r.rate.high),
                     strong=r.cell.variant == "crawler", note=f"({number(r.memory)} MB)")
                 for r in some
             ],
@@ -93,7 +93,7 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         )  # fmt: skip
         yield f"{name}-{width}-cpu", bars(
             [
-                Bar(row.cell.variant, (row.loop, row.parse),
+                ChartBar(row.cell.variant, (row.loop, row.parse),
                     strong=row.cell.variant == "crawler")
                 for row in some
             ],
@@ -104,7 +104,7 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         if name == "cpu" and late:
             yield f"{name}-{width}-lag", bars(
                 [
-                    Bar(r.cell.variant, (r.lag_ms[1],), strong=r.cell.variant == "crawler")
+                    ChartBar(r.cell.variant, (r.lag_ms[1],), strong=r.cell.variant == "crawler")
                     for r in late
                     if r.lag_ms is not None
                 ],
@@ -112,7 +112,7 @@ def _approaches(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
             )  # fmt: skip
 
 
-def _parsers(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+def _parsers(rows: Sequence[FindingRow]) -> Iterator[tuple[str, str]]:
     others = [row for row in rows if row.cell.parser != OWN]
     webs = {(row.cell.web, row.cell.concurrency) for row in others}
     those = [row for row in rows if (row.cell.web, row.cell.concurrency) in webs]
@@ -120,7 +120,7 @@ def _parsers(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     if others:
         yield "parsers", bars(
             [
-                Bar(f"{row.cell.parser} in {row.cell.variant}", (row.rate.median,),
+                ChartBar(f"{row.cell.parser} in {row.cell.variant}", (row.rate.median,),
                     (row.rate.low, row.rate.high), strong=row.cell.parser == OWN)
                 for row in those
             ],
@@ -137,7 +137,7 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[tuple[str, str]]:
         name = f"peers-{sites[place[0]]}-{place[1]}"
         yield f"{name}-speed", bars(
             [
-                Bar(_peer(peer), (peer.rate.median,), (peer.rate.low, peer.rate.high),
+                ChartBar(_peer(peer), (peer.rate.median,), (peer.rate.low, peer.rate.high),
                     strong=peer.name.startswith("crawler"))
                 for peer in some
                 if not peer.is_limit
@@ -147,7 +147,7 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[tuple[str, str]]:
         )  # fmt: skip
         yield f"{name}-cpu", bars(
             [
-                Bar(_peer(peer), (peer.cpu.median,), (peer.cpu.low, peer.cpu.high),
+                ChartBar(_peer(peer), (peer.cpu.median,), (peer.cpu.low, peer.cpu.high),
                     strong=peer.name.startswith("crawler"), note=f"({number(peer.memory)} MB)")
                 for peer in some
             ],
@@ -161,14 +161,14 @@ def _peer(peer: PeerRow) -> str:
     return f"{peer.name}{f' (missed {missed})' if missed else ''}"
 
 
-def _by_variant(rows: Sequence[Row], x: Key) -> Iterator[tuple[str, list[Row]]]:
+def _by_variant(rows: Sequence[FindingRow], x: Key) -> Iterator[tuple[str, list[FindingRow]]]:
     for name in dict.fromkeys(row.cell.variant for row in rows):
         yield name, sorted((row for row in rows if row.cell.variant == name), key=x)
 
 
-def _series(rows: Sequence[Row], x: Key) -> list[Series]:
+def _series(rows: Sequence[FindingRow], x: Key) -> list[ChartSeries]:
     return [
-        Series(
+        ChartSeries(
             name,
             tuple((x(row), row.rate.median) for row in some),
             tuple((row.rate.low, row.rate.high) for row in some),

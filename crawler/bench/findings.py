@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.plan import Cell
-from crawler.bench.trial import Trial
+from crawler.bench.measured_run import MeasuredRun
+from crawler.bench.plan import BenchCell
 
 ENOUGH: Final = 3
 """Rounds below which nobody can say what is noise."""
@@ -63,14 +63,14 @@ class Ratio(msgspec.Struct, frozen=True):
         return f"{self.low:.2f}–{self.high:.2f}"
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class FindingRow(msgspec.Struct, frozen=True, kw_only=True):
     """A cell's figures. CPU in seconds for 1000 pages, memory in MB, times in ms, shares of 1.
 
     `rate`, `cpu` and its parts are of the crawl itself; `whole_cpu` and `whole_rate` count
     starting up and closing down too. `site` is the share of one core that the site used.
     """
 
-    cell: Cell
+    cell: BenchCell
     runs: int
     pages: int
     rate: Spread
@@ -99,15 +99,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return self.site > SITE_BOUND
 
 
-def rows(cells: Sequence[Cell], trials: Sequence[Trial]) -> list[Row]:
+def rows(cells: Sequence[BenchCell], trials: Sequence[MeasuredRun]) -> list[FindingRow]:
     """A row a cell that was run, in the plan's order."""
-    by_cell: dict[Cell, list[Trial]] = {cell: [] for cell in cells}
+    by_cell: dict[BenchCell, list[MeasuredRun]] = {cell: [] for cell in cells}
     for trial in trials:
         by_cell[trial.cell].append(trial)
     return [_row(cell, runs) for cell, runs in by_cell.items() if runs]
 
 
-def _row(cell: Cell, trials: Sequence[Trial]) -> Row:
+def _row(cell: BenchCell, trials: Sequence[MeasuredRun]) -> FindingRow:
     runs = sorted(trials, key=lambda trial: trial.round)
     pages = runs[0].pages.number
     thousand = 1000 / pages
@@ -115,7 +115,7 @@ def _row(cell: Cell, trials: Sequence[Trial]) -> Row:
     rates = [pages / one.wall for one in insides]
     cpus = [(one.user + one.system) * thousand for one in insides]
     lags = [one.lag_ms for one in insides if one.lag_ms is not None]
-    return Row(
+    return FindingRow(
         cell=cell,
         runs=len(runs),
         pages=pages,
@@ -147,12 +147,12 @@ def _each_median(triples: Sequence[tuple[float, float, float]]) -> tuple[float, 
     return one, two, three
 
 
-def faster(one: Row, other: Row) -> Ratio:
+def faster(one: FindingRow, other: FindingRow) -> Ratio:
     """Pages a second of one against another."""
     return _ratio(one.rates, other.rates)
 
 
-def dearer(one: Row, other: Row) -> Ratio:
+def dearer(one: FindingRow, other: FindingRow) -> Ratio:
     """CPU a page of one against another."""
     return _ratio(one.cpus, other.cpus)
 

@@ -23,9 +23,9 @@ from typing import Final
 import msgspec
 
 from crawler.bench.compiled import compile_in
-from crawler.bench.demo import DemoWeb
+from crawler.bench.measured_run import HOUSE, BenchError, metered
 from crawler.bench.plan import WORKLOADS
-from crawler.bench.trial import HOUSE, BenchError, metered
+from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError, CrawlerError
 
 MARGIN: Final = 0.05

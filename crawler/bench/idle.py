@@ -15,10 +15,10 @@ from typing import Final
 import msgspec
 import psutil
 
-from crawler.frontier.budget import Terms
-from crawler.frontier.schedule import Schedule
-from crawler.model import Kind, Link
-from crawler.pace import Lesson
+from crawler.frontier.scheduling.scheduler import Scheduler
+from crawler.frontier.scheduling.slot_settings import SlotSettings
+from crawler.policy.autothrottle import ResponseSample
+from crawler.records import CrawlUrl, Kind
 
 HOSTS: Final = 100_000
 LINKS: Final = 8  # of each host in memory, where hosts have so many on average
@@ -45,7 +45,7 @@ class Idle(msgspec.Struct, frozen=True):
 
 def measure(hosts: int = HOSTS) -> Idle:
     """Meet so many hosts, visit each, fill their buffers. Exact in a fresh process only."""
-    schedule = Schedule(Terms(adaptive=True))
+    schedule = Scheduler(SlotSettings(adaptive=True))
     before = _resident()
     for number in range(1, hosts + 1):
         host = schedule.host(f"host-{number}.example.org", number)
@@ -56,7 +56,7 @@ def measure(hosts: int = HOSTS) -> Idle:
     for host in schedule.hosts.values():
         schedule.fill(host, [_link(host.name, host.number)])
     while (link := schedule.take(now)) is not None:
-        schedule.release(link, now, lesson=Lesson(0.2, failed=False))
+        schedule.release(link, now, lesson=ResponseSample(0.2, failed=False))
         host = schedule.hosts[link.host]
         if link.kind is Kind.ROBOTS:
             home = link.url.removesuffix("/robots.txt")
@@ -84,9 +84,9 @@ def measure(hosts: int = HOSTS) -> Idle:
     )
 
 
-def _broad(hosts: int) -> Schedule:
+def _broad(hosts: int) -> Scheduler:
     """Visit hosts of one page one after another: most of the time nothing is left to do there."""
-    schedule = Schedule(Terms(adaptive=True))
+    schedule = Scheduler(SlotSettings(adaptive=True))
     for number in range(1, hosts + 1):
         now = float(number)
         host = schedule.host(f"host-{number}.example.org", number)
@@ -96,7 +96,7 @@ def _broad(hosts: int) -> Schedule:
         for moment in (now, now + 0.5):
             link = schedule.take(moment)
             assert link is not None
-            schedule.release(link, moment, lesson=Lesson(0.2, failed=False))
+            schedule.release(link, moment, lesson=ResponseSample(0.2, failed=False))
             if link.kind is Kind.ROBOTS:
                 schedule.open(host, link.url.removesuffix("/robots.txt"), now + 86_400, None)
             else:
@@ -105,9 +105,9 @@ def _broad(hosts: int) -> Schedule:
     return schedule
 
 
-def _link(host: str, number: int) -> Link:
+def _link(host: str, number: int) -> CrawlUrl:
     url = f"http://{host}/{number:0{max(1, 52 - len(host))}d}"
-    return Link(url, host, depth=1, id=number)
+    return CrawlUrl(url, host, depth=1, id=number)
 
 
 def _resident() -> int:

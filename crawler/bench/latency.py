@@ -18,15 +18,15 @@ from typing import Final
 
 import msgspec
 
+from crawler.bench.measured_run import BenchError, metered
 from crawler.bench.sites import ECHO, Nginx, documentation, lacking
-from crawler.bench.trial import BenchError, metered
 from crawler.errors import ConfigError
 
 LIMIT: Final = 600.0
 """Seconds that one crawl may take."""
 
 
-class Far(msgspec.Struct, frozen=True):
+class FarCrawl(msgspec.Struct, frozen=True):
     """One crawl. `pages` were asked for in `span` seconds by the site's log, in `wall` by ours;
     `cpu` is the crawl's, all processes.
     """
@@ -37,7 +37,7 @@ class Far(msgspec.Struct, frozen=True):
     cpu: float
 
 
-def crawl(root: Path, delay: float, connections: int, pages: int, room: Path) -> Far:
+def crawl(root: Path, delay: float, connections: int, pages: int, room: Path) -> FarCrawl:
     """Raises BenchError when the crawl fails."""
     with Nginx(root, delay=delay) as site:
         words = [
@@ -48,7 +48,7 @@ def crawl(root: Path, delay: float, connections: int, pages: int, room: Path) ->
         if cost.code:
             raise BenchError(f"{connections} connections: the crawl ended with code {cost.code}")
         ends = [float(line.split("\t", 1)[0]) for line in site.lines()]
-    return Far(len(ends), max(ends) - min(ends), cost.wall, cost.user + cost.system)
+    return FarCrawl(len(ends), max(ends) - min(ends), cost.wall, cost.user + cost.system)
 
 
 def rows(root: Path, delay: float, wide: Sequence[int], each: int, rounds: int) -> Iterator[str]:

@@ -28,7 +28,7 @@ SUBREAPER: Final = 36  # PR_SET_CHILD_SUBREAPER, <linux/prctl.h>
 LATE: Final = 124  # the exit code of a command that took too long, as of coreutils' timeout
 
 
-class Cost(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessCost(msgspec.Struct, frozen=True, kw_only=True):
     """Of a whole process tree, start-up included. Seconds; bytes. `code` is the command's own."""
 
     code: int
@@ -42,7 +42,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     preempted: int  # involuntary: another was let in
 
 
-class Watcher:
+class ProcessWatcher:
     """Samples the tree below this process, and ends it when its time is up."""
 
     def __init__(self, limit: float) -> None:
@@ -87,13 +87,13 @@ def kill(tree: Sequence[psutil.Process]) -> None:
             one.kill()
 
 
-def measure(command: Sequence[str], limit: float) -> Cost:
+def measure(command: Sequence[str], limit: float) -> ProcessCost:
     """Run a command and wait for it and all its descendants. OSError when it cannot be started."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     began = time.monotonic()
     child = subprocess.Popen(command)  # noqa: S603 - what the benchmark asks for
-    watcher = Watcher(limit)
+    watcher = ProcessWatcher(limit)
     code: int | None = None
     wall, end = 0.0, float("inf")
     try:
@@ -115,7 +115,7 @@ def measure(command: Sequence[str], limit: float) -> Cost:
         kill(psutil.Process().children(recursive=True))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert code is not None
-    return Cost(
+    return ProcessCost(
         code=LATE if watcher.late else code,
         wall=wall,
         user=used.ru_utime,

@@ -13,25 +13,25 @@ from typing import Any, Self
 import aiohttp
 import yarl
 
-from crawler.bench.reading import Answer
+from crawler.bench.reading import BenchResponse
 
 HEADERS = {"Accept-Encoding": "gzip", "User-Agent": "crawler-bench"}
 
 
-class Client:
+class AsyncClient:
     """One a loop; it keeps its connections."""
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
 
-    async def get(self, url: str) -> Answer:
+    async def get(self, url: str) -> BenchResponse:
         """The answer as sent: no redirect followed, nothing unpacked."""
         asked = time.monotonic()
         address = yarl.URL(url, encoded=True)
         async with self._session.get(address, allow_redirects=False) as answer:
             body = await answer.read()
         headers = tuple(answer.headers.items())
-        return Answer(url, answer.status, headers, body, (time.monotonic() - asked) * 1000)
+        return BenchResponse(url, answer.status, headers, body, (time.monotonic() - asked) * 1000)
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0, ssl=ssl.create_default_context())

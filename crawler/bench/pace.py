@@ -1,6 +1,6 @@
 """The adaptive width against a server with a knee: `python -m crawler.bench.pace > FILE.svg`.
 
-A deterministic simulation of the real `Pace` and `Budget` against a queueing model: a server works
+A deterministic simulation of the real `Pace` and `Slot` against a queueing model: a server works
 at `cores` requests at once, each for `service` seconds; others queue; beyond `room` in the house it
 answers 503 at once. Fixed widths are run beside it, for the throughput that was possible.
 """
@@ -13,11 +13,12 @@ import sys
 
 import msgspec
 
-from crawler.frontier.budget import Budget, Terms, Trip
-from crawler.pace import Lesson
+from crawler.frontier.scheduling.slot import Reservation, Slot
+from crawler.frontier.scheduling.slot_settings import SlotSettings
+from crawler.policy.autothrottle import ResponseSample
 
 
-class Model(msgspec.Struct, frozen=True):
+class KneeModel(msgspec.Struct, frozen=True):
     """A server. Seconds. `spread`: deviation of the service time's logarithm; 0: all alike."""
 
     cores: int = 8
@@ -29,7 +30,7 @@ class Model(msgspec.Struct, frozen=True):
     slower_at: float = float("inf")
 
 
-class Run(msgspec.Struct):
+class KneeRun(msgspec.Struct):
     """What a crawl of the model showed: answers and errors, and the width over time."""
 
     seconds: float
@@ -47,14 +48,16 @@ class Run(msgspec.Struct):
         return self.refused / max(1, self.served + self.refused)
 
 
-def simulate(model: Model, terms: Terms, seconds: float = 60.0, seed: int = 1) -> Run:
+def simulate(
+    model: KneeModel, terms: SlotSettings, seconds: float = 60.0, seed: int = 1
+) -> KneeRun:
     """Crawl the model for so long, as fast as the budget allows; the same every time."""
     dice = random.Random(seed)
-    budget, run = Budget("model", terms), Run(seconds)
+    budget, run = Slot("model", terms), KneeRun(seconds)
     cores = [0.0] * model.cores  # when each is free
     heapq.heapify(cores)
     leaving: list[float] = []  # ends of what is in the house
-    back: list[tuple[float, int, Trip, Lesson]] = []
+    back: list[tuple[float, int, Reservation, ResponseSample]] = []
     now, number = 0.0, 0
     while now < seconds:
         while budget.in_flight < budget.width and budget.due <= now:
@@ -78,14 +81,14 @@ def simulate(model: Model, terms: Terms, seconds: float = 60.0, seed: int = 1) -
 
 
 def _answer(
-    model: Model, now: float, cores: list[float], leaving: list[float], dice: random.Random
-) -> tuple[float, Lesson]:
+    model: KneeModel, now: float, cores: list[float], leaving: list[float], dice: random.Random
+) -> tuple[float, ResponseSample]:
     """When the answer is here, and what it shows."""
     arrived = now + model.network / 2
     while leaving and leaving[0] <= arrived:
         heapq.heappop(leaving)
     if len(leaving) >= model.room:
-        return now + model.network, Lesson(strained=True, failed=True)
+        return now + model.network, ResponseSample(strained=True, failed=True)
     work = model.service * dice.lognormvariate(0.0, model.spread)
     if now >= model.slower_at:
         work *= model.slower
@@ -93,13 +96,13 @@ def _answer(
     heapq.heappush(cores, done)
     heapq.heappush(leaving, done)
     end = done + model.network / 2
-    return end, Lesson(end - now, failed=False)
+    return end, ResponseSample(end - now, failed=False)
 
 
 # ── the chart ────────────────────────────────────────────────────────────────────────────────
 
 WIDTHS = (1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32, 48, 64)
-ADAPTIVE = Terms(width=64, delay=0.0, adaptive=True)
+ADAPTIVE = SlotSettings(width=64, delay=0.0, adaptive=True)
 SECONDS = 120.0
 
 _STYLE = (
@@ -111,8 +114,8 @@ _STYLE = (
 
 def chart() -> str:
     """Two panels: what each fixed width gets out of the model; the adaptive width over time."""
-    model = Model()
-    fixed = [simulate(model, Terms(width=width, delay=0.0), SECONDS) for width in WIDTHS]
+    model = KneeModel()
+    fixed = [simulate(model, SlotSettings(width=width, delay=0.0), SECONDS) for width in WIDTHS]
     run = simulate(model, ADAPTIVE, SECONDS)
     best = max(one.per_second for one in fixed)
     left, right = Panel(50, 64.0, 100.0), Panel(450, SECONDS, 64.0)

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from crawler.bench.job import ParserName
+from crawler.bench.crawl_task import ParserName
 from crawler.errors import ConfigError
+from crawler.parse.attribute_values import SPACE
 from crawler.parse.html import (
     MAX_TITLE,
     PAGE,
-    Raw,
+    RawPage,
     _media,
     _meta,
     _shelf,
     add_link,
     read_html,
 )
-from crawler.parse.values import SPACE
 
 SILENT: Final = frozenset({"script", "style", "noscript", "template", "head"})
 MEDIA: Final = {
@@ -34,7 +34,9 @@ MEDIA: Final = {
 class Html(Protocol):
     """As `parse.html.read_html` is called by the reader."""
 
-    def __call__(self, text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw: ...
+    def __call__(
+        self, text: str, *, forms: bool, agent: str = "", styles: bool = False
+    ) -> RawPage: ...
 
 
 Element = tuple[str, dict[str, str | None]]
@@ -52,7 +54,7 @@ def _lexbor() -> Html:
          *(f"{tag}[{name}]" if name else tag for tag, name in MEDIA.items())]
     )  # fmt: skip
 
-    def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:  # noqa: ARG001
+    def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> RawPage:  # noqa: ARG001
         tree = LexborHTMLParser(text)
         elements = ((node.tag or "", node.attributes) for node in tree.css(telling))
         raw = _filled(elements, forms=forms, agent=agent)
@@ -77,13 +79,13 @@ def _lxml() -> Html:
             "the parser lxml is not installed: pip install 'crawler[bench]'"
         ) from error
 
-    def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:  # noqa: ARG001
+    def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> RawPage:  # noqa: ARG001
         # As bytes with a declared encoding: lxml refuses text that names an encoding of its own.
         parser = html.HTMLParser(encoding="utf-8", huge_tree=True)
         try:
             tree = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
         except (etree.ParserError, ValueError):  # an empty page
-            return Raw()
+            return RawPage()
         elements = ((e.tag, dict(e.attrib)) for e in tree.iter() if isinstance(e.tag, str))
         raw = _filled(elements, forms=forms, agent=agent)
         raw.lang = (tree.get("lang") or "").strip(SPACE)[:35]
@@ -103,7 +105,7 @@ def _soup(features: str) -> Callable[[], Html]:
     def make() -> Html:
         from bs4 import BeautifulSoup  # noqa: PLC0415 - 50 ms that only its row pays
 
-        def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> Raw:  # noqa: ARG001
+        def read(text: str, *, forms: bool, agent: str = "", styles: bool = False) -> RawPage:  # noqa: ARG001
             soup = BeautifulSoup(text, features, multi_valued_attributes=None)
             raw = _filled(
                 ((e.name, dict(e.attrs)) for e in soup.find_all(True)), forms=forms, agent=agent
@@ -136,8 +138,8 @@ PARSERS: Final[Mapping[ParserName, Callable[[], Html]]] = {
 """Each makes its reader when asked: a parser that is not used is not imported."""
 
 
-def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool, agent: str) -> Raw:
-    raw = Raw()
+def _filled(elements: Iterable[Element] | Iterator[Any], *, forms: bool, agent: str) -> RawPage:
+    raw = RawPage()
     here = False  # a link names this page, or what <base> says
     for tag, attributes in elements:
         if tag in {"a", "area"}:

@@ -21,8 +21,8 @@ from typing import Final
 import msgspec
 
 from crawler.bench.nonblocking import run_loop
-from crawler.model import Found, Kind
-from crawler.urls import fingerprint, host_key
+from crawler.policy.urls import fingerprint, host_key
+from crawler.records import Kind, Outlink
 
 SIZES: Final = (1, 16, 64)
 HEAD: Final = 4  # bytes that say how long a batch is
@@ -38,14 +38,14 @@ class Passed(msgspec.Struct, frozen=True):
     receiver: float
 
 
-def links(number: int) -> Iterator[Found]:
+def links(number: int) -> Iterator[Outlink]:
     """Links as pages have them: addresses of about 60 characters."""
     for page in range(number):
         url = f"https://host{page % 50}.example/section/{page:08d}-a-title-of-some-words.html"
         yield url, host_key(url), fingerprint(url, host_key(url)), Kind.PAGE.value, ""
 
 
-async def send(line: socket.socket, batches: Sequence[Sequence[Found]]) -> None:
+async def send(line: socket.socket, batches: Sequence[Sequence[Outlink]]) -> None:
     """One after the other: the next leaves when the last was acknowledged."""
     reader, writer = await asyncio.open_unix_connection(sock=line)
     encode = msgspec.msgpack.Encoder().encode
@@ -64,7 +64,7 @@ async def send(line: socket.socket, batches: Sequence[Sequence[Found]]) -> None:
 async def take(line: socket.socket) -> None:
     """The other end: take in what comes, until it ends."""
     reader, writer = await asyncio.open_unix_connection(sock=line)
-    decode = msgspec.msgpack.Decoder(list[Found]).decode
+    decode = msgspec.msgpack.Decoder(list[Outlink]).decode
     while head := await reader.read(HEAD):
         head += await reader.readexactly(HEAD - len(head)) if len(head) < HEAD else b""
         batch = decode(await reader.readexactly(int.from_bytes(head)))

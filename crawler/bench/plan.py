@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crawler.bench.job import OWN, ParserName
+from crawler.bench.crawl_task import OWN, ParserName
 from crawler.bench.variants import VARIANTS
 from crawler.errors import ConfigError
 
@@ -85,7 +85,7 @@ WORKLOADS: Final = {
 }  # fmt: skip
 
 
-class Cell(msgspec.Struct, frozen=True):
+class BenchCell(msgspec.Struct, frozen=True):
     """One variant on one workload; `pages` is the size of its web, 0: as large as it is."""
 
     workload: str
@@ -105,10 +105,10 @@ class Cell(msgspec.Struct, frozen=True):
         return self.workload, self.pages
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Cells and how often each is run; the rounds are interleaved."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[BenchCell, ...]
     rounds: int
     name: str = "custom"
     peers: bool = False
@@ -123,7 +123,7 @@ WIDTHS: Final = (1, 4, 16, 64, 256, 1024)
 PARSERS: Final[tuple[ParserName, ...]] = ("turbohtml", "lexbor", "lxml", "soup-lxml", "soup-html")
 
 
-def quick() -> Plan:
+def quick() -> BenchPlan:
     """Three workloads, under two minutes on a quiet machine with two cores."""
     some = ("threads", "threads+pool", "asyncio", "asyncio+pool", "crawler")
     cells = [
@@ -131,12 +131,12 @@ def quick() -> Plan:
         *_cells("latency-0", some, (256,), seconds=0.6),
         *_cells("cpu", some, (64,), seconds=0.6),
     ]
-    return Plan(cells=tuple(cells), rounds=3, name="quick")
+    return BenchPlan(cells=tuple(cells), rounds=3, name="quick")
 
 
-def full(*, docs: bool) -> Plan:
+def full(*, docs: bool) -> BenchPlan:
     """Every axis. `docs`: the manual and nginx are installed."""
-    cells: list[Cell] = []
+    cells: list[BenchCell] = []
     for name in ("latency-0", "latency-20", "latency-100", "latency-500"):
         cells += _cells(name, (*USUAL, "threads-nogil"), (256,), seconds=1.5)
     cells += _cells("latency-100", (*USUAL[1:], "threads-nogil"), WIDTHS, seconds=1.5)
@@ -147,21 +147,21 @@ def full(*, docs: bool) -> Plan:
     for parser in PARSERS:
         pages = WORKLOADS["mixed"].pages(64, 0.3)
         cells += [
-            Cell("mixed", variant, 64, parser, pages)
+            BenchCell("mixed", variant, 64, parser, pages)
             for variant in ("threads", "threads+pool", "asyncio", "asyncio+pool")
         ]
-    return Plan(cells=tuple(dict.fromkeys(cells)), rounds=5, name="full", peers=True)
+    return BenchPlan(cells=tuple(dict.fromkeys(cells)), rounds=5, name="full", peers=True)
 
 
 def chosen(
-    plan: Plan,
+    plan: BenchPlan,
     *,
     workloads: Sequence[str] = (),
     variants: Sequence[str] = (),
     concurrency: Sequence[int] = (),
     rounds: int | None = None,
     scale: float = 1.0,
-) -> Plan:
+) -> BenchPlan:
     """The plan narrowed, or another of what was named. Raises ConfigError for unknown names.
 
     `scale` makes the webs smaller or larger, for a first look or for a longer one.
@@ -178,17 +178,19 @@ def chosen(
     cells = tuple(
         msgspec.structs.replace(c, pages=c.pages and size(c.pages * scale)) for c in cells
     )
-    return Plan(cells=cells, rounds=rounds or plan.rounds, name=name, peers=plan.peers, scale=scale)
+    return BenchPlan(
+        cells=cells, rounds=rounds or plan.rounds, name=name, peers=plan.peers, scale=scale
+    )
 
 
 def with_peers(
-    plan: Plan,
+    plan: BenchPlan,
     *,
     only: bool,
     workloads: Sequence[str] = (),
     concurrency: Sequence[int] = (),
     against: Sequence[str] = (),
-) -> Plan:
+) -> BenchPlan:
     """The plan and the race of crawlers; `only`: the race alone. Raises ConfigError."""
     _known("workload", workloads, WORKLOADS)
     return msgspec.structs.replace(
@@ -208,7 +210,7 @@ def _known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 def _cells(
     name: str, variants: Sequence[str], widths: Sequence[int], *, seconds: float
-) -> list[Cell]:
+) -> list[BenchCell]:
     workload = WORKLOADS[name]
     cells = []
     for width in widths:
@@ -218,5 +220,5 @@ def _cells(
                 continue
             at_a_time = 1 if variant.one_at_a_time else width
             pages = 0 if workload.docs else workload.pages(at_a_time, seconds)
-            cells.append(Cell(name, one, width, pages=pages))
+            cells.append(BenchCell(name, one, width, pages=pages))
     return cells

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 from redis import asyncio as client
 
-from crawler.config import FrontierConfig, PaceConfig
-from crawler.frontier.local import LocalServer
-from crawler.frontier.redis import RedisFrontier
-from crawler.model import Found, Kind, Outcome, Visit
-from crawler.urls import fingerprint, host_key
+from crawler.config.model import FrontierConfig, PaceConfig
+from crawler.frontier.redis.local_server import LocalServer
+from crawler.frontier.redis.redis_frontier import RedisFrontier
+from crawler.policy.urls import fingerprint, host_key
+from crawler.records import CrawlResult, Kind, Outcome, Outlink
 
 BATCH: Final = 10_000  # URLs in one call of `add`
 AT_A_TIME: Final = 4  # such calls under way
@@ -24,7 +24,7 @@ WIDE: Final = 512  # links on lease, settled together
 LONG: Final = 60  # characters of a URL
 
 
-class Memory(msgspec.Struct, frozen=True):
+class QueueMemory(msgspec.Struct, frozen=True):
     """Bytes of `used_memory`, seconds, and numbers of URLs."""
 
     version: str
@@ -51,7 +51,7 @@ class Memory(msgspec.Struct, frozen=True):
         return self.each_pending - freed
 
 
-async def weigh(urls: int, hosts: int, finish: int) -> Memory:
+async def weigh(urls: int, hosts: int, finish: int) -> QueueMemory:
     """Start a server, fill it, measure. Raises ConfigError, FrontierError."""
     with TemporaryDirectory(prefix="bench-queue-") as room, LocalServer(Path(room)) as server:
         async with client.Redis.from_url(server.url) as redis:
@@ -75,7 +75,7 @@ async def weigh(urls: int, hosts: int, finish: int) -> Memory:
                 # The hosts' own share: their first URL each, less what a later one costs.
                 later = (pending - one_each) / max(1, urls - few)
                 host = max(0.0, (one_each - empty) / few - later) if urls > few else 0.0
-    return Memory(
+    return QueueMemory(
         version=f"{said.get('server_name', 'redis')} "
         f"{said.get('valkey_version') or said['redis_version']}",
         urls=urls, hosts=few, empty=empty, pending=pending, add_seconds=filled,
@@ -84,7 +84,7 @@ async def weigh(urls: int, hosts: int, finish: int) -> Memory:
     )  # fmt: skip
 
 
-def found(number: int, hosts: int) -> Found:
+def found(number: int, hosts: int) -> Outlink:
     """A link as a page yields it, of a common length."""
     start = f"https://host-{number % hosts}.example/"
     url = start + f"{number:x}".rjust(LONG - len(start), "p")
@@ -92,7 +92,7 @@ def found(number: int, hosts: int) -> Found:
     return url, host, fingerprint(url, host), Kind.PAGE.value, ""
 
 
-def table(memory: Memory) -> str:
+def table(memory: QueueMemory) -> str:
     """In Markdown."""
     rows = [
         ("a pending URL, the seen one included", f"{memory.each_pending:.1f} bytes"),
@@ -145,6 +145,6 @@ async def _finish(queue: RedisFrontier, number: int) -> int:
             break
         for link in links:
             queue.release(link)
-        await queue.settle([Visit(link, Outcome.DONE) for link in links], {})
+        await queue.settle([CrawlResult(link, Outcome.DONE) for link in links], {})
         done += len(links)
     return done

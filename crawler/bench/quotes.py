@@ -20,18 +20,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from crawler.bench.findings import Row, dearer, faster
-from crawler.bench.job import OWN
-from crawler.bench.paper import read
+from crawler.bench.charts import number
+from crawler.bench.crawl_task import OWN
+from crawler.bench.findings import FindingRow, dearer, faster
 from crawler.bench.plan import WORKLOADS
-from crawler.bench.results import PeerRow, Results
-from crawler.charts import number
+from crawler.bench.report_writer import read
+from crawler.bench.results import BenchResults, PeerRow
 from crawler.errors import ConfigError
 
 MARKED: Final = re.compile(r"(<!-- bench: ([^>]+?) -->)(.*?)(<!-- / -->)", re.DOTALL)
 MISSING: Final = "(not measured)"
 
-_FIGURES: Final[Mapping[str, Callable[[Row], str]]] = {
+_FIGURES: Final[Mapping[str, Callable[[FindingRow], str]]] = {
     "rate": lambda row: f"{number(row.rate.median)} pages/s",
     "cpu": lambda row: f"{number(row.cpu.median)} ms",
     "parse": lambda row: f"{number(row.parse)} ms",
@@ -47,12 +47,12 @@ _PEERS: Final[Mapping[str, Callable[[PeerRow], str]]] = {
 }
 
 
-def filled(text: str, results: Results) -> str:
+def filled(text: str, results: BenchResults) -> str:
     """The text with every figure as the results have it. Raises ConfigError for words unknown."""
     return MARKED.sub(lambda m: f"{m[1]}{quote(m[2].split(), results)}{m[4]}", text)
 
 
-def quote(words: Sequence[str], results: Results) -> str:
+def quote(words: Sequence[str], results: BenchResults) -> str:
     """One figure in words."""
     if len(words) not in {4, 5} or not words[2].isdigit() or words[1] not in WORKLOADS:
         raise ConfigError(f"bench: {' '.join(words)!r}: not a figure")
@@ -85,7 +85,7 @@ def _told_of_peers(what: str, peers: Sequence[PeerRow], wanted: int) -> str:
     return f"×{ratio:.2f}"
 
 
-def _row(results: Results, workload: str, width: int, name: str) -> Row | None:
+def _row(results: BenchResults, workload: str, width: int, name: str) -> FindingRow | None:
     variant, _, parser = name.partition("/")
     rows = [
         row
@@ -96,7 +96,7 @@ def _row(results: Results, workload: str, width: int, name: str) -> Row | None:
     return max(rows, key=lambda row: row.pages, default=None)
 
 
-def _peer(results: Results, site: str, width: int, name: str) -> PeerRow | None:
+def _peer(results: BenchResults, site: str, width: int, name: str) -> PeerRow | None:
     return next(
         (p for p in results.peers if (p.site, p.concurrency, p.name) == (site, width, name)), None
     )

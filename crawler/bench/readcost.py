@@ -18,17 +18,17 @@ from statistics import median
 from typing import Final
 
 from crawler.bench.guard import checked_out
-from crawler.bench.pages import html
+from crawler.bench.measured_run import HOUSE
 from crawler.bench.sites import documentation
-from crawler.bench.trial import HOUSE
-from crawler.bench.web import Web
-from crawler.config import Config
+from crawler.config.model import Config
+from crawler.demo.pages import html
+from crawler.demo.web import Web
 from crawler.errors import ConfigError, CrawlerError
-from crawler.model import Link
-from crawler.parse.read import Reader
-from crawler.parse.rules import ReaderRules
-from crawler.scope import Scope
-from crawler.urls import Urls, host_key
+from crawler.parse.reader import PageReader
+from crawler.parse.workers.reader_settings import ReaderSettings
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls, host_key
+from crawler.records import CrawlUrl
 
 ROUNDS: Final = 7
 DEMO: Final = Web(pages=2500, size=8000, port=8080)
@@ -64,13 +64,13 @@ def cost(site: str, most: int) -> float:
     """CPU microseconds a page, in this process, by the code that it has loaded."""
     config = Config()
     scope = Scope(config.scope, ["http://127.0.0.1:8080/"])
-    rules = ReaderRules(
+    rules = ReaderSettings(
         Urls(config.urls), scope, limits=config.scope, parse=config.parse, fetch=config.fetch
     )
-    read = Reader(rules).read
-    every = [(Link(url, host_key(url)), body) for url, body in pages(site, most)]
+    read = PageReader(rules).read
+    every = [(CrawlUrl(url, host_key(url)), body) for url, body in pages(site, most)]
     for link, body in every[:20]:  # what is imported and compiled at first use
-        Reader(rules).read(link, HEADERS, body)
+        PageReader(rules).read(link, HEADERS, body)
     began = time.process_time()
     for link, body in every:
         read(link, HEADERS, body)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from typing import Final, NamedTuple
 
-from crawler.bench.job import Job
+from crawler.bench.crawl_task import CrawlTask
 from crawler.bench.parsers import PARSERS
-from crawler.config import Config, ScopeConfig
-from crawler.model import Kind, Link
-from crawler.parse.read import Reader
-from crawler.parse.rules import ReaderRules
-from crawler.scope import Scope
-from crawler.urls import Urls, host_key
+from crawler.config.model import Config, ScopeConfig
+from crawler.parse.reader import PageReader
+from crawler.parse.workers.reader_settings import ReaderSettings
+from crawler.policy.scope import Scope
+from crawler.policy.urls import Urls, host_key
+from crawler.records import CrawlUrl, Kind
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
-class Answer(NamedTuple):
+class BenchResponse(NamedTuple):
     """What came over the wire for a URL."""
 
     url: str
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
     ms: float = 0.0  # from the request to the last byte
 
 
-class Leaf(NamedTuple):
+class ReadPage(NamedTuple):
     """A page as it is written, and where it leads."""
 
     url: str
@@ -40,37 +40,37 @@ class Leaf(NamedTuple):
     cpu: float  # seconds that reading took
 
 
-class Reading:
+class PageReading:
     """Reads answers; picklable by its job, so that a process can make its own."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: CrawlTask) -> None:
         config = Config(scope=ScopeConfig(scope="host"))
         self._urls = Urls(config.urls)
         seed = self._urls.canonical(job.seed)
         assert seed is not None
         scheme = seed.partition("://")[0]
         self._scope = Scope(config.scope, [seed, *(f"{scheme}://{host}/" for host in job.hosts)])
-        rules = ReaderRules(
+        rules = ReaderSettings(
             self._urls, self._scope, limits=config.scope, parse=config.parse, fetch=config.fetch
         )
-        self._reader = Reader(rules, PARSERS[job.parser]())
+        self._reader = PageReader(rules, PARSERS[job.parser]())
         self.seed = seed
 
-    def read(self, answer: Answer) -> Leaf:
+    def read(self, answer: BenchResponse) -> ReadPage:
         """One page read; what is no page, or no success, leads nowhere."""
         began = time.thread_time()
         url, title, links = answer.url, "", 0
         found: tuple[str, ...] = ()
         if answer.status == 200:
-            extract = self._reader.read(Link(url, host_key(url)), answer.headers, answer.body)
+            extract = self._reader.read(CrawlUrl(url, host_key(url)), answer.headers, answer.body)
             title, links = extract.title, len(extract.found)
             found = tuple(one[0] for one in extract.found if not one[4])
         elif answer.status in REDIRECTS:
             found = self._moved(answer)
         cpu = time.thread_time() - began
-        return Leaf(url, answer.status, title, links, found, len(answer.body), answer.ms, cpu)
+        return ReadPage(url, answer.status, title, links, found, len(answer.body), answer.ms, cpu)
 
-    def _moved(self, answer: Answer) -> tuple[str, ...]:
+    def _moved(self, answer: BenchResponse) -> tuple[str, ...]:
         fields = {name.lower(): value for name, value in answer.headers}
         target = self._urls.join(answer.url, fields.get("location", ""))
         if target is None or self._scope.judge(target, host_key(target), 0, Kind.PAGE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from crawler.bench.findings import Row, Spread
+from crawler.bench.findings import FindingRow, Spread
 from crawler.bench.machine import Machine
 
 
@@ -32,7 +32,7 @@ class PeerRow(msgspec.Struct, frozen=True, kw_only=True):
     is_limit: bool = False  # no crawler: what the client or the site can do at most
 
 
-class Results(msgspec.Struct, frozen=True, kw_only=True):
+class BenchResults(msgspec.Struct, frozen=True, kw_only=True):
     """A whole run. `load` is the load average before and after; `skipped` says what and why."""
 
     made_at: str
@@ -44,7 +44,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     load: tuple[float, float]
     seconds: float
-    rows: tuple[Row, ...] = ()
+    rows: tuple[FindingRow, ...] = ()
     peers: tuple[PeerRow, ...] = ()
     skipped: tuple[str, ...] = ()
     verdicts: tuple[str, ...] = ()

@@ -6,17 +6,17 @@ import sys
 from collections.abc import Callable, Sequence
 from random import Random
 
-from crawler.bench.plan import WORKLOADS, Cell, Plan
+from crawler.bench.measured_run import BenchError, MeasuredRun, free_threaded, try_cell
+from crawler.bench.plan import WORKLOADS, BenchCell, BenchPlan
+from crawler.bench.site_pool import SitePool
 from crawler.bench.sites import lacking
-from crawler.bench.stage import Stage
-from crawler.bench.trial import BenchError, Trial, free_threaded, try_cell
-from crawler.parse.pool import usable_cpus
+from crawler.parse.workers.pool import usable_cpus
 
 Progress = Callable[[str], None]
 """Told what is about to run."""
 
 
-def runnable(plan: Plan) -> tuple[list[Cell], list[str]]:
+def runnable(plan: BenchPlan) -> tuple[list[BenchCell], list[str]]:
     """The cells that this machine can run, and why it cannot run the others."""
     reasons: dict[str, str] = {}
     wanted = {cell.variant for cell in plan.cells}
@@ -30,10 +30,12 @@ def runnable(plan: Plan) -> tuple[list[Cell], list[str]]:
     return cells, [f"{name}: {reason}" for name, reason in reasons.items()]
 
 
-def run_rounds(cells: Sequence[Cell], rounds: int, stage: Stage, progress: Progress) -> list[Trial]:
+def run_rounds(
+    cells: Sequence[BenchCell], rounds: int, stage: SitePool, progress: Progress
+) -> list[MeasuredRun]:
     """All trials. Raises BenchError when one fails, or when two did not bring home the same."""
-    trials: list[Trial] = []
-    digests: dict[tuple[str, int], Trial] = {}
+    trials: list[MeasuredRun] = []
+    digests: dict[tuple[str, int], MeasuredRun] = {}
     processes = usable_cpus()
     for number in range(rounds):
         for cell in _shuffled(cells, number):
@@ -52,9 +54,9 @@ def run_rounds(cells: Sequence[Cell], rounds: int, stage: Stage, progress: Progr
     return trials
 
 
-def _shuffled(cells: Sequence[Cell], number: int) -> list[Cell]:
+def _shuffled(cells: Sequence[BenchCell], number: int) -> list[BenchCell]:
     """Places in their order; a place's variants in another each round: none is always last."""
-    places: dict[str, list[Cell]] = {}
+    places: dict[str, list[BenchCell]] = {}
     for cell in cells:
         places.setdefault(f"{cell.workload} {cell.concurrency}", []).append(cell)
     random = Random(number)

@@ -18,9 +18,9 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench import fluid, stations, virtual
+from crawler.bench import fluid_model, queueing_model, virtual
 from crawler.bench.sizes import BETA, Sizes
-from crawler.frontier.budget import Terms
+from crawler.frontier.scheduling.slot_settings import SlotSettings
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
@@ -49,7 +49,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     wire: float = 30_000.0  # a page's body as sent; an assumption, not measured
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class ScalePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for. Seconds; `price` is of a machine-hour, in any currency; 0: not told."""
 
     sizes: Sizes
@@ -63,10 +63,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured = Measured()
 
     @property
-    def worker(self) -> stations.Costs:
+    def worker(self) -> queueing_model.Costs:
         """A page of a worker on Redis."""
         m = self.measured
-        return stations.Costs(loop=m.worker, parse=m.parse, frontier=0.0, server=m.server)
+        return queueing_model.Costs(loop=m.worker, parse=m.parse, frontier=0.0, server=m.server)
 
     @property
     def processes(self) -> int:
@@ -77,11 +77,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def rate(self) -> float:
         """Pages a second that the machines can make; the server is sized for it."""
         alone = msgspec.structs.replace(self.worker, server=0.0)
-        return self.machines * stations.bound(alone, self.cores, self.processes).rate
+        return self.machines * queueing_model.bound(alone, self.cores, self.processes).rate
 
     @property
-    def terms(self) -> Terms:
-        return Terms(width=self.width, delay=self.delay, adaptive=True)
+    def terms(self) -> SlotSettings:
+        return SlotSettings(width=self.width, delay=self.delay, adaptive=True)
 
     @property
     def pace(self) -> float:
@@ -92,8 +92,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Agreement(msgspec.Struct, frozen=True):
     """The schedule on a sample beside the fluid on the same sample: seconds by share of pages."""
 
-    run: virtual.Run
-    course: fluid.Course
+    run: virtual.VirtualRun
+    course: fluid_model.FluidCourse
 
     @property
     def worst(self) -> float:
@@ -101,20 +101,20 @@ class Agreement(msgspec.Struct, frozen=True):
         return max(abs(self.run.when(s) / self.course.when(s) - 1) for s in SHARES)
 
 
-def agree(plan: Plan, number: int) -> Agreement:
+def agree(plan: ScalePlan, number: int) -> Agreement:
     """Simulate so many hosts of the plan, at their share of the machines' rate."""
     sizes = [min(size, int(min(plan.most, 1e12))) for size in plan.sizes.sample(number)]
     rate = plan.rate * number / plan.sizes.hosts
     run = virtual.simulate(sizes, plan.terms, rate=rate, latency=plan.latency)
-    return Agreement(run, fluid.of_sample(sizes, delay=plan.pace, rate=rate))
+    return Agreement(run, fluid_model.of_sample(sizes, delay=plan.pace, rate=rate))
 
 
-def course(plan: Plan) -> fluid.Course:
+def course(plan: ScalePlan) -> fluid_model.FluidCourse:
     """The whole crawl, computed."""
-    return fluid.of_law(plan.sizes, delay=plan.pace, rate=plan.rate, most=plan.most)
+    return fluid_model.of_law(plan.sizes, delay=plan.pace, rate=plan.rate, most=plan.most)
 
 
-def lower_bound(plan: Plan) -> float:
+def lower_bound(plan: ScalePlan) -> float:
     """Seconds that no schedule can beat: all requests at the full rate, or the largest host."""
     pages = plan.sizes.hosts * plan.sizes.capped(plan.most)
     largest = min(plan.sizes.largest, plan.most)
@@ -124,7 +124,7 @@ def lower_bound(plan: Plan) -> float:
 # ── the report ───────────────────────────────────────────────────────────────────────────────────
 
 
-def told(plan: Plan, samples: Sequence[int]) -> Iterator[str]:
+def told(plan: ScalePlan, samples: Sequence[int]) -> Iterator[str]:
     """The report in Markdown, piece by piece, as it becomes known."""
     sizes = plan.sizes
     yield (
@@ -142,7 +142,7 @@ def told(plan: Plan, samples: Sequence[int]) -> Iterator[str]:
     yield from _cores(plan)
 
 
-def _samples(plan: Plan, samples: Sequence[int]) -> Iterator[str]:
+def _samples(plan: ScalePlan, samples: Sequence[int]) -> Iterator[str]:
     yield "\n### The schedule against the fluid (simulated, hours of virtual time)\n\n"
     yield "| hosts | pages | | " + " | ".join(f"{s:.0%}" for s in SHARES) + " | shortest gap |\n"
     yield "|--:|--:|---|" + "--:|" * (len(SHARES) + 1) + "\n"
@@ -156,7 +156,7 @@ def _samples(plan: Plan, samples: Sequence[int]) -> Iterator[str]:
         yield f"| | | | worst difference {both.worst:.2%} |" + " |" * len(SHARES) + "\n"
 
 
-def _time(plan: Plan) -> Iterator[str]:
+def _time(plan: ScalePlan) -> Iterator[str]:
     flow = course(plan)
     yield "\n### The whole crawl (computed by the fluid)\n\n| share done | after | pages/s then |\n"
     yield "|--:|--:|--:|\n"
@@ -167,7 +167,7 @@ def _time(plan: Plan) -> Iterator[str]:
     yield f"\nNo schedule can end before {_long(lower_bound(plan))}.\n"
 
 
-def _caps(plan: Plan) -> Iterator[str]:
+def _caps(plan: ScalePlan) -> Iterator[str]:
     yield "\n### With a bound on the pages of one host (computed)\n\n"
     yield "| pages of a host at most | of all pages | 99 % of these after | the last after |\n"
     yield "|--:|--:|--:|--:|\n"
@@ -181,7 +181,7 @@ def _caps(plan: Plan) -> Iterator[str]:
         )
 
 
-def _needs(plan: Plan) -> Iterator[str]:
+def _needs(plan: ScalePlan) -> Iterator[str]:
     m, sizes = plan.measured, plan.sizes
     flow = course(plan)
     pages, seconds = flow.pages, flow.when(0.9)
@@ -209,20 +209,20 @@ def _needs(plan: Plan) -> Iterator[str]:
         yield f"| … at {plan.price:g} an hour | {hours * plan.price:,.0f} |\n"
 
 
-def _cores(plan: Plan) -> Iterator[str]:
+def _cores(plan: ScalePlan) -> Iterator[str]:
     m = plan.measured
-    alone = stations.Costs(loop=m.loop, parse=m.parse, frontier=m.frontier)
+    alone = queueing_model.Costs(loop=m.loop, parse=m.parse, frontier=m.frontier)
     yield "\n### One machine, 1 to 64 cores (pages/s; computed bound, simulated)\n\n"
     yield "| cores | SQLite, one process | simulated | held by | Redis, workers | one server "
     yield "| simulated | held by |\n|--:|--:|--:|---|--:|--:|--:|---|\n"
     for cores in CORES:
-        one = stations.bound(alone, cores)
+        one = queueing_model.bound(alone, cores)
         workers = max(1, round(cores * plan.worker.loop / plan.worker.machine))
-        many = stations.bound(plan.worker, cores, workers)
+        many = queueing_model.bound(plan.worker, cores, workers)
         yield (
-            f"| {cores} | {one.rate:,.0f} | {stations.run(alone, cores):,.0f} | {one.by} "
+            f"| {cores} | {one.rate:,.0f} | {queueing_model.run(alone, cores):,.0f} | {one.by} "
             f"| {workers} | {many.rate:,.0f} "
-            f"| {stations.run(plan.worker, cores, processes=workers):,.0f} | {many.by} |\n"
+            f"| {queueing_model.run(plan.worker, cores, processes=workers):,.0f} | {many.by} |\n"
         )
 
 
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sizes = Sizes(given.hosts, given.urls, given.beta)
     except ValueError as error:
         parser.error(str(error))
-    plan = Plan(
+    plan = ScalePlan(
         sizes=sizes, delay=given.delay, latency=given.latency, machines=given.machines,
         cores=given.cores, most=given.most, price=given.price,
     )  # fmt: skip

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from crawler.bench.demo import DemoWeb
+from crawler.demo.process import DemoWeb
 
 PAGES: Final = 2000
 SIZE: Final = 25_000

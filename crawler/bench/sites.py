@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from crawler.errors import ConfigError
-from crawler.tether import tethered
+from crawler.utils.parent_death import tethered
 
 PATIENCE = 10.0  # seconds to start, and again to stop
 PORT_TRIES = 5  # nginx binds for itself, so another may be faster

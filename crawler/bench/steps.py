@@ -18,13 +18,13 @@ from redis import Redis
 
 from crawler.bench.apart import beside
 from crawler.bench.nonblocking import run_loop
-from crawler.build import open_crawl
-from crawler.config import Config
-from crawler.frontier import redis_visits, redis_waiters
-from crawler.frontier.local import LocalServer
-from crawler.frontier.redis_jobs import enlist
-from crawler.parse.pool import usable_cpus
-from crawler.settings import with_settings
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.loader import with_settings
+from crawler.config.model import Config
+from crawler.frontier.redis import dispatcher, visit_results
+from crawler.frontier.redis.local_server import LocalServer
+from crawler.frontier.redis.redis_jobs import enlist
+from crawler.parse.workers.pool import usable_cpus
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ def settings(url: str, server: str, folder: Path, connections: int, workers: int
 
 async def work(task: Task) -> None:
     """Be a worker, to the end; how it was goes out on stdout."""
-    redis_visits.SOME = redis_waiters.SOME = task.step
+    visit_results.SOME = dispatcher.SOME = task.step
     async with open_crawl(task.config, dir=task.config.output.dir, join=True) as crawl:
         await crawl.run()
     shot = crawl.tally.snapshot()

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from crawler.bench.findings import ENOUGH, Ratio, Row, dearer, faster
-from crawler.bench.job import OWN
+from crawler.bench.charts import number
+from crawler.bench.crawl_task import OWN
+from crawler.bench.findings import ENOUGH, FindingRow, Ratio, dearer, faster
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow
-from crawler.charts import number
 
 THREADED: Final = frozenset({"threads", "threads+pool"})
 CONCURRENT: Final = ("threads", "threads+pool", "processes", "asyncio", "asyncio+pool", "crawler")
@@ -20,9 +20,9 @@ HEADLINES: Final = ("latency-100 @256", "latency-0 @256", "cpu @64", "docs @64")
 """Places whose figures are told and explained one by one; the others in a sentence."""
 
 
-def verdicts(rows: Sequence[Row], peers: Sequence[PeerRow] = ()) -> list[str]:
+def verdicts(rows: Sequence[FindingRow], peers: Sequence[PeerRow] = ()) -> list[str]:
     """Sentences, the most asked-for first."""
-    places: dict[str, dict[str, Row]] = {}
+    places: dict[str, dict[str, FindingRow]] = {}
     for row in rows:
         if row.cell.parser == OWN:
             places.setdefault(row.cell.place, {})[row.cell.variant] = row
@@ -65,11 +65,11 @@ def verdicts(rows: Sequence[Row], peers: Sequence[PeerRow] = ()) -> list[str]:
     return said  # fmt: skip
 
 
-def _at(row: Row) -> str:
+def _at(row: FindingRow) -> str:
     return f"{row.cell.workload} @{row.cell.concurrency}"
 
 
-def _product(places: Sequence[dict[str, Row]]) -> Iterator[str]:
+def _product(places: Sequence[dict[str, FindingRow]]) -> Iterator[str]:
     """The product and the best that threads can do, wherever both ran."""
     every: list[tuple[str, Ratio]] = []
     for place in places:
@@ -91,10 +91,10 @@ def _product(places: Sequence[dict[str, Row]]) -> Iterator[str]:
         yield f"The product against the best threaded variant, everywhere: {_sorted_out(every)}."
 
 
-def _why(product: Row, best: Row) -> str:
+def _why(product: FindingRow, best: FindingRow) -> str:
     """Where the CPU of a thousand pages went, and how often somebody had to be woken."""
 
-    def went(row: Row) -> str:
+    def went(row: FindingRow) -> str:
         return (
             f"{number(row.loop)} s moving bytes and {number(row.parse)} s reading (of both, "
             f"{number(row.system)} s in the kernel), {number(row.switches + row.preempted)} "
@@ -104,7 +104,7 @@ def _why(product: Row, best: Row) -> str:
     return f"For 1000 pages: crawler {went(product)}; {best.cell.variant} {went(best)}."
 
 
-def _winner(place: dict[str, Row]) -> Iterator[str]:
+def _winner(place: dict[str, FindingRow]) -> Iterator[str]:
     some = [place[name] for name in CONCURRENT if name in place]
     if len(some) < 3:
         return
@@ -120,7 +120,9 @@ def _winner(place: dict[str, Row]) -> Iterator[str]:
     yield f"{_at(first)}: {first.cell.variant} is first{tie}{end}."
 
 
-def _against(places: Sequence[dict[str, Row]], one: str, other: str, title: str) -> Iterator[str]:
+def _against(
+    places: Sequence[dict[str, FindingRow]], one: str, other: str, title: str
+) -> Iterator[str]:
     """One variant against another over all places, in a sentence."""
     pairs = [(place[one], place[other]) for place in places if one in place and other in place]
     if not pairs:
@@ -146,7 +148,7 @@ def _sorted_out(ratios: Sequence[tuple[str, Ratio]]) -> str:
     )
 
 
-def _lag(places: Sequence[dict[str, Row]]) -> Iterator[str]:
+def _lag(places: Sequence[dict[str, FindingRow]]) -> Iterator[str]:
     told = [
         f"{_at(inline)} {number(inline.lag_ms[1])} against {number(pooled.lag_ms[1])} ms"
         for place in places
@@ -160,9 +162,9 @@ def _lag(places: Sequence[dict[str, Row]]) -> Iterator[str]:
         )
 
 
-def _parsers(rows: Sequence[Row]) -> Iterator[str]:
+def _parsers(rows: Sequence[FindingRow]) -> Iterator[str]:
     """Rows of one variant on one web by different parsers."""
-    by_variant: dict[tuple[str, str, int, int], dict[str, Row]] = {}
+    by_variant: dict[tuple[str, str, int, int], dict[str, FindingRow]] = {}
     for row in rows:
         cell = row.cell
         key = (cell.variant, cell.workload, cell.concurrency, cell.pages)
@@ -180,11 +182,11 @@ def _parsers(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _ratio(one: Row, other: Row) -> float:
+def _ratio(one: FindingRow, other: FindingRow) -> float:
     return faster(one, other).median
 
 
-def _tls(rows: Sequence[Row]) -> Iterator[str]:
+def _tls(rows: Sequence[FindingRow]) -> Iterator[str]:
     plain = {
         (row.cell.variant, row.cell.concurrency): row
         for row in rows

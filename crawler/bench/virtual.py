@@ -15,18 +15,18 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.fluid import between
-from crawler.frontier.budget import Terms
-from crawler.frontier.host import LOW_WATER, Host
-from crawler.frontier.schedule import Schedule
-from crawler.model import Kind, Link
-from crawler.pace import Lesson
+from crawler.bench.fluid_model import between
+from crawler.frontier.scheduling.scheduler import Scheduler
+from crawler.frontier.scheduling.slot import LOW_WATER, HostQueue
+from crawler.frontier.scheduling.slot_settings import SlotSettings
+from crawler.policy.autothrottle import ResponseSample
+from crawler.records import CrawlUrl, Kind
 
 ROBOTS_HOLDS: Final = 86_400.0  # seconds, RFC 9309 §2.4; `robots.max_age`
 HANDED: Final = 2 * LOW_WATER  # links that the store hands over at a time
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class VirtualRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a simulated crawl came to. Virtual seconds; `done[i]` pages by `times[i]`,
     a hundred times in all; between two entries it is a line.
 
@@ -50,13 +50,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def simulate(
     sizes: Iterable[int],
-    terms: Terms,
+    terms: SlotSettings,
     *,
     rate: float = math.inf,
     slots: int | None = None,
     latency: float = 0.3,
     seed: int = 1,
-) -> Run:
+) -> VirtualRun:
     """Crawl hosts of these sizes, all of their pages known at the start, to the last page.
 
     `rate`: requests a second that the machines can make; `slots`: connections in all. An answer
@@ -69,17 +69,17 @@ class _Simulation:
     def __init__(
         self,
         sizes: Iterable[int],
-        terms: Terms,
+        terms: SlotSettings,
         rate: float,
         slots: int | None,
         latency: float,
         seed: int,
     ) -> None:
         self.dice = Random(seed).random
-        self.schedule = Schedule(terms, slots=slots, dice=self.dice)
+        self.schedule = Scheduler(terms, slots=slots, dice=self.dice)
         self.latency = latency
         self.pause = 1 / rate
-        self.left: list[tuple[float, int, Link]] = []  # under way, by when the answer comes
+        self.left: list[tuple[float, int, CrawlUrl]] = []  # under way, by when the answer comes
         self.last: dict[str, float] = {}
         self.gap = math.inf
         self.fetched = self.most = self.number = 0
@@ -92,7 +92,7 @@ class _Simulation:
         self.step = max(1, self.pages // 100)
         self.marks: list[tuple[float, int]] = [(0.0, 0)]
 
-    def run(self) -> Run:
+    def run(self) -> VirtualRun:
         schedule, now, free = self.schedule, 0.0, 0.0
         self._feed()
         while not schedule.finished:
@@ -113,7 +113,7 @@ class _Simulation:
         if self.marks[-1][1] < schedule.pages:
             self.marks.append((now, schedule.pages))
         times, done = zip(*self.marks, strict=True)
-        return Run(
+        return VirtualRun(
             hosts=len(self.last),
             pages=schedule.pages,
             fetched=self.fetched,
@@ -124,7 +124,7 @@ class _Simulation:
             done=done,
         )
 
-    def _leave(self, link: Link, now: float) -> None:
+    def _leave(self, link: CrawlUrl, now: float) -> None:
         self.fetched += 1
         self.gap = min(self.gap, now - self.last[link.host])
         self.last[link.host] = now
@@ -135,7 +135,7 @@ class _Simulation:
     def _answer(self, now: float) -> None:
         comes, _, link = heapq.heappop(self.left)
         schedule = self.schedule
-        schedule.release(link, now, lesson=Lesson(self.latency, failed=False))
+        schedule.release(link, now, lesson=ResponseSample(self.latency, failed=False))
         if link.kind is Kind.ROBOTS:
             home = link.url.removesuffix("/robots.txt")
             schedule.open(schedule.hosts[link.host], home, now + ROBOTS_HOLDS, None)
@@ -148,8 +148,8 @@ class _Simulation:
         for host in self.schedule.thirsty():
             self.schedule.fill(host, self._read(host))
 
-    def _read(self, host: Host) -> list[Link]:
+    def _read(self, host: HostQueue) -> list[CrawlUrl]:
         number = min(HANDED, host.pending - len(host.buffer))
         first, self.number = self.number + 1, self.number + number
         url = f"http://{host.name}/"
-        return [Link(url, host.name, id=first + i) for i in range(number)]
+        return [CrawlUrl(url, host.name, id=first + i) for i in range(number)]

@@ -17,13 +17,13 @@ from statistics import median
 from typing import Final
 
 from crawler.bench import apart, passing
-from crawler.bench.contest import Cell, Place, Trial, rounds
-from crawler.bench.demo import DemoWeb
-from crawler.bench.queue_memory import Memory, table, weigh
+from crawler.bench.measured_run import BenchError
+from crawler.bench.queue_memory import QueueMemory, table, weigh
 from crawler.bench.sites import Nginx, documentation, lacking
-from crawler.bench.trial import BenchError
+from crawler.bench.worker_benchmark import WorkerCell, WorkerPlacement, WorkerTrial, rounds
+from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError
-from crawler.parse.pool import usable_cpus
+from crawler.parse.workers.pool import usable_cpus
 
 PARTS: Final = ("loops", "divided", "steps")
 COLUMNS: Final = (
@@ -33,7 +33,7 @@ COLUMNS: Final = (
 WEB: Final = "The demo web, {} hosts"
 
 
-def told(trials: Mapping[Cell, list[Trial]]) -> Iterator[str]:
+def told(trials: Mapping[WorkerCell, list[WorkerTrial]]) -> Iterator[str]:
     """The tables, in Markdown: medians, and the range of the rates."""
     for site in dict.fromkeys(cell.site for cell in trials):
         some = {cell: found for cell, found in trials.items() if cell.site == site}
@@ -61,14 +61,14 @@ def told(trials: Mapping[Cell, list[Trial]]) -> Iterator[str]:
             )
 
 
-def _head(title: str, found: Sequence[Trial]) -> str:
+def _head(title: str, found: Sequence[WorkerTrial]) -> str:
     return (
         f"\n{title}: {found[0].pages:,} pages, {len(found)} rounds, {usable_cpus()} CPUs, "
         "start and end included; medians, and the range of the rates.\n\n"
     )
 
 
-def _figures(found: Sequence[Trial]) -> str:
+def _figures(found: Sequence[WorkerTrial]) -> str:
     rates = [one.rate for one in found]
     loop = median(1000 * one.loop / one.pages for one in found)
     rest = median(1000 * (one.cpu - one.loop) / one.pages for one in found)
@@ -79,20 +79,22 @@ def _figures(found: Sequence[Trial]) -> str:
     )
 
 
-def cells_of(given: argparse.Namespace, places: Mapping[str, Place]) -> list[Cell]:
+def cells_of(given: argparse.Namespace, places: Mapping[str, WorkerPlacement]) -> list[WorkerCell]:
     """What is compared. The widest crawls only on the demo web: a manual is one host."""
     cells = []
     for site, place in places.items():
         widths = given.connections if place.web else given.connections[:1]
         if "loops" in given.parts:
-            cells += [Cell(site, n, wide) for wide in widths for n in (0, *given.loops)]
+            cells += [WorkerCell(site, n, wide) for wide in widths for n in (0, *given.loops)]
         if place.web and "divided" in given.parts:
             each = [(n, uneven) for n in given.divided for uneven in (False, n > 2)]
             narrow = given.connections[0]
-            cells += [Cell(site, 0, narrow, apart=n, uneven=u) for n, u in dict.fromkeys(each)]
+            cells += [
+                WorkerCell(site, 0, narrow, apart=n, uneven=u) for n, u in dict.fromkeys(each)
+            ]
         if place.web and "steps" in given.parts:
             widest = given.connections[-1]
-            cells += [Cell(site, n, widest, step=s) for n in (1, 2) for s in given.steps]
+            cells += [WorkerCell(site, n, widest, step=s) for n in (1, 2) for s in given.steps]
     return cells
 
 
@@ -121,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--divided: 2 or more, and two hosts each")
     try:
         if given.urls:
-            memory: Memory = asyncio.run(weigh(given.urls, given.url_hosts, given.finish))
+            memory: QueueMemory = asyncio.run(weigh(given.urls, given.url_hosts, given.finish))
             sys.stdout.write(table(memory))
             return 0
         with ExitStack() as stack:
@@ -137,17 +139,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _places(stack: ExitStack, pages: int, hosts: int, docs: str) -> dict[str, Place]:
+def _places(stack: ExitStack, pages: int, hosts: int, docs: str) -> dict[str, WorkerPlacement]:
     """Where to crawl, by name. What this machine lacks is said, and left out."""
     places = {}
     if pages:
         web = stack.enter_context(DemoWeb(pages=pages, hosts=hosts, broken=0.0))
-        places[WEB.format(hosts)] = Place(web.url, web.web)
+        places[WEB.format(hosts)] = WorkerPlacement(web.url, web.web)
     if docs and (reason := lacking(docs)):
         sys.stderr.write(f"left out: {docs}: {reason}\n")
     elif docs:
         site = stack.enter_context(Nginx(documentation()[docs], log=False))
-        places[f"The {docs} manual, one host"] = Place(site.url)
+        places[f"The {docs} manual, one host"] = WorkerPlacement(site.url)
     if not places:
         raise BenchError("no site to crawl")
     return places

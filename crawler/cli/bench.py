@@ -12,7 +12,7 @@ from crawler.cli.exits import Exit
 from crawler.errors import ConfigError
 
 if TYPE_CHECKING:
-    from crawler.bench.results import Results
+    from crawler.bench.results import BenchResults
 
 
 @click.command("bench", short_help="Measure asyncio, threads and processes on one crawl.")
@@ -56,7 +56,7 @@ def bench(
     is called one.
     """
     try:
-        from crawler.bench import paper, plan  # noqa: PLC0415 - not for `--help`
+        from crawler.bench import plan, report_writer  # noqa: PLC0415
         from crawler.bench.sites import lacking  # noqa: PLC0415
         from crawler.bench.whole import run_plan  # noqa: PLC0415
     except ImportError as error:
@@ -93,7 +93,7 @@ def bench(
     else:
         _show(results)
     if out is not None:
-        files = paper.write(results, out)
+        files = report_writer.write(results, out)
         click.echo(f"{out}: {len(files)} files, the page is {out / 'index.html'}", err=True)
     return Exit.OK
 
@@ -124,12 +124,12 @@ def _list() -> None:
         click.echo(f"  {variant.name:16} {variant.says}")
 
 
-def _show(results: Results) -> None:
+def _show(results: BenchResults) -> None:
     """Tables that fit eighty columns, then the verdict."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from crawler.bench.paper import brief, facts, warn  # noqa: PLC0415
+    from crawler.bench.report_writer import brief, facts, warn  # noqa: PLC0415
 
     console = Console(highlight=False)
     console.print(facts(results), style="dim", markup=False)

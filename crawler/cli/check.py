@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from crawler.cli.config_sources import config_options, merged, with_scheme
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import config_options, merged, with_scheme
-from crawler.ending import NO_PAGES, sentence_of
-from crawler.errors import ConfigError, HouseError
-from crawler.folder import FRONTIER
-from crawler.frontier.rows import FAILED, MOVED
+from crawler.config.workdir import FRONTIER
+from crawler.errors import ConfigError, FatalError
+from crawler.frontier.sqlite.statements import FAILED, MOVED
+from crawler.policy.end_message import NO_PAGES, sentence_of
 
 if TYPE_CHECKING:
-    from crawler.config import Config
-    from crawler.folder import Mode
-    from crawler.frontier.book import Book
+    from crawler.config.model import Config
+    from crawler.config.workdir import Mode
+    from crawler.frontier.sqlite.lookup import FrontierReader
     from crawler.report.anchors import Anchors
-    from crawler.report.certainty import Certainty
-    from crawler.report.verdicts import Checked, Redirect
+    from crawler.report.check_formats import CheckResult, PermanentRedirect
+    from crawler.report.link_certainty import Certainty
 
 BROKEN = 1
 """The exit code when a link is broken, as CI expects it."""
@@ -81,7 +81,7 @@ def check(
     kept = values.get("output__dir") is not None
     settings.set("output.jsonl", kept, "check")
     settings.set("output.report", kept, "check")
-    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+    from crawler.cli.run_crawl import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
     from crawler.cli.screen import Screen  # noqa: PLC0415
     from crawler.report.anchors import Anchors  # noqa: PLC0415
 
@@ -94,7 +94,7 @@ def check(
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise HouseError(f"{folder}: {error.strerror}") from error
+            raise FatalError(f"{folder}: {error.strerror}") from error
         mode: Mode = "fresh" if fresh else "new"
         sinks = [stack.enter_context(Anchors(folder / "anchors.db"))] if anchors else []
         code = run(settings.config(), folder, mode, screen, sinks=sinks, summed_up=False)
@@ -116,23 +116,23 @@ def _statuses(text: str) -> list[int]:
 
 def _result(
     config: Config, folder: Path, accept: list[int], code: Exit, sinks: list[Anchors]
-) -> Checked:
-    from crawler.frontier.book import Book  # noqa: PLC0415
+) -> CheckResult:
+    from crawler.frontier.sqlite.lookup import FrontierReader  # noqa: PLC0415
     from crawler.report.broken import broken_links  # noqa: PLC0415
-    from crawler.report.certainty import certainty  # noqa: PLC0415
-    from crawler.report.gather import TRIPS  # noqa: PLC0415
-    from crawler.report.verdicts import Checked  # noqa: PLC0415
+    from crawler.report.build import TRIPS  # noqa: PLC0415
+    from crawler.report.check_formats import CheckResult  # noqa: PLC0415
+    from crawler.report.link_certainty import certainty  # noqa: PLC0415
 
     own = _own(config, folder)
 
     def told(what: Certainty) -> Callable[[str, str, int | None], bool]:
         return lambda url, reason, status: certainty(url, reason, status, own=own(url)) == what
 
-    with Book(folder / FRONTIER) as book:
+    with FrontierReader(folder / FRONTIER) as book:
         counts = book.counts()
         _, broken = broken_links(folder, book, accept=accept, wanted=told("broken"))
         _, unsure = broken_links(folder, book, accept=accept, wanted=told("unsure"))
-        return Checked(
+        return CheckResult(
             pages=counts.pages,
             links=book.one(f"SELECT count(*) FROM link WHERE {TRIPS}"),  # noqa: S608 - our own words
             refused=book.one(
@@ -151,26 +151,26 @@ def _result(
 
 def _own(config: Config, folder: Path) -> Callable[[str], bool]:
     """Whether a URL's host belongs to what is checked: a seed's, or where a seed redirects to."""
-    from crawler.frontier.peek import adopted  # noqa: PLC0415
-    from crawler.urls import host_key, registered_domain  # noqa: PLC0415
+    from crawler.frontier.sqlite.overview import adopted  # noqa: PLC0415
+    from crawler.policy.urls import host_key, registered_domain  # noqa: PLC0415
 
     hosts = {host_key(url) for url in [*config.seeds, *adopted(folder / FRONTIER)]}
     domains = {registered_domain(host) for host in hosts} if config.scope.scope == "domain" else ()
     return lambda url: host_key(url) in hosts or registered_domain(host_key(url)) in domains
 
 
-def _redirects(book: Book) -> Iterator[Redirect]:
+def _redirects(book: FrontierReader) -> Iterator[PermanentRedirect]:
     """Links that are good, and lie elsewhere for good. Not the seeds: nobody links to them."""
-    from crawler.report.verdicts import Redirect  # noqa: PLC0415
+    from crawler.report.check_formats import PermanentRedirect  # noqa: PLC0415
 
     for row in book.rows(_FOR_GOOD, MOVED, FAILED):
-        yield Redirect(*row)
+        yield PermanentRedirect(*row)
 
 
-def _show(checked: Checked, folder: Path, form: str) -> None:
+def _show(checked: CheckResult, folder: Path, form: str) -> None:
+    from crawler.cli.formatting import harmless  # noqa: PLC0415
     from crawler.cli.screen import out  # noqa: PLC0415
-    from crawler.cli.words import harmless  # noqa: PLC0415
-    from crawler.report.verdicts import as_json, as_junit, as_text  # noqa: PLC0415
+    from crawler.report.check_formats import as_json, as_junit, as_text  # noqa: PLC0415
 
     if form == "json":
         out(as_json(checked))
@@ -182,12 +182,12 @@ def _show(checked: Checked, folder: Path, form: str) -> None:
             out(harmless(line))
 
 
-def _good(folder: Path, checked: Checked) -> Iterator[str]:
+def _good(folder: Path, checked: CheckResult) -> Iterator[str]:
     """Links that were asked for and are neither broken nor unsure."""
-    from crawler.frontier.book import Book  # noqa: PLC0415
-    from crawler.report.gather import TRIPS  # noqa: PLC0415
+    from crawler.frontier.sqlite.lookup import FrontierReader  # noqa: PLC0415
+    from crawler.report.build import TRIPS  # noqa: PLC0415
 
-    with Book(folder / FRONTIER) as book:
+    with FrontierReader(folder / FRONTIER) as book:
         told = {one.url for one in [*checked.broken, *checked.unsure]}
         for (url,) in book.rows(f"SELECT url FROM link WHERE {TRIPS}"):  # noqa: S608 - our own words
             if url not in told:

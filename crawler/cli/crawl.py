@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from crawler.cli.exits import Exit
-from crawler.cli.flags import options
-from crawler.cli.sources import (
+from crawler.cli.common_options import dry_option, loops_option, screen_options
+from crawler.cli.config_sources import (
     add_said,
     config_options,
     merged,
@@ -21,50 +20,18 @@ from crawler.cli.sources import (
     text_of,
     with_scheme,
 )
+from crawler.cli.exits import Exit
+from crawler.cli.flags import options
+from crawler.config.loader import Settings
+from crawler.config.redaction import without_secrets
+from crawler.config.workdir import FRONTIER, LOOPS, is_crawl
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER, LOOPS, is_crawl
-from crawler.secrets import without_secrets
-from crawler.settings import Settings
 
 if TYPE_CHECKING:
-    from crawler.config import Config
-    from crawler.settings import Origins
+    from crawler.config.loader import Origins
+    from crawler.config.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def screen_options(command: F) -> F:
-    """How much is said, and how."""
-    for option in (
-        click.option("-q", "--silent", is_flag=True, help="Say nothing but errors."),
-        click.option("-v", "--verbose", count=True, help="Log visits; twice: everything."),
-        click.option("--no-color", is_flag=True, help="No colours."),
-        click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout."),
-        click.option("--print-config", is_flag=True,
-                     help="Show every setting and where it comes from; crawl nothing."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-def loops_option(command: F) -> F:
-    """For commands that can crawl with several loops."""
-    return click.option(
-        "--loops",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="So many loops, each a process; their queue is a Redis or Valkey, started for the "
-        "crawl unless --frontier names one. Unset: one, and its queue in a file.",
-    )(command)
-
-
-def dry_option(command: F) -> F:
-    """For commands that can tell what they would do."""
-    return click.option(
-        "--dry-run",
-        is_flag=True,
-        help="Show what would be visited, and why not; fetch and write nothing.",
-    )(command)
 
 
 @click.command(short_help="Crawl a site, or several.")
@@ -169,7 +136,7 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
             raise ConfigError(f"--dry-run: {folder} holds a crawl of several loops")
         return _dry_run(config, settings.origins, folder if mode == "resume" else None, values)
     if not several:
-        from crawler.parse.forks import warm  # noqa: PLC0415 - only who crawls pays
+        from crawler.parse.workers.forkserver import warm  # noqa: PLC0415 - only who crawls pays
 
         warm()  # what reads pages is loaded beside what fetches them
     from crawler.cli.screen import Screen  # noqa: PLC0415 - not for `--help`
@@ -184,13 +151,13 @@ def _run(settings: Settings, folder: Path, mode: Any, values: dict[str, Any]) ->
         from crawler.cli import loops  # noqa: PLC0415 - only who crawls pays
 
         return loops.run(config, folder, mode, screen, values.get("loops"))
-    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+    from crawler.cli.run_crawl import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
 
     return run(config, folder, mode, screen)
 
 
 def _dry_run(config: Config, origins: Origins, folder: Path | None, values: dict[str, Any]) -> Exit:
-    from crawler.cli.dry import json_lines, lines, plans  # noqa: PLC0415 - not for `--help`
+    from crawler.cli.dry_run import json_lines, lines, plans  # noqa: PLC0415 - not for `--help`
 
     frontier = None if folder is None else folder / FRONTIER
     told = json_lines(config, frontier) if values["as_json"] else lines(config, origins, frontier)

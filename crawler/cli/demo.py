@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
-from crawler.bench.options import FLAGS, SWITCHES
 from crawler.cli.exits import Exit
-from crawler.errors import HouseError
-from crawler.folder import FRONTIER
+from crawler.config.workdir import FRONTIER
+from crawler.demo.options import FLAGS, SWITCHES
+from crawler.errors import FatalError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,8 +31,8 @@ def _web_options(command: F) -> F:
 @_web_options
 def demo_web(**flags: Any) -> int:
     """Serve a made-up web of any size on loopback; prints its address when it is up."""
-    from crawler.bench.options import options  # noqa: PLC0415 - not for `--help`
-    from crawler.bench.server import serve  # noqa: PLC0415
+    from crawler.demo.demo_server import serve  # noqa: PLC0415
+    from crawler.demo.options import options  # noqa: PLC0415 - not for `--help`
 
     return serve(options({name: value for name, value in flags.items() if value is not None}))
 
@@ -49,10 +49,10 @@ def demo_web(**flags: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON on stdout.")
 def demo_crawl(pages: int, out_dir: Path, **look: Any) -> Exit:
     """Start the bundled demo web in a process of its own and crawl all of it; needs no network."""
-    from crawler.bench.demo import DemoWeb  # noqa: PLC0415 - not for `--help`
-    from crawler.cli.run import run  # noqa: PLC0415
+    from crawler.cli.run_crawl import run  # noqa: PLC0415
     from crawler.cli.screen import Screen  # noqa: PLC0415
-    from crawler.settings import with_settings  # noqa: PLC0415
+    from crawler.config.loader import with_settings  # noqa: PLC0415
+    from crawler.demo.process import DemoWeb  # noqa: PLC0415 - not for `--help`
 
     screen = Screen(**look)
     with DemoWeb(pages=pages, latency=0.005, broken=0.02, redirects=0.02) as web:
@@ -69,5 +69,5 @@ def _is_demo(folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         marker.touch()
     except OSError as error:
-        raise HouseError(f"{marker}: {error.strerror}") from error
+        raise FatalError(f"{marker}: {error.strerror}") from error
     return False

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from crawler.cli.exits import Exit
-from crawler.cli.words import counted, plain
+from crawler.cli.formatting import counted, plain
+from crawler.config.workdir import FRONTIER
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
 
 if TYPE_CHECKING:
-    from crawler.report.changes import Changes
+    from crawler.report.crawl_diff import CrawlDiff
 
 KINDS = ("added", "removed", "changed", "moved", "unreachable")
 
@@ -42,14 +42,14 @@ def diff(folders: tuple[Path, ...], runs: str | None, form: str, exit_code: bool
     recrawl`). Pages are compared by their main text: another date in the footer, a menu or a
     script is no change. ! marks pages that could not be had this time.
     """
-    from crawler.report.changes import Side, compare  # noqa: PLC0415 - not for `--help`
+    from crawler.report.crawl_diff import CrawlSide, compare  # noqa: PLC0415 - not for `--help`
 
     if len(folders) == 1:
         before, after = _runs(folders[0], runs)
         _warn(folders[0], after)
-        changes = compare(Side(folders[0], before), Side(folders[0], after))
+        changes = compare(CrawlSide(folders[0], before), CrawlSide(folders[0], after))
     elif len(folders) == 2 and runs is None:
-        changes = compare(Side(folders[0]), Side(folders[1]))
+        changes = compare(CrawlSide(folders[0]), CrawlSide(folders[1]))
     else:
         raise ConfigError("diff: two folders, or one and --runs A:B")
     from crawler.cli.screen import out  # noqa: PLC0415
@@ -68,7 +68,7 @@ def diff(folders: tuple[Path, ...], runs: str | None, form: str, exit_code: bool
     return 1 if exit_code and changes.number else int(Exit.OK)
 
 
-def lines(changes: Changes) -> Iterator[str]:
+def lines(changes: CrawlDiff) -> Iterator[str]:
     """The differences, a line each, and the sums."""
     for kind in KINDS:
         for one in getattr(changes, kind):
@@ -82,7 +82,7 @@ def lines(changes: Changes) -> Iterator[str]:
 
 def _warn(folder: Path, after: int) -> None:
     """Of a run that has not ended: what it has yet to visit is compared as it was before."""
-    from crawler.frontier.peek import left_in_run  # noqa: PLC0415
+    from crawler.frontier.sqlite.overview import left_in_run  # noqa: PLC0415
 
     run, left = left_in_run(folder / FRONTIER)
     if after == run and left:
@@ -94,7 +94,7 @@ def _warn(folder: Path, after: int) -> None:
 
 
 def _runs(folder: Path, text: str | None) -> tuple[int, int]:
-    from crawler.report.changes import runs  # noqa: PLC0415
+    from crawler.report.crawl_diff import runs  # noqa: PLC0415
 
     there = runs(folder)
     if text is None:

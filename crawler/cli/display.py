@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Self
 
+from crawler.cli.formatting import amount, counted, duration, plain, share, size
 from crawler.cli.screen import Screen
-from crawler.cli.words import amount, counted, duration, plain, share, size
-from crawler.config import Config
+from crawler.config.model import Config
+from crawler.engine.stats import StatsCollector, StatsSnapshot
 from crawler.errors import CrawlerError
-from crawler.tally import Snapshot, Tally
-from crawler.waits import Wait, wait_sentence
+from crawler.policy.waits import Wait, wait_sentence
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -44,7 +44,7 @@ class Forecast:
         self._left = None if max_pages is None else max(0, max_pages - before)
         self._seen: deque[tuple[float, int]] = deque()
 
-    def left(self, shot: Snapshot) -> float | None:
+    def left(self, shot: StatsSnapshot) -> float | None:
         """Seconds; None: nobody knows."""
         now, queued = shot.elapsed, shot.gauges.queued
         if not self._seen or now - self._seen[-1][0] >= 1.0:
@@ -67,7 +67,7 @@ class Display:
 
     def __init__(
         self,
-        tally: Tally,
+        tally: StatsCollector,
         config: Config,
         screen: Screen,
         *,
@@ -140,7 +140,7 @@ def in_words(waiting: Sequence[Wait]) -> str:
     return "; ".join(named)
 
 
-def line(shot: Snapshot, left: float | None = None, waiting: str = "") -> str:
+def line(shot: StatsSnapshot, left: float | None = None, waiting: str = "") -> str:
     """The state of things in one plain line."""
     gauges = shot.gauges
     return (
@@ -155,7 +155,7 @@ def line(shot: Snapshot, left: float | None = None, waiting: str = "") -> str:
     )
 
 
-def panel(shot: Snapshot, left: float | None = None, waiting: str = "") -> Text:
+def panel(shot: StatsSnapshot, left: float | None = None, waiting: str = "") -> Text:
     """The live display: six rows that do not jump."""
     from rich.text import Text  # noqa: PLC0415 - see screen.py
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from crawler.cli.config_sources import add_said, config_options
+from crawler.cli.download_requests import ordered
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.orders import ordered
-from crawler.cli.sources import add_said, config_options
-from crawler.settings import Settings
-from crawler.transfer.defaults import DEFAULTS
+from crawler.config.loader import Settings
+from crawler.downloads.defaults import DEFAULTS
 
 if TYPE_CHECKING:
-    from crawler.config import Config
-    from crawler.transfer.order import Order
+    from crawler.config.model import Config
+    from crawler.downloads.download_request import DownloadRequest
 
 SECTIONS: Final = ("limits.concurrency", "limits.time_limit", "limits.size_limit", "limits.grace",
                    "pace.", "fetch.", "retry.", "robots.obey", "output.durable")  # fmt: skip
@@ -134,7 +134,7 @@ def download(folder: Path, **values: Any) -> Exit:
     )
     if values["dry_run"]:
         return _dry_run(config, orders, folder, as_json=values["as_json"])
-    from crawler.cli.transfers import run  # noqa: PLC0415 - asyncio and aiohttp: not for `--help`
+    from crawler.cli.run_download import run  # noqa: PLC0415 - asyncio and aiohttp: not for `--help`
 
     return run(config, orders, folder, screen, again=_again(folder, values))
 
@@ -157,14 +157,16 @@ def _settings(values: dict[str, Any]) -> Settings:
     return settings
 
 
-def _dry_run(config: Config, orders: Sequence[Order], folder: Path, *, as_json: bool) -> Exit:
+def _dry_run(
+    config: Config, orders: Sequence[DownloadRequest], folder: Path, *, as_json: bool
+) -> Exit:
     """What would be fetched and under which name, as far as that is known before asking."""
     import msgspec  # noqa: PLC0415
 
-    from crawler.cli.words import plain  # noqa: PLC0415
-    from crawler.secrets import split_login  # noqa: PLC0415
-    from crawler.transfer.names import from_url, tame, template  # noqa: PLC0415
-    from crawler.urls import Urls  # noqa: PLC0415
+    from crawler.cli.formatting import plain  # noqa: PLC0415
+    from crawler.config.redaction import split_login  # noqa: PLC0415
+    from crawler.downloads.file_names import from_url, tame, template  # noqa: PLC0415
+    from crawler.policy.urls import Urls  # noqa: PLC0415
 
     urls = Urls(config.urls)
     made = template(config.download.name) if config.download.name else None

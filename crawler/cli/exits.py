@@ -6,18 +6,18 @@ from collections.abc import Collection, Mapping
 from enum import Enum, IntEnum, auto
 from typing import Final
 
+from crawler.engine.stats import StatsSnapshot
 from crawler.errors import (
     ConfigError,
     CrawlerError,
-    HouseError,
+    FatalError,
+    FileMismatch,
     Insecure,
     InternalError,
-    Mismatch,
 )
-from crawler.faults import REASON as INTERNAL
-from crawler.model import Kind, Outcome, Visit
-from crawler.robots import UNREACHABLE
-from crawler.tally import Snapshot
+from crawler.policy.internal_errors import REASON as INTERNAL
+from crawler.policy.robots_txt import UNREACHABLE
+from crawler.records import CrawlResult, Kind, Outcome
 
 
 class Exit(IntEnum):
@@ -64,7 +64,7 @@ _ENDS: Final = {
 }
 
 
-class Fate(Enum):
+class SeedOutcome(Enum):
     """What became of a seed."""
 
     READ = auto()
@@ -79,29 +79,31 @@ class Fate(Enum):
 _ON_THE_ROAD: Final = frozenset({"dns", "connection", "timeout", "truncated", "fetch", "forbidden"})
 
 
-def fate(visit: Visit) -> Fate:
+def fate(visit: CrawlResult) -> SeedOutcome:
     """What a visit to a seed, or to what it redirects to, says about it."""
     if visit.outcome in {Outcome.DONE, Outcome.UNCHANGED}:
-        return Fate.READ if visit.link.kind is Kind.PAGE else Fate.MOVED  # a list leads to pages
+        return (
+            SeedOutcome.READ if visit.link.kind is Kind.PAGE else SeedOutcome.MOVED
+        )  # a list leads to pages
     if visit.outcome is Outcome.MOVED:
-        return Fate.ERROR if visit.reason else Fate.MOVED
+        return SeedOutcome.ERROR if visit.reason else SeedOutcome.MOVED
     unasked = visit.reason.partition(":")[0] == UNREACHABLE
-    return Fate.UNASKED if unasked else _of_reason(visit.reason)
+    return SeedOutcome.UNASKED if unasked else _of_reason(visit.reason)
 
 
-def _of_reason(reason: str) -> Fate:
+def _of_reason(reason: str) -> SeedOutcome:
     word, _, detail = reason.partition(":")
     if word == "tls":
-        return Fate.TLS
+        return SeedOutcome.TLS
     if word == "status" and detail == "429":
-        return Fate.BUSY
-    return Fate.NETWORK if word in _ON_THE_ROAD else Fate.ERROR
+        return SeedOutcome.BUSY
+    return SeedOutcome.NETWORK if word in _ON_THE_ROAD else SeedOutcome.ERROR
 
 
 def exit_code(
     finish_reason: str,
-    shot: Snapshot,
-    fates: Collection[Fate],
+    shot: StatsSnapshot,
+    fates: Collection[SeedOutcome],
     robots: Mapping[str, int] | None = None,
     *,
     ever: bool = False,
@@ -125,19 +127,19 @@ def exit_code(
     if shot.reasons.get(INTERNAL):
         return Exit.BUG
     seen = set(fates)
-    if shot.pages or Fate.READ in seen or (ever and not seen):
+    if shot.pages or SeedOutcome.READ in seen or (ever and not seen):
         return Exit.PLUGIN if any(one.failed_always for one in shot.plugins) else Exit.OK
-    if finish_reason == "hosts-down" and Fate.ERROR not in seen:
+    if finish_reason == "hosts-down" and SeedOutcome.ERROR not in seen:
         return Exit.NETWORK
-    if Fate.UNASKED in seen:
-        seen.discard(Fate.UNASKED)
-        seen |= {_of_reason(reason) for reason in robots or ()} or {Fate.NETWORK}
-    seen.discard(Fate.MOVED)  # its target tells; where none does, it leads in a circle
-    if Fate.ERROR in seen or not seen:
+    if SeedOutcome.UNASKED in seen:
+        seen.discard(SeedOutcome.UNASKED)
+        seen |= {_of_reason(reason) for reason in robots or ()} or {SeedOutcome.NETWORK}
+    seen.discard(SeedOutcome.MOVED)  # its target tells; where none does, it leads in a circle
+    if SeedOutcome.ERROR in seen or not seen:
         return Exit.SERVER
-    if Fate.BUSY in seen:
+    if SeedOutcome.BUSY in seen:
         return Exit.RATE_LIMITED
-    return Exit.TLS if seen == {Fate.TLS} else Exit.NETWORK
+    return Exit.TLS if seen == {SeedOutcome.TLS} else Exit.NETWORK
 
 
 def download_code(finish_reason: str, reasons: Collection[str]) -> Exit:
@@ -151,14 +153,14 @@ def download_code(finish_reason: str, reasons: Collection[str]) -> Exit:
         return Exit.BUG
     if finish_reason == "hosts-down":
         return Exit.NETWORK
-    if any(reason.partition(":")[0] == Mismatch.reason for reason in reasons):
+    if any(reason.partition(":")[0] == FileMismatch.reason for reason in reasons):
         return Exit.MISMATCH
     fates = {_of_reason(reason) for reason in reasons}
     for fate, code in (
-        (Fate.ERROR, Exit.SERVER),
-        (Fate.BUSY, Exit.RATE_LIMITED),
-        (Fate.TLS, Exit.TLS),
-        (Fate.NETWORK, Exit.NETWORK),
+        (SeedOutcome.ERROR, Exit.SERVER),
+        (SeedOutcome.BUSY, Exit.RATE_LIMITED),
+        (SeedOutcome.TLS, Exit.TLS),
+        (SeedOutcome.NETWORK, Exit.NETWORK),
     ):
         if fate in fates:
             return code
@@ -171,7 +173,7 @@ def error_code(error: BaseException) -> Exit:
         return Exit.USAGE
     if isinstance(error, InternalError):
         return Exit.BUG
-    if isinstance(error, HouseError):
+    if isinstance(error, FatalError):
         return Exit.HOUSE
     if isinstance(error, Insecure):
         return Exit.TLS

@@ -8,8 +8,8 @@ import msgspec
 import tomli_w
 
 from crawler.cli.flags import HELP
-from crawler.config import Config
-from crawler.settings import Origins, fields
+from crawler.config.loader import Origins, fields
+from crawler.config.model import Config
 
 HEAD = """\
 # Every setting with its default. Copy the lines you change into a file of your own:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from crawler.cli.sources import saved
+from crawler.cli.config_sources import saved
+from crawler.config.workdir import FRONTIER
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -19,12 +19,12 @@ folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_t
               help="Write here; `-` is stdout.  [default: DIR/warc/index.cdxj]")  # fmt: skip
 def cdxj(folder: Path, output: Path | None) -> None:
     """Write the index of DIR's archive as CDXJ, as pywb and other replayers read it."""
-    from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
     from crawler.export.cdxj import cdxj_lines  # noqa: PLC0415
-    from crawler.export.output import output as written  # noqa: PLC0415
+    from crawler.export.output_file import output as written  # noqa: PLC0415
+    from crawler.export.warc_reader import WarcReader  # noqa: PLC0415 - SQLite: only who exports pays
 
     path = output or folder / "warc" / "index.cdxj"
-    with Archive(folder) as archive, written(path) as file:
+    with WarcReader(folder) as archive, written(path) as file:
         count = sum(1 for line in cdxj_lines(archive) if file.write(f"{line}\n".encode()))
     click.echo(f"{path}: {count} captures", err=True)
 
@@ -36,11 +36,11 @@ def cdxj(folder: Path, output: Path | None) -> None:
 @click.option("--title", help="What viewers call it.  [default: the folder's name]")
 def wacz(folder: Path, output: Path | None, title: str | None) -> None:
     """Pack DIR's archive into one WACZ file, to open on replayweb.page or with pywb."""
-    from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
     from crawler.export.wacz import unreadable, write_wacz  # noqa: PLC0415
+    from crawler.export.warc_reader import WarcReader  # noqa: PLC0415 - SQLite: only who exports pays
 
     path = output or folder / "crawl.wacz"
-    with Archive(folder) as archive:
+    with WarcReader(folder) as archive:
         if warning := unreadable(archive):
             click.echo(f"crawler: {warning}", err=True)
         pages = write_wacz(archive, path, title=title or folder.resolve().name)
@@ -57,12 +57,12 @@ def mirror(folder: Path, output: Path | None) -> None:
     Links are relative where their target is in the mirror and absolute where it is not. What has
     not changed is not written again; a failed fetch never replaces a good copy.
     """
-    from crawler.export.archive import Archive  # noqa: PLC0415 - SQLite: only who exports pays
     from crawler.export.mirror import MIRROR, write_mirror  # noqa: PLC0415
-    from crawler.urls import Urls  # noqa: PLC0415
+    from crawler.export.warc_reader import WarcReader  # noqa: PLC0415 - SQLite: only who exports pays
+    from crawler.policy.urls import Urls  # noqa: PLC0415
 
     path = output or folder / MIRROR
-    with Archive(folder) as archive:
+    with WarcReader(folder) as archive:
         result = write_mirror(archive, path, Urls(saved(folder).config().urls))
     for problem in result.problems:
         click.echo(f"crawler: {problem}", err=True)
@@ -74,7 +74,7 @@ def mirror(folder: Path, output: Path | None) -> None:
 @click.argument("target", metavar="URL")
 def upload(folder: Path, target: str) -> None:
     """Copy what lies in DIR to URL (s3://…, gs://…, sftp://…); what is there is not sent again."""
-    from crawler.sinks.upload import copy_all, open_target  # noqa: PLC0415 - only who uploads pays
+    from crawler.output.upload import copy_all, open_target  # noqa: PLC0415 - only who uploads pays
 
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: holds no crawl")

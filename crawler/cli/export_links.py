@@ -1,4 +1,4 @@
-"""`crawler export links DIR`: the graph for those who look at graphs."""
+"""`crawler export links DIR`: the link graph as an edge list or GraphML."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def links(folder: Path, form: str, path: Path | None) -> Exit:
     table: crawler export csv DIR --table links.
     """
     from crawler.cli.screen import Screen  # noqa: PLC0415 - rich: not for `--help`
-    from crawler.export.graph import write_edges, write_graphml  # noqa: PLC0415
+    from crawler.export.graph_formats import write_edges, write_graphml  # noqa: PLC0415
 
     target = path or folder / ("links.tsv" if form == "edges" else "links.graphml")
     number = (write_edges if form == "edges" else write_graphml)(folder, target)

@@ -1,4 +1,4 @@
-"""`crawler export csv|jsonl|parquet|sqlite DIR`: tables for those who compute with them."""
+"""`crawler export csv|jsonl|parquet|sqlite DIR`: the crawl's tables."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def markdown(folder: Path, target: Path | None) -> Exit:
     """
     from crawler.cli.screen import Screen  # noqa: PLC0415 - rich: not for `--help`
     from crawler.export.text import write_markdown  # noqa: PLC0415
-    from crawler.parse.pool import usable_cpus  # noqa: PLC0415
+    from crawler.parse.workers.pool import usable_cpus  # noqa: PLC0415
 
     place = target or folder / "text"
     number = write_markdown(folder, place, processes=usable_cpus())

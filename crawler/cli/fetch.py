@@ -9,16 +9,16 @@ from urllib.parse import urlsplit
 
 import click
 
+from crawler.cli.config_sources import config_options, merged, with_scheme
 from crawler.cli.exits import Exit
 from crawler.cli.flags import FETCHING, options
-from crawler.cli.sources import config_options, merged, with_scheme
-from crawler.cli.words import plain, size
-from crawler.identity import user_agent
-from crawler.secrets import without_secrets
+from crawler.cli.formatting import plain, size
+from crawler.config.redaction import without_secrets
+from crawler.policy.user_agent import user_agent
 
 if TYPE_CHECKING:
-    from crawler.config import Config
-    from crawler.model import Extract, Page, Visit
+    from crawler.config.model import Config
+    from crawler.records import CrawlResult, Page, ParsedPage
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -43,8 +43,8 @@ def fetch(url: str, as_json: bool, **values: Any) -> Exit:
     return Exit.OK if visit.page is not None and visit.page.status < 400 else Exit.SERVER
 
 
-async def _trip(config: Config, url: str) -> Visit:
-    from crawler.trip import open_trip  # noqa: PLC0415 - aiohttp: only who fetches pays
+async def _trip(config: Config, url: str) -> CrawlResult:
+    from crawler.bootstrap.single_fetch import open_trip  # noqa: PLC0415 - aiohttp: only who fetches pays
 
     async with open_trip(config, url) as go:
         return await go()
@@ -52,7 +52,7 @@ async def _trip(config: Config, url: str) -> Visit:
 
 def _asked(config: Config, url: str) -> Headers:
     """The request's headers, as the fetcher puts them together; later ones win, in any case."""
-    from crawler.fetch.http import HEADERS  # noqa: PLC0415 - as above
+    from crawler.fetch.fetcher import HEADERS  # noqa: PLC0415 - as above
 
     host = urlsplit(url).netloc.rpartition("@")[2]
     by_name: dict[str, tuple[str, str]] = {}
@@ -63,7 +63,7 @@ def _asked(config: Config, url: str) -> Headers:
     return tuple(by_name.values())
 
 
-def _json(visit: Visit, asked: Headers) -> str:
+def _json(visit: CrawlResult, asked: Headers) -> str:
     import msgspec  # noqa: PLC0415 - not for `--help`
 
     tree: dict[str, Any] = msgspec.to_builtins(visit, builtin_types=(bytes,), enc_hook=str)
@@ -84,7 +84,7 @@ def _found(found: Any) -> dict[str, Any]:
     return {"url": url, "host": host, "kind": kind, "refused": reason or None}
 
 
-def lines(visit: Visit, asked: Headers = ()) -> list[str]:
+def lines(visit: CrawlResult, asked: Headers = ()) -> list[str]:
     """A visit as text, strangers' words made harmless."""
     text = [f"GET {plain(visit.link.url, 500)}"]
     text += [f"> {plain(name)}: {plain(value, 500)}" for name, value in asked]
@@ -108,7 +108,7 @@ def _page(page: Page) -> list[str]:
     return text + ([f"leads to {plain(page.location, 500)}"] if page.location else [])
 
 
-def _extract(extract: Extract) -> list[str]:
+def _extract(extract: ParsedPage) -> list[str]:
     text = [f"decoded  {size(extract.bytes_body)}"]
     charset = f"{extract.charset} ({extract.charset_source})" if extract.charset else ""
     for name, value in (

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 
+from crawler.config.loader import Settings, fields
 from crawler.errors import ConfigError
-from crawler.settings import Settings, fields
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import click
 
-from crawler.cli.api import SERVER, Api
+from crawler.cli.config_sources import add_said, config_options, seeds_in, text_of, with_scheme
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.job_words import asked, job_options, line, posted, watched
+from crawler.cli.formatting import amount, plain, size
+from crawler.cli.job_text import asked, job_options, line, posted, watched
 from crawler.cli.jobs_files import fetch, files
-from crawler.cli.sources import add_said, config_options, seeds_in, text_of, with_scheme
-from crawler.cli.words import amount, plain, size
+from crawler.cli.service_client import SERVER, ServiceClient
+from crawler.config.loader import SERVICE, Settings
 from crawler.errors import ConfigError
-from crawler.settings import SERVICE, Settings
 
 _JOB = click.argument("job", metavar="JOB")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
@@ -34,7 +34,7 @@ def jobs(context: click.Context, server: str | None) -> None:
 
     The token is read from CRAWLER_SERVICE_TOKEN, the address from --server or CRAWLER_SERVICE_URL.
     """
-    context.obj = Api(server or os.environ.get(f"{SERVICE}URL") or SERVER, os.environ)
+    context.obj = ServiceClient(server or os.environ.get(f"{SERVICE}URL") or SERVER, os.environ)
 
 
 @jobs.command(short_help="Start a crawl as a job.")
@@ -45,7 +45,7 @@ def jobs(context: click.Context, server: str | None) -> None:
 @options(without=("output.dir",))
 @click.pass_obj
 def start(
-    api: Api,
+    api: ServiceClient,
     /,
     urls: tuple[str, ...],
     input_file: str | None,
@@ -67,7 +67,7 @@ def start(
 @_MANY
 @_JSON
 @click.pass_obj
-def listed(api: Api, state: str | None, most: int, as_json: bool) -> None:
+def listed(api: ServiceClient, state: str | None, most: int, as_json: bool) -> None:
     """Show jobs, the newest first."""
     for job in api.pages("/jobs", "jobs", most, state=state):
         click.echo(json.dumps(job) if as_json else line(job))
@@ -77,7 +77,7 @@ def listed(api: Api, state: str | None, most: int, as_json: bool) -> None:
 @_JOB
 @_JSON
 @click.pass_obj
-def show(api: Api, job: str, as_json: bool) -> None:
+def show(api: ServiceClient, job: str, as_json: bool) -> None:
     """Show what a job has done and does."""
     found = api.ask("GET", f"/jobs/{job}")
     if as_json:
@@ -95,7 +95,7 @@ def _verb(name: str, words: str) -> None:
     @jobs.command(name, short_help=f"{words}.")
     @_JOB
     @click.pass_obj
-    def verb(api: Api, job: str) -> None:
+    def verb(api: ServiceClient, job: str) -> None:
         click.echo(line(api.ask("POST", f"/jobs/{job}/{name}")))
 
     verb.help = f"{words}."
@@ -110,7 +110,7 @@ _verb("retry", "Go on with a failed or cancelled job where it stopped")
 @jobs.command(short_help="Forget a job and delete its folder.")
 @_JOB
 @click.pass_obj
-def delete(api: Api, job: str) -> None:
+def delete(api: ServiceClient, job: str) -> None:
     """Forget a job that is not running and delete all that it fetched."""
     api.ask("DELETE", f"/jobs/{job}")
 
@@ -118,7 +118,7 @@ def delete(api: Api, job: str) -> None:
 @jobs.command(short_help="Watch a job to its end.")
 @_JOB
 @click.pass_obj
-def watch(api: Api, job: str) -> Exit:
+def watch(api: ServiceClient, job: str) -> Exit:
     """Watch a job; the exit code is 0 when it finishes, 8 when it fails, 11 when cancelled."""
     return watched(api, job)
 
@@ -128,7 +128,7 @@ def watch(api: Api, job: str) -> Exit:
 @_MANY
 @click.option("--outcome", help="Only these outcomes, comma-separated.")
 @click.pass_obj
-def pages(api: Api, job: str, most: int, outcome: str | None) -> None:
+def pages(api: ServiceClient, job: str, most: int, outcome: str | None) -> None:
     """Print records as they stand in pages.jsonl."""
     for record in api.pages(f"/jobs/{job}/pages", "pages", most, outcome=outcome):
         click.echo(json.dumps(record, ensure_ascii=False))
@@ -139,7 +139,7 @@ def pages(api: Api, job: str, most: int, outcome: str | None) -> None:
 @_MANY
 @_JSON
 @click.pass_obj
-def errors(api: Api, job: str, most: int, as_json: bool) -> None:
+def errors(api: ServiceClient, job: str, most: int, as_json: bool) -> None:
     """Print URLs that failed, why, and the page that links to them."""
     for link in api.pages(f"/jobs/{job}/errors", "links", most):
         if as_json:
@@ -154,7 +154,7 @@ def errors(api: Api, job: str, most: int, as_json: bool) -> None:
 @click.argument("url")
 @_JSON
 @click.pass_obj
-def why(api: Api, job: str, url: str, as_json: bool) -> None:
+def why(api: ServiceClient, job: str, url: str, as_json: bool) -> None:
     """Show how a URL was found and what became of it."""
     story = api.ask("GET", f"/jobs/{job}/why", url=with_scheme(url))
     if as_json:
@@ -173,7 +173,7 @@ def why(api: Api, job: str, url: str, as_json: bool) -> None:
 @click.argument("file", default="pages.jsonl")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="To this file; - is stdout.")
 @click.pass_obj
-def download(api: Api, job: str, file: str, output: Path | None) -> None:
+def download(api: ServiceClient, job: str, file: str, output: Path | None) -> None:
     """Download FILE (pages.jsonl) of a job."""
     target = output or Path(Path(file).name)
     from urllib.parse import quote  # noqa: PLC0415 - not for `--help`

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from crawler.cli.api import Api
+from crawler.cli.config_sources import add_said, config_options, text_of, with_scheme
 from crawler.cli.download import LEFT_OUT, SECTIONS
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.job_words import asked, job_options, posted
-from crawler.cli.sources import add_said, config_options, text_of, with_scheme
-from crawler.cli.words import plain, size
-from crawler.settings import Settings
-from crawler.transfer.defaults import DEFAULTS
+from crawler.cli.formatting import plain, size
+from crawler.cli.job_text import asked, job_options, posted
+from crawler.cli.service_client import ServiceClient
+from crawler.config.loader import Settings
+from crawler.downloads.defaults import DEFAULTS
 
 
 @click.command(short_help="Start a download as a job.")
@@ -34,7 +34,7 @@ from crawler.transfer.defaults import DEFAULTS
 @options(only=SECTIONS, without=LEFT_OUT, defaults=DEFAULTS)
 @click.pass_obj
 def fetch(
-    api: Api,
+    api: ServiceClient,
     /,
     urls: tuple[str, ...],
     lists: tuple[str, ...],
@@ -42,7 +42,7 @@ def fetch(
     **values: Any,
 ) -> Exit:
     """Download files as a job of the service; lists are read here. Prints the job's id."""
-    from crawler.transfer import lists as forms  # noqa: PLC0415 - not for `--help`
+    from crawler.downloads import input_lists as forms  # noqa: PLC0415 - not for `--help`
 
     settings = Settings()
     add_said(settings, values)
@@ -61,7 +61,7 @@ def fetch(
 @click.option("--state", help="Only these: waiting, running, done, failed.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 @click.pass_obj
-def files(api: Api, job: str, most: int, state: str | None, as_json: bool) -> None:
+def files(api: ServiceClient, job: str, most: int, state: str | None, as_json: bool) -> None:
     """Show each file: its state, size, name or URL, and why it failed."""
     for row in api.pages(f"/jobs/{job}/downloads", "downloads", most, state=state):
         if as_json:

@@ -25,23 +25,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from crawler.build import check
+from crawler.bootstrap.crawl_setup import check
 from crawler.cli.exits import Exit
-from crawler.cli.loop import Failed, Orders, Told
-from crawler.cli.loops_process import LoopProcess
-from crawler.cli.loops_share import LOCK, alone, fit, number_in, own_settings, shares_in
-from crawler.cli.loops_summary import Joint, exit_of, line_of, lines, plugins, reason_of, tree
+from crawler.cli.formatting import counted
+from crawler.cli.loop_handle import LoopProcess
+from crawler.cli.loop_process import LoopFailed, LoopResult, LoopSettings
+from crawler.cli.loops_folder import LOCK, alone, fit, number_in, own_settings, shares_in
+from crawler.cli.loops_summary import JointResult, exit_of, line_of, lines, plugins, reason_of, tree
 from crawler.cli.screen import Screen, out
-from crawler.cli.words import counted
-from crawler.config import Config, FrontierConfig
-from crawler.errors import ConfigError, CrawlerError, FrontierError, HouseError
-from crawler.export.merge import PAGES, Merged, merge
-from crawler.folder import LOOPS, SHARES, WORKER, Mode, is_crawl, prepare, worker_id, write_config
-from crawler.frontier.local import LocalServer, end_leases, program
-from crawler.plugin_sums import sentences
+from crawler.config.model import Config, FrontierConfig
+from crawler.config.workdir import (
+    LOOPS,
+    SHARES,
+    WORKER,
+    Mode,
+    is_crawl,
+    prepare,
+    worker_id,
+    write_config,
+)
+from crawler.errors import ConfigError, CrawlerError, FatalError, FrontierError
+from crawler.export.merge_crawls import PAGES, MergeResult, merge
+from crawler.frontier.redis.local_server import LocalServer, end_leases, program
+from crawler.policy.plugin_stats import sentences
 
 if TYPE_CHECKING:
-    from crawler.frontier.redis_wire import Wire
+    from crawler.frontier.redis.redis_client import RedisClient
 
 TELL_EVERY: Final = 10.0
 """Seconds between two lines on how far it is."""
@@ -86,11 +95,11 @@ def run(config: Config, folder: Path, mode: Mode, screen: Screen, number: int | 
             server = LocalServer(queue, durable=config.output.durable, held=(lock,))
             stack.enter_context(server)
             where = msgspec.structs.replace(where, url=server.url)
-        crew = Crew(config, where, folder, screen, server, number, lock)
+        crew = LoopSupervisor(config, where, folder, screen, server, number, lock)
         return asyncio.run(crew.work(mode))
 
 
-class Crew:
+class LoopSupervisor:
     """The loops of one run."""
 
     def __init__(
@@ -112,13 +121,13 @@ class Crew:
         self._lock = lock
         self._alive: dict[int, LoopProcess] = {}
         self._signals: list[int] = []
-        self._told: list[Told] = []
+        self._told: list[LoopResult] = []
         self._over = False  # no loop is left
-        self._failed: list[Failed] = []
+        self._failed: list[LoopFailed] = []
         self._died = 0
 
     async def work(self, mode: Mode) -> Exit:
-        """Start, wait, sum up. Raises HouseError when no loop came to an end."""
+        """Start, wait, sum up. Raises FatalError when no loop came to an end."""
         began = time.monotonic()
         async with self._open(mode) as wire:
             with self._caught():
@@ -128,7 +137,7 @@ class Crew:
         merged = self._merged()
         if not self._told:
             return self._none_ended()
-        joint = Joint(
+        joint = JointResult(
             reason=reason_of(self._told),
             folder=self._folder,
             loops=self._number,
@@ -149,11 +158,11 @@ class Crew:
         return exit_of(joint)
 
     @asynccontextmanager
-    async def _open(self, mode: Mode) -> AsyncIterator[Wire]:
-        """The job is there. Raises Occupied, ConfigError, FrontierError."""
-        from crawler.frontier.redis_jobs import enlist, wire_to  # noqa: PLC0415 - an extra
-        from crawler.secrets import without_secrets  # noqa: PLC0415
-        from crawler.settings import dump_toml  # noqa: PLC0415
+    async def _open(self, mode: Mode) -> AsyncIterator[RedisClient]:
+        """The job is there. Raises FolderLocked, ConfigError, FrontierError."""
+        from crawler.config.loader import dump_toml  # noqa: PLC0415
+        from crawler.config.redaction import without_secrets  # noqa: PLC0415
+        from crawler.frontier.redis.redis_jobs import enlist, wire_to  # noqa: PLC0415 - an extra
 
         saved = dump_toml(without_secrets(self._config))
         await enlist(self._where, saved, "join" if mode == "resume" else mode)
@@ -166,7 +175,7 @@ class Crew:
                 await end_leases(wire, self._where.job)
             yield wire
 
-    async def _crawl(self, wire: Wire) -> None:
+    async def _crawl(self, wire: RedisClient) -> None:
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._tell(wire)), group.create_task(self._look_after())]
             async with asyncio.TaskGroup() as loops:
@@ -176,12 +185,12 @@ class Crew:
             for task in beside:
                 task.cancel()
 
-    async def _loop(self, number: int, wire: Wire) -> None:
+    async def _loop(self, number: int, wire: RedisClient) -> None:
         """One loop, to its end: a process, and when that dies another one, a few times."""
         for left in range(AGAIN, -1, -1):
             share = self._folder / SHARES / str(number)
             own = own_settings(self._config, self._where, share, self._number)
-            orders = Orders(own, is_crawl(share), self._screen.silent, self._screen.verbose)
+            orders = LoopSettings(own, is_crawl(share), self._screen.silent, self._screen.verbose)
             self._alive[number] = process = LoopProcess(orders, self._lock)
             try:
                 ended = await process.run(self._signals)
@@ -200,9 +209,9 @@ class Crew:
             if not again:
                 return
 
-    def _note(self, number: int, told: Told | Failed) -> None:
+    def _note(self, number: int, told: LoopResult | LoopFailed) -> None:
         """Keep how a loop ended."""
-        if isinstance(told, Told):
+        if isinstance(told, LoopResult):
             self._told.append(told)
             return
         if told.lines not in [one.lines for one in self._failed]:
@@ -211,9 +220,9 @@ class Crew:
             self._screen.say(f"loop {number} ended; {self._heirs()}")
         self._failed.append(told)
 
-    async def _give_back(self, number: int, wire: Wire) -> str:
+    async def _give_back(self, number: int, wire: RedisClient) -> str:
         """Queue again what a dead loop had on lease, before another takes its place; in words."""
-        from crawler.frontier.redis_jobs import disown  # noqa: PLC0415 - an extra
+        from crawler.frontier.redis.redis_jobs import disown  # noqa: PLC0415 - an extra
 
         share = self._folder / SHARES / str(number)
         if not (share / WORKER).exists():
@@ -237,11 +246,11 @@ class Crew:
             return Exit.INTERRUPTED
         if self._failed:
             return Exit(self._failed[0].code)
-        raise HouseError(f"every loop died; nothing that was done is lost: {_resume(self._folder)}")
+        raise FatalError(f"every loop died; nothing that was done is lost: {_resume(self._folder)}")
 
-    async def _tell(self, wire: Wire) -> None:
+    async def _tell(self, wire: RedisClient) -> None:
         """How far it is, now and then."""
-        from crawler.frontier.redis_jobs import look  # noqa: PLC0415 - an extra
+        from crawler.frontier.redis.redis_jobs import look  # noqa: PLC0415 - an extra
 
         while not (self._screen.silent or self._over):
             await asyncio.sleep(TELL_EVERY)
@@ -262,10 +271,10 @@ class Crew:
                 self._screen.say("the queue's server has ended; it is started again")
                 self._server.start()
 
-    async def _counts(self, wire: Wire) -> Any:
-        from crawler.frontier.redis_jobs import look  # noqa: PLC0415 - an extra
-        from crawler.frontier.redis_rows import counts_of  # noqa: PLC0415
-        from crawler.frontier.redis_shards import reasons_of  # noqa: PLC0415
+    async def _counts(self, wire: RedisClient) -> Any:
+        from crawler.frontier.redis.codec import counts_of  # noqa: PLC0415
+        from crawler.frontier.redis.redis_jobs import look  # noqa: PLC0415 - an extra
+        from crawler.frontier.redis.shards import reasons_of  # noqa: PLC0415
 
         try:
             stats = (await look(wire, self._where.job)).stats
@@ -274,7 +283,7 @@ class Crew:
             self._screen.say(f"{error}: what is queued is not known")
             return None
 
-    def _merged(self) -> Merged | None:
+    def _merged(self) -> MergeResult | None:
         if not any((share / PAGES).exists() for share in shares_in(self._folder)):
             return None
         return merge(self._folder, [str(self._folder / SHARES)], again=True)

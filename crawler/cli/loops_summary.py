@@ -1,4 +1,4 @@
-"""What a person sees of a crawl of several loops: how far it is, and what came of it. Pure."""
+"""Progress line and summary of a crawl with several loops. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from crawler.cli.exits import Exit, Fate, exit_code
-from crawler.cli.loop import Told
+from crawler.cli.exits import Exit, SeedOutcome, exit_code
+from crawler.cli.formatting import amount, duration, plain, size
+from crawler.cli.loop_process import LoopResult
 from crawler.cli.summary import led, not_sent, told
-from crawler.cli.words import amount, duration, plain, size
-from crawler.ending import sentence_of
-from crawler.export.merge import Merged
-from crawler.model import Counts
-from crawler.plugin_sums import PluginSum, joined, sentences
-from crawler.tally import Snapshot
-from crawler.units import unicode
+from crawler.engine.stats import StatsSnapshot
+from crawler.export.merge_crawls import MergeResult
+from crawler.policy.end_message import sentence_of
+from crawler.policy.plugin_stats import PluginStats, joined, sentences
+from crawler.records import Counts
+from crawler.utils.units import unicode
 
 if TYPE_CHECKING:
-    from crawler.frontier.redis_rows import Stats
+    from crawler.frontier.redis.codec import JobStats
 
 GRAVEST: Final = (
     "aborted", "interrupted", "size-limit", "time-limit", "max-pages", "hosts-down", "no-pages",
@@ -33,7 +33,7 @@ GRAVEST: Final = (
 LISTED: Final = 12
 
 
-class Joint(msgspec.Struct, frozen=True):
+class JointResult(msgspec.Struct, frozen=True):
     """How a run ended. `counts` None: the server could not be asked. `merged` None: no records."""
 
     reason: str
@@ -41,24 +41,24 @@ class Joint(msgspec.Struct, frozen=True):
     loops: int
     died: int
     elapsed: float
-    told: tuple[Told, ...]
+    told: tuple[LoopResult, ...]
     counts: Counts | None
-    merged: Merged | None
+    merged: MergeResult | None
 
 
-def reason_of(ends: Sequence[Told]) -> str:
+def reason_of(ends: Sequence[LoopResult]) -> str:
     """Why the crawl ended, of why its loops did."""
     return min((one.reason for one in ends), key=GRAVEST.index)
 
 
-def ended(joint: Joint) -> str:
+def ended(joint: JointResult) -> str:
     """The one sentence, of all loops."""
     counts = joint.counts or Counts()
     incomplete = sum(_sum(one.shot.incomplete for one in joint.told).values())
     return sentence_of(joint.reason, counts, folder=str(joint.folder), incomplete=incomplete)
 
 
-def exit_of(joint: Joint) -> Exit:
+def exit_of(joint: JointResult) -> Exit:
     """As of a crawl of one loop that had all these visits."""
     first = joint.told[0].shot
     shot = msgspec.structs.replace(
@@ -67,18 +67,18 @@ def exit_of(joint: Joint) -> Exit:
         reasons=_sum(one.shot.reasons for one in joint.told),
         plugins=plugins(joint),
     )
-    fates = [Fate[name] for one in joint.told for name in one.fates]
+    fates = [SeedOutcome[name] for one in joint.told for name in one.fates]
     robots = _sum(one.shot.robots for one in joint.told)
     ever = joint.counts is None or joint.counts.pages > 0
     return exit_code(joint.reason, shot, fates, robots, ever=ever)
 
 
-def plugins(joint: Joint) -> tuple[PluginSum, ...]:
+def plugins(joint: JointResult) -> tuple[PluginStats, ...]:
     """What rules and plugins did, in all loops together."""
     return joined(one.shot.plugins for one in joint.told)
 
 
-def line_of(stats: Stats, alive: int) -> str:
+def line_of(stats: JobStats, alive: int) -> str:
     """How far it is, on one line."""
     return (
         f"{amount(stats.done)} done, {amount(stats.queued + stats.resting)} queued, "
@@ -86,14 +86,14 @@ def line_of(stats: Stats, alive: int) -> str:
     )
 
 
-def lines(joint: Joint) -> list[str]:
+def lines(joint: JointResult) -> list[str]:
     """One line a row."""
     rows = _rows(joint)
     width = max(len(name) for name, _ in rows)
     return [f"{name:>{width}}  {text}" for name, text in rows]
 
 
-def tree(joint: Joint) -> dict[str, Any]:
+def tree(joint: JointResult) -> dict[str, Any]:
     """The same for programs."""
     shots = [one.shot for one in joint.told]
     summed = ("visits", "pages", "retries", "bytes_wire", "bytes_body", "links_found", "duplicates")
@@ -121,7 +121,7 @@ def tree(joint: Joint) -> dict[str, Any]:
     }
 
 
-def _rows(joint: Joint) -> list[tuple[str, str]]:
+def _rows(joint: JointResult) -> list[tuple[str, str]]:
     facts = tree(joint)
     died = f" ({joint.died} died on the way)" if joint.died else ""
     each = ", ".join(amount(one.shot.pages) for one in joint.told)
@@ -161,11 +161,11 @@ def _rows(joint: Joint) -> list[tuple[str, str]]:
     return rows
 
 
-def _troubles(joint: Joint) -> list[tuple[str, str, str]]:
+def _troubles(joint: JointResult) -> list[tuple[str, str, str]]:
     return list(dict.fromkeys(trouble for one in joint.told for trouble in one.troubles))
 
 
-def _unsent(shots: Sequence[Snapshot]) -> list[str]:
+def _unsent(shots: Sequence[StatsSnapshot]) -> list[str]:
     """Logins that no loop sent."""
     every = [one for shot in shots[:1] for one in shot.unsent]
     return [one for one in every if all(one in shot.unsent for shot in shots)]

@@ -18,11 +18,11 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from crawler import __version__
 from crawler.cli.lazy import LazyGroup
-from crawler.cli.standard import open_standard_files
-from crawler.errors import CrawlerError, FetchError, HouseError
-from crawler.faults import machine_fault
+from crawler.cli.standard_files import open_standard_files
+from crawler.errors import CrawlerError, FatalError, FetchError
+from crawler.policy.internal_errors import machine_fault
+from crawler.version import __version__
 
 COMMANDS: Final = {
     "crawl": ("crawler.cli.crawl", "Crawl a site, or several."),
@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "recrawl": ("crawler.cli.recrawl", "Visit a crawl's pages again; fetch what changed."),
     "worker": ("crawler.cli.worker", "Work on a crawl that lies on a Redis."),
     "merge": ("crawler.cli.merge", "Make one crawl of what several workers wrote."),
-    "frontier": ("crawler.cli.frontier", "Jobs on a Redis: list, pause, retry, remove."),
+    "frontier": ("crawler.cli.frontier_command", "Jobs on a Redis: list, pause, retry, remove."),
     "retry": ("crawler.cli.retry", "Try a crawl's failed links again."),
     "diff": ("crawler.cli.diff", "What changed between two crawls, or two runs of one."),
     "status": ("crawler.cli.status", "What a stopped or running crawl has done."),
@@ -86,7 +86,7 @@ class Commands(LazyGroup):
 
 def _version(context: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
-        from crawler.parse.swift import COMPILED  # noqa: PLC0415 - only --version needs it
+        from crawler.parse.native import COMPILED  # noqa: PLC0415 - only --version needs it
 
         click.echo(f"crawler {__version__} ({'compiled loops' if COMPILED else 'pure Python'})")
         context.exit()
@@ -182,11 +182,11 @@ def verdict_on(error: Exception, *, in_full: bool) -> tuple[list[str], int]:
 
     ours = list(_ours(error))
     if ours:
-        error = next((one for one in ours if isinstance(one, HouseError)), ours[0])
+        error = next((one for one in ours if isinstance(one, FatalError)), ours[0])
         reason = f"{error.reason}: " if isinstance(error, FetchError) and error.detail else ""
         return [f"crawler: error: {reason}{error}"], error_code(error)
     if (said := _exhausted(error)) is not None:
-        return [f"crawler: error: {said}"], error_code(HouseError(said))
+        return [f"crawler: error: {said}"], error_code(FatalError(said))
     lines = "".join(traceback.format_exception(error)).splitlines() if in_full else []
     more = "please report it with the lines above" if in_full else "run it with -v to see where"
     lines.append(f"crawler: bug: {type(error).__name__}: {error} ({more})")

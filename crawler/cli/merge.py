@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from crawler.cli.words import amount, counted
+from crawler.cli.formatting import amount, counted
 
 
 @click.command(short_help="Make one crawl of what several workers wrote.")
@@ -22,7 +22,7 @@ def merge(out: Path, folders: tuple[str, ...]) -> None:
     Bodies and texts are copied too, and archives become one in OUT/warc, with one index: `crawler
     export cdxj OUT` and the like read it. (Of what lies in a store, only the records.)
     """
-    from crawler.export.merge import merge as merged  # noqa: PLC0415 - not for `--help`
+    from crawler.export.merge_crawls import merge as merged  # noqa: PLC0415 - not for `--help`
 
     done = merged(out, folders)
     click.echo(

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crawler.cli.crawl import screen_options
+from crawler.cli.common_options import screen_options
+from crawler.cli.config_sources import add_said, config_options, saved
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import add_said, config_options, saved
-from crawler.cli.words import counted
+from crawler.cli.formatting import counted
+from crawler.config.workdir import FRONTIER
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
 
 if TYPE_CHECKING:
-    from crawler.frontier.sqlite import SqliteFrontier
+    from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
 
 
 async def _begun(frontier: SqliteFrontier, *, due: bool) -> str:
@@ -70,7 +70,7 @@ def again(folder: Path, values: dict[str, Any], *, due: bool = False) -> Exit:
 
         out(explain(config, settings.origins))
         return Exit.OK
-    from crawler.cli.run import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
+    from crawler.cli.run_crawl import run  # noqa: PLC0415 - asyncio and rich: not for `--help`
 
     screen = Screen(
         silent=values["silent"],
@@ -81,8 +81,8 @@ def again(folder: Path, values: dict[str, Any], *, due: bool = False) -> Exit:
 
     @asynccontextmanager
     async def opener(*args: Any, **more: Any) -> AsyncIterator[Any]:
-        from crawler.build import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
-        from crawler.frontier.sqlite import SqliteFrontier  # noqa: PLC0415
+        from crawler.bootstrap.crawl_setup import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
+        from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier  # noqa: PLC0415
 
         async with open_crawl(*args, **more) as running:
             frontier = running.frontier

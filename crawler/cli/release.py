@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from crawler.cli.words import amount, plain
+from crawler.cli.formatting import amount, plain
+from crawler.config.workdir import FRONTIER
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
-from crawler.patterns import compile_pattern
+from crawler.policy.patterns import compile_pattern
 
 
 @click.command(short_help="Queue links that were parked as a trap's.")
@@ -27,7 +27,7 @@ def release(folder: Path, pattern: str, regex: bool) -> None:
     Released links are visited whatever the brakes say; what they lead to is judged anew. The crawl
     must not run; go on with it by `crawler resume DIR`. `crawler status DIR` shows what is parked.
     """
-    from crawler.frontier.release import release as let_go  # noqa: PLC0415 - not for `--help`
+    from crawler.frontier.sqlite.unpark import release as let_go  # noqa: PLC0415 - not for `--help`
 
     number = let_go(folder / FRONTIER, matcher(pattern, regex=regex))
     if not number:

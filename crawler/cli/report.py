@@ -30,7 +30,7 @@ def report(folder: Path, as_json: bool, broken: bool) -> Exit:
         for one in found:
             out(msgspec.json.encode(one).decode())
     elif as_json:
-        from crawler.report.gather import gather  # noqa: PLC0415
+        from crawler.report.build import gather  # noqa: PLC0415
 
         out(msgspec.json.encode(gather(folder)).decode())
     else:

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from crawler.cli.crawl import go_on, screen_options
+from crawler.cli.common_options import screen_options
+from crawler.cli.config_sources import config_options
+from crawler.cli.crawl import go_on
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import config_options
+from crawler.config.workdir import FRONTIER
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
 
 
 @click.command(short_help="Try a crawl's failed links again.")
@@ -45,7 +46,7 @@ def retry(folder: Path, reason: str, statuses: tuple[str, ...], **values: Any) -
     spans = [_span(status) for status in statuses]
     if values["print_config"]:
         return go_on(folder, values)
-    from crawler.frontier.requeue import requeue  # noqa: PLC0415 - not for `--help`
+    from crawler.frontier.sqlite.requeue_failed import requeue  # noqa: PLC0415 - not for `--help`
 
     number = requeue(folder / FRONTIER, reason=reason, statuses=spans)
     if not values["silent"]:

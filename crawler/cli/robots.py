@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from crawler.cli.config_sources import config_options, merged, with_scheme
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import config_options, merged, with_scheme
-from crawler.cli.words import counted, plain
+from crawler.cli.formatting import counted, plain
 from crawler.errors import ConfigError
 
 if TYPE_CHECKING:
-    from crawler.asker import Answer
-    from crawler.config import Config
-    from crawler.robots import Robots
+    from crawler.config.model import Config
+    from crawler.engine.robots_fetcher import RobotsResponse
+    from crawler.policy.robots_txt import RobotsTxt
 
 WHAT_IT_MEANS: Final = {
     "2": "read",
@@ -47,9 +47,9 @@ def robots(
     """
     config = merged(values, os.environ).config()
     from crawler.cli.screen import out  # noqa: PLC0415 - not for `--help`
-    from crawler.identity import product_token  # noqa: PLC0415 - as above
-    from crawler.robots import product_name, read_robots  # noqa: PLC0415 - as above
-    from crawler.urls import Urls  # noqa: PLC0415 - as above
+    from crawler.policy.robots_txt import product_name, read_robots  # noqa: PLC0415 - as above
+    from crawler.policy.urls import Urls  # noqa: PLC0415 - as above
+    from crawler.policy.user_agent import product_token  # noqa: PLC0415 - as above
 
     if agent is not None and product_name(agent) != agent:
         raise ConfigError(f"--agent {agent!r}: no product token (letters, digits, - and _ only)")
@@ -67,18 +67,18 @@ def robots(
     return Exit.OK if all(read.allows(one) for one in wanted) else Exit.SERVER
 
 
-async def _ask(config: Config, url: str) -> Answer:
-    from crawler.trip import open_robots  # noqa: PLC0415 - aiohttp: only who fetches pays
+async def _ask(config: Config, url: str) -> RobotsResponse:
+    from crawler.bootstrap.single_fetch import open_robots  # noqa: PLC0415 - aiohttp: only who fetches pays
 
     async with open_robots(config, url) as ask:
         return await ask()
 
 
-def _text(answer: Answer, read: Robots, agent: str, urls: list[str]) -> str:
+def _text(answer: RobotsResponse, read: RobotsTxt, agent: str, urls: list[str]) -> str:
     return "\n".join(lines(answer, read, agent, urls))
 
 
-def lines(answer: Answer, read: Robots, agent: str, urls: list[str]) -> list[str]:
+def lines(answer: RobotsResponse, read: RobotsTxt, agent: str, urls: list[str]) -> list[str]:
     """The explanation as text, strangers' words made harmless."""
     first, *more = answer.hops
     text = [f"GET {plain(first, 500)}"]
@@ -104,7 +104,7 @@ def _count(body: bytes) -> int:
     return len(body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").rstrip(b"\n").split(b"\n"))
 
 
-def _status(answer: Answer, read: Robots) -> str:
+def _status(answer: RobotsResponse, read: RobotsTxt) -> str:
     if answer.trouble == "too-many-redirects":
         return "more than 5 redirects: everything is allowed (RFC 9309 §2.3.1.2)"
     if read.unreachable:
@@ -115,7 +115,7 @@ def _status(answer: Answer, read: Robots) -> str:
     return f"{answer.status}: {WHAT_IT_MEANS[str(answer.status)[0]]}"
 
 
-def _group(read: Robots) -> str:
+def _group(read: RobotsTxt) -> str:
     if not read.group:
         return "none speaks to us: everything is allowed"
     where = ", ".join(str(number) for number in read.group_lines[:SHOWN])
@@ -123,7 +123,7 @@ def _group(read: Robots) -> str:
     return f"{read.group}, named in line {where}, with {counted(rules, 'rule')}"
 
 
-def _json(answer: Answer, read: Robots, agent: str, urls: list[str]) -> str:
+def _json(answer: RobotsResponse, read: RobotsTxt, agent: str, urls: list[str]) -> str:
     import msgspec  # noqa: PLC0415 - not for `--help`
 
     def verdict(url: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
-from crawler.cli.words import harmless
+from crawler.cli.formatting import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console

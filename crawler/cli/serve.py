@@ -55,14 +55,14 @@ def serve(file: str | None, **flags: Any) -> None:
     """
     if importlib.util.find_spec("starlette") is None:
         raise ConfigError("crawler serve needs the extra: pip install 'crawler[service]'")
+    from crawler.cli.config_sources import text_of  # noqa: PLC0415
     from crawler.cli.flags import HELP  # noqa: PLC0415 - not for `--help`
-    from crawler.cli.run import loop_factory, raise_file_limit  # noqa: PLC0415
-    from crawler.cli.sources import text_of  # noqa: PLC0415
-    from crawler.service.access import given_tokens  # noqa: PLC0415
-    from crawler.service.logs import start_logging  # noqa: PLC0415
-    from crawler.service.serve import serve as run  # noqa: PLC0415
+    from crawler.cli.run_crawl import loop_factory, raise_file_limit  # noqa: PLC0415
+    from crawler.service.http.access import given_tokens  # noqa: PLC0415
+    from crawler.service.monitoring.logs import start_logging  # noqa: PLC0415
+    from crawler.service.monitoring.tracing import start_tracing  # noqa: PLC0415
+    from crawler.service.server import serve as run  # noqa: PLC0415
     from crawler.service.settings import read  # noqa: PLC0415
-    from crawler.service.tracing import start_tracing  # noqa: PLC0415
 
     text = text_of(file) if file else ""
     config, defaults = read(text, file or "", os.environ, flags)

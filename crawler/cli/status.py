@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crawler.cli.words import amount, counted, duration, plain, size
-from crawler.ending import NO_PAGES, sentence_of
-from crawler.folder import FRONTIER
-from crawler.waits import wait_sentence
+from crawler.cli.formatting import amount, counted, duration, plain, size
+from crawler.config.workdir import FRONTIER
+from crawler.policy.end_message import NO_PAGES, sentence_of
+from crawler.policy.waits import wait_sentence
 
 if TYPE_CHECKING:
-    from crawler.frontier.peek import View
+    from crawler.frontier.sqlite.overview import FrontierOverview
 
 
 @click.command(short_help="What a stopped or running crawl has done.")
@@ -25,7 +25,7 @@ def status(folder: Path, as_json: bool) -> None:
     """Show how far the crawl in DIR is, running or not, without touching it."""
     import msgspec  # noqa: PLC0415 - not for `--help`
 
-    from crawler.frontier.peek import peek  # noqa: PLC0415
+    from crawler.frontier.sqlite.overview import peek  # noqa: PLC0415
 
     view = peek(folder / FRONTIER)
     if as_json:
@@ -37,7 +37,7 @@ def status(folder: Path, as_json: bool) -> None:
         click.echo(f"{name:>{width}}  {text}")
 
 
-def lines(view: View, folder: Path, now: float | None = None) -> list[tuple[str, str]]:
+def lines(view: FrontierOverview, folder: Path, now: float | None = None) -> list[tuple[str, str]]:
     """What is shown, a row each. `now`: Unix time of the view; None: it is new."""
     now = time.time() if now is None else now
     counts = view.counts
@@ -76,7 +76,7 @@ def lines(view: View, folder: Path, now: float | None = None) -> list[tuple[str,
     return rows
 
 
-def _ended(view: View, folder: Path) -> str:
+def _ended(view: FrontierOverview, folder: Path) -> str:
     """The sentence of the summary; how a crawl was stopped its frontier does not know."""
     counts = view.counts
     natural = "finished" if counts.pages else NO_PAGES

@@ -9,15 +9,15 @@ from typing import Final
 
 import msgspec
 
-from crawler.cli.words import amount, counted, duration, plain, size
-from crawler.ending import sentence_of
-from crawler.faults import REASON as INTERNAL
-from crawler.model import Counts
-from crawler.pace import HostPace
-from crawler.plugin_sums import sentences
-from crawler.tally import Snapshot, bottleneck
-from crawler.units import unicode
-from crawler.waits import Wait, wait_sentence
+from crawler.cli.formatting import amount, counted, duration, plain, size
+from crawler.engine.stats import StatsSnapshot, bottleneck
+from crawler.policy.autothrottle import HostPace
+from crawler.policy.end_message import sentence_of
+from crawler.policy.internal_errors import REASON as INTERNAL
+from crawler.policy.plugin_stats import sentences
+from crawler.policy.waits import Wait, wait_sentence
+from crawler.records import Counts
+from crawler.utils.units import unicode
 
 TOO_LONG: Final = "tooLong"
 
@@ -25,12 +25,12 @@ LISTED: Final = 12
 """Entries of one row at most."""
 
 
-class Ending(msgspec.Struct, frozen=True):
+class CrawlEnding(msgspec.Struct, frozen=True):
     """How a crawl ended."""
 
     reason: str
     folder: Path
-    shot: Snapshot
+    shot: StatsSnapshot
     counts: Counts
     troubles: tuple[tuple[str, str, str], ...] = ()  # seeds that failed: url, reason, target
     paces: tuple[HostPace, ...] = ()  # hosts worth a word
@@ -40,7 +40,7 @@ class Ending(msgspec.Struct, frozen=True):
     moves: tuple[tuple[str, str], ...] = ()  # seeds that led to another host: url, target
 
 
-def ended(ending: Ending) -> str:
+def ended(ending: CrawlEnding) -> str:
     """The one sentence."""
     return sentence_of(
         ending.reason,
@@ -50,14 +50,14 @@ def ended(ending: Ending) -> str:
     )
 
 
-def summary(ending: Ending) -> list[str]:
+def summary(ending: CrawlEnding) -> list[str]:
     """One line a row."""
     rows = _rows(ending)
     width = max(len(name) for name, _ in rows)
     return [f"{name:>{width}}  {text}" for name, text in rows]
 
 
-def summary_json(ending: Ending) -> str:
+def summary_json(ending: CrawlEnding) -> str:
     """The same for programs: one JSON object on one line."""
     tree = {
         "finish_reason": ending.reason,
@@ -78,7 +78,7 @@ def summary_json(ending: Ending) -> str:
     return msgspec.json.encode(tree).decode()
 
 
-def _rows(ending: Ending) -> list[tuple[str, str]]:
+def _rows(ending: CrawlEnding) -> list[tuple[str, str]]:
     shot, counts, gauges = ending.shot, ending.counts, ending.shot.gauges
     pages = (
         f"{amount(shot.pages)} in {duration(shot.elapsed)} ({shot.pages_per_second:.1f}/s), "
@@ -190,7 +190,7 @@ def led(url: str, target: str) -> str:
     )
 
 
-def _next(ending: Ending) -> str:
+def _next(ending: CrawlEnding) -> str:
     folder = shlex.quote(str(ending.folder))
     if ending.reason == "max-pages":
         more = ending.counts.pages * 2 or 100

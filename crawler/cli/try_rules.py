@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crawler.cli.config_sources import config_options, merged, with_scheme
 from crawler.cli.exits import Exit
 from crawler.cli.flags import FETCHING, options
-from crawler.cli.sources import config_options, merged, with_scheme
-from crawler.cli.words import plain
+from crawler.cli.formatting import plain
 
 if TYPE_CHECKING:
-    from crawler.config import Config
-    from crawler.model import Visit
+    from crawler.config.model import Config
+    from crawler.records import CrawlResult
 
 
 @click.command("try", short_help="What extraction rules find on one page.")
@@ -57,8 +57,8 @@ def try_(rules: str, url: str, as_json: bool, **values: Any) -> Exit:
     return Exit.SERVER if failed else Exit.OK
 
 
-async def _trip(config: Config, url: str) -> Visit:
-    from crawler.trip import open_trip  # noqa: PLC0415 - aiohttp: only who fetches pays
+async def _trip(config: Config, url: str) -> CrawlResult:
+    from crawler.bootstrap.single_fetch import open_trip  # noqa: PLC0415 - aiohttp: only who fetches pays
 
     async with open_trip(config, url) as go:
         return await go()

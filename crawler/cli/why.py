@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from crawler.cli.sources import saved, with_scheme
-from crawler.cli.words import counted, duration, plain, size
+from crawler.cli.config_sources import saved, with_scheme
+from crawler.cli.formatting import counted, duration, plain, size
+from crawler.config.workdir import FRONTIER
 from crawler.errors import ConfigError
-from crawler.folder import FRONTIER
 
 if TYPE_CHECKING:
-    from crawler.config import Config
-    from crawler.frontier.story import Seen, Story
+    from crawler.config.model import Config
+    from crawler.frontier.sqlite.url_history import UrlHistory, UrlState
 
 SHOWN: Final = 8
 """Steps of the way to a URL that are shown; the others are counted."""
@@ -48,11 +48,11 @@ def why(folder: Path, url: str, as_json: bool) -> None:
 
 def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """The story in rows, and as a tree. Raises ConfigError, FrontierError."""
-    from crawler.frontier.peek import adopted, missing  # noqa: PLC0415 - not for `--help`
-    from crawler.frontier.story import story  # noqa: PLC0415
-    from crawler.scope import Scope  # noqa: PLC0415
-    from crawler.traps import template_names  # noqa: PLC0415
-    from crawler.urls import Urls, fingerprint, host_key, origin  # noqa: PLC0415
+    from crawler.frontier.sqlite.overview import adopted, missing  # noqa: PLC0415 - not for `--help`
+    from crawler.frontier.sqlite.url_history import story  # noqa: PLC0415
+    from crawler.policy.scope import Scope  # noqa: PLC0415
+    from crawler.policy.trap_rules import template_names  # noqa: PLC0415
+    from crawler.policy.urls import Urls, fingerprint, host_key, origin  # noqa: PLC0415
 
     if not (folder / FRONTIER).exists():
         raise ConfigError(f"{folder}: {missing(folder)}")
@@ -111,7 +111,7 @@ def tell(folder: Path, url: str, now: float) -> tuple[list[tuple[str, str]], dic
     return rows, tree
 
 
-def _found(seen: Seen | None, incomplete: int) -> list[tuple[str, str]]:
+def _found(seen: UrlState | None, incomplete: int) -> list[tuple[str, str]]:
     if seen is None:
         said = "never: the crawl has not met this URL"
         if incomplete:
@@ -131,9 +131,9 @@ def _found(seen: Seen | None, incomplete: int) -> list[tuple[str, str]]:
     return rows
 
 
-def _robots(config: Config, told: Story, url: str, now: float) -> str:
-    from crawler.identity import product_token  # noqa: PLC0415
-    from crawler.robots import read_robots  # noqa: PLC0415
+def _robots(config: Config, told: UrlHistory, url: str, now: float) -> str:
+    from crawler.policy.robots_txt import read_robots  # noqa: PLC0415
+    from crawler.policy.user_agent import product_token  # noqa: PLC0415
 
     if not config.robots.obey:
         return "not obeyed (robots.obey = false)"
@@ -148,7 +148,7 @@ def _robots(config: Config, told: Story, url: str, now: float) -> str:
     return f"{said} (robots.txt: {status}, {age})"
 
 
-def _host(config: Config, told: Story, now: float) -> str:
+def _host(config: Config, told: UrlHistory, now: float) -> str:
     host, pace = told.host, config.pace
     if not host.known:
         return "not met yet"
@@ -174,11 +174,11 @@ def _host(config: Config, told: Story, now: float) -> str:
     return ", ".join(parts)
 
 
-def _outcome(told: Story, reason: str, now: float) -> str:
+def _outcome(told: UrlHistory, reason: str, now: float) -> str:
     seen = told.seen
     if seen is None:
         if reason:
-            from crawler.traps import is_brake  # noqa: PLC0415
+            from crawler.policy.trap_rules import is_brake  # noqa: PLC0415
 
             return f"would be {'parked' if is_brake(reason) else 'skipped'} where it is found"
         return "would be queued when a page links to it"
@@ -211,7 +211,7 @@ def _outcome(told: Story, reason: str, now: float) -> str:
     return said
 
 
-def _advice(folder: Path, url: str, told: Story, reason: str) -> str:
+def _advice(folder: Path, url: str, told: UrlHistory, reason: str) -> str:
     """What would bring it back; nothing where there is nothing to bring back."""
     where, what, seen = shlex.quote(str(folder)), shlex.quote(url), told.seen
     state = seen.state if seen else ""
@@ -233,8 +233,8 @@ def _advice(folder: Path, url: str, told: Story, reason: str) -> str:
     return ""
 
 
-def _unreachable(seen: Seen | None) -> bool:
-    from crawler.robots import UNREACHABLE  # noqa: PLC0415
+def _unreachable(seen: UrlState | None) -> bool:
+    from crawler.policy.robots_txt import UNREACHABLE  # noqa: PLC0415
 
     return seen is not None and (seen.reason or "").partition(":")[0] == UNREACHABLE
 

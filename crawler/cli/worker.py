@@ -13,15 +13,14 @@ from typing import Any
 
 import click
 
-from crawler.cli.crawl import screen_options
+from crawler.cli.common_options import screen_options
+from crawler.cli.config_sources import config_options, merged, of_job
 from crawler.cli.exits import Exit
 from crawler.cli.flags import options
-from crawler.cli.sources import add_said, config_options, merged
-from crawler.config import FrontierConfig
+from crawler.config.loader import Settings
+from crawler.config.workdir import is_crawl
 from crawler.errors import ConfigError
-from crawler.folder import is_crawl
-from crawler.settings import Settings
-from crawler.tether import safe_path
+from crawler.utils.parent_death import safe_path
 
 
 @click.command(short_help="Work on a crawl that lies on a Redis.")
@@ -46,7 +45,7 @@ def worker(count: int, stand_by: bool, metrics: str | None, **values: Any) -> Ex
     if stand_by:
         if count > 1:
             raise ConfigError("--stand-by and --count: start it so many times")
-        from crawler.cli.standing import stand  # noqa: PLC0415 - not for `--help`
+        from crawler.cli.run_worker_daemon import stand  # noqa: PLC0415 - not for `--help`
 
         return stand(values, metrics)
     if metrics is not None:
@@ -56,8 +55,8 @@ def worker(count: int, stand_by: bool, metrics: str | None, **values: Any) -> Ex
     if count > 1:
         return _several(count, folder)
     config = settings.config()
-    from crawler.build import open_crawl  # noqa: PLC0415 - not for `--help`
-    from crawler.cli.run import run  # noqa: PLC0415
+    from crawler.bootstrap.crawl_setup import open_crawl  # noqa: PLC0415 - not for `--help`
+    from crawler.cli.run_crawl import run  # noqa: PLC0415
     from crawler.cli.screen import Screen  # noqa: PLC0415
 
     screen = Screen(
@@ -76,21 +75,10 @@ def _settings(values: dict[str, Any]) -> Settings:
     if where.url is None:
         raise ConfigError("no Redis named: crawler worker --frontier redis://host/ --job NAME")
     try:
-        from crawler.frontier.redis_jobs import settings_of  # noqa: PLC0415 - an extra
+        from crawler.frontier.redis.redis_jobs import settings_of  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise ConfigError(f"--frontier needs {error.name}: pip install crawler[redis]") from error
     return of_job(asyncio.run(settings_of(where)), where, values)
-
-
-def of_job(text: str, where: FrontierConfig, values: dict[str, Any]) -> Settings:
-    """A job's settings, as TOML, with what is said here on top. Raises ConfigError."""
-    settings = Settings()
-    settings.toml(text, f"job {where.job}")
-    settings.set("output.dir", "crawl", "default")  # the first worker's folder is not ours
-    add_said(settings, values, os.environ)
-    settings.set("frontier.url", where.url, "--frontier")
-    settings.set("frontier.job", where.job, "--job")
-    return settings
 
 
 def _several(count: int, folder: Path) -> Exit:

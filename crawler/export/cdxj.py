@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from crawler.errors import ConfigError
-from crawler.export.archive import Archive
-from crawler.sinks.captures import Capture
+from crawler.export.warc_reader import WarcReader
+from crawler.output.warc.index import Capture
 
 
-def cdxj_lines(archive: Archive) -> Iterator[str]:
+def cdxj_lines(archive: WarcReader) -> Iterator[str]:
     """The lines in their order (bytes of key, then time); sorted on disk, so memory is bounded."""
     key_of = surt_of()
     encode = msgspec.json.Encoder().encode
@@ -58,7 +58,7 @@ def timestamp(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at // 1_000_000))
 
 
-def _fields(archive: Archive, capture: Capture) -> dict[str, str]:
+def _fields(archive: WarcReader, capture: Capture) -> dict[str, str]:
     name, offset = archive.name_of(capture)
     return {
         "url": capture.url,

@@ -9,12 +9,12 @@ from typing import Any, Final, Literal, get_type_hints
 
 import msgspec
 
-from crawler.errors import ConfigError, HouseError
-from crawler.folder import FRONTIER
-from crawler.frontier.book import Book
-from crawler.sinks.graph import KINDS, NAME, read_edges
-from crawler.sinks.record import Record
-from crawler.units import counted
+from crawler.config.workdir import FRONTIER
+from crawler.errors import ConfigError, FatalError
+from crawler.frontier.sqlite.lookup import FrontierReader
+from crawler.output.graph import KINDS, NAME, read_edges
+from crawler.output.record import Record
+from crawler.utils.units import counted
 
 Type = Literal["text", "int", "float", "bool", "time", "json"]
 """`time`: RFC 3339 in UTC. `json`: a list or an object, told as JSON text."""
@@ -22,7 +22,7 @@ Type = Literal["text", "int", "float", "bool", "time", "json"]
 Row = dict[str, Any]
 
 
-class Table(msgspec.Struct, frozen=True):
+class ExportTable(msgspec.Struct, frozen=True):
     """What is exported. `rows` starts anew each time it is called; every row has every column."""
 
     name: str
@@ -32,13 +32,13 @@ class Table(msgspec.Struct, frozen=True):
 
 def demand_run(folder: Path, run: int | None) -> None:
     """Raises ConfigError for a run that the crawl has not had."""
-    with Book(folder / FRONTIER) as book:
+    with FrontierReader(folder / FRONTIER) as book:
         there = len(book.spans("pages"))
     if run is not None and not 1 <= run <= there:
         raise ConfigError(f"--run {run}: {folder} has had {counted(there, 'run')}")
 
 
-def pages(folder: Path, run: int | None = None) -> Table:
+def pages(folder: Path, run: int | None = None) -> ExportTable:
     """The lines of pages.jsonl, a row each, and the run that wrote it. `run` None: all of them."""
     columns: dict[str, Type] = {"run": "int"}
     for name, hint in get_type_hints(Record).items():
@@ -50,17 +50,17 @@ def pages(folder: Path, run: int | None = None) -> Table:
         for number, line in lines(folder, "pages.jsonl", run):
             yield {"run": number, **{name: line.get(name) for name in columns if name != "run"}}
 
-    return Table("pages", columns, rows)
+    return ExportTable("pages", columns, rows)
 
 
-def links(folder: Path, run: int | None = None) -> Table:
+def links(folder: Path, run: int | None = None) -> ExportTable:
     """The graph: a row for each link of each page, in the order of the visits."""
     if not (folder / NAME).exists():
         raise ConfigError(f"{folder}: has no {NAME}; crawl without --no-graph to keep the links")
     columns: dict[str, Type] = {"run": "int", "source": "text", "target": "text", "kind": "text"}
 
     def rows() -> Iterator[Row]:
-        with Book(folder / FRONTIER) as book:
+        with FrontierReader(folder / FRONTIER) as book:
             for span in book.spans("graph"):
                 if run not in {None, span.run}:
                     continue
@@ -76,10 +76,10 @@ def links(folder: Path, run: int | None = None) -> Table:
                                 "kind": KINDS[kind].value,
                             }
 
-    return Table("links", columns, rows)
+    return ExportTable("links", columns, rows)
 
 
-def records(folder: Path, run: int | None = None) -> Table:
+def records(folder: Path, run: int | None = None) -> ExportTable:
     """What rules and plugins found, in one run or (None) in all. The columns are the union of the
     records' fields, with types that fit every value: one pass over records.jsonl finds them,
     another writes.
@@ -88,7 +88,7 @@ def records(folder: Path, run: int | None = None) -> Table:
     if not path.exists():
         raise ConfigError(f"{folder}: has no records.jsonl; crawl with --rules or --plugin")
     columns: dict[str, Type] = {}
-    with Book(folder / FRONTIER) as book:
+    with FrontierReader(folder / FRONTIER) as book:
         several = len(book.spans("pages")) > 1
     for _, line in lines(folder, "records.jsonl", None):
         if run is not None and several and "_run" not in line:
@@ -106,7 +106,7 @@ def records(folder: Path, run: int | None = None) -> Table:
                 continue
             yield {name: _fitting(line.get(name), kind) for name, kind in columns.items()}
 
-    return Table("records", columns, rows)
+    return ExportTable("records", columns, rows)
 
 
 TABLES: Final = {"pages": pages, "links": links, "records": records}
@@ -153,7 +153,7 @@ def _fitting(value: Any, kind: Type) -> Any:
 def lines(folder: Path, name: str, run: int | None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Run and object of each line; a last line that is not whole (a crawl is writing) is not."""
     path = folder / name
-    with Book(folder / FRONTIER) as book:
+    with FrontierReader(folder / FRONTIER) as book:
         spans = book.spans("pages") if name == "pages.jsonl" else []
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     starts = [(span.start, span.run) for span in spans] or [(0, 1)]
@@ -171,8 +171,8 @@ def lines(folder: Path, name: str, run: int | None) -> Iterator[tuple[int, dict[
                 try:
                     yield number, decode(text)
                 except msgspec.DecodeError as error:
-                    raise HouseError(f"{path}:{count}: {error}") from error
+                    raise FatalError(f"{path}:{count}: {error}") from error
     except FileNotFoundError as error:
         raise ConfigError(f"{folder}: has no {name}") from error
     except OSError as error:
-        raise HouseError(f"{path}: {error.strerror}") from error
+        raise FatalError(f"{path}: {error.strerror}") from error

@@ -20,18 +20,18 @@ import ada_url
 import msgspec
 import webencodings
 
-from crawler.errors import HouseError, ParseError
-from crawler.export.archive import Archive
-from crawler.export.markup import attributes_of, replace_links, start_tags
-from crawler.export.paths import mirror_path, to_be_hashed
-from crawler.nofollow import make_folders, open_new
+from crawler.errors import FatalError, ParseError
+from crawler.export.link_rewriter import attributes_of, replace_links, start_tags
+from crawler.export.mirror_paths import mirror_path, to_be_hashed
+from crawler.export.warc_reader import WarcReader
+from crawler.output.warc.index import Capture
 from crawler.parse.css import replace_urls
 from crawler.parse.decode import UNICODE, declares_utf8, sheet_text, to_text
-from crawler.parse.queries import encoded_query
-from crawler.parse.read import HTML, XHTML
+from crawler.parse.query_encoding import encoded_query
+from crawler.parse.reader import HTML, XHTML
 from crawler.parse.xhtml import as_html
-from crawler.sinks.captures import Capture
-from crawler.urls import Urls
+from crawler.policy.urls import Urls
+from crawler.utils.no_symlinks import make_folders, open_new
 
 MIRROR: Final = "mirror"
 """The folder's name in the crawl's."""
@@ -53,7 +53,7 @@ CREATE TABLE copy (
 """
 
 
-class Mirrored(msgspec.Struct, frozen=True):
+class MirrorResult(msgspec.Struct, frozen=True):
     """What a pass did."""
 
     files: int
@@ -68,8 +68,8 @@ class Mirrored(msgspec.Struct, frozen=True):
         )
 
 
-def write_mirror(archive: Archive, folder: Path, urls: Urls) -> Mirrored:
-    """Bring `folder` to what the archive holds. Raises HouseError when it cannot be written."""
+def write_mirror(archive: WarcReader, folder: Path, urls: Urls) -> MirrorResult:
+    """Bring `folder` to what the archive holds. Raises FatalError when it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         ledger = folder / LEDGER
@@ -87,7 +87,7 @@ def write_mirror(archive: Archive, folder: Path, urls: Urls) -> Mirrored:
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         where = getattr(error, "filename", None) or folder
-        raise HouseError(f"{where}: {reason}") from error
+        raise FatalError(f"{where}: {reason}") from error
     return result
 
 
@@ -128,7 +128,7 @@ class _Pass:
 
     def __init__(
         self,
-        archive: Archive,
+        archive: WarcReader,
         folder: Path,
         urls: Urls,
         db: sqlite3.Connection,
@@ -143,7 +143,7 @@ class _Pass:
         self._problems: list[str] = []
         self._path_of = lru_cache(1 << 16)(self._resolve)
 
-    def run(self) -> Mirrored:
+    def run(self) -> MirrorResult:
         self._survey()
         start = self._name()
         files = 0
@@ -159,7 +159,7 @@ class _Pass:
         removed = self._remove()
         if start is not None:
             self._put("index.html", _door(start))
-        return Mirrored(
+        return MirrorResult(
             files,
             self._written,
             removed,

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import msgspec
 
-from crawler.errors import ConfigError, HouseError
-from crawler.export.columns import Row, Table, Type
-from crawler.export.output import Text, output
+from crawler.errors import ConfigError, FatalError
+from crawler.export.columns import ExportTable, Row, Type
+from crawler.export.output_file import TextOutput, output
 
 BATCH: Final = 5000
 """Rows in one Parquet row group's piece, and in one SQLite transaction."""
@@ -29,7 +29,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet run a cell (OWASP, CSV Injection)."""
 
 
-def write_jsonl(table: Table, path: Path) -> int:
+def write_jsonl(table: ExportTable, path: Path) -> int:
     """A JSON object a line; the number of rows."""
     encode = msgspec.json.Encoder().encode
     with output(path) as file:
@@ -39,14 +39,14 @@ def write_jsonl(table: Table, path: Path) -> int:
         return number
 
 
-def write_csv(table: Table, path: Path) -> int:
+def write_csv(table: ExportTable, path: Path) -> int:
     """RFC 4180 with LF, UTF-8, a header line; lists as JSON. A text cell that a spreadsheet would
     run as a formula gets an apostrophe in front; numbers stay numbers.
     """
     texts = [name for name, kind in table.columns.items() if kind in {"text", "json"}]
     jsons = [name for name, kind in table.columns.items() if kind == "json"]
     with output(path) as raw:
-        lines = csv.writer(Text(raw), lineterminator="\n")
+        lines = csv.writer(TextOutput(raw), lineterminator="\n")
         lines.writerow([defused(name) for name in table.columns])
         number = 0
         for number, row in enumerate(table.rows(), 1):  # noqa: B007 - counted
@@ -66,7 +66,7 @@ def defused(cell: Any) -> Any:
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
-def write_parquet(table: Table, path: Path) -> int:
+def write_parquet(table: ExportTable, path: Path) -> int:
     """Typed columns, zstd. Needs pyarrow (`pip install 'crawler[parquet]'`)."""
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra
@@ -94,7 +94,7 @@ def write_parquet(table: Table, path: Path) -> int:
     return number
 
 
-def write_sqlite(table: Table, path: Path) -> int:
+def write_sqlite(table: ExportTable, path: Path) -> int:
     """A table of its name in an SQLite file; other tables of that file stay as they are.
 
     A new file appears when it is whole. In one that is there the table is replaced by one
@@ -112,7 +112,7 @@ def write_sqlite(table: Table, path: Path) -> int:
             target.replace(path)
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise HouseError(f"{path}: {reason}") from error
+        raise FatalError(f"{path}: {reason}") from error
     finally:
         if fresh:
             with suppress(OSError):  # where nothing can be made there is nothing to remove
@@ -125,7 +125,7 @@ def _remove(database: Path) -> None:
         database.with_name(database.name + ending).unlink(missing_ok=True)
 
 
-def _fill(table: Table, path: Path) -> int:
+def _fill(table: ExportTable, path: Path) -> int:
     """Replace the table by one transaction; the number of rows."""
     names = ", ".join(_name(name) for name in table.columns)
     columns = ", ".join(f"{_name(name)} {_SQL_TYPES[kind]}" for name, kind in table.columns.items())
@@ -145,7 +145,7 @@ def _fill(table: Table, path: Path) -> int:
     return number
 
 
-WRITERS: Final[dict[str, Callable[[Table, Path], int]]] = {
+WRITERS: Final[dict[str, Callable[[ExportTable, Path], int]]] = {
     "jsonl": write_jsonl, "csv": write_csv, "parquet": write_parquet, "sqlite": write_sqlite,
 }  # fmt: skip
 
@@ -155,7 +155,7 @@ _SQL_TYPES: Final[dict[Type, str]] = {
 }  # fmt: skip
 
 
-def _pieces(table: Table) -> Iterator[list[Row]]:
+def _pieces(table: ExportTable) -> Iterator[list[Row]]:
     rows = table.rows()
     while piece := list(islice(rows, BATCH)):
         yield piece

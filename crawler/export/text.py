@@ -11,22 +11,22 @@ from typing import Final
 
 import msgspec
 
-from crawler.config import Config
-from crawler.errors import ConfigError, HouseError
+from crawler.config.loader import Settings, is_as_saved
+from crawler.config.model import Config
+from crawler.errors import ConfigError, FatalError
 from crawler.export.columns import lines
+from crawler.output.body_files import keep, path_for
+from crawler.output.markdown_files import text_path
 from crawler.parse.decode import to_text
 from crawler.parse.markdown import to_markdown
-from crawler.parse.read import HTML
-from crawler.settings import Settings, is_as_saved
-from crawler.sinks.files import keep, path_for
-from crawler.sinks.texts import text_path
-from crawler.urls import Urls
+from crawler.parse.reader import HTML
+from crawler.policy.urls import Urls
 
 BATCH: Final = 32
 """Pages in a task; as many batches as processes are under way, so memory is bounded."""
 
 
-class Body(msgspec.Struct, frozen=True):
+class SavedBody(msgspec.Struct, frozen=True):
     """A page whose body lies in a file."""
 
     url: str
@@ -39,7 +39,7 @@ class Body(msgspec.Struct, frozen=True):
 def write_markdown(folder: Path, target: Path, *, processes: int) -> int:
     """A file a page under `target`; their number.
 
-    Raises ConfigError when the crawl kept no bodies, HouseError when a file cannot be had.
+    Raises ConfigError when the crawl kept no bodies, FatalError when a file cannot be had.
     """
     if not (folder / "html").is_dir():
         if (folder / "text").is_dir():
@@ -58,12 +58,12 @@ def write_markdown(folder: Path, target: Path, *, processes: int) -> int:
     return number
 
 
-def _bodies(folder: Path) -> Iterator[Body]:
+def _bodies(folder: Path) -> Iterator[SavedBody]:
     for _, line in lines(folder, "pages.jsonl", None):
         if line.get("outcome") == "done" and line.get("mime") in HTML:
             path = folder / "html" / path_for(line["url"], line["mime"])
             if path.exists():
-                yield Body(
+                yield SavedBody(
                     line["url"],
                     str(path),
                     line.get("charset") or "",
@@ -72,7 +72,7 @@ def _bodies(folder: Path) -> Iterator[Body]:
                 )
 
 
-def _convert(bodies: list[Body], target: Path, config: Config) -> int:
+def _convert(bodies: list[SavedBody], target: Path, config: Config) -> int:
     """In a process of its own."""
     urls = Urls(config.urls)
     for body in bodies:
@@ -81,7 +81,7 @@ def _convert(bodies: list[Body], target: Path, config: Config) -> int:
             text = to_markdown(html, body.url, title=body.title, lang=body.lang, join=urls.join)
             keep(target, [(text_path(body.url), text.encode("utf-8", "replace"))], fsync=False)
         except OSError as error:
-            raise HouseError(f"{error.filename}: {error.strerror}") from error
+            raise FatalError(f"{error.filename}: {error.strerror}") from error
     return len(bodies)
 
 

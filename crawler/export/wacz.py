@@ -19,12 +19,12 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from crawler import __version__
-from crawler.export.archive import Archive
 from crawler.export.cdxj import cdxj_lines, timestamp
-from crawler.export.output import output
-from crawler.parse.read import HTML
-from crawler.warc import SUFFIX
+from crawler.export.output_file import output
+from crawler.export.warc_reader import WarcReader
+from crawler.output.warc.record_format import SUFFIX
+from crawler.parse.reader import HTML
+from crawler.version import __version__
 
 BLOCK: Final = 1024
 """Lines of the index in one compressed block, as in archiveweb.page."""
@@ -36,16 +36,16 @@ MOST_IN_MEMORY: Final = 8 << 20
 """Bytes of the index, or of the list of pages, before it goes into a temporary file."""
 
 
-def write_wacz(archive: Archive, path: Path, *, title: str) -> int:
+def write_wacz(archive: WarcReader, path: Path, *, title: str) -> int:
     """Write the file, whole or not at all; the number of pages in it.
 
-    Raises HouseError when it cannot be written, ConfigError when the surt package is missing.
+    Raises FatalError when it cannot be written, ConfigError when the surt package is missing.
     """
     with output(path) as file, zipfile.ZipFile(file, "w") as package:
         return _fill(package, archive, title)
 
 
-def unreadable(archive: Archive) -> str | None:
+def unreadable(archive: WarcReader) -> str | None:
     """Why other programs could not read a package of this archive; None: they can.
 
     WACZ 1.1.1 takes WARCs that are plain or gzipped. Compressed with zstd, a record is found by
@@ -59,7 +59,7 @@ def unreadable(archive: Archive) -> str | None:
     return None
 
 
-def _fill(package: zipfile.ZipFile, archive: Archive, title: str) -> int:
+def _fill(package: zipfile.ZipFile, archive: WarcReader, title: str) -> int:
     resources = []
     for source in archive.files.values():
         with source.open("rb") as file:  # as long as it is now: a crawl may be writing on it
@@ -161,7 +161,7 @@ def _blocks(lines: Iterator[str], index: list[str]) -> Iterator[bytes]:
         yield packed
 
 
-def _pages(archive: Archive, count: list[int]) -> Iterator[bytes]:
+def _pages(archive: WarcReader, count: list[int]) -> Iterator[bytes]:
     """What a viewer lists: the HTML pages that were answered with 200."""
     encode = msgspec.json.Encoder().encode
     yield b'{"format": "json-pages-1.0", "id": "pages", "title": "All Pages"}\n'

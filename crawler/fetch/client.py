@@ -36,7 +36,7 @@ FIELDS: Final = 512
 """Bytes of a status line, bytes of a header field and number of fields that a head may have."""
 
 
-class Request(aiohttp.ClientRequest):
+class ClientRequest(aiohttp.ClientRequest):
     """What is said to an origin, whatever is asked of it: good for any number of exchanges."""
 
     extra: Mapping[str, str]
@@ -48,7 +48,7 @@ class Request(aiohttp.ClientRequest):
         return super().connection_key
 
 
-class Response(Protocol):
+class ResponseLike(Protocol):
     """What is used of an answer: aiohttp's own has it too."""
 
     status: int
@@ -68,8 +68,8 @@ class Response(Protocol):
     def release(self) -> Any: ...
 
 
-class Answer:
-    """Implements `Response`. Its connection goes back to the pool with the body's last byte."""
+class ClientResponse:
+    """Implements `ResponseLike`. Its connection goes back to the pool with the body's last byte."""
 
     __slots__ = (
         "_connection", "_request", "content", "headers", "raw_headers", "reason", "status",
@@ -78,7 +78,7 @@ class Answer:
 
     def __init__(
         self,
-        request: Request,
+        request: ClientRequest,
         connection: Connection,
         head: RawResponseMessage,
         content: aiohttp.StreamReader,
@@ -113,7 +113,7 @@ class Answer:
         self._connection.release()
 
 
-class Client:
+class HttpClient:
     """The open session and what is kept ready. `headers` everyone is sent; `always` too, whatever
     an origin is sent otherwise.
 
@@ -135,7 +135,7 @@ class Client:
         self._timeout = timeout
         self._proxy = proxy
         self._direct = proxy is None
-        self._kept: dict[tuple[str, str, bool], Request] = {}
+        self._kept: dict[tuple[str, str, bool], ClientRequest] = {}
         self._loop = asyncio.get_running_loop()
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -159,7 +159,7 @@ class Client:
         origins: Mapping[str, str],
         own: Mapping[str, str],
         tls: ssl.SSLContext | None,
-    ) -> Request:
+    ) -> ClientRequest:
         """A request to an origin, without its target. `tls` None: what holds for everyone.
 
         `origins` are the fields that this origin is always sent, `own` those of one exchange.
@@ -171,7 +171,7 @@ class Client:
         extra = {**origins, **self._always, **own}
         headers = self._headers.copy()
         headers.update(extra)
-        request = Request(
+        request = ClientRequest(
             method,
             yarl.URL(f"{home}/", encoded=True),
             headers=headers,
@@ -185,7 +185,7 @@ class Client:
             self._kept[key] = request
         return request
 
-    async def ask(self, request: Request, url: str, *, buffer: int) -> Response:
+    async def ask(self, request: ClientRequest, url: str, *, buffer: int) -> ResponseLike:
         """Send a request for `url`, of its origin, and wait for the head of the answer.
 
         `buffer` is in bytes: the sender is stopped at twice as many. Raises what aiohttp raises.
@@ -208,7 +208,7 @@ class Client:
             # As the session does (RFC 9110 §9.2.2): a kept connection may close at any time.
             return await self._ask(request, url, buffer)
 
-    async def _ask(self, request: Request, url: str, buffer: int) -> Answer:
+    async def _ask(self, request: ClientRequest, url: str, buffer: int) -> ClientResponse:
         connection = await self._connector.connect(request, [], self._timeout)
         protocol = connection.protocol
         assert protocol is not None
@@ -241,7 +241,7 @@ class Client:
         except BaseException:
             connection.close()
             raise
-        return Answer(request, connection, head, content)
+        return ClientResponse(request, connection, head, content)
 
 
 def target_of(url: str) -> str:

@@ -21,8 +21,8 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import DEFAULT_CHUNK_SIZE
 
-from crawler.errors import FetchError, Garbled, Lapsed, TooLarge
-from crawler.fetch.parser import Parser
+from crawler.errors import FetchError, LeaseLost, ProtocolError, TooLarge
+from crawler.fetch.parser import ResponseParser
 from crawler.fetch.resolver import TRIP
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ MAX_INTERIM: Final = 16
 """Answers of status 1xx before the real one; honest servers send one or two (100, 103)."""
 
 
-class _Conversation(ResponseHandler):
+class _GuardedProtocol(ResponseHandler):
     """One connection's protocol; counts interim answers since the last request."""
 
     first = True  # the exchange under way is its connection's first
@@ -54,7 +54,7 @@ class _Conversation(ResponseHandler):
         """What the next answer is read with."""
         super().set_response_params(skip_payload=skip_payload, read_bufsize=read_bufsize, **others)
         strict: Any = self._parser
-        parser: Any = Parser(
+        parser: Any = ResponseParser(
             strict, self, self._loop, read_bufsize, body=not skip_payload, first=self.first
         )
         self._parser = parser
@@ -72,7 +72,7 @@ class _Conversation(ResponseHandler):
         if 100 <= data[0].code < 200 and data[0].code != 101:
             self.interim += 1
             if self.interim > MAX_INTERIM:
-                self._end(Garbled(f"more than {MAX_INTERIM} interim answers"))
+                self._end(ProtocolError(f"more than {MAX_INTERIM} interim answers"))
             return  # nobody waits for it: `Expect: 100-continue` is never sent
         super().feed_data(data, size)
 
@@ -105,7 +105,7 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**settings)
         self._max_exchange = max_exchange
         self._tls = tls
-        self._factory: functools.partial[Any] = functools.partial(_Conversation, loop=self._loop)
+        self._factory: functools.partial[Any] = functools.partial(_GuardedProtocol, loop=self._loop)
 
     def _get_ssl_context(self, req: ClientRequest) -> SSLContext | None:
         if not req.is_ssl():
@@ -123,7 +123,9 @@ class Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109
     ) -> Connection:  # the signature is aiohttp's
-        """Raises Garbled when the server speaks before it is asked, Lapsed when it may not be."""
+        """Raises ProtocolError when the server speaks before it is asked, LeaseLost when it may
+        not be.
+        """
         trip = TRIP.get()
         while True:  # kept connections are finite, a new one ends it
             connection = await super().connect(req, traces, timeout)
@@ -134,14 +136,14 @@ class Connector(aiohttp.TCPConnector):
                 break
             connection.close()
             if not kept:
-                raise Garbled("an answer that nobody asked for")
-        if isinstance(protocol, _Conversation):
+                raise ProtocolError("an answer that nobody asked for")
+        if isinstance(protocol, _GuardedProtocol):
             protocol.first = not kept
             protocol.interim = protocol.received = 0
             protocol.limit = trip.most if trip is not None else self._max_exchange
         if trip is not None:
             if trip.owned is not None and not trip.owned():
                 connection.release()  # as good as before
-                raise Lapsed
+                raise LeaseLost
             trip.connected(time.monotonic())
         return connection

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from crawler.dates import cookie_date
+from crawler.utils.dates import cookie_date
 
 LONGEST: Final = 4096
 """Octets of a cookie's name and value that are taken (RFC 6265bis §5.6)."""
@@ -43,7 +43,7 @@ class Cookie(msgspec.Struct, frozen=True):
         return f"{self.name}={self.value}" if self.name else self.value
 
 
-class Place(NamedTuple):
+class CookieScope(NamedTuple):
     """What of a URL decides on cookies. `host` is without port and brackets."""
 
     secure: bool
@@ -51,7 +51,7 @@ class Place(NamedTuple):
     path: str
 
 
-class Said(msgspec.Struct):
+class SetCookie(msgspec.Struct):
     """A Set-Cookie as read; of attributes that come twice the last counts."""
 
     name: str
@@ -64,7 +64,7 @@ class Said(msgspec.Struct):
     http_only: bool = False
 
 
-def read_set_cookie(header: str) -> Said | None:
+def read_set_cookie(header: str) -> SetCookie | None:
     """A Set-Cookie's parts (RFC 6265bis §5.6); None: it sets nothing."""
     if not _CONTROL.isdisjoint(header):
         return None
@@ -73,7 +73,7 @@ def read_set_cookie(header: str) -> Said | None:
     name, value = (name.strip(" \t"), value.strip(" \t")) if equals else ("", pair.strip(" \t"))
     if not (name or value) or len(name) + len(value) > LONGEST:
         return None
-    said = Said(name, value)
+    said = SetCookie(name, value)
     for attribute in attributes:
         key, _, value = attribute.partition("=")
         key, value = key.strip(" \t").lower(), value.strip(" \t")
@@ -97,7 +97,7 @@ def read_set_cookie(header: str) -> Said | None:
     return said
 
 
-def keeps_prefix(said: Said, *, host_only: bool) -> bool:
+def keeps_prefix(said: SetCookie, *, host_only: bool) -> bool:
     """Whether a name that promises something keeps it (RFC 6265bis §4.1.3)."""
     name = (said.name or said.value).lower()
     if not name.startswith(("__secure-", "__host-")):
@@ -124,14 +124,14 @@ def default_path(path: str) -> str:
     return path[: path.rfind("/")] or "/"
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> CookieScope:
     """Of a canonical URL."""
     scheme, _, rest = url.partition("://")
     rest = rest.partition("#")[0].partition("?")[0]
     authority, slash, path = rest.partition("/")
     host = authority.rpartition("@")[2]
     host = host[1:].partition("]")[0] if host[:1] == "[" else host.partition(":")[0]
-    return Place(scheme == "https", host, f"/{path}" if slash else "/")
+    return CookieScope(scheme == "https", host, f"/{path}" if slash else "/")
 
 
 def domains_of(host: str) -> Iterator[str]:

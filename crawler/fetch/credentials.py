@@ -25,9 +25,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from crawler.config import FetchConfig
+from crawler.config.model import FetchConfig
+from crawler.config.redaction import OPEN, WITHHELD, demand_secrets, origin_of, split_login
 from crawler.errors import ConfigError
-from crawler.secrets import OPEN, WITHHELD, demand_secrets, origin_of, split_login
 
 _PORT: Final = re.compile(r":([0-9]{1,5})$")
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from aiohttp.http import HttpVersion
     from multidict import MultiMapping
 
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+"""Statuses whose Location is followed (Fetch §2.2.3)."""
+
 MAX_LENGTH: Final = 2**63 - 1
 
 _STATUS: Final = re.compile(
@@ -24,11 +27,11 @@ _STATUS: Final = re.compile(
 _LENGTH: Final = re.compile(r"\+?([0-9]+)")
 
 
-class Refused(Exception):
+class HeadRefused(Exception):
     """Neither curl nor a browser makes sense of it, or they see a danger in it."""
 
 
-class Head(msgspec.Struct, frozen=True):
+class LenientHead(msgspec.Struct, frozen=True):
     """`headers` are for looking things up, `fields` as they were sent."""
 
     version: HttpVersion
@@ -44,7 +47,7 @@ class Head(msgspec.Struct, frozen=True):
             number = _LENGTH.match(value.strip())
             lengths.add(int(number[1][:30]) if number else None)
         if len(lengths) > 1:
-            raise Refused
+            raise HeadRefused
         length = lengths.pop()
         return None if length is None or length > MAX_LENGTH else length
 
@@ -55,15 +58,15 @@ def is_chunked(headers: MultiMapping[str]) -> bool:
     return "chunked" in [coding.strip() for coding in codings]
 
 
-def read_head(lines: list[bytes]) -> Head:
+def read_head(lines: list[bytes]) -> LenientHead:
     """A status line and fields, each without its line feed. Raises Refused."""
     status = _STATUS.match(lines[0].rstrip(b"\r"))
     if status is None or len(code := status[3] or b"200") != 3:  # none: browsers take it for 200
-        raise Refused
+        raise HeadRefused
     parts: list[tuple[bytes, list[bytes]]] = []  # of the fields; several where they are folded
     for line in lines[1:]:
         if b"\0" in line:
-            raise Refused
+            raise HeadRefused
         plain = line.rstrip(b"\r").replace(b"\r", b" ")  # RFC 9112 §2.2
         name, colon, value = plain.partition(b":")
         if plain[:1] in {b" ", b"\t"} and parts:  # folded (§5.2)
@@ -78,7 +81,7 @@ def read_head(lines: list[bytes]) -> Head:
         ]
     )
     version = int((status[1] or b"1")[:9]), int((status[2] or b"0")[:9])
-    return Head(
+    return LenientHead(
         HttpVersion11 if version >= (1, 1) else HttpVersion10,
         int(code),
         (status[4] or b"").strip().decode("utf-8", "surrogateescape"),

@@ -17,8 +17,8 @@ from aiohttp.hdrs import TRANSFER_ENCODING
 from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import BadHttpMessage, TransferEncodingError
 
-from crawler.fetch.lenient import SLOP, Fed, Lenient
 from crawler.fetch.lenient_head import is_chunked
+from crawler.fetch.lenient_reader import SLOP, Fed, LenientReader
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -29,7 +29,7 @@ KEPT: Final = 1024 * 1024
 """Bytes of an answer that are kept for a second reading."""
 
 
-class Parser:
+class ResponseParser:
     """Stands in for aiohttp's parser, which it is given as `strict`, in its protocol.
 
     One for each exchange. `body`: whether the answer may have one (not to HEAD). `limit` is the
@@ -60,7 +60,7 @@ class Parser:
         self._kept: list[bytes] | None = []  # None: what is refused now stays refused
         self._size = 0
         self._payload: Any = None  # of a chunked body under way
-        self._lenient: Lenient | None = None
+        self._lenient: LenientReader | None = None
 
     def feed_data(self, data: bytes) -> Fed:
         """Raises what the strict parser raises, when the lenient one is of its opinion."""
@@ -112,7 +112,7 @@ class Parser:
         if kept is None:
             self._break_off()
             raise error
-        lenient = Lenient(
+        lenient = LenientReader(
             self._protocol,
             self._loop,
             error,

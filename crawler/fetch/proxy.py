@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from crawler.config import FetchConfig
+from crawler.config.model import FetchConfig
+from crawler.config.proxy_env import VARIABLES, goes_without
+from crawler.config.redaction import split_login
 from crawler.errors import ConfigError, FetchError, TimedOut, Unreachable, Unresolved
 from crawler.fetch.connector import Connector
-from crawler.fetch.errors import word_of
-from crawler.proxies import VARIABLES, goes_without
-from crawler.secrets import split_login
+from crawler.fetch.error_map import word_of
 
 HTTP: Final = frozenset({"http", "https"})
 SOCKS: Final = frozenset({"socks5", "socks5h"})

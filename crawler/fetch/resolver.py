@@ -22,7 +22,7 @@ MOST: Final = 16
 """Addresses of a name that are looked at."""
 
 
-class Trip:
+class ExchangeTrace:
     """What the connector's callbacks note down about the exchange under way."""
 
     __slots__ = (
@@ -60,7 +60,7 @@ class Trip:
         return "dns" if self.connecting is None and self.dns is None else "connect"
 
 
-TRIP: ContextVar[Trip | None] = ContextVar("trip", default=None)
+TRIP: ContextVar[ExchangeTrace | None] = ContextVar("trip", default=None)
 """Set by the fetcher around each exchange; aiohttp's tasks inherit it."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from crawler.rate import Meter
+from crawler.policy.token_bucket import TokenBucket
 
 
 class Throttle:
@@ -16,7 +16,7 @@ class Throttle:
     """
 
     def __init__(self, rate: int) -> None:
-        self._meter = Meter(rate)
+        self._meter = TokenBucket(rate)
 
     async def pay(self, number: int, deadline: asyncio.Timeout) -> float:
         """Wait until `number` bytes are paid for, and how long it took, in seconds.

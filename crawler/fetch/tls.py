@@ -7,7 +7,7 @@ import ssl
 from functools import cached_property
 from typing import Final
 
-from crawler.config import FetchConfig
+from crawler.config.model import FetchConfig
 from crawler.errors import ConfigError
 
 log = logging.getLogger(__name__)

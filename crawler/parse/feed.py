@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from crawler.parse.xml import Element
+from crawler.parse.xml import XmlElement
 
 MAX_JSON: Final = 10 * 1024 * 1024
 """Bytes of a JSON feed: it cannot be streamed."""
@@ -33,7 +33,7 @@ class Feed:
         self._link = _NOTHING
         self._permalink = _NOTHING
 
-    def ended(self, element: Element, parent: str) -> None:
+    def ended(self, element: XmlElement, parent: str) -> None:
         name = element.name
         if name in {"item", "entry"}:
             if not self._permalink[0]:  # RSS 1.0 names an item by its address
@@ -56,7 +56,7 @@ class Feed:
         self._link = self._permalink = _NOTHING
         self._page(*link)
 
-    def _linked(self, element: Element, parent: str) -> None:
+    def _linked(self, element: XmlElement, parent: str) -> None:
         href = element.attributes.get("href", "").strip()
         rel = element.attributes.get("rel", "alternate").lower().removeprefix(_RELATIONS)
         if parent in {"item", "entry"}:

@@ -16,11 +16,11 @@ import ada_url
 import msgspec
 import turbohtml
 
-from crawler.model import Kind
-from crawler.parse.directives import REL, directives
-from crawler.parse.spaces import HUGE
-from crawler.parse.swift import joined
-from crawler.parse.values import SPACE, content_charset, parse_srcset, refresh_url
+from crawler.parse.attribute_values import SPACE, content_charset, parse_srcset, refresh_url
+from crawler.parse.native import joined
+from crawler.parse.robots_meta import REL, directives
+from crawler.parse.whitespace import HUGE
+from crawler.records import Kind
 
 MAX_TITLE: Final = 500
 MAX_META: Final = 2000
@@ -75,7 +75,7 @@ MAX_SRCDOC: Final = 8
 more, so that nobody writes three."""
 
 
-class Raw(msgspec.Struct):
+class RawPage(msgspec.Struct):
     """A page as its markup has it: hrefs not yet joined."""
 
     base: str | None = None  # the first <base href>, as written; None: there is none
@@ -94,7 +94,7 @@ class Raw(msgspec.Struct):
 
 def read_html(  # noqa: C901, PLR0912 - one pass over all elements: a call for each costs 5 %
     text: str, *, forms: bool, agent: str = "", styles: bool = False, depth: int = 0
-) -> Raw:
+) -> RawPage:
     """Links with their kind, in order and without repeats, and what the head says.
 
     `agent` is our product token in lower case, for `<meta>` elements of that name. `styles`: also
@@ -106,7 +106,7 @@ def read_html(  # noqa: C901, PLR0912 - one pass over all elements: a call for e
         positions=False,  # of lines nobody asks: a fifth of the time
         allow_declarative_shadow_roots=False,  # their templates stay in the tree, where we look
     )
-    raw = Raw()
+    raw = RawPage()
     links = raw.links
     around: list[turbohtml.Element] = []
     here = False  # a link names this page, or what <base> says
@@ -164,7 +164,7 @@ def _is_base(node: turbohtml.Element) -> bool:
 
 
 def _take_srcdoc(
-    attributes: Attributes, raw: Raw, *, forms: bool, styles: bool, depth: int
+    attributes: Attributes, raw: RawPage, *, forms: bool, styles: bool, depth: int
 ) -> None:
     """The links of a page that stands in an attribute (WHATWG HTML §4.8.5); its base is ours,
     unless it names one of its own.
@@ -266,13 +266,13 @@ def _text(attributes: Attributes, name: str) -> str:
     return (value if isinstance(value, str) else " ".join(value)).strip(SPACE)
 
 
-def _shelf(attributes: Attributes, raw: Raw) -> dict[tuple[str, str], None]:
+def _shelf(attributes: Attributes, raw: RawPage) -> dict[tuple[str, str], None]:
     """Where a link with a `rel` belongs."""
     disowned = not REL.isdisjoint(_text(attributes, "rel").lower().split())
     return raw.disowned if disowned else raw.links
 
 
-def add_link(attributes: Attributes, raw: Raw) -> None:
+def add_link(attributes: Attributes, raw: RawPage) -> None:
     """A `<link>` element's target, or a Link header's, if it is one that is followed."""
     href = _text(attributes, "href")
     rels = frozenset(_text(attributes, "rel").lower().split())
@@ -302,7 +302,7 @@ def add_link(attributes: Attributes, raw: Raw) -> None:
         raw.links[href, PAGE] = None
 
 
-def _meta(attributes: Attributes, raw: Raw, agent: str) -> None:
+def _meta(attributes: Attributes, raw: RawPage, agent: str) -> None:
     content = _text(attributes, "content")
     if "charset" in attributes:
         raw.charsets.append(_text(attributes, "charset"))

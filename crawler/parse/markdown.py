@@ -14,7 +14,7 @@ from typing import Final
 import turbohtml
 
 from crawler.parse.content import main_content
-from crawler.parse.tables import make_plain
+from crawler.parse.markdown_tables import make_plain
 
 Join = Callable[[str, str], str | None]
 

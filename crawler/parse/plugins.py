@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from crawler.errors import ConfigError
-from crawler.model import Follow, Ran
-from crawler.parse.clocks import Overdue
-from crawler.units import unicode
+from crawler.parse.workers.countdown import Overdue
+from crawler.records import Follow, PluginRun
+from crawler.utils.units import unicode
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup
@@ -45,11 +45,11 @@ MAX_TRACEBACK: Final = 4000
 """Characters of a traceback that are told, the last ones."""
 
 
-class Unfit(Exception):
+class InvalidRecord(Exception):
     """A record that lacks what it must have; the message says what. A rule yields it."""
 
 
-class Parsed:
+class PluginPage:
     """A page as a plugin sees it. What is costly is made when it is asked for.
 
     `base` is what relative addresses are joined to. `problems` may be added to: short sentences
@@ -129,12 +129,12 @@ class Plugin:
     """A named function of a page; a rule is one too. `fits`: to which URLs it applies."""
 
     name: str
-    extract: Callable[[Parsed], Iterable[Any] | None]
+    extract: Callable[[PluginPage], Iterable[Any] | None]
     kind: str = "plugin"
     fits: Callable[[str], bool] | None = None
     _traced: bool = False  # the traceback of a failure was handed on: once a process
 
-    def run(self, page: Parsed) -> tuple[list[dict[str, Any]], list[Follow], Ran]:
+    def run(self, page: PluginPage) -> tuple[list[dict[str, Any]], list[Follow], PluginRun]:
         """Its records and links for one page, and how it went; what it does wrong is a problem of
         that page alone.
 
@@ -144,12 +144,12 @@ class Plugin:
         records: list[dict[str, Any]] = []
         follow: list[Follow] = []
         if self.fits is not None and not self.fits(page.url):
-            return records, follow, Ran(self.kind, self.name, fits=False)
+            return records, follow, PluginRun(self.kind, self.name, fits=False)
         size = 0
         unfit = raised = trace = ""
         try:
             for one in self.extract(page) or ():
-                if isinstance(one, Unfit):
+                if isinstance(one, InvalidRecord):
                     page.problems.append(f"{self.kind} {self.name}: {one}")
                     unfit = unfit or unicode(str(one))
                     continue
@@ -180,7 +180,7 @@ class Plugin:
                 trace = _trace(error)
         took = bool(records or follow)
         failure = raised or ("" if took else unfit)
-        return records, follow, Ran(self.kind, self.name, True, took, failure, trace)
+        return records, follow, PluginRun(self.kind, self.name, True, took, failure, trace)
 
 
 def _interruptible() -> bool:

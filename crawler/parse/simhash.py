@@ -4,7 +4,7 @@ What is hashed are pairs of neighbouring words, with every digit read as 0: a co
 price alone does not make a page new. Only `KEPT` pairs count, a sample that near texts share: first
 those that begin with a frequent letter, smallest hash first, then with one of four others; where
 they are too few, in short texts, and in other scripts than Latin, the smallest of all. No package
-on PyPI is both kept and fast enough (docs/decisions/0021, 0063); how near: `crawler/traps.py`.
+on PyPI is both kept and fast enough (docs/decisions/0021, 0063); how near: `policy/trap_rules.py`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from crawler.errors import ParseError
 from crawler.parse.decode import unpack
 from crawler.parse.feed import Feed, read_json_feed
 from crawler.parse.utf8 import in_utf8
-from crawler.parse.xml import Element, Enough, Xml
+from crawler.parse.xml import StopReading, XmlElement, XmlReader
 
 MAX_URLS: Final = 50_000
 MAX_BYTES: Final = 50 * 1024 * 1024
@@ -44,7 +44,7 @@ HEAD: Final = 4096
 """Bytes by which a list is told."""
 
 
-class Entry(msgspec.Struct, gc=False):
+class SitemapEntry(msgspec.Struct, gc=False):
     """One address of a list. `changed` is its lastmod as written, "" for none; `bases` are the
     xml:base attributes that it is relative to, each to the one before and the first to the list.
     """
@@ -59,18 +59,18 @@ class Listing(msgspec.Struct):
     """What a list holds: pages, further lists of the same `kind`, what was wrong."""
 
     kind: str = ""  # urlset, index, text, rss, atom, json; nothing: not a list
-    pages: list[Entry] = msgspec.field(default_factory=list)
-    lists: list[Entry] = msgspec.field(default_factory=list)
+    pages: list[SitemapEntry] = msgspec.field(default_factory=list)
+    lists: list[SitemapEntry] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
     cut: str = ""  # the limit that left entries out
 
-    def add(self, entry: Entry, *, nested: bool = False) -> None:
+    def add(self, entry: SitemapEntry, *, nested: bool = False) -> None:
         """Raises Enough when the list is longer than one may be."""
         if not entry.url:
             return
         if len(self.pages) + len(self.lists) >= MAX_URLS:
             self.end_at(f"{MAX_URLS} addresses")
-            raise Enough
+            raise StopReading
         (self.lists if nested else self.pages).append(entry)
 
     def end_at(self, most: str) -> None:
@@ -78,7 +78,7 @@ class Listing(msgspec.Struct):
         self.problems.append(f"more than {most}: the rest is not read")
         self.cut = TOO_MANY_ENTRIES
 
-    def ordered(self) -> tuple[list[Entry], list[Entry]]:
+    def ordered(self) -> tuple[list[SitemapEntry], list[SitemapEntry]]:
         """Pages and lists, what matters most and changed last first; else as written."""
         for entries in (self.pages, self.lists):
             entries.sort(key=lambda entry: entry.changed, reverse=True)
@@ -99,13 +99,13 @@ def read_listing(pieces: Iterable[bytes], charset: str = "") -> Listing:
             listing.kind = "json"
             read_json_feed(
                 b"".join(stream),
-                page=lambda url: listing.add(Entry(url)),
-                more=lambda url: listing.add(Entry(url), nested=True),
+                page=lambda url: listing.add(SitemapEntry(url)),
+                more=lambda url: listing.add(SitemapEntry(url), nested=True),
                 problems=listing.problems,
             )
         else:
             _read_text(stream, listing)
-    except Enough:
+    except StopReading:
         pass
     return listing
 
@@ -201,25 +201,25 @@ def _read_xml(pieces: Iterable[bytes], listing: Listing) -> None:
     def begun(root: str) -> None:
         nonlocal reader
         if reader is not None:
-            raise Enough  # what follows the list is none of it
+            raise StopReading  # what follows the list is none of it
         if root in {"urlset", "sitemapindex"}:
             listing.kind = "urlset" if root == "urlset" else "index"
             reader = _Sitemap(listing)
         elif root in _FEEDS:
             listing.kind = "atom" if root == "feed" else "rss"
             reader = Feed(
-                page=lambda url, bases: listing.add(Entry(url, bases=bases)),
-                more=lambda url, bases: listing.add(Entry(url, bases=bases), nested=True),
+                page=lambda url, bases: listing.add(SitemapEntry(url, bases=bases)),
+                more=lambda url, bases: listing.add(SitemapEntry(url, bases=bases), nested=True),
             )
         else:
             listing.problems.append(f"neither sitemap nor feed: <{root[:40]}>")
-            raise Enough
+            raise StopReading
 
-    def ended(element: Element, parent: str) -> None:
+    def ended(element: XmlElement, parent: str) -> None:
         assert reader is not None
         reader.ended(element, parent)
 
-    Xml(begun, ended, _RECORDS).read(pieces, listing.problems)
+    XmlReader(begun, ended, _RECORDS).read(pieces, listing.problems)
     if reader is not None:
         reader.finish()
 
@@ -229,12 +229,12 @@ class _Sitemap:
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
-        self._entry = Entry("")
+        self._entry = SitemapEntry("")
         self._nested = False
         self._alternates: list[str] = []
         self._empty = 0  # entries that ended, less the addresses that came
 
-    def ended(self, element: Element, parent: str) -> None:
+    def ended(self, element: XmlElement, parent: str) -> None:
         name = element.name
         if name in {"url", "sitemap"}:
             self._empty += 1
@@ -257,7 +257,7 @@ class _Sitemap:
         if self._empty > 0:
             self._listing.problems.append(f"{self._empty} entries without an address")
 
-    def _located(self, element: Element, *, nested: bool) -> None:
+    def _located(self, element: XmlElement, *, nested: bool) -> None:
         url = element.text
         if url and self._entry.url:  # no </url> came between
             self._add()
@@ -266,11 +266,11 @@ class _Sitemap:
             self._entry.url, self._entry.bases, self._nested = url, element.bases, nested
 
     def _add(self) -> None:
-        entry, self._entry = self._entry, Entry("")
+        entry, self._entry = self._entry, SitemapEntry("")
         alternates, self._alternates = self._alternates, []
         self._listing.add(entry, nested=self._nested)
         for url in alternates:
-            self._listing.add(Entry(url, entry.changed, entry.priority, entry.bases))
+            self._listing.add(SitemapEntry(url, entry.changed, entry.priority, entry.bases))
 
 
 def _priority(text: str) -> float:
@@ -296,7 +296,7 @@ def _read_text(pieces: Iterable[bytes], listing: Listing) -> None:
             for line in lines:
                 address = line.strip()
                 if address.lower().startswith(("http://", "https://")):
-                    listing.add(Entry(address))
+                    listing.add(SitemapEntry(address))
                 elif address:
                     strange += 1
     finally:

@@ -1,4 +1,4 @@
-"""XML from strangers, streamed: expat, with everything off that is a weapon.
+"""Stream untrusted XML through expat, with entities and external references switched off.
 
 Entity declarations (billion laughs, external entities) end the reading with a ParseError; nothing
 is ever fetched. Memory is bounded: 64 KiB of input at a time, texts of 8 KiB, elements nested 100
@@ -17,7 +17,7 @@ from xml.parsers import expat
 import msgspec
 
 from crawler.errors import ParseError
-from crawler.parse.loose import MAX_TAG, Scanner, Token, What
+from crawler.parse.malformed_xml import MAX_TAG, TokenKind, XmlScanner, XmlToken
 
 MAX_TEXT: Final = 8192
 """Characters of one element's text; a URL is refused from 2083 on."""
@@ -25,7 +25,7 @@ MAX_TEXT: Final = 8192
 MAX_DEPTH: Final = 100
 
 
-class Element(msgspec.Struct, gc=False):
+class XmlElement(msgspec.Struct, gc=False):
     """An element: local name and names of attributes in lower case. `bases` are the xml:base
     attributes around it, the outermost first (XML Base §3).
     """
@@ -42,15 +42,15 @@ class Element(msgspec.Struct, gc=False):
         return "".join(self.parts).strip()
 
 
-Ended = Callable[[Element, str], None]
+Ended = Callable[[XmlElement, str], None]
 """Called with an element that ended and its parent's name."""
 
 
-class Enough(Exception):
+class StopReading(Exception):
     """Raised by a reader that needs no more: the rest is not read."""
 
 
-class Xml:
+class XmlReader:
     """Calls `begun` with the root's local name, and `ended` for every element.
 
     `records` are the names of elements that stand side by side: where markup is broken, one that
@@ -63,7 +63,7 @@ class Xml:
         self._begun = begun
         self._ended = ended
         self._records = records
-        self._open: list[Element] = []
+        self._open: list[XmlElement] = []
         self._parser: expat.XMLParserType
         self._at = -1  # where in the input the last tag began
         self._told = 0  # how many parts of text the open element had by then
@@ -91,7 +91,7 @@ class Xml:
                 began = max(began, self._at if came - self._at <= MAX_TAG else came)
                 kept = kept[began - came :] if began < came else b""
             parser.Parse(b"", True)
-        except Enough:
+        except StopReading:
             pass
         except expat.ExpatError as error:
             what = expat.ErrorString(error.code)
@@ -111,7 +111,7 @@ class Xml:
             self._begun(local)
         elif len(around) >= MAX_DEPTH:
             raise ParseError("xml", f"elements nested more than {MAX_DEPTH} deep")
-        around.append(Element(local, attributes, bases))
+        around.append(XmlElement(local, attributes, bases))
         self._at = self._parser.CurrentByteIndex
         self._told = 0
 
@@ -141,16 +141,16 @@ class Xml:
             for token in _tokens(pieces):
                 if known:
                     known = False
-                elif token.what is What.TEXT:
+                elif token.what is TokenKind.TEXT:
                     self._characters(token.value)
-                elif token.what is What.END:
+                elif token.what is TokenKind.END:
                     self._close(token.value.rpartition(":")[2].lower())
                 else:
                     self._imply_ends(token.value.rpartition(":")[2].lower())
                     self._start(token.value, token.attributes)
                     if token.empty:
                         self._end(token.value)
-        except Enough:
+        except StopReading:
             pass
 
     def _close(self, name: str) -> None:
@@ -166,8 +166,8 @@ class Xml:
             self._close(name)
 
 
-def _tokens(pieces: Iterable[bytes]) -> Iterator[Token]:
-    scanner = Scanner()
+def _tokens(pieces: Iterable[bytes]) -> Iterator[XmlToken]:
+    scanner = XmlScanner()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for piece in pieces:
         yield from scanner.feed(decoder.decode(piece))

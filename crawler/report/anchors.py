@@ -12,7 +12,7 @@ from typing import Final, Self
 import msgspec
 
 from crawler.errors import SinkError
-from crawler.model import Outcome, Visit
+from crawler.records import CrawlResult, Outcome
 
 SOURCES: Final = 25
 
@@ -62,7 +62,7 @@ class Anchors:
         self._db.close()
         self._path.unlink(missing_ok=True)
 
-    async def append(self, visits: Sequence[Visit]) -> int:
+    async def append(self, visits: Sequence[CrawlResult]) -> int:
         try:
             await asyncio.to_thread(self._write, visits)
         except sqlite3.Error as error:
@@ -72,7 +72,7 @@ class Anchors:
     async def cut(self, mark: int) -> None:
         """Nothing to cut: entering twice is the same as once."""
 
-    def _write(self, visits: Sequence[Visit]) -> None:
+    def _write(self, visits: Sequence[CrawlResult]) -> None:
         have, want, leads = [], [], []
         for visit in visits:
             extract, url = visit.extract, visit.link.url

@@ -8,12 +8,12 @@ from typing import Final
 
 import msgspec
 
-from crawler.folder import FRONTIER
-from crawler.frontier.book import Book, Linked
-from crawler.frontier.rows import FAILED, MOVED
-from crawler.model import Kind
-from crawler.report.certainty import certainty
-from crawler.sinks.graph import NAME, Edges, read_edges
+from crawler.config.workdir import FRONTIER
+from crawler.frontier.sqlite.lookup import FrontierReader, LinkRecord
+from crawler.frontier.sqlite.statements import FAILED, MOVED
+from crawler.output.graph import NAME, GraphEdges, read_edges
+from crawler.records import Kind
+from crawler.report.link_certainty import certainty
 
 MOST: Final = 20_000
 """Broken links told one by one; the rest are counted."""
@@ -26,21 +26,21 @@ MAX_HOPS: Final = 10
 _ROBOTS: Final = tuple(Kind).index(Kind.ROBOTS)
 
 
-class Source(msgspec.Struct, frozen=True):
+class LinkSource(msgspec.Struct, frozen=True):
     """A page with a link that breaks. `through`: the redirect that it names; None: none."""
 
     url: str
     through: str | None = None
 
 
-class Broken(msgspec.Struct, frozen=True):
+class BrokenLink(msgspec.Struct, frozen=True):
     """A URL that could not be had, and who sends people there. `pages` counts all of them."""
 
     url: str
     reason: str
     status: int | None
     pages: int
-    sources: tuple[Source, ...]
+    sources: tuple[LinkSource, ...]
 
 
 class _Entry(msgspec.Struct):
@@ -59,12 +59,12 @@ def surely(url: str, reason: str, status: int | None) -> bool:
 
 def broken_links(
     folder: Path,
-    book: Book,
+    book: FrontierReader,
     *,
     accept: Sequence[int] = (),
     most: int = MOST,
     wanted: Callable[[str, str, int | None], bool] = surely,
-) -> tuple[int, list[Broken]]:
+) -> tuple[int, list[BrokenLink]]:
     """Their number, and the `most` that are linked most. Statuses in `accept` are not broken.
     `wanted` sees URL, reason and status of each link that failed.
 
@@ -87,19 +87,21 @@ def broken_links(
     return number, [_told(book, key, entry, urls) for key, entry in ranked]
 
 
-def _told(book: Book, key: bytes, entry: _Entry, urls: Mapping[int, Linked]) -> Broken:
+def _told(
+    book: FrontierReader, key: bytes, entry: _Entry, urls: Mapping[int, LinkRecord]
+) -> BrokenLink:
     named = [
-        Source(urls[one].url, None if target == key else book.url_of(target))
+        LinkSource(urls[one].url, None if target == key else book.url_of(target))
         for one, target in entry.sources
         if one in urls
     ]
     if not named and entry.via:
-        named = [Source(entry.via)]
+        named = [LinkSource(entry.via)]
     pages = max(entry.pages, len(named))
-    return Broken(entry.url, entry.reason, entry.status, pages, tuple(named))
+    return BrokenLink(entry.url, entry.reason, entry.status, pages, tuple(named))
 
 
-def _referrers(folder: Path, book: Book, entries: dict[bytes, _Entry]) -> None:
+def _referrers(folder: Path, book: FrontierReader, entries: dict[bytes, _Entry]) -> None:
     """Note who links to the entries, directly or by way of redirects."""
     targets: dict[bytes, tuple[bytes, ...]] = {
         key: (key,) for key in entries
@@ -122,7 +124,7 @@ def _referrers(folder: Path, book: Book, entries: dict[bytes, _Entry]) -> None:
 
 
 def _sort_in(
-    book: Book,
+    book: FrontierReader,
     batch: Sequence[tuple[int, bytes]],
     targets: dict[bytes, tuple[bytes, ...]],
     redirects: dict[bytes, tuple[bytes, ...]],
@@ -143,7 +145,7 @@ def _sort_in(
                 entry.sources.append((source, named))
 
 
-def _current(folder: Path, book: Book) -> Iterator[Edges]:
+def _current(folder: Path, book: FrontierReader) -> Iterator[GraphEdges]:
     """Each page's links as last seen: after recrawls, older entries of a page count no more."""
     spans = book.spans("graph")
     if len(spans) == 1:
@@ -159,9 +161,9 @@ def _current(folder: Path, book: Book) -> Iterator[Edges]:
                 yield edges
 
 
-def broken_in(folder: Path, accept: Sequence[int] = ()) -> tuple[int, list[Broken]]:
+def broken_in(folder: Path, accept: Sequence[int] = ()) -> tuple[int, list[BrokenLink]]:
     """`broken_links` of a crawl's folder."""
-    with Book(folder / FRONTIER) as book:
+    with FrontierReader(folder / FRONTIER) as book:
         return broken_links(folder, book, accept=accept)
 
 

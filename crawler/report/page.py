@@ -14,15 +14,15 @@ from typing import Any, Final
 import jinja2
 from jinja2.bccache import Bucket, FileSystemBytecodeCache
 
-from crawler import __version__
-from crawler.ending import sentence
-from crawler.errors import HouseError
-from crawler.report.changes import Changes
-from crawler.report.facts import Bar, Facts, Slice
-from crawler.report.gather import gather
-from crawler.report.lines import Lines
-from crawler.units import amount
-from crawler.units import in_bytes as size
+from crawler.errors import FatalError
+from crawler.policy.end_message import sentence
+from crawler.report.build import gather
+from crawler.report.crawl_diff import CrawlDiff
+from crawler.report.data import BarValue, ReportData, TimeSlice
+from crawler.report.page_records import PageRecords
+from crawler.utils.units import amount
+from crawler.utils.units import in_bytes as size
+from crawler.version import __version__
 
 NAME: Final = "report.html"
 
@@ -67,7 +67,7 @@ WORDS: Final = {
 """What the reasons mean, for those who do not know them."""
 
 
-def write_report(folder: Path, lines: Lines | None = None) -> Path:
+def write_report(folder: Path, lines: PageRecords | None = None) -> Path:
     """Make DIR/report.html anew; the old one stays whole until then. Raises CrawlerError.
 
     `lines`: what was read of pages.jsonl already.
@@ -79,11 +79,11 @@ def write_report(folder: Path, lines: Lines | None = None) -> Path:
         temporary.write_text(text, encoding="utf-8", errors="replace")
         temporary.replace(path)
     except OSError as error:
-        raise HouseError(f"{path}: {error.strerror}") from error
+        raise FatalError(f"{path}: {error.strerror}") from error
     return path
 
 
-def render(facts: Facts) -> str:
+def render(facts: ReportData) -> str:
     """The page. Everything that a stranger wrote is escaped."""
     return (
         templates()
@@ -98,7 +98,7 @@ def render(facts: Facts) -> str:
     )
 
 
-def _ending(facts: Facts) -> str:
+def _ending(facts: ReportData) -> str:
     """The one sentence; in a report that is written while it runs, none."""
     if not facts.finish_reason:
         return "No word of an end: it is running, or was killed and can be resumed"
@@ -113,7 +113,7 @@ def _ending(facts: Facts) -> str:
     return said[0].upper() + said[1:]
 
 
-def render_changes(changes: Changes) -> str:
+def render_changes(changes: CrawlDiff) -> str:
     """A comparison as a page of the same kind."""
     kinds = ("added", "removed", "changed", "moved", "unreachable")
     template = templates().get_template("diff.html.jinja")
@@ -165,7 +165,7 @@ def templates() -> jinja2.Environment:
     return environment
 
 
-def timeline(slices: Sequence[Slice]) -> list[tuple[int, float, float, Slice]]:
+def timeline(slices: Sequence[TimeSlice]) -> list[tuple[int, float, float, TimeSlice]]:
     """Place, height and height of the failed part of each bar."""
     most = max((one.visits for one in slices), default=0) or 1
     return [
@@ -174,7 +174,7 @@ def timeline(slices: Sequence[Slice]) -> list[tuple[int, float, float, Slice]]:
     ]
 
 
-def widths(bars: Sequence[Bar]) -> list[tuple[Bar, float, float]]:
+def widths(bars: Sequence[BarValue]) -> list[tuple[BarValue, float, float]]:
     """Each bar with its length and its share of all, in percent."""
     most = max((bar.number for bar in bars), default=0) or 1
     total = sum(bar.number for bar in bars) or 1

@@ -1,4 +1,4 @@
-"""The service's own settings; a crawl's are in `crawler/config.py`. Pure: the door reads.
+"""The service's own settings; a crawl's are in `crawler/config/model.py`. Pure: the door reads.
 
     defaults < a TOML file < CRAWLER_SERVICE_… variables < flags
 
@@ -17,11 +17,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from crawler import units
+from crawler.config.loader import SERVICE
 from crawler.errors import ConfigError
-from crawler.service.body import FIELDS
-from crawler.service.job import Limits
-from crawler.settings import SERVICE
+from crawler.service.jobs.job import JobLimits
+from crawler.service.jobs.request_body import FIELDS
+from crawler.utils import units
 
 Bytes = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -60,9 +60,9 @@ class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    def limits(self) -> Limits:
+    def limits(self) -> JobLimits:
         """What holds for all together; the ceilings also for each."""
-        return Limits(self.running, self.queued, self.max_pages, self.max_bytes, self.disk)
+        return JobLimits(self.running, self.queued, self.max_pages, self.max_bytes, self.disk)
 
 
 _SECONDS: Final = frozenset({"keep_for", "grace"})

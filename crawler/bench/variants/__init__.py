@@ -1,7 +1,8 @@
 """The same crawl in several ways. Each module is one way, short enough to be read in a sitting.
 
-All share the rules (`crawler.scope`, `crawler.urls`) and the reader; what differs is who waits,
-who works and who may touch what. None retries, paces or survives a crash: the product does.
+All share the rules (`crawler.policy.scope`, `crawler.policy.urls`) and the reader; what differs is
+who waits, who works and who may touch what. None retries, paces or survives a crash:
+the product does.
 """
 
 from __future__ import annotations

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import asyncio
 
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
-from crawler.bench.nonblocking import Client, run_loop
-from crawler.bench.reading import Reading
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.nonblocking import AsyncClient, run_loop
+from crawler.bench.reading import PageReading
+from crawler.bench.recorder import Recorder
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     run_loop(_crawl(job, haul))
 
 
-async def _crawl(job: Job, haul: Haul) -> None:
-    reading = Reading(job)
+async def _crawl(job: CrawlTask, haul: Recorder) -> None:
+    reading = PageReading(job)
     todo: asyncio.Queue[str] = asyncio.Queue()
     seen = {reading.seed}
 
-    async def work(client: Client) -> None:
+    async def work(client: AsyncClient) -> None:
         while True:
             answer = await client.get(await todo.get())
             leaf = reading.read(answer)
@@ -34,7 +34,7 @@ async def _crawl(job: Job, haul: Haul) -> None:
                     todo.put_nowait(url)
             todo.task_done()
 
-    async with haul.watch(), Client() as client, asyncio.TaskGroup() as crew:
+    async with haul.watch(), AsyncClient() as client, asyncio.TaskGroup() as crew:
         todo.put_nowait(reading.seed)
         workers = [crew.create_task(work(client)) for _ in range(job.concurrency)]
         await todo.join()

@@ -12,14 +12,14 @@ import asyncio
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
-from crawler.bench.nonblocking import Client, run_loop
-from crawler.bench.reading import Answer, Reading
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.nonblocking import AsyncClient, run_loop
+from crawler.bench.reading import BenchResponse, PageReading
+from crawler.bench.recorder import Recorder
 from crawler.bench.variants import reader_process
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     with ProcessPoolExecutor(
         job.processes,
         mp_context=multiprocessing.get_context("forkserver"),
@@ -31,15 +31,15 @@ def run(job: Job, haul: Haul) -> None:
         run_loop(_crawl(job, haul, pool))
 
 
-async def _crawl(job: Job, haul: Haul, pool: ProcessPoolExecutor) -> None:
+async def _crawl(job: CrawlTask, haul: Recorder, pool: ProcessPoolExecutor) -> None:
     loop = asyncio.get_running_loop()
-    seed = Reading(job).seed
+    seed = PageReading(job).seed
     todo: asyncio.Queue[str] = asyncio.Queue()
     # Bounded: when the readers cannot follow, the fetching tasks wait in `put` (back-pressure).
-    fetched: asyncio.Queue[Answer] = asyncio.Queue(4 * reader_process.BATCH * job.processes)
+    fetched: asyncio.Queue[BenchResponse] = asyncio.Queue(4 * reader_process.BATCH * job.processes)
     seen = {seed}
 
-    async def fetch(client: Client) -> None:
+    async def fetch(client: AsyncClient) -> None:
         while True:
             await fetched.put(await client.get(await todo.get()))
 
@@ -56,7 +56,7 @@ async def _crawl(job: Job, haul: Haul, pool: ProcessPoolExecutor) -> None:
                         todo.put_nowait(url)
                 todo.task_done()
 
-    async with haul.watch(), Client() as client, asyncio.TaskGroup() as crew:
+    async with haul.watch(), AsyncClient() as client, asyncio.TaskGroup() as crew:
         todo.put_nowait(seed)
         workers = [crew.create_task(fetch(client)) for _ in range(job.concurrency)]
         # Two a process: while it reads one batch, the next one is on its way.

@@ -6,25 +6,25 @@ from asyncio import TaskGroup
 from collections.abc import Iterator
 from pathlib import Path
 
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
-from crawler.bench.nonblocking import Client, run_loop
-from crawler.bench.reading import Leaf
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.nonblocking import AsyncClient, run_loop
+from crawler.bench.reading import ReadPage
+from crawler.bench.recorder import Recorder
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     run_loop(_fetch(job, haul))
 
 
-async def _fetch(job: Job, haul: Haul) -> None:
+async def _fetch(job: CrawlTask, haul: Recorder) -> None:
     assert job.urls is not None
     todo = iter(Path(job.urls).read_text("utf-8").split())
 
-    async def work(client: Client, todo: Iterator[str]) -> None:
+    async def work(client: AsyncClient, todo: Iterator[str]) -> None:
         for url in todo:
             answer = await client.get(url)
-            haul.keep(Leaf(url, answer.status, "", 0, (), len(answer.body), answer.ms, 0.0))
+            haul.keep(ReadPage(url, answer.status, "", 0, (), len(answer.body), answer.ms, 0.0))
 
-    async with haul.watch(), Client() as client, TaskGroup() as crew:
+    async with haul.watch(), AsyncClient() as client, TaskGroup() as crew:
         for _ in range(job.concurrency):
             crew.create_task(work(client, todo))

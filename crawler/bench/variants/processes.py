@@ -10,29 +10,29 @@ import multiprocessing
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import forkserver
 
-from crawler.bench.blocking import Client
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
-from crawler.bench.reading import Leaf, Reading
+from crawler.bench.blocking import BlockingClient
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.reading import PageReading, ReadPage
+from crawler.bench.recorder import Recorder
 
-_client: Client
-_reading: Reading
+_client: BlockingClient
+_reading: PageReading
 
 
-def start(job: Job) -> None:
+def start(job: CrawlTask) -> None:
     """Make this process one that fetches."""
     global _client, _reading
-    _client, _reading = Client(), Reading(job)
+    _client, _reading = BlockingClient(), PageReading(job)
 
 
-def visit(url: str) -> Leaf:
+def visit(url: str) -> ReadPage:
     """Fetch and read one page."""
     return _reading.read(_client.get(url))
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     """The parent hands out URLs and takes leaves in; a set of futures is all there is to track."""
-    seed = Reading(job).seed
+    seed = PageReading(job).seed
     forkserver.set_forkserver_preload([__name__])  # imported once, shared by all
     with ProcessPoolExecutor(
         job.concurrency,
@@ -44,7 +44,7 @@ def run(job: Job, haul: Haul) -> None:
         wait([pool.submit(int) for _ in range(job.concurrency)])
         with haul.clock():
             seen = {seed}
-            under_way: set[Future[Leaf]] = {pool.submit(visit, seed)}
+            under_way: set[Future[ReadPage]] = {pool.submit(visit, seed)}
             while under_way:
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in done:

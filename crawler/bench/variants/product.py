@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
+from crawler.bench.crawl_task import CrawlTask
 from crawler.bench.nonblocking import run_loop
-from crawler.build import open_crawl
-from crawler.settings import with_settings
+from crawler.bench.recorder import Recorder
+from crawler.bootstrap.crawl_setup import open_crawl
+from crawler.config.loader import with_settings
 
 
-def run(job: Job, haul: Haul, *, robots: bool = False) -> None:
+def run(job: CrawlTask, haul: Recorder, *, robots: bool = False) -> None:
     run_loop(_crawl(job, haul, robots=robots))
 
 
-async def _crawl(job: Job, haul: Haul, *, robots: bool) -> None:
+async def _crawl(job: CrawlTask, haul: Recorder, *, robots: bool) -> None:
     scheme = job.seed.partition("://")[0]
     config = with_settings(
         None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.recorder import Recorder
 from crawler.bench.variants import product
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     product.run(job, haul, robots=True)

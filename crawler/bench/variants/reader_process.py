@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from crawler.bench.job import Job
-from crawler.bench.reading import Answer, Leaf, Reading
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.reading import BenchResponse, PageReading, ReadPage
 
 BATCH = 32
 """Answers sent together: one a task costs 117 µs of the sender's CPU, 32 a task 15 (measured)."""
 
-_reading: Reading
+_reading: PageReading
 
 
-def start(job: Job) -> None:
+def start(job: CrawlTask) -> None:
     """Make this process a reader."""
     global _reading  # noqa: PLW0603 - a process of a pool keeps what it needs in a global
-    _reading = Reading(job)
+    _reading = PageReading(job)
 
 
 def ready() -> int:
@@ -25,6 +25,6 @@ def ready() -> int:
     return os.getpid()
 
 
-def read(answers: Sequence[Answer]) -> list[Leaf]:
+def read(answers: Sequence[BenchResponse]) -> list[ReadPage]:
     """Read one after another."""
     return [_reading.read(answer) for answer in answers]

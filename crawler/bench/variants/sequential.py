@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 
-from crawler.bench.blocking import Client
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
-from crawler.bench.reading import Reading
+from crawler.bench.blocking import BlockingClient
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.reading import PageReading
+from crawler.bench.recorder import Recorder
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     """Breadth-first, with a list of what to do and a set of what was seen."""
-    reading = Reading(job)
+    reading = PageReading(job)
     todo, seen = deque([reading.seed]), {reading.seed}
-    with haul.clock(), Client() as client:
+    with haul.clock(), BlockingClient() as client:
         while todo:
             leaf = reading.read(client.get(todo.popleft()))
             haul.keep(leaf)

@@ -10,21 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 from threading import Lock
 
-from crawler.bench.blocking import Client
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
-from crawler.bench.reading import Reading
+from crawler.bench.blocking import BlockingClient
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.reading import PageReading
+from crawler.bench.recorder import Recorder
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     """`Queue.join` knows the end: as many `task_done` as `put`, and each put precedes its done."""
-    reading = Reading(job)
+    reading = PageReading(job)
     todo: Queue[str | None] = Queue()
     seen, lock = {reading.seed}, Lock()
     failures: list[Exception] = []
 
     def work() -> None:
-        with Client() as client:
+        with BlockingClient() as client:
             while (url := todo.get()) is not None:
                 try:
                     visit(client, url)
@@ -33,7 +33,7 @@ def run(job: Job, haul: Haul) -> None:
                 finally:
                     todo.task_done()
 
-    def visit(client: Client, url: str) -> None:
+    def visit(client: BlockingClient, url: str) -> None:
         leaf = reading.read(client.get(url))
         with lock:
             haul.keep(leaf)

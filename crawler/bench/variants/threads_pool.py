@@ -13,14 +13,14 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from queue import Empty, Queue
 from threading import Lock
 
-from crawler.bench.blocking import Client
-from crawler.bench.haul import Haul
-from crawler.bench.job import Job
-from crawler.bench.reading import Answer, Leaf, Reading
+from crawler.bench.blocking import BlockingClient
+from crawler.bench.crawl_task import CrawlTask
+from crawler.bench.reading import BenchResponse, PageReading, ReadPage
+from crawler.bench.recorder import Recorder
 from crawler.bench.variants import reader_process
 
 
-def run(job: Job, haul: Haul) -> None:
+def run(job: CrawlTask, haul: Recorder) -> None:
     with ProcessPoolExecutor(
         job.processes,
         mp_context=multiprocessing.get_context("forkserver"),
@@ -30,16 +30,16 @@ def run(job: Job, haul: Haul) -> None:
         for started in [pool.submit(reader_process.ready) for _ in range(job.processes)]:
             started.result()
         with haul.clock():
-            Crew(job, haul, pool).crawl(Reading(job).seed)
+            ThreadPoolCrawl(job, haul, pool).crawl(PageReading(job).seed)
 
 
-class Crew:
+class ThreadPoolCrawl:
     """A URL is `task_done` only when its page was read and its links were queued."""
 
-    def __init__(self, job: Job, haul: Haul, pool: ProcessPoolExecutor) -> None:
+    def __init__(self, job: CrawlTask, haul: Recorder, pool: ProcessPoolExecutor) -> None:
         self.job, self.haul, self.pool = job, haul, pool
         self.todo: Queue[str | None] = Queue()
-        self.fetched: Queue[Answer | None] = Queue(4 * reader_process.BATCH * job.processes)
+        self.fetched: Queue[BenchResponse | None] = Queue(4 * reader_process.BATCH * job.processes)
         self.seen: set[str] = set()
         self.lock = Lock()
         self.failures: list[Exception] = []
@@ -59,7 +59,7 @@ class Crew:
             raise ExceptionGroup("pages failed", self.failures)
 
     def fetch(self) -> None:
-        with Client() as client:
+        with BlockingClient() as client:
             while (url := self.todo.get()) is not None:
                 try:
                     self.fetched.put(client.get(url))
@@ -79,9 +79,9 @@ class Crew:
                 for _ in batch:
                     self.todo.task_done()
 
-    def waiting(self) -> list[Answer]:
+    def waiting(self) -> list[BenchResponse]:
         """What else is there now; a fair share of it, so that no process idles."""
-        more: list[Answer] = []
+        more: list[BenchResponse] = []
         most = min(reader_process.BATCH, self.fetched.qsize() // self.job.processes)
         try:
             while len(more) < most:
@@ -92,7 +92,7 @@ class Crew:
             pass  # another feeder was faster
         return more
 
-    def enter(self, leaf: Leaf) -> None:
+    def enter(self, leaf: ReadPage) -> None:
         with self.lock:
             self.haul.keep(leaf)
         self.queue(leaf.found)
