@@ -329,6 +329,38 @@ def test_a_value_of_another_type_is_damage(column: str) -> None:
         assert damage(db) == f"{column} has a value that is not what was written"
 
 
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("mark.length", "x'00'"), ("host.name", "x'00'"), ("host.rest_until", "x'00'"),
+        ("host.rest_until", "1e300"), ("robots.body", "-5"), ("robots.expires_at", "x'00'"),
+        ("robots.delay", "x'00'"), ("link.depth", "x'00'"), ("link.attempt", "x'00'"),
+        ("link.state", "1"), ("link.due", "1e300"), ("link.visited_at", "1e300"),
+        ("link.bytes", "x'00'"), ("link.reason", "x'00'"), ("link.cookie", "x'00'"),
+    ],
+)  # fmt: skip
+async def test_no_command_calls_damage_a_bug(
+    website: OpenSite, tmp_path: Path, where: str, value: str
+) -> None:
+    site = await website({})
+    folder = tmp_path / "crawl"
+    await stopped(site, folder)
+    table, _, column = where.partition(".")
+    with closing(sqlite3.connect(folder / "frontier.db")) as db, db:
+        db.execute(f"UPDATE {table} SET {column} = {value}")
+    codes = set()
+    for args in (
+        *(reading(name, site, folder) for name in READERS),
+        ("resume", folder, "-q", "-s", "limits.max_pages=9", "-s", "output.report=true"),
+    ):
+        code, errors = await said(*args)
+        codes.add(code)
+        assert code in {0, 2, 3}, (args, errors)
+        assert "bug" not in errors, (args, errors)
+        assert "Traceback" not in errors
+    assert 3 in codes
+
+
 async def test_bytes_that_turned_over_anywhere_are_no_bug(
     website: OpenSite, tmp_path: Path
 ) -> None:

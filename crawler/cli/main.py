@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -154,8 +155,18 @@ def _run(arguments: list[str]) -> int:
         if isinstance(error, UnicodeEncodeError) and (given := _undecodable(arguments)):
             _say(f"crawler: error: {given}: cannot be used here, for it is not UTF-8")
             return 2
-        return _report(error, in_full=_wants_more(arguments))
+        return _report(_damage(error, arguments) or error, in_full=_wants_more(arguments))
     return int(code or 0)
+
+
+def _damage(error: Exception, arguments: Sequence[str]) -> Exception | None:
+    """The damage of a crawl that was named, over which our code tripped. None: it is a bug."""
+    if any(_ours(error)) or _exhausted(error) is not None:
+        return None
+    from crawler.frontier.sqlite.corruption import damage_in  # noqa: PLC0415 - an error's cost only
+
+    folders = [Path(one) for one in (*arguments, "crawl")]
+    return next(filter(None, map(damage_in, folders)), None)
 
 
 def _undecodable(arguments: Sequence[str]) -> str | None:

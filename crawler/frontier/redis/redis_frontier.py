@@ -1,9 +1,9 @@
 """The frontier on Redis or Valkey: the same crawl on as many machines as are started.
 
-    RedisFrontier ──▶ Waiters (redis_waiters.py)   who waits for a link, and asking for them
-                  ──▶ Leases  (redis_leases.py)    what this worker has, and what is owed for it
-                  ──▶ Visits  (redis_visits.py)    what came of it: ours? then settled
-                  ──▶ Shards  (redis_shards.py)    the job on the server, and its numbers
+    RedisFrontier ──▶ LeaseDispatcher  who waits for a link, and asking for them
+                  ──▶ LeaseTable       what this worker has, and what is owed for it
+                  ──▶ ResultSubmitter  what came of it: ours? then settled
+                  ──▶ Shards           the job on the server, and its numbers
 
 Order, dedup, leases and politeness live on the server, in functions that are one atomic step each
 (the *.lua files), by the server's clock; nothing here decides who may be asked. A

@@ -23,7 +23,14 @@ from crawler.config.model import ScopeConfig
 from crawler.errors import FrontierError, FrontierLost
 from crawler.frontier.scheduling.slot import SlotState
 from crawler.frontier.sqlite import content_dedup, cooldowns, download_rows
-from crawler.frontier.sqlite.corruption import CorruptFrontier, damage, frontier_error, is_of, sound
+from crawler.frontier.sqlite.corruption import (
+    CorruptFrontier,
+    check_small_tables,
+    damage,
+    frontier_error,
+    is_queued_row,
+    sound,
+)
 from crawler.frontier.sqlite.rejected_outbox import MARK, RejectedOutbox
 from crawler.frontier.sqlite.seen_index import SeenIndex
 from crawler.frontier.sqlite.start_recrawl import begin
@@ -164,6 +171,8 @@ class Store:
                 f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"
             )
         self._db.execute(cooldowns.ADDED)
+        if version:
+            check_small_tables(self._db)
         self._keys = SeenIndex(self._db)
         self._keys.recall()
         self._brakes.open(self._db, self._keys)
@@ -507,9 +516,9 @@ class Store:
         """
         rows = self._db.execute(HEAD, (host, limit + len(out))).fetchall()
         rows = [row for row in rows if row[0] not in out][:limit]
-        for number, url, *_, key in rows:
-            if not is_of(key, url):
-                raise CorruptFrontier(f"link {number} is not what was written")
+        for row in rows:
+            if not is_queued_row(row):
+                raise CorruptFrontier(f"link {row[0]} is not what was written")
         parked: Counter[int] = Counter()
         if self._brakes.engaged:
             rows, parked = self._park(rows)
