@@ -147,5 +147,5 @@ async def test_check_names_the_cause(website: Open, unused_tcp_port: int) -> Non
     told = await process("check", site.url, *quick)
     assert f"connection:connrefused  {dead}\n     on {site.url}" in told.out
     assert "dns:no-such-host.invalid  http://no-such-host.invalid/" in told.out
-    assert "2 broken, 1 not asked for" in told.out
+    assert "2 broken, 1 not requested" in told.out
     assert "robotsUnreachable" not in told.out

@@ -188,7 +188,10 @@ async def test_a_redirect_is_followed_to_its_end_also_elsewhere(website: Open) -
     assert (301, site.at("/moved"), site.at("/there")) in notes
     assert (308, site.at("/good", 1), site.at("/end", 1)) in notes
     text = await check(site.url, *QUICK)
-    assert f"note: 301  {site.at('/moved')} lies at {site.at('/there')} for good\n" in text.output
+    assert (
+        f"note: 301  {site.at('/moved')} redirects permanently to {site.at('/there')}\n"
+        in text.output
+    )
     assert f"redirect:loop  {site.at('/round', 1)}\n" in text.output
 
 

@@ -15,7 +15,7 @@ from test_warc import check, exchanges, indexed_by_others
 from website import page
 
 from crawler.errors import ConfigError, FolderLocked
-from crawler.export.atomic_output import building
+from crawler.export.atomic_output import atomic_output
 from crawler.export.cdxj import cdxj_lines
 from crawler.export.merge_crawls import merge
 from crawler.export.warc_reader import WarcReader
@@ -93,11 +93,11 @@ async def test_who_goes_on_in_a_share_does_not_disturb_it(
 async def test_a_merge_again_replaces_it(shares: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = merge(out, [str(shares[0])])
-    both = merge(out, [str(one) for one in shares], again=True)
+    both = merge(out, [str(one) for one in shares], replace=True)
     assert both.archive.captures > first.archive.captures
     check(out)
     shutil.rmtree(shares[0] / "warc")
-    assert merge(out, [str(shares[1])], again=True).archive.files == 1
+    assert merge(out, [str(shares[1])], replace=True).archive.files == 1
     check(out)
     assert [one.name for one in out.iterdir() if one.name.startswith(".")] == []
 
@@ -123,7 +123,7 @@ def files(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 def merged():
-    return merge(out, places, again=again == "again")
+    return merge(out, places, replace=again == "again")
 
 sys.addaudithook(dies)
 merged()
@@ -174,6 +174,6 @@ async def test_of_two_merges_into_one_folder_the_second_is_told(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with building(out), pytest.raises(FolderLocked, match="another process merges"):
+    with atomic_output(out), pytest.raises(FolderLocked, match="another process merges"):
         merge(out, [str(one) for one in shares])
     merge(out, [str(one) for one in shares])

@@ -281,7 +281,7 @@ async def test_a_part_that_ends_early_by_chunks_is_not_asked_for_for_ever(
     files = {file.url[-1]: file.reason for file in await get(
         site.at("/f"), site.at("/no"), into=tmp_path)}  # fmt: skip
     assert files["f"].startswith("truncated:")
-    assert files["o"] == "garbled:status 204 has no file"
+    assert files["o"] == "garbled:status 204 does not carry a file"
     assert site.hits["/f"] < 10
 
 
@@ -342,7 +342,7 @@ async def test_ended_while_it_was_checked_a_file_is_checked_and_not_fetched_agai
         raise SinkError("the disk has gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(checksums, "digests_of", full)
+        broken.setattr(checksums, "file_digests", full)
         with pytest.raises(SinkError, match="the disk has gone"):
             await get(order, into=tmp_path)
     assert names_in(tmp_path) == {"f.part"}
@@ -438,10 +438,12 @@ async def test_a_mirror_stands_in_for_wrong_bytes_and_for_silence(
 
 @pytest.fixture
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment_pool, "TICK", 0.02)
-    monkeypatch.setattr(connection_scaler, "WINDOW", 0.05)
+    monkeypatch.setattr(segment_pool, "SAVE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(connection_scaler, "MEASURE_WINDOW_S", 0.05)
     monkeypatch.setattr(
-        segment_pool, "halve", lambda start, end: connection_scaler.halve(start, end, 200_000)
+        segment_pool,
+        "split_point",
+        lambda start, end: connection_scaler.split_point(start, end, 200_000),
     )
 
 

@@ -13,7 +13,7 @@ from backports import zstd
 from downloading import get_one, names_in, noise, ranged
 from website import Answer, Website, reply, sequence
 
-from crawler.downloads.content_coding import codings
+from crawler.downloads.content_coding import codings_to_decode
 from crawler.downloads.download_request import DownloadRequest
 
 PLAIN = b"hello world\n" * 1000
@@ -37,7 +37,7 @@ def coded(body: bytes, coding: str) -> Answer:
     ],
 )
 def test_what_has_to_be_undone(value: str, path: str, undone: str) -> None:
-    assert codings(value, f"http://a.test{path}") == undone
+    assert codings_to_decode(value, f"http://a.test{path}") == undone
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def safe_in(folder: Path) -> dict[str, ByteRanges]:
         db.close()
     safe = {}
     for url, ordered, blob in rows:
-        _, progress = progress_store.read(ordered, blob)
+        _, progress = progress_store.decode_row(ordered, blob)
         there = [folder / progress.name, folder / f"{progress.name}.part"]
         if progress.name and any(path.exists() for path in there):
             whole = any(path.exists() and path.stat().st_size == progress.size for path in there)
@@ -164,7 +164,7 @@ def overlap(given: list[tuple[int, int]], safe: ByteRanges) -> int:
     return sum(
         max(0, min(end, high) - max(start, low))
         for start, end in given
-        for low, high in safe.tuple()
+        for low, high in safe.as_tuple()
     )
 
 

@@ -22,8 +22,9 @@ from crawler.downloads import (
     rename,
 )
 from crawler.downloads.byte_ranges import ByteRanges
-from crawler.downloads.connection_scaler import WINDOW, ConnectionScaler, halve
-from crawler.downloads.temp_file import SUFFIX
+from crawler.downloads.connection_scaler import MEASURE_WINDOW_S, ConnectionScaler, split_point
+from crawler.downloads.name_registry import NameRegistry
+from crawler.downloads.temp_file import TEMP_SUFFIX
 from crawler.errors import ConfigError, ProtocolError
 
 SPAN = st.tuples(st.integers(0, 60), st.integers(0, 60))
@@ -36,27 +37,27 @@ def test_spans_are_the_set_of_their_bytes(pairs: list[tuple[int, int]]) -> None:
         spans.add(start, end)
         there |= set(range(start, end))
     assert spans.total == len(there)
-    assert {at for start, end in spans.tuple() for at in range(start, end)} == there
+    assert {at for start, end in spans.as_tuple() for at in range(start, end)} == there
     gaps = {at for start, end in spans.gaps(64) for at in range(start, end)}
     assert gaps == set(range(64)) - there
-    assert ByteRanges(spans.tuple()).tuple() == spans.tuple()
+    assert ByteRanges(spans.as_tuple()).as_tuple() == spans.as_tuple()
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**12), st.integers(1, 10**8))
 def test_halves_are_both_worth_it(start: int, length: int, least: int) -> None:
-    middle = halve(start, start + length, least)
+    middle = split_point(start, start + length, least)
     assert (middle is None) == (length < 2 * least)
     if middle is not None:
         assert start < middle < start + length
 
 
 def test_connections_double_until_the_line_is_full() -> None:
-    splitter, now, got, connections = ConnectionScaler(16), 0.0, 0, 1
+    scaler, now, got, connections = ConnectionScaler(16), 0.0, 0, 1
     for _ in range(20):
-        connections += splitter.more(now, got, connections)
-        now += WINDOW
+        connections += scaler.connections_to_add(now, got, connections)
+        now += MEASURE_WINDOW_S
         got += min(connections, 4) * 1000  # the line takes four
-    assert splitter.full
+    assert scaler.saturated
     assert connections == 8  # the last step showed that it did not pay
 
 
@@ -88,19 +89,19 @@ def test_connections_double_until_the_line_is_full() -> None:
     ],
 )  # fmt: skip
 def test_content_disposition(header: str, name: str | None) -> None:
-    assert file_names.disposed(header) == name
+    assert file_names.from_content_disposition(header) == name
 
 
 @given(st.text(max_size=400))
 def test_any_strangers_name_is_one_harmless_segment(text: str) -> None:
-    name = file_names.tame(text)
+    name = file_names.sanitize(text)
     assert name
     assert not {"/", "\\", "\0"} & set(name)
     assert name not in {".", ".."}
     assert name[0] not in ".-~"
-    assert len(name.encode()) <= file_names.MAX_BYTES + 1
-    assert not name.endswith((SUFFIX, ".", " "))
-    assert file_names.tame(name) == name
+    assert len(name.encode()) <= file_names.MAX_NAME_BYTES + 1
+    assert not name.endswith((TEMP_SUFFIX, ".", " "))
+    assert file_names.sanitize(name) == name
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_any_strangers_name_is_one_harmless_segment(text: str) -> None:
      ("a\u202eexe.pdf", "aexe.pdf"), ("x" * 300 + ".tar.gz", "x" * 197 + ".gz"), ("", "file")],
 )  # fmt: skip
 def test_names_of_strangers(given_: str, made: str) -> None:
-    assert file_names.tame(given_) == made
+    assert file_names.sanitize(given_) == made
 
 
 @pytest.mark.parametrize(
@@ -123,42 +124,51 @@ def test_names_of_strangers(given_: str, made: str) -> None:
     ],
 )  # fmt: skip
 def test_what_a_name_stands_for(name: str, found: tuple[str | None, str | None]) -> None:
-    assert file_response.type_of_name(name) == found
+    assert file_response.guess_type(name) == found
 
 
 def test_templates() -> None:
-    made = file_names.template("{host}/{path}/{stem}-{n:03}{ext}")
+    made = file_names.compile_template("{host}/{path}/{stem}-{n:03}{ext}")
     assert (
         made("http://h.example:8080/a/../b/f.tar", "f.tar", 7)
         == "h.example_8080/a/file/b/f-007.tar"
     )
     for wrong in ("{nope}", "/abs/{name}", "../{name}", "{n:x!}", "{"):
         with pytest.raises(ConfigError):
-            file_names.template(wrong)
+            file_names.compile_template(wrong)
 
 
 @pytest.mark.parametrize("most", [10, 3, 2, 1, 0])
 def test_what_lies_in_a_folder_is_known_however_full_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(directory_cache, "MOST", most)
+    monkeypatch.setattr(directory_cache, "MAX_CACHED_NAMES", most)
     (tmp_path / "sub").mkdir()
     for name in ("one", "sub/two"):
         (tmp_path / name).write_text("")
     there = directory_cache.DirectoryCache(str(tmp_path))
     names_ = ["one", "two", "sub/two", "sub/one", "none/one"]
-    assert [there.has(name) for name in names_] == [True, False, True, False, False]
+    assert [there.exists(name) for name in names_] == [True, False, True, False, False]
 
 
 def test_claims_never_meet() -> None:
-    claims = file_names.NameRegistry({"there.txt"}.__contains__)
-    given_ = [claims.claim("there.txt", f"u{n}") for n in range(5)]
-    given_ += [claims.claim("THERE.TXT", "v"), claims.claim("a.tar.gz", "x")]
-    given_ += [claims.claim("a.tar.gz", "y")]
+    names = NameRegistry({"there.txt"}.__contains__)
+    given_ = [names.claim("there.txt", f"u{n}") for n in range(5)]
+    given_ += [names.claim("THERE.TXT", "v"), names.claim("a.tar.gz", "x")]
+    given_ += [names.claim("a.tar.gz", "y")]
     assert len({name.casefold() for name in given_}) == len(given_)
     assert given_[0] == "there.1.txt"
     assert given_[-1] == "a.1.tar.gz"
-    assert claims.claim("a.tar.gz", "x") == "a.tar.gz", "its own again"
+    assert names.claim("a.tar.gz", "x") == "a.tar.gz", "its own again"
+
+
+def test_each_line_of_a_list_has_its_own_algorithm() -> None:
+    text = f"{'1' * 32}  a\nSHA256 (b) = {'2' * 64}\n{'3' * 40}  c\n"
+    assert checksums.parse_sums_file(text, "checksums.txt") == {
+        "a": [("md5", "1" * 32)],
+        "b": [("sha256", "2" * 64)],
+        "c": [("sha1", "3" * 40)],
+    }
 
 
 @pytest.mark.parametrize("name", ["sha256", "sha1", "md5", "blake2b", "blake2s", "sha512"])
@@ -166,24 +176,28 @@ def test_checksums_however_they_are_written(tmp_path: Path, name: str) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"x" * 3_000_000)
     digest = hashlib.new(name, b"x" * 3_000_000).hexdigest()
-    assert checksums.checksum(f"{name}:{digest.upper()}") == (name, digest)
-    assert checksums.digests_of(file, [name]) == {name: digest}
-    assert checksums.sums(f"{digest} *f\n# no\n", f"{name.upper()}SUMS") == {"f": [(name, digest)]}
-    assert checksums.sums(f"{name.upper()} (d/f) = {digest}", "x") == {"d/f": [(name, digest)]}
+    assert checksums.parse_checksum(f"{name}:{digest.upper()}") == (name, digest)
+    assert checksums.file_digests(file, [name]) == {name: digest}
+    assert checksums.parse_sums_file(f"{digest} *f\n# no\n", f"{name.upper()}SUMS") == {
+        "f": [(name, digest)]
+    }
+    assert checksums.parse_sums_file(f"{name.upper()} (d/f) = {digest}", "x") == {
+        "d/f": [(name, digest)]
+    }
 
 
 def test_crc32c(tmp_path: Path) -> None:
     pytest.importorskip("crc32c", reason="the extra crc32c is not installed")
     (tmp_path / "f").write_bytes(b"123456789")
-    assert checksums.digests_of(tmp_path / "f", ["crc32c"]) == {
+    assert checksums.file_digests(tmp_path / "f", ["crc32c"]) == {
         "crc32c": "e3069283"
     }  # RFC 3720 B.4
 
 
 @pytest.mark.parametrize("text", ["", "sha256:12", "rot13:00", "zz", "sha256"])
 def test_what_is_no_checksum(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is not|digits|none is meant"):
-        checksums.checksum(text)
+    with pytest.raises(ValueError, match=r"is not|digits|algorithm is none"):
+        checksums.parse_checksum(text)
 
 
 def test_digests_that_servers_announce() -> None:
@@ -195,7 +209,7 @@ def test_digests_that_servers_announce() -> None:
         ("Content-Digest", f"sha-256=:{coded}:"),  # of this message alone: a part's
         ("Repr-Digest", "sha-256=:!!!:"),
     ]
-    assert checksums.announced(fields) == [("sha256", digest.hex())] * 2
+    assert checksums.server_digests(fields) == [("sha256", digest.hex())] * 2
 
 
 @pytest.mark.parametrize(
@@ -210,7 +224,7 @@ def test_digests_that_servers_announce() -> None:
     ],
 )
 def test_ranges_in_urls(url: str, all_: list[str]) -> None:
-    assert list(input_lists.spread(url)) == all_
+    assert list(input_lists.expand_url(url)) == all_
 
 
 @pytest.mark.parametrize("url", [
@@ -220,7 +234,7 @@ def test_ranges_in_urls(url: str, all_: list[str]) -> None:
 ])  # fmt: skip
 def test_ranges_that_are_none(url: str) -> None:
     with pytest.raises(ConfigError):
-        list(input_lists.spread(url))
+        list(input_lists.expand_url(url))
 
 
 def test_lists_in_all_forms() -> None:
@@ -231,14 +245,14 @@ def test_lists_in_all_forms() -> None:
         f'{{"url": "http://h/c", "name": "c.bin", "checksum": "{sha}", "size": 3, '
         '"mirrors": ["http://m/c"]}\n'
     )
-    first, second, third = input_lists.read(text, "list")
+    first, second, third = input_lists.parse_list(text, "list")
     assert (first.url, first.name) == ("http://h/a", None)
     assert (second.name, second.mirrors, second.headers) == (
         "d/b.bin", ("http://m/b",), {"X-A": "1"},
     )  # fmt: skip
     assert second.checksums == third.checksums == (("sha256", sha),)
     assert (third.name, third.size, third.mirrors) == ("c.bin", 3, ("http://m/c",))
-    (known,) = input_lists.with_sums([first], {"a": [("md5", "1" * 32)]})
+    (known,) = input_lists.with_checksums([first], {"a": [("md5", "1" * 32)]})
     assert known.checksums == (("md5", "1" * 32),)
 
 
@@ -250,7 +264,7 @@ def test_lists_in_all_forms() -> None:
 )  # fmt: skip
 def test_lists_that_are_wrong_say_where(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^(list|file name)"):
-        input_lists.read(text, "list")
+        input_lists.parse_list(text, "list")
 
 
 METALINK = """<?xml version="1.0"?>
@@ -261,7 +275,7 @@ METALINK = """<?xml version="1.0"?>
 
 
 def test_metalink() -> None:
-    (order,) = metalink.read(METALINK.format(sha="A" * 64), "f.meta4")
+    (order,) = metalink.parse_metalink(METALINK.format(sha="A" * 64), "f.meta4")
     assert (order.url, order.mirrors) == ("http://one/f", ("http://two/f",))
     assert (order.name, order.size) == ("d/f.iso", 5)
     assert order.checksums == (("sha256", "a" * 64),)
@@ -282,7 +296,7 @@ def test_metalink() -> None:
 )
 def test_a_metalinks_names_are_tamed_as_any_strangers(name: str, tamed: str) -> None:
     text = METALINK.replace("d/f.iso", name).format(sha="a" * 64)
-    (order,) = metalink.read(text, "f.meta4")
+    (order,) = metalink.parse_metalink(text, "f.meta4")
     assert order.name == tamed
 
 
@@ -293,13 +307,13 @@ def test_a_metalinks_names_are_tamed_as_any_strangers(name: str, tamed: str) -> 
 )  # fmt: skip
 def test_metalinks_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError):
-        metalink.read(text, "f.meta4")
+        metalink.parse_metalink(text, "f.meta4")
 
 
 def test_validators_that_can_be_trusted() -> None:
     def said(**fields: str) -> str:
         pairs = tuple((name.replace("_", "-"), value) for name, value in fields.items())
-        return file_response.read(200, file_response.named(pairs)).validator
+        return file_response.parse_response(200, file_response.header_map(pairs)).validator
 
     old, now = "Tue, 01 Sep 2026 10:00:00 GMT", "Tue, 01 Sep 2026 10:00:30 GMT"
     assert said(ETag='"a"', Last_Modified=old) == '"a"'
@@ -312,7 +326,7 @@ def test_validators_that_can_be_trusted() -> None:
 @given(st.text(alphabet="bytes 0123456789-/*", max_size=30))
 def test_a_content_range_is_understood_or_refused(text: str) -> None:
     try:
-        said = file_response.read(206, {"content-range": text})
+        said = file_response.parse_response(206, {"content-range": text})
     except ProtocolError:
         return
     assert said.end is not None
@@ -325,13 +339,13 @@ PLAIN = st.from_regex(r"[A-Za-z0-9_+=@,.()~ -]{1,12}(\.(part|wrong|txt|PART))?",
 @given(PLAIN | st.sampled_from(["con", "COM1.txt", "lpt9.tar.gz", "a.part", "a.", "_", "x" * 190]))
 def test_a_plain_name_is_seen_to_be_one(name: str) -> None:
     """What is let through at sight is what looking at each letter leaves as it is."""
-    assert file_names.tame(name) == file_names.tamed(name)
+    assert file_names.sanitize(name) == file_names.sanitize_by_letter(name)
 
 
 @pytest.mark.parametrize(
     ("url", "name"),
-    [("http://h/a/b.zip?c=/d.e#f/g", "b.zip"), ("http://h/a/", file_names.NAMELESS),
-     ("http://h", file_names.NAMELESS), ("http://h/?x=/y", file_names.NAMELESS),
+    [("http://h/a/b.zip?c=/d.e#f/g", "b.zip"), ("http://h/a/", file_names.DEFAULT_NAME),
+     ("http://h", file_names.DEFAULT_NAME), ("http://h/?x=/y", file_names.DEFAULT_NAME),
      ("http://h/%C3%A9", "é"),
      ("http://h/web/http://x/y.pdf", "y.pdf"), ("http://h:8/a;b", "a;b")],
 )  # fmt: skip
@@ -340,13 +354,13 @@ def test_the_end_of_a_url(url: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("links", [False, True], ids=["in one", "by a link"])
-@pytest.mark.parametrize("trouble", sorted(rename.UNHEARD_OF))
+@pytest.mark.parametrize("trouble", sorted(rename.UNSUPPORTED_ERRNOS))
 def test_a_rename_replaces_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int, links: bool
 ) -> None:
     """With the system's own call and, where it is not known, with links or a look."""
     if links:
-        monkeypatch.setattr(rename, "_renamer", lambda: lambda _old, _new: trouble)
+        monkeypatch.setattr(rename, "_renameat2", lambda: lambda _old, _new: trouble)
     old, new, other = (str(tmp_path / name) for name in ("old", "new", "other"))
     Path(old).write_text("ours")
     rename.rename_new(old, new)
@@ -364,7 +378,7 @@ def test_a_rename_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.M
     def no_links(*_: object) -> None:
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(rename, "_renamer", lambda: None)
+    monkeypatch.setattr(rename, "_renameat2", lambda: None)
     monkeypatch.setattr(os, "link", no_links)
     old, new = tmp_path / "old", tmp_path / "new"
     old.write_text("ours")

@@ -18,7 +18,7 @@ from crawler.cli.summary import CrawlEnding, ended
 from crawler.frontier.sqlite.overview import peek
 from crawler.policy.end_message import NO_PAGES, OUTSIDE, left_of, sentence
 from crawler.records import Counts
-from crawler.report.build import gather
+from crawler.report.build import build_report
 from crawler.report.page import render
 
 Open = Callable[..., Awaitable[Website]]
@@ -97,7 +97,7 @@ async def test_summary_report_and_status_say_the_same(site: Website, tmp_path: P
     assert f"state  {said}\n" in shown
     assert f"pages  {counts.pages} read" in shown
     (tmp_path / "summary.json").write_text('{"finish_reason": "finished"}')
-    facts = gather(tmp_path)
+    facts = build_report(tmp_path)
     assert facts.left == counts.left
     assert "Finished; 4 links in scope were not read: " in render(facts)
 

@@ -69,7 +69,7 @@ def test_no_archive_is_one_line_and_code_2(
     form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(["export", form, str(tmp_path)]) == 2
-    assert "holds no archive" in capsys.readouterr().err
+    assert "has no archive" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_is_one_line_and_code_3(
@@ -95,8 +95,8 @@ from crawler.export.columns import TABLES
 from crawler.export.tables import WRITERS
 import crawler.export.tables as tables
 
-tables.BATCH = 5
-pieces = tables._pieces
+tables.BATCH_ROWS = 5
+pieces = tables._batches
 
 def dying(table):
     for number, rows in enumerate(pieces(table)):
@@ -104,7 +104,7 @@ def dying(table):
             os.kill(os.getpid(), signal.SIGKILL)
         yield rows
 
-tables._pieces = dying
+tables._batches = dying
 WRITERS["sqlite"](TABLES["pages"](Path(sys.argv[1]), None), Path(sys.argv[2]))
 """
 

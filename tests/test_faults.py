@@ -101,7 +101,9 @@ def test_every_url_that_is_one_can_be_handled_everywhere(given_url: str) -> None
     shape(url), shape_trap(url, max_segments=20, max_repeats=3)
     for path in (path_for(url, "text/html"), mirror_path(url, "text/html")):
         assert ".." not in path.split("/")
-    file_names.template("{host}/{path}/{name}")(url, file_names.tame(file_names.from_url(url)), 1)
+    file_names.compile_template("{host}/{path}/{name}")(
+        url, file_names.sanitize(file_names.from_url(url)), 1
+    )
     Credentials(FetchConfig(), [url]).headers(origin(url))
     target_of(url).encode("ascii")
 

@@ -20,7 +20,7 @@ from crawler.cli.main import crawler
 from crawler.cli.why import tell
 from crawler.parse import markup_limits
 from crawler.policy.end_message import sentence
-from crawler.report.build import gather
+from crawler.report.build import build_report
 from crawler.report.page import render
 
 Open = Callable[..., Awaitable[Website]]
@@ -69,7 +69,7 @@ async def test_a_page_with_too_many_links_is_told_everywhere(website: Open, tmp_
     tree = json.loads(CliRunner().invoke(crawler, ["status", str(folder), "--json"]).output)
     assert tree["counts"]["incomplete"] == 1
     assert tree["reasons"] == {"tooManyLinks": 1}
-    facts = gather(folder)
+    facts = build_report(folder)
     assert [(bar.name, bar.number) for bar in facts.incomplete] == [("tooManyLinks", 1)]
     assert "1 page was not read whole" in render(facts)
     # the next run has nothing left to do, and does not say that nothing was left out

@@ -26,9 +26,10 @@ from website import Answer, Website, missing, page, redirect, reply
 
 from crawler.config.model import UrlsConfig
 from crawler.errors import FatalError
-from crawler.export.link_rewriter import attributes_of, replace_links, replace_srcset, start_tags
+from crawler.export.link_rewriter import replace_links, replace_srcset
 from crawler.export.mirror import MirrorResult, write_mirror
 from crawler.export.mirror_paths import EXTENSIONS, MAX_PATH, mirror_path, to_be_hashed
+from crawler.export.start_tags import attributes_of, start_tags
 from crawler.export.warc_reader import WarcReader
 from crawler.parse.attribute_values import parse_srcset
 from crawler.parse.css import css_urls, replace_urls

@@ -23,7 +23,7 @@ from crawler.frontier.sqlite.lookup import FrontierReader
 from crawler.frontier.sqlite.overview import left_in_run, peek
 from crawler.policy.revisit import FIRST, LONGEST, SHORTEST, next_interval
 from crawler.report.broken import broken_in
-from crawler.report.build import gather
+from crawler.report.build import build_report
 from crawler.report.crawl_diff import CrawlSide, PageChange, compare, runs
 from crawler.report.page import render_changes
 
@@ -316,7 +316,7 @@ async def test_records_tell_runs_apart(website: Open, tmp_path: Path) -> None:
         rows = lines(out)
         args[-1] = "3"
         result = CliRunner().invoke(crawler, args, standalone_mode=False)
-        assert "has had 2 runs" in str(result.exception)
+        assert "has 2 runs" in str(result.exception)
         assert sorted((row["title"] for row in rows), key=str) == sorted(wanted, key=str)
 
 
@@ -329,7 +329,7 @@ async def test_sitemaps_are_no_pages_wherever_pages_are_counted(
     running = await crawl(settings(site.url), tmp_path)
     view = peek(tmp_path / "frontier.db")
     assert (running.tally.pages, view.counts.pages, view.counts.done) == (2, 2, 3)
-    assert gather(tmp_path).pages == 2
+    assert build_report(tmp_path).pages == 2
     await recrawl(settings(site.url), tmp_path)
     assert compare(CrawlSide(tmp_path, 1), CrawlSide(tmp_path, 2)).unchanged == 2
 

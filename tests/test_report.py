@@ -20,7 +20,7 @@ from crawler.cli.main import crawler
 from crawler.errors import ConfigError, FatalError
 from crawler.report import page as report_page
 from crawler.report.broken import broken_in
-from crawler.report.build import gather
+from crawler.report.build import build_report
 from crawler.report.page import render, write_report
 from crawler.report.page import templates as report_templates
 from crawler.report.page_records import PageLine, PageRecords
@@ -85,7 +85,7 @@ async def test_a_host_that_is_gone_is_a_broken_link(website: Open, tmp_path: Pat
 async def test_the_report_tells_what_happened(website: Open, tmp_path: Path) -> None:
     site = await odd_site(website)
     await crawl(settings(site.url, retries=0), tmp_path)
-    facts = gather(tmp_path)
+    facts = build_report(tmp_path)
     names = {bar.name: bar.number for bar in facts.statuses}
     assert names == {"200": 4, "301": 1, "302": 3, "404": 3, "410": 1, "500": 1}
     assert {bar.name: bar.number for bar in facts.failures} == {
@@ -109,7 +109,7 @@ async def test_pages_with_the_same_body_are_twins(website: Open, tmp_path: Path)
         {"/": page(links=["/1", "/2"]), "/1": reply("<p>same"), "/2": reply("<p>same")}
     )
     await crawl(settings(site.url), tmp_path)
-    facts = gather(tmp_path)
+    facts = build_report(tmp_path)
     assert (facts.twins_groups, facts.twins_pages) == (1, 2)
     assert set(facts.twins[0].urls) == {site.at("/1"), site.at("/2")}
 
@@ -142,7 +142,7 @@ async def test_the_page_is_self_contained_and_everything_in_it_escaped(
     )
     folder = tmp_path / "<b>bold</b>"
     await crawl(settings(site.url), folder)
-    facts = gather(folder)
+    facts = build_report(folder)
     html = render(facts)
     reader = Elements()
     reader.feed(html)
@@ -156,14 +156,14 @@ def test_lines_are_read_on_from_where_they_ended(tmp_path: Path) -> None:
     path = tmp_path / "pages.jsonl"
     one = b'{"url": "http://a.test/1", "outcome": "done", "bytes_body": 3}\n'
     lines = PageRecords()
-    lines.take(path)  # not there yet
+    lines.read_file(path)  # not there yet
     for content, number in ((one + one[:20], 1), (one * 2, 2), (one * 5, 5), (one * 5, 5)):
         path.write_bytes(content)
-        lines.take(path)
+        lines.read_file(path)
         assert (lines.bytes_body, lines.mimes.total()) == (3 * number, number)
     path.write_bytes(one * 5 + b"what?\n")
     with pytest.raises(FatalError, match=r"pages\.jsonl:6: "):
-        lines.take(path)
+        lines.read_file(path)
 
 
 def test_redirects_that_are_no_addresses_are_not_links() -> None:
@@ -187,7 +187,7 @@ async def test_a_crawl_that_was_killed_before_its_first_page_has_a_report(
     (tmp_path / "pages.jsonl").unlink()
     (tmp_path / "graph.bin").unlink()
     (tmp_path / "crawl.toml").unlink()
-    html = render(gather(tmp_path))
+    html = render(build_report(tmp_path))
     assert "Unknown: the crawl wrote no pages.jsonl" in html
 
 
@@ -238,6 +238,6 @@ def test_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert compiled == [name] * 3
     assert kept.read_bytes() == before
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    monkeypatch.setitem(report_page.SYNTAX, "trim_blocks", False)
+    monkeypatch.setitem(report_page.TEMPLATE_OPTIONS, "trim_blocks", False)
     fresh().get_template(name)
     assert compiled == [name] * 4  # what is damaged or was made with other settings is not taken

@@ -21,10 +21,10 @@ from website import Website, page, redirect
 
 from crawler.cli.main import crawler
 from crawler.errors import ConfigError, FatalError
-from crawler.export.columns import ExportTable, Row, _fitting, _wider, links, pages
+from crawler.export.columns import ExportTable, Row, _convert, _widen, links, pages
 from crawler.export.columns import records as found_records
 from crawler.export.graph_formats import write_edges, write_graphml
-from crawler.export.tables import WRITERS, defused, write_csv, write_parquet, write_sqlite
+from crawler.export.tables import WRITERS, defuse_formula, write_csv, write_parquet, write_sqlite
 
 Open = Callable[..., Awaitable[Website]]
 
@@ -97,10 +97,10 @@ def test_the_graph_in_every_form(folder: Path, tmp_path: Path) -> None:
 
 @given(st.text())
 def test_no_text_cell_is_a_formula_and_none_loses_its_text(cell: str) -> None:
-    safe = defused(cell)
+    safe = defuse_formula(cell)
     assert not safe.startswith(("=", "+", "-", "@", "\t", "\r"))
     assert safe.removeprefix("'").replace("'", "") == cell.replace("\0", "").replace("'", "")
-    assert defused(-5) == -5
+    assert defuse_formula(-5) == -5
 
 
 values = st.one_of(
@@ -116,10 +116,10 @@ def test_a_column_has_a_type_that_every_value_fits(
 ) -> None:
     kind: Any = None
     for value in rows:
-        kind = _wider(kind, value)
+        kind = _widen(kind, value)
     kind = kind or "text"
     table = ExportTable(
-        "t", {"c": kind}, lambda: iter([{"c": _fitting(value, kind)} for value in rows])
+        "t", {"c": kind}, lambda: iter([{"c": _convert(value, kind)} for value in rows])
     )
     folder = tmp_path_factory.mktemp("t")
     assert write_sqlite(table, folder / "x.db") == len(rows)

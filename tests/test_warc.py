@@ -446,7 +446,7 @@ def test_a_damaged_record_is_named(archive: Path) -> None:
 
 
 def test_no_archive_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no archive"):
+    with pytest.raises(ConfigError, match="has no archive"):
         WarcReader(tmp_path)
 
 

@@ -15,15 +15,15 @@ import msgspec
 
 from crawler.config.model import Config
 from crawler.config.workdir import FRONTIER
-from crawler.downloads import progress_store as books
+from crawler.downloads import progress_store
 from crawler.downloads.disk import Disk
 from crawler.downloads.download_context import DownloadContext
 from crawler.downloads.download_request import DownloadRequest, DownloadResult, FileProgress
 from crawler.downloads.file_fetcher import DownloadFetcher, DownloadParser
-from crawler.downloads.file_names import OURS
+from crawler.downloads.file_names import STATE_FOLDER
 from crawler.downloads.progress_store import ProgressStore
-from crawler.downloads.request_list import canonical, hosts, origins
-from crawler.downloads.segment_requests import ALWAYS
+from crawler.downloads.request_list import hosts, merge_requests, origins
+from crawler.downloads.segment_requests import DEFAULT_HEADERS
 from crawler.engine.committer import Committer
 from crawler.engine.engine import Engine
 from crawler.engine.loop_monitor import LoopMonitor
@@ -83,8 +83,8 @@ async def open_depot(
     """
     urls = Urls(config.urls)
     logins = [url for one in orders for url in (one.url, *one.mirrors) if "@" in url]
-    orders = canonical(urls, orders)
-    ours = folder / OURS
+    orders = merge_requests(urls, orders)
+    ours = folder / STATE_FOLDER
     _prepare(ours)
     here: list[DownloadResult] = []
     renewed: list[str] = []
@@ -106,12 +106,12 @@ async def open_depot(
                 durable=config.output.durable,
             )
         )
-        book = await stack.enter_async_context(ProgressStore(frontier))
+        store = await stack.enter_async_context(ProgressStore(frontier))
         for url in renewed:
-            if book.progress[url].finished:  # its name stays its own
-                book.progress[url] = FileProgress(name=book.progress[url].name)
-        await book.enter(orders)
-        every = list(book.orders.values())
+            if store.progress[url].finished:  # its name stays its own
+                store.progress[url] = FileProgress(name=store.progress[url].name)
+        await store.add(orders)
+        every = list(store.requests.values())
         named = origins(every)
         scope = Scope(config.scope, [one.url for one in every[:1]])
         verdict = ResponseClassifier(urls, scope, retry, fetch=config.fetch, pace=config.pace)
@@ -134,7 +134,7 @@ async def open_depot(
                 if neighbours is None
                 else neighbours.guard(),
                 credentials=Credentials(config.fetch, [*logins, *named]),
-                always=ALWAYS,
+                always=DEFAULT_HEADERS,
                 rate=config.pace.limit_rate,
                 robots_timeout=config.robots.timeout,
                 owned=paced.sent,
@@ -147,11 +147,11 @@ async def open_depot(
             frontier=paced,
             fetcher=fetcher,
             disk=disk,
-            book=book,
+            store=store,
             urls=urls,
-            undo=_undo,
-            waiting=frontier.waiting,
-            free=lambda: limits.concurrency - fetcher.busy,
+            decode=_decode,
+            queued_for=frontier.waiting,
+            free_connections=lambda: limits.concurrency - fetcher.busy,
             max_redirects=config.fetch.max_redirects,
             host_rate=config.pace.host_rate,
             fsync=disk.fsync,
@@ -201,7 +201,7 @@ def _reader(config: Config, urls: Urls, scope: Scope, agent: str) -> ParsePool:
     return ParsePool(rules, msgspec.structs.replace(config.parse, processes=1))
 
 
-def _undo(body: bytes | Path, codings: str, problems: list[str]) -> Iterator[bytes]:
+def _decode(body: bytes | Path, codings: str, problems: list[str]) -> Iterator[bytes]:
     from crawler.parse.decode import stream  # noqa: PLC0415 - for the few that are coded
 
     return stream(body, codings, problems)
@@ -236,7 +236,7 @@ def _again(
         state = states.get(url, "queued")
         if url not in wanted or state in {"queued", "resting"}:
             continue
-        order, progress = books.read(ordered, blob)
+        order, progress = progress_store.decode_row(ordered, blob)
         path = folder / progress.name
         complete = state in {"done", "unchanged"} and _is_complete(path, progress)
         new = wanted[url]

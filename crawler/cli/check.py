@@ -119,8 +119,8 @@ def _result(
 ) -> CheckResult:
     from crawler.frontier.sqlite.lookup import FrontierReader  # noqa: PLC0415
     from crawler.report.broken import broken_links  # noqa: PLC0415
-    from crawler.report.build import TRIPS  # noqa: PLC0415
     from crawler.report.check_formats import CheckResult  # noqa: PLC0415
+    from crawler.report.frontier_figures import VISITED  # noqa: PLC0415
     from crawler.report.link_certainty import certainty  # noqa: PLC0415
 
     own = _own(config, folder)
@@ -130,11 +130,11 @@ def _result(
 
     with FrontierReader(folder / FRONTIER) as book:
         counts = book.counts()
-        _, broken = broken_links(folder, book, accept=accept, wanted=told("broken"))
-        _, unsure = broken_links(folder, book, accept=accept, wanted=told("unsure"))
+        _, broken = broken_links(folder, book, accept=accept, matches=told("broken"))
+        _, unsure = broken_links(folder, book, accept=accept, matches=told("unsure"))
         return CheckResult(
             pages=counts.pages,
-            links=book.one(f"SELECT count(*) FROM link WHERE {TRIPS}"),  # noqa: S608 - our own words
+            links=book.one(f"SELECT count(*) FROM link WHERE {VISITED}"),  # noqa: S608 - our own words
             refused=book.one(
                 "SELECT count(*) FROM link WHERE reason = 'robotsTxt' OR reason LIKE 'forbidden%' "
                 "OR reason LIKE 'robotsUnreachable%'"
@@ -185,11 +185,11 @@ def _show(checked: CheckResult, folder: Path, form: str) -> None:
 def _good(folder: Path, checked: CheckResult) -> Iterator[str]:
     """Links that were asked for and are neither broken nor unsure."""
     from crawler.frontier.sqlite.lookup import FrontierReader  # noqa: PLC0415
-    from crawler.report.build import TRIPS  # noqa: PLC0415
+    from crawler.report.frontier_figures import VISITED  # noqa: PLC0415
 
     with FrontierReader(folder / FRONTIER) as book:
         told = {one.url for one in [*checked.broken, *checked.unsure]}
-        for (url,) in book.rows(f"SELECT url FROM link WHERE {TRIPS}"):  # noqa: S608 - our own words
+        for (url,) in book.rows(f"SELECT url FROM link WHERE {VISITED}"):  # noqa: S608 - our own words
             if url not in told:
                 yield url
 

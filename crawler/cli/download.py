@@ -165,15 +165,15 @@ def _dry_run(
 
     from crawler.cli.formatting import plain  # noqa: PLC0415
     from crawler.config.redaction import split_login  # noqa: PLC0415
-    from crawler.downloads.file_names import from_url, tame, template  # noqa: PLC0415
+    from crawler.downloads.file_names import compile_template, from_url, sanitize  # noqa: PLC0415
     from crawler.policy.urls import Urls  # noqa: PLC0415
 
     urls = Urls(config.urls)
-    made = template(config.download.name) if config.download.name else None
+    made = compile_template(config.download.name) if config.download.name else None
     wrong = 0
     for number, order in enumerate(orders, 1):
         url = urls.canonical(order.url)
-        name = order.name or tame(from_url(order.url))
+        name = order.name or sanitize(from_url(order.url))
         if made is not None and order.name is None:
             name = made(order.url, name, number)
         wrong += url is None

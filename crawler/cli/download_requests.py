@@ -28,7 +28,7 @@ def ordered(values: Mapping[str, Any]) -> list[DownloadRequest]:
     for url in values["urls"]:
         if "://" not in url and Path(url).is_file():
             raise ConfigError(f"{url}: is a file; to download the URLs in it: -i {url}")
-        many = [url] if values["globoff"] else input_lists.spread(url)
+        many = [url] if values["globoff"] else input_lists.expand_url(url)
         found += [DownloadRequest(with_scheme(one)) for one in many]
     single = values["name"] is not None and "{" not in values["name"]
     if single or values["sums"] or values["mirrors"]:
@@ -37,24 +37,26 @@ def ordered(values: Mapping[str, Any]) -> list[DownloadRequest]:
         try:
             found[0] = msgspec.structs.replace(
                 found[0],
-                name=file_names.ordered(values["name"]) if single else None,
-                checksums=tuple(checksums.checksum(text) for text in values["sums"]),
+                name=file_names.check_relative_name(values["name"]) if single else None,
+                checksums=tuple(checksums.parse_checksum(text) for text in values["sums"]),
                 mirrors=tuple(with_scheme(url) for url in values["mirrors"]),
             )
         except ValueError as error:
             raise ConfigError(f"--checksum: {error}") from error
     for name in values["lists"]:
         text = _stdin() if name == "-" else text_of(name)
-        found += input_lists.read(text, "stdin" if name == "-" else name)
+        found += input_lists.parse_list(text, "stdin" if name == "-" else name)
     if values["types"] and values["crawl"] is None:
         raise ConfigError("--type: of which crawl? --from DIR")
     if values["crawl"] is not None:
         found += [DownloadRequest(url) for url in _seen(values["crawl"], values["types"])]
     for name in values["sum_files"]:
-        found = input_lists.with_sums(found, checksums.sums(text_of(name), Path(name).name))
+        found = input_lists.with_checksums(
+            found, checksums.parse_sums_file(text_of(name), Path(name).name)
+        )
     if not found:
         raise ConfigError("nothing to download: crawler download https://example.com/a.zip, or -i")
-    checksums.hashes({which for order in found for which, _ in order.checksums})
+    checksums.new_hashers({which for order in found for which, _ in order.checksums})
     return found
 
 
@@ -70,7 +72,7 @@ def _seen(folder: Path, types: str | None) -> list[str]:
     from urllib.parse import urlsplit  # noqa: PLC0415
 
     from crawler.config.workdir import FRONTIER  # noqa: PLC0415
-    from crawler.downloads.file_response import type_of_name  # noqa: PLC0415
+    from crawler.downloads.file_response import guess_type  # noqa: PLC0415
     from crawler.frontier.sqlite.download_rows import known_urls  # noqa: PLC0415
 
     if not (folder / FRONTIER).exists():
@@ -82,7 +84,7 @@ def _seen(folder: Path, types: str | None) -> list[str]:
     for url, _ in known_urls(folder / FRONTIER):
         path = urlsplit(url).path
         ending = path.rpartition("/")[2].rpartition(".")[2].lower()
-        mime = type_of_name(path)[0] or ""
+        mime = guess_type(path)[0] or ""
         if ending in wanted or mime in wanted or (mime.partition("/")[0] in wanted & {*TYPES}):
             found.append(url)
     if not found:

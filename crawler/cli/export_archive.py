@@ -20,11 +20,11 @@ folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_t
 def cdxj(folder: Path, output: Path | None) -> None:
     """Write the index of DIR's archive as CDXJ, as pywb and other replayers read it."""
     from crawler.export.cdxj import cdxj_lines  # noqa: PLC0415
-    from crawler.export.output_file import output as written  # noqa: PLC0415
+    from crawler.export.output_file import open_output  # noqa: PLC0415
     from crawler.export.warc_reader import WarcReader  # noqa: PLC0415 - SQLite: only who exports pays
 
     path = output or folder / "warc" / "index.cdxj"
-    with WarcReader(folder) as archive, written(path) as file:
+    with WarcReader(folder) as archive, open_output(path) as file:
         count = sum(1 for line in cdxj_lines(archive) if file.write(f"{line}\n".encode()))
     click.echo(f"{path}: {count} captures", err=True)
 
@@ -36,12 +36,12 @@ def cdxj(folder: Path, output: Path | None) -> None:
 @click.option("--title", help="What viewers call it.  [default: the folder's name]")
 def wacz(folder: Path, output: Path | None, title: str | None) -> None:
     """Pack DIR's archive into one WACZ file, to open on replayweb.page or with pywb."""
-    from crawler.export.wacz import unreadable, write_wacz  # noqa: PLC0415
+    from crawler.export.wacz import incompatibility, write_wacz  # noqa: PLC0415
     from crawler.export.warc_reader import WarcReader  # noqa: PLC0415 - SQLite: only who exports pays
 
     path = output or folder / "crawl.wacz"
     with WarcReader(folder) as archive:
-        if warning := unreadable(archive):
+        if warning := incompatibility(archive):
             click.echo(f"crawler: {warning}", err=True)
         pages = write_wacz(archive, path, title=title or folder.resolve().name)
     click.echo(f"{path}: {pages} pages", err=True)

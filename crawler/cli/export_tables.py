@@ -50,11 +50,11 @@ def _command(form: str) -> click.Command:
     @click.option("--run", type=int, metavar="N", help="Only what the N-th run wrote.")
     def command(folder: Path, path: Path | None, table: str, run: int | None) -> Exit:
         from crawler.cli.screen import Screen  # noqa: PLC0415 - rich: not for `--help`
-        from crawler.export.columns import TABLES, demand_run  # noqa: PLC0415
+        from crawler.export.columns import TABLES, require_run  # noqa: PLC0415
         from crawler.export.tables import WRITERS  # noqa: PLC0415
 
         target = path or folder / NAMES[form].format(table=table)
-        demand_run(folder, run)
+        require_run(folder, run)
         number = WRITERS[form](TABLES[table](folder, run), target)
         if str(target) != "-":
             Screen().say(f"{number} rows of {table} in {target}")

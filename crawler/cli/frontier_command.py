@@ -156,10 +156,10 @@ def export_(out: Path, folders: tuple[str, ...], url: str, job: str) -> None:
     is finished, and DIR/pages.jsonl has each once. The job is paused, and stays until it is
     removed; its workers have to be stopped.
     """
-    from crawler.export.rebuild_local import moved_home  # noqa: PLC0415 - not for `--help`
+    from crawler.export.rebuild_local import rebuild_local  # noqa: PLC0415 - not for `--help`
 
     async def move(wire: RedisClient) -> None:
-        number = await moved_home(wire, job, out, folders)
+        number = await rebuild_local(wire, job, out, folders)
         click.echo(
             f"{amount(number.finished)} finished URLs and {amount(number.waiting)} that wait are "
             f"in {out}; go on with: crawler resume {out}\n"

@@ -48,9 +48,9 @@ def fetch(
     add_said(settings, values)
     files: list[Any] = []
     for url in urls:
-        files += [with_scheme(one) for one in ([url] if globoff else forms.spread(url))]
+        files += [with_scheme(one) for one in ([url] if globoff else forms.expand_url(url))]
     for path in lists:
-        files += [_told(order) for order in forms.read(text_of(path), path)]
+        files += [_told(order) for order in forms.parse_list(text_of(path), path)]
     return posted(api, asked(settings) | {"files": files}, values)
 
 

@@ -286,7 +286,7 @@ class LoopSupervisor:
     def _merged(self) -> MergeResult | None:
         if not any((share / PAGES).exists() for share in shares_in(self._folder)):
             return None
-        return merge(self._folder, [str(self._folder / SHARES)], again=True)
+        return merge(self._folder, [str(self._folder / SHARES)], replace=True)
 
     @contextmanager
     def _caught(self) -> Iterator[None]:

@@ -30,9 +30,9 @@ def report(folder: Path, as_json: bool, broken: bool) -> Exit:
         for one in found:
             out(msgspec.json.encode(one).decode())
     elif as_json:
-        from crawler.report.build import gather  # noqa: PLC0415
+        from crawler.report.build import build_report  # noqa: PLC0415
 
-        out(msgspec.json.encode(gather(folder)).decode())
+        out(msgspec.json.encode(build_report(folder)).decode())
     else:
         from crawler.report.page import write_report  # noqa: PLC0415 - jinja2
 

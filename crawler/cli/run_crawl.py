@@ -239,7 +239,7 @@ async def _read_ahead(config: Config, folder: Path) -> PageRecords | None:
 
         lines = PageRecords()
         with contextlib.suppress(CrawlerError):
-            lines.take(folder / "pages.jsonl")
+            lines.read_file(folder / "pages.jsonl")
             return lines
         return None
 

@@ -1,4 +1,4 @@
-"""Which bytes of a file are there: a set of half-open spans. Pure."""
+"""The set of byte ranges of a file that are present, as half-open spans. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class ByteRanges:
-    """Sorted, disjoint, not touching; grows by `add`, which joins what meets."""
+    """Sorted, disjoint, non-adjacent spans `(start, end)`; `end` is exclusive."""
 
     def __init__(self, spans: Iterable[tuple[int, int]] = ()) -> None:
         self._spans: list[tuple[int, int]] = []
@@ -15,7 +15,7 @@ class ByteRanges:
             self.add(start, end)
 
     def add(self, start: int, end: int) -> None:
-        """The bytes from `start` up to, not including, `end` are there too."""
+        """Add the bytes from `start` up to `end` (exclusive); spans that touch are merged."""
         if start >= end:
             return
         first = bisect_left(self._spans, start, key=lambda span: span[1])
@@ -27,7 +27,7 @@ class ByteRanges:
         self._spans[first:last] = [(start, end)]
 
     def gaps(self, size: int) -> list[tuple[int, int]]:
-        """What is missing of a file of this size."""
+        """The spans that are missing in a file of `size` bytes."""
         missing, at = [], 0
         for start, end in self._spans:
             if at < start:
@@ -41,16 +41,17 @@ class ByteRanges:
 
     @property
     def empty(self) -> bool:
-        """Nothing is there."""
+        """Whether no byte is present."""
         return not self._spans
 
     @property
     def total(self) -> int:
-        """How many bytes are there."""
+        """The number of bytes present."""
         return sum(end - start for start, end in self._spans) if self._spans else 0
 
-    def tuple(self) -> tuple[tuple[int, int], ...]:
+    def as_tuple(self) -> tuple[tuple[int, int], ...]:
+        """The spans, in order."""
         return tuple(self._spans)
 
     def __repr__(self) -> str:
-        return f"<Spans {self._spans}>"
+        return f"<ByteRanges {self._spans}>"

@@ -1,7 +1,7 @@
-"""A file that came coded, though it was asked for as it is: its content codings are undone.
+"""Decode a file that was sent with a content coding although `identity` was requested. Blocking.
 
-What a server calls a coding and is none (`utf-8`, `none`, `aws-chunked`) changed nothing, and what
-is packed by its name (`.gz`) is the file. Blocking.
+Values that are not content codings (`utf-8`, `none`, `aws-chunked`) are ignored. A file that is
+compressed itself by its name (`.gz`) is kept as it is.
 """
 
 from __future__ import annotations
@@ -15,36 +15,42 @@ from urllib.parse import urlsplit
 from crawler.errors import CrawlerError, ParseError, ProtocolError, SinkError, TooLarge, Truncated
 from crawler.utils.no_symlinks import open_new
 
-Undo = Callable[[bytes | Path, str, list[str]], Iterator[bytes]]
-"""Gives the bytes in pieces, and notes what is wrong with them in the list."""
+Decoder = Callable[[bytes | Path, str, list[str]], Iterator[bytes]]
+"""Yields the decoded bytes of a body (arguments: body, codings, problems); appends what is wrong
+with it to `problems`."""
 
-KNOWN: Final = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd"})
+CONTENT_CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd"})
 
-_PACKED: Final = (".gz", ".tgz", ".svgz", ".gzip", ".z", ".br", ".zst", ".bz2", ".xz")
-"""Names of files that are compressed themselves: some servers call that an encoding."""
+_COMPRESSED_SUFFIXES: Final = (".gz", ".tgz", ".svgz", ".gzip", ".z", ".br", ".zst", ".bz2", ".xz")
+"""Suffixes of files that are compressed themselves; some servers send their compression as
+Content-Encoding."""
 
 
-def codings(value: str, url: str) -> str:
-    """Those of a Content-Encoding that have to be undone to get the file; empty: none."""
-    if not value or urlsplit(url).path.lower().endswith(_PACKED):
+def codings_to_decode(value: str, url: str) -> str:
+    """The codings of a Content-Encoding value that must be decoded to get the file at `url`,
+    comma-separated; empty: none.
+    """
+    if not value or urlsplit(url).path.lower().endswith(_COMPRESSED_SUFFIXES):
         return ""
     names = (name.strip().lower() for name in value.split(","))
-    return ", ".join(name for name in names if name in KNOWN)
+    return ", ".join(name for name in names if name in CONTENT_CODINGS)
 
 
-def undone(source: bytes | Path, coded: str, undo: Undo, target: Path, most: int) -> int:
-    """Write what was coded in `source` to `target`, `most` bytes at most; how many they are.
+def decode_to_file(
+    source: bytes | Path, codings: str, decode: Decoder, target: Path, max_bytes: int
+) -> int:
+    """Decode `source` into the new file `target`; returns the number of bytes, at most `max_bytes`.
 
-    Raises TooLarge, Truncated, ProtocolError, SinkError; nothing is left then.
+    Raises TooLarge, Truncated, ProtocolError or SinkError; `target` is removed then.
     """
     problems: list[str] = []
     try:
         with open_new(target, 0o644) as file:
-            for piece in undo(source, coded, problems):
+            for piece in decode(source, codings, problems):
                 file.write(piece)
-                if file.tell() > most:
-                    raise TooLarge(f"more than {most} bytes")
-            _demand_whole(problems)
+                if file.tell() > max_bytes:
+                    raise TooLarge(f"more than {max_bytes} bytes")
+            _raise_for_problem(problems)
             return file.tell()
     except (CrawlerError, OSError) as error:
         with contextlib.suppress(OSError):
@@ -56,9 +62,9 @@ def undone(source: bytes | Path, coded: str, undo: Undo, target: Path, most: int
         raise
 
 
-def _demand_whole(problems: list[str]) -> None:
+def _raise_for_problem(problems: list[str]) -> None:
     for problem in problems:
         if problem.endswith("breaks off"):
             raise Truncated(problem)
-        if not problem.endswith("but is not"):  # that it was not coded at all is no harm
+        if not problem.endswith("but is not"):  # not coded at all: the bytes are the file
             raise ProtocolError(problem)

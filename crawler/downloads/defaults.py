@@ -1,17 +1,19 @@
-"""How a download differs from a crawl before anybody says anything. Light: `--help` shows it."""
+"""Settings whose default for a download differs from that of a crawl. Imports little: `--help`
+shows it.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 DEFAULTS: Final[dict[str, Any]] = {
-    "robots.obey": False,  # who names a file means it
+    "robots.obey": False,  # the user named the files
     "limits.concurrency": 16,
     "pace.delay": 0.0,
-    "pace.per_host": 16,  # at most: its width begins at 2 and follows its answers
+    "pace.per_host": 16,  # maximum; AutoThrottle starts at 2
     "retry.retries": 5,
-    "fetch.timeout": 30 * 86_400.0,  # a large file takes what it takes; min_rate ends what stalls
+    "fetch.timeout": 30 * 86_400.0,  # large files take long; min_rate ends a stalled one
     "fetch.max_body": 1 << 62,
-    "urls.strip_query": (),  # the address is the one that was given
+    "urls.strip_query": (),  # the URL is requested as given
 }
-"""Settings that differ from a crawl's: a list of files is asked for, not found."""
+"""A download fetches a given list of files; a crawl discovers its URLs."""

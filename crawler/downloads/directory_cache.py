@@ -1,8 +1,9 @@
-"""What lay in a download's folders before it: each is read once, not asked for every name.
+"""A cache of the names in a download's folders: each folder is read once, not checked for each
+name.
 
-A look at one name gives up the interpreter's lock and queues for it again: measured, a tenth of a
-small file's CPU. What somebody else puts there later is met when a name is given, which replaces
-nothing.
+A check of one name releases the interpreter's lock and has to acquire it again: measured, a tenth
+of a small file's CPU. A file that another program creates later is found when a download gets its
+name, because that rename replaces nothing.
 """
 
 from __future__ import annotations
@@ -11,33 +12,35 @@ import os
 from itertools import islice
 from typing import Final
 
-MOST: Final = 10_000
-"""Names and folders kept (3 ms, 1 MB). Where they have no room, each name is asked for."""
+MAX_CACHED_NAMES: Final = 10_000
+"""Names and folders in the cache (3 ms, 1 MB). Folders beyond that are checked name by name."""
 
 
 class DirectoryCache:
-    """Those below `root`. A name is a path relative to it."""
+    """Names in the folders below `root`. A name is a path relative to `root`."""
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._names: dict[str, set[str] | None] = {}  # by folder; None: there was no room
-        self._room = MOST
+        self._names: dict[str, set[str] | None] = {}  # by folder; None: too many to cache
+        self._free = MAX_CACHED_NAMES
 
-    def has(self, name: str) -> bool:
-        """Somebody has the name. A folder that cannot be read has none: to write there will fail,
-        and say why.
+    def exists(self, name: str) -> bool:
+        """Whether the name exists. An unreadable folder counts as empty: writing there fails with
+        the reason.
         """
         folder, _, last = name.rpartition("/")
-        if folder not in self._names and self._room > 0:
+        if folder not in self._names and self._free > 0:
             self._names[folder] = names = self._read(folder)
-            self._room -= 1 + len(names or ())
+            self._free -= 1 + len(names or ())
         known = self._names.get(folder)
         if known is None:
             return os.path.lexists(f"{self._root}/{name}")
         return last in known
 
-    def meet(self, name: str) -> None:
-        """It turned out to be there. Where its folder was not read, it is seen there anyway."""
+    def add(self, name: str) -> None:
+        """Record a name that another program created; nothing to do where its folder is not
+        cached.
+        """
         folder, _, last = name.rpartition("/")
         known = self._names.get(folder)
         if known is not None:
@@ -46,7 +49,7 @@ class DirectoryCache:
     def _read(self, folder: str) -> set[str] | None:
         try:
             with os.scandir(f"{self._root}/{folder}") as entries:
-                names = {entry.name for entry in islice(entries, self._room + 1)}
+                names = {entry.name for entry in islice(entries, self._free + 1)}
         except OSError:
             return set()
-        return names if len(names) <= self._room else None
+        return names if len(names) <= self._free else None

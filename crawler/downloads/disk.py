@@ -1,9 +1,8 @@
-"""Blocking work on files, beside the loop: large pieces side by side, small jobs in groups.
+"""Blocking file work outside the event loop: large writes in parallel, small jobs in groups.
 
-A thread that writes a small file gives up the interpreter's lock at each system call and queues for
-it again, and four of them do little else: measured, 89 futex calls a file. So whole small files
-wait for each other as visits wait in the ledger: one thread writes all that came while it wrote the
-group before.
+A thread that writes a small file releases and reacquires the interpreter's lock at each system
+call, and four such threads do little else: measured, 89 futex calls a file. So small files are
+committed in groups: one thread writes all that were queued while it wrote the group before.
 """
 
 from __future__ import annotations
@@ -19,97 +18,100 @@ from crawler.errors import SinkError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Job = tuple[Callable[[], Any], str | None, asyncio.Future[Any]]
-"""What to do; the folder that gets a new name by it; who waits."""
+_Job = tuple[Callable[[], Any], str | None, asyncio.Future[Any]]
+"""The work; the folder in which it creates a name, or None; the future of its caller."""
 
-Result = tuple[Any, Exception | None]
+_Result = tuple[Any, Exception | None]
 
-THREADS = 4
+DISK_THREADS = 4
 
 
 class Disk:
-    """One run's. `fsync`: names that `together` made survive a power cut once it returns."""
+    """The thread pool of one run. With `fsync`, names created by `run_grouped` survive a power cut
+    once it returns.
+    """
 
     def __init__(self, *, fsync: bool) -> None:
         self.fsync = fsync
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
-        self._waiting: list[Job] = []
-        self._busy: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+        self._waiting: list[_Job] = []
+        self._worker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """What is under way is waited for, also where nobody waits for it any more."""
-        if self._busy is not None:
-            await asyncio.wait([self._busy])
+        """Wait for running jobs, also those whose caller was cancelled."""
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
         self._threads.shutdown()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One job on a thread of its own; cancelling does not stop it."""
+        """Run one job on a thread of its own; cancelling the caller does not stop it."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
 
-    async def together(self, work: Callable[[], T], naming: str | None = None) -> T:
-        """A small job, in one thread with all others that wait; each has its own error.
+    async def run_grouped(self, work: Callable[[], T], folder: str | None = None) -> T:
+        """Run a small job in one thread with all others that are queued; each caller gets its own
+        error.
 
-        `naming` is the folder in which `work` makes a name: synced once for the whole group.
+        `folder` is where `work` creates a name: it is synced once for the whole group.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, naming, done))
-        if self._busy is None or self._busy.done():
-            self._busy = asyncio.create_task(self._work(), name="disk")
+        self._waiting.append((work, folder, done))
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._run_groups(), name="disk")
         return await done
 
-    async def _work(self) -> None:
+    async def _run_groups(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, []
             try:
-                results = await self._all(group)
-            except Exception as bug:  # noqa: BLE001 - raised again in all who wait
+                results = await self._run_group(group)
+            except Exception as bug:  # noqa: BLE001 - set in every waiting future
                 results = [(None, bug)] * len(group)
             for (_, _, done), (value, error) in zip(group, results, strict=True):
                 if done.done():
-                    continue  # who waited was cancelled
+                    continue  # its caller was cancelled
                 if error is None:
                     done.set_result(value)
                 else:
                     done.set_exception(error)
 
-    async def _all(self, group: Sequence[Job]) -> list[Result]:
-        """In one thread; where each file is synced, in several: what waits for the disk together
-        is written by it together (measured: a thousand small files in 1.2 s instead of 3.5).
+    async def _run_group(self, group: Sequence[_Job]) -> list[_Result]:
+        """Run the group in one thread; with fsync in several, because syncs that are pending
+        together are written together (measured: a thousand small files in 1.2 s instead of 3.5).
         """
         loop = asyncio.get_running_loop()
-        share = -(-len(group) // THREADS) if self.fsync else len(group)
-        parts = [group[start : start + share] for start in range(0, len(group), share)]
-        done = [loop.run_in_executor(self._threads, _each, part) for part in parts]
+        part_size = -(-len(group) // DISK_THREADS) if self.fsync else len(group)
+        parts = [group[start : start + part_size] for start in range(0, len(group), part_size)]
+        done = [loop.run_in_executor(self._threads, _run_all, part) for part in parts]
         results = [result for part in done for result in await part]
-        folders = {naming for _, naming, _ in group if naming is not None} if self.fsync else ()
-        for folder in folders:
+        folders = {folder for _, folder, _ in group if folder is not None} if self.fsync else ()
+        for synced in folders:
             try:
-                await self.run(sync_folder, folder)
+                await self.run(sync_folder, synced)
             except SinkError as error:
                 results = [
-                    (None, error) if naming == folder and failed is None else (value, failed)
-                    for (value, failed), (_, naming, _) in zip(results, group, strict=True)
+                    (None, error) if folder == synced and failed is None else (value, failed)
+                    for (value, failed), (_, folder, _) in zip(results, group, strict=True)
                 ]
         return results
 
 
-def _each(group: Sequence[Job]) -> list[Result]:
-    """Each with its own error."""
-    results: list[Result] = []
+def _run_all(group: Sequence[_Job]) -> list[_Result]:
+    """Run each job; an error is returned as that job's result."""
+    results: list[_Result] = []
     for work, _, _ in group:
         try:
             results.append((work(), None))
-        except Exception as error:  # noqa: BLE001 - raised again in who waits
+        except Exception as error:  # noqa: BLE001 - set in the future of its caller
             results.append((None, error))
     return results
 
 
 def sync_folder(folder: str) -> None:
-    """New names in it survive a power cut. Raises SinkError."""
+    """Fsync a folder, so that new names in it survive a power cut. Raises SinkError."""
     try:
         opened = os.open(folder, os.O_RDONLY)
         try:

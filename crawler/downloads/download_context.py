@@ -1,21 +1,22 @@
-"""What all transfers of a run share: fetcher, the frontier's turns, names, progress."""
+"""What all file downloads of a run share: fetcher, frontier slots, names, progress."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawler.config.model import DownloadConfig
-from crawler.downloads.content_coding import Undo
+from crawler.downloads.content_coding import Decoder
 from crawler.downloads.directory_cache import DirectoryCache
 from crawler.downloads.disk import Disk
 from crawler.downloads.download_request import DownloadResult
-from crawler.downloads.file_names import OURS, NameRegistry, template
+from crawler.downloads.file_names import STATE_FOLDER, compile_template
+from crawler.downloads.name_registry import NameRegistry
 from crawler.downloads.progress_store import ProgressStore
-from crawler.downloads.segment import BUFFER, BUFFERS
+from crawler.downloads.segment import BUFFER_MAX_BYTES, BUFFERS_TOTAL_BYTES
 from crawler.interfaces import FileFetcher, Frontier
 from crawler.policy.token_bucket import TokenBucket
 from crawler.policy.urls import Urls, host_key
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Running(Protocol):
-        """A download that is under way, as those see it who tell of it."""
+        """A download in progress, as the progress display sees it."""
 
         connections: int
 
@@ -37,85 +38,86 @@ if TYPE_CHECKING:
         def received(self) -> int: ...
 
 
-LENT = 1 << 40
-"""Ids of leases that no queue holds begin below this, apart from those of robots.txt files."""
+FIRST_UNQUEUED_ID = 1 << 40
+"""Ids of links that are in no queue are negative and begin below this, apart from those of
+robots.txt requests."""
 
 
 class DownloadContext:
-    """One run's. `waiting` tells how many links of a host wait for their turn; `free` how many
-    connections are open to anybody. `hosts` have rates of their own, in bytes a second. `undo`
-    undoes content codings.
+    """The shared state of one run.
+
+    `queued_for(host)` is the number of links that wait for that host; `free_connections()` is the
+    number of connections not in use. `host_rate` limits each host, in bytes per second; None: no
+    limit. `decode` decodes content codings. `wire` counts all bytes received.
     """
 
     def __init__(
         self,
-        rules: DownloadConfig,
+        settings: DownloadConfig,
         folder: Path,
         *,
         frontier: Frontier,
         fetcher: FileFetcher,
         disk: Disk,
-        book: ProgressStore,
+        store: ProgressStore,
         urls: Urls,
-        undo: Undo,
-        waiting: Callable[[str], int],
-        free: Callable[[], int],
+        decode: Decoder,
+        queued_for: Callable[[str], int],
+        free_connections: Callable[[], int],
         max_redirects: int = 10,
         host_rate: int | None = None,
         fsync: bool = False,
     ) -> None:
-        self.rules = rules
+        self.settings = settings
         self.folder = folder
         self.frontier = frontier
         self.fetcher = fetcher
         self.disk = disk
-        self.book = book
+        self.store = store
         self.urls = urls
-        self.undo = undo
-        self.waiting = waiting
-        self.free = free
+        self.decode = decode
+        self.queued_for = queued_for
+        self.free_connections = free_connections
         self.max_redirects = max_redirects
         self.fsync = fsync
-        self.buffer = max(64 * 1024, min(BUFFER, BUFFERS // max(1, free())))
-        self.folders = DirectoryCache(str(folder))
-        self.claims = NameRegistry(self.folders.has)
+        self.buffer_bytes = max(
+            64 * 1024, min(BUFFER_MAX_BYTES, BUFFERS_TOTAL_BYTES // max(1, free_connections()))
+        )
+        self.directory = DirectoryCache(str(folder))
+        self.names = NameRegistry(self.directory.exists)
         self.running: dict[str, Running] = {}
         self.results: dict[str, DownloadResult] = {}
-        self.wire = 0  # bytes that came, in all
-        self._named = template(rules.name) if rules.name else None
-        self._numbers = {url: number for number, url in enumerate(book.orders, 1)}
-        self._ids = count(LENT)
-        self._rate = host_rate
-        self._meters: dict[str, TokenBucket] = {}
-        for url, progress in book.progress.items():
+        self.wire = 0
+        self._template = compile_template(settings.name) if settings.name else None
+        self._numbers = {url: number for number, url in enumerate(store.requests, 1)}
+        self._ids = count(FIRST_UNQUEUED_ID)
+        self._host_rate = host_rate
+        self._buckets: dict[str, TokenBucket] = {}
+        for url, progress in store.progress.items():
             if progress.name:
-                self.claims.recall(progress.name, url)
+                self.names.restore(progress.name, url)
 
-    def hop(self, url: str, link: CrawlUrl) -> CrawlUrl:
-        """A lease for a request that no queue holds."""
+    def unqueued_link(self, url: str, link: CrawlUrl) -> CrawlUrl:
+        """A link for a request to `url` that is in no queue, made on behalf of `link`."""
         return CrawlUrl(url, host_key(url), via=link.url, kind=link.kind, id=-next(self._ids))
 
-    def came(self, number: int, url: str) -> float:
-        """Count bytes; the seconds until they are paid for, where hosts have a rate."""
+    def on_bytes(self, number: int, url: str) -> float:
+        """Count received bytes; returns the seconds to wait for the host's rate limit."""
         self.wire += number
-        if self._rate is None:
+        if self._host_rate is None:
             return 0.0
         host = host_key(url)
-        meter = self._meters.get(host)
-        if meter is None:
-            meter = self._meters[host] = TokenBucket(self._rate)
-        return meter.take(number, time.monotonic())
+        bucket = self._buckets.get(host)
+        if bucket is None:
+            bucket = self._buckets[host] = TokenBucket(self._host_rate)
+        return bucket.take(number, time.monotonic())
 
-    def place(self, name: str) -> str:
-        """Where a file of that name lies."""
+    def path_of(self, name: str) -> str:
+        """The path of a file of that name."""
         return f"{self.folder}/{name}"
 
-    def named(self, url: str, name: str) -> str:
-        """A name by the template, where there is one."""
-        if self._named is not None:
-            name = self._named(url, name, self._numbers.get(url, 0))
-        return f"{name}_" if name.casefold() == OURS else name
-
-    def counts(self) -> Mapping[str, int]:
-        """Connections of every running transfer, by URL."""
-        return {url: one.connections for url, one in self.running.items()}
+    def apply_template(self, url: str, name: str) -> str:
+        """The name from the `-o` template, or `name` without one."""
+        if self._template is not None:
+            name = self._template(url, name, self._numbers.get(url, 0))
+        return f"{name}_" if name.casefold() == STATE_FOLDER else name

@@ -1,6 +1,6 @@
-"""What is asked for and how far it is: the records of a download. Frozen, no I/O.
+"""The records of a download: request, progress and result of one file. Frozen, no I/O.
 
-Order ──transfer──▶ Progress (as often as something is safe on disk) ──▶ File
+DownloadRequest ──FileDownload──▶ FileProgress (after each save to disk) ──▶ DownloadResult
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from msgspec import Meta
 
 
 class DownloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file, as somebody wants it.
+    """A file to download.
 
-    `name` is where it goes below the folder; None: the answer and the URL decide. `headers` are
-    sent to `url`'s origin only. `checksums` are `(algorithm, hexadecimal digest)`; `size` in bytes,
-    None: not known. `mirrors` have the same bytes, best first. `also` are further names: each gets
-    a copy of its own.
+    `name` is its path relative to the download folder; None: taken from the response and the URL.
+    `headers` are sent to the origin of `url` only. `checksums` are `(algorithm, hexadecimal
+    digest)`; `size` is in bytes, None: unknown. `mirrors` serve the same bytes, best first. `also`
+    are further names, each of which gets a copy.
     """
 
     url: str
@@ -31,19 +31,20 @@ class DownloadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FileProgress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is there of a file; written only after the bytes it speaks of.
+    """What is on disk of one file; written only after the bytes it describes.
 
-    `name` is the place that was claimed, relative to the folder: the bytes lie in `name.part`
-    until `finished` says that they are all there and right and may take the name. `spans` are the
-    good parts, `(start, end)`. `validator` goes into If-Range (an ETag, or a date); without one
-    nothing can be added to the bytes. `spoilt` are sources that gave wrong bytes.
+    `name` is the claimed path, relative to the folder: the bytes are in `name.part` until
+    `finished` says that all of them are there, verified, and ready to be renamed. `spans` are the
+    byte ranges present, `(start, end)` with an exclusive end. `validator` is sent in If-Range (an
+    ETag or a date); without one the bytes cannot be continued. `spoilt` are sources that served
+    wrong bytes. `modified` is in Unix time.
     """
 
     name: str = ""
     size: int | None = None
     spans: tuple[tuple[int, int], ...] = ()
     validator: str = ""
-    source: str = ""  # where the spans came from
+    source: str = ""  # URL that the spans were fetched from
     modified: float | None = None
     spoilt: tuple[str, ...] = ()
     finished: bool = False
@@ -51,12 +52,12 @@ class FileProgress(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DownloadResult(msgspec.Struct, frozen=True):
-    """One file as it was handed over, or why it was not.
+    """The result of one file.
 
-    `status` is one of done, here (it was there already), failed. `path` None: failed. `digest` is
-    `algorithm:hex` of what was verified, empty when there was nothing to verify by. `reason` is a
-    machine-readable word with a detail after a colon. `wire` are the bytes that came for it in this
-    run. `aside` is where wrong bytes were put.
+    `status` is done, here (it was there already) or failed. `path` None: failed. `digest` is the
+    verified `algorithm:hex`, empty when there was no checksum. `reason` is a machine-readable word
+    with a detail after a colon. `wire` is the number of bytes received for it in this run. `aside`
+    is the path that wrong bytes were kept under.
     """
 
     url: str

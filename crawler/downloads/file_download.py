@@ -1,285 +1,250 @@
-"""One file's trip, from what is there already to its finished name.
+"""The download of one file, from what is on disk to its final name.
 
-    source ─▶ first exchange ─▶ (more, where they pay) ─▶ all bytes ─▶ right? ─▶ name
-       ▲            │ broke: what came is kept, go on at the next byte
-       └── wrong bytes or no answer: the next mirror
+    source ─▶ first request ─▶ (more segments) ─▶ all bytes ─▶ verified? ─▶ rename
+       ▲            │ broken off: keep what came, continue at the next byte
+       └── wrong bytes or no response: the next mirror
 
-What is asked of whom is in requests.py, what an answer means for the bytes that are there in
-sheet.py. What is written is told to the book ten times a second, so that a kill costs that much and
-what was in flight.
+segment_requests.py sends the requests; response_validator.py checks each response against what is
+on disk. Progress is saved ten times a second, so a kill costs that much and what was in flight.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 import msgspec
 
-from crawler.downloads import file_response as answers
-from crawler.downloads.byte_ranges import ByteRanges
+from crawler.downloads import file_response
 from crawler.downloads.download_context import DownloadContext
-from crawler.downloads.download_request import DownloadRequest, DownloadResult, FileProgress
-from crawler.downloads.finalizer import Finalizer, size_of
+from crawler.downloads.download_request import DownloadRequest, FileProgress
+from crawler.downloads.finalizer import Finalizer
 from crawler.downloads.partial_file import PartialFile
 from crawler.downloads.response_validator import ResponseValidator
-from crawler.downloads.segment import Segment
+from crawler.downloads.result_recorder import ResultRecorder
+from crawler.downloads.segment import Segment, next_gap
 from crawler.downloads.segment_pool import SegmentPool
 from crawler.downloads.segment_requests import SegmentRequests
-from crawler.errors import FetchError, FileMismatch, ProtocolError, Truncated
-from crawler.records import CrawlUrl, Page, Timings
+from crawler.errors import FetchError, FileMismatch, Truncated
+from crawler.records import CrawlUrl, Page
 
-WORTH: Final = 64 * 1024
-"""An exchange that broke after so many bytes has helped: it is gone on with at once."""
+MIN_USEFUL_BYTES: Final = 64 * 1024
+"""A request that broke off after this many bytes is continued at once, without counting as a
+failure."""
 
-CHANGES: Final = 3
-"""A file that changes under our hands so often is given up."""
+MAX_CHANGES: Final = 3
+"""A file that changes on the server this many times during the download fails."""
 
 
 class FileDownload:
-    """One at a time for each file; `run` is called once."""
+    """The download of one file; `run` is called once."""
 
     def __init__(
-        self, link: CrawlUrl, order: DownloadRequest, progress: FileProgress, desk: DownloadContext
+        self,
+        link: CrawlUrl,
+        request: DownloadRequest,
+        progress: FileProgress,
+        context: DownloadContext,
     ) -> None:
-        self.order = order
-        self.copy = PartialFile(order, progress, desk)
+        self.request = request
+        self.partial = PartialFile(request, progress, context)
         self.connections = 0
         self.segments: list[Segment] = []
         self._link = link
-        self._desk = desk
-        self._landing = Finalizer(self.copy, desk)
-        self._crew = SegmentPool(self, desk)
-        self._requests = SegmentRequests(link, self.copy, desk)
+        self._context = context
+        self._finalizer = Finalizer(self.partial, context)
+        self._pool = SegmentPool(self, context)
+        self._requests = SegmentRequests(link, self.partial, context)
         self._changes = 0
-        self._no_ranges = False  # those of the server are of no use
-        self.sheet = ResponseValidator(self.copy, desk, written=self._crew.attend)
+        self._ranges_unusable = False
+        self.target = ResponseValidator(self.partial, context, written=self._pool.start)
+        self._recorder = ResultRecorder(link, self.partial, self.target, context)
 
     @property
     def name(self) -> str:
-        return self.copy.name
+        return self.partial.name
 
     @property
     def size(self) -> int | None:
-        return self.copy.size
+        return self.partial.size
 
     @property
     def received(self) -> int:
-        """Bytes of the file that are there, or on their way to the disk."""
-        return self.copy.spans.total + sum(one.gathered for one in self.segments)
+        """Bytes of the file that are on disk or buffered."""
+        return self.partial.spans.total + sum(segment.buffered_bytes for segment in self.segments)
 
-    # ── the trip ─────────────────────────────────────────────────────────────────────────────
+    # ── download ──────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> Page:
-        """The page that stands for the file: 200 when it is there, 304 when it was, else what the
-        server said. Raises FetchError; SinkError when the disk is full.
+        """Download the file. Returns a page with status 200 when it was downloaded, 304 when it was
+        there already, else the server's status. Raises FetchError, and SinkError when the disk is
+        full.
         """
-        self._desk.running[self.order.url] = self
+        self._context.running[self.request.url] = self
         try:
-            if (file := await self._landing.already()) is not None:
-                return self._told(file)
-            return await self._from_sources()
+            if (file := await self._finalizer.find_existing()) is not None:
+                return self._recorder.record(file)
+            return await self._download_from_sources()
         finally:
-            self.copy.close()
-            del self._desk.running[self.order.url]
+            self.partial.close()
+            del self._context.running[self.request.url]
 
-    async def _from_sources(self) -> Page:
-        """The first source that has the file, the one that was begun with before all."""
-        copy = self.copy
-        sources = self._sources() if self.order.mirrors else [self.order.url]
-        tries = [*sources, sources[-1]]  # wrong bytes that were pieced together deserve another try
-        for number, source in enumerate(tries):
-            last = number >= len(sources) - 1
-            pieced = not copy.spans.empty
+    async def _download_from_sources(self) -> Page:
+        """Try the sources in turn; the one that the present bytes came from is the first."""
+        partial = self.partial
+        sources = partial.sources()
+        attempts = [*sources, sources[-1]]  # bytes from several requests deserve another try
+        for number, source in enumerate(attempts):
+            is_last = number >= len(sources) - 1
+            was_partial = not partial.spans.empty
             try:
-                page = await self._from(source)
+                page = await self._download_from(source)
                 if page.status == 200:
                     return await self._finish(page)
             except FileMismatch:
-                if source not in copy.spoilt:
-                    copy.spoilt.append(source)
-                await self.sheet.start_over()
-                if number == len(tries) - 1 or (last and not pieced):
+                if source not in partial.spoilt:
+                    partial.spoilt.append(source)
+                await self.target.restart()
+                if number == len(attempts) - 1 or (is_last and not was_partial):
                     raise
             except FetchError:
-                if last:
+                if is_last:
                     raise
             else:
-                if page.status < 400 or last:
-                    return self._told_of(page)
-        raise AssertionError("the last source answers or raises")
+                if page.status < 400 or is_last:
+                    return self._recorder.response_without_file(page)
+        raise AssertionError("the last source returns or raises")
 
-    def _sources(self) -> list[str]:
-        copy = self.copy
-        sources = [self.order.url, *self.order.mirrors]
-        sources = [one for one in sources if one not in copy.spoilt] or [self.order.url]
-        if copy.source in sources:
-            sources.remove(copy.source)
-            sources.insert(0, copy.source)
-        return sources
-
-    async def _from(self, source: str) -> Page:
-        """All that is missing, from one source; the page is a 200 when all is there."""
-        copy = self.copy
-        if source != copy.source:
-            copy.source, copy.validator = source, ""
-        if not (copy.spans.empty or copy.identified):
-            await self.sheet.start_over()
+    async def _download_from(self, source: str) -> Page:
+        """Download all missing bytes from one source; the page has status 200 when none is
+        missing.
+        """
+        partial = self.partial
+        if source != partial.source:
+            partial.source, partial.validator = source, ""
+        if not (partial.spans.empty or partial.has_identity):
+            await self.target.restart()
         try:
             while True:
-                gap = self._gap()
+                gap = next_gap(partial.spans, partial.size, self.segments)
                 if gap is not None:
-                    page = await self._one(source, Segment(self.sheet, *gap, first=self._crew.idle))
+                    page = await self._download_gap(
+                        source, Segment(self.target, *gap, primary=self._pool.idle)
+                    )
                     if page is not None:
                         return page
-                elif self._crew.idle:
-                    return self._page(200)
+                elif self._pool.idle:
+                    return self._recorder.page(200)
                 else:
-                    await self._crew.wait()
+                    await self._pool.wait()
         finally:
-            if self._crew.attends:
-                await self._crew.rest()
+            if self._pool.is_active:
+                await self._pool.stop()
 
-    async def _one(self, source: str, segment: Segment) -> Page | None:
-        """One part. None: go on with what is missing then; a page: no more is to be had."""
-        copy, before = self.copy, self.copy.spans.total
+    async def _download_gap(self, source: str, segment: Segment) -> Page | None:
+        """Download one gap. Returns None to continue with what is missing then; a page ends the
+        source.
+        """
+        partial, bytes_before = self.partial, self.partial.spans.total
         try:
-            page = await self.piece(source, segment)
+            page = await self.fetch_segment(source, segment)
         except FileMismatch:
-            if not self.sheet.changed:
+            if not self.target.changed:
                 raise
-            await self._changed_under_us()
+            await self._restart_after_change()
             return None
-        except answers.BadRange:
-            if self._no_ranges:
-                raise  # and this was an answer to a request without one
-            await self._without_ranges()
+        except file_response.BadRange:
+            if self._ranges_unusable:
+                raise  # the response to a request without a range
+            await self._restart_without_ranges()
             return None
         except FetchError:
-            if not copy.identified or copy.spans.total - before < WORTH:
+            if not partial.has_identity or partial.spans.total - bytes_before < MIN_USEFUL_BYTES:
                 raise
             return None
-        if page.status == 416 and segment.at:
-            if copy.spans.total == answers.whole_size(answers.named(page.headers)) == segment.at:
-                copy.size = segment.at
-            else:
-                await self._changed_under_us()
+        if page.status == 416 and segment.position:
+            await self._check_size_of_416(page, segment)
             return None
         if page.status >= 300:
             return page
-        if (
-            segment.end is not None
-            and segment.at < segment.end
-            and (copy.spans.total - before < WORTH)
-        ):
-            raise Truncated(f"{segment.at} of {segment.end} bytes")  # by chunks that ended early
-        if copy.size is None:
-            copy.size = segment.at  # it ended by itself: that is all
-            self.segments = [segment] if segment.held else []
-        small = segment.held and not copy.is_open  # it is whole, in memory
+        ended_early = segment.end is not None and segment.position < segment.end
+        if ended_early and partial.spans.total - bytes_before < MIN_USEFUL_BYTES:
+            # a chunked body that ended before the announced size
+            raise Truncated(f"{segment.position} of {segment.end} bytes")
+        if partial.size is None:
+            partial.size = segment.position  # the body ended: this is the size
+            self.segments = [segment] if segment.buffered else []
+        small = segment.buffered and not partial.is_open  # all of it is in memory
         return msgspec.structs.replace(page, status=200) if small else None
 
-    def _gap(self) -> tuple[int, int | None] | None:
-        """The first missing part that nobody fetches; None: there is none."""
-        size = self.copy.size
-        if size is None:
-            return self.copy.spans.total, None
-        if self.copy.spans.empty and not self.segments:
-            return (0, size) if size else None
-        there = ByteRanges(self.copy.spans.tuple())
-        for one in self.segments:
-            there.add(one.at - one.gathered, size if one.end is None else one.end)
-        gaps = there.gaps(size)
-        return gaps[0] if gaps else None
+    async def _check_size_of_416(self, page: Page, segment: Segment) -> None:
+        """A 416 means that the file is complete if its size is what is present, else that the
+        file has changed.
+        """
+        size = file_response.size_from_416(file_response.header_map(page.headers))
+        if self.partial.spans.total == size == segment.position:
+            self.partial.size = size
+        else:
+            await self._restart_after_change()
 
-    async def piece(self, source: str, segment: Segment) -> Page:
-        """One part from one source, redirects followed, each request in its host's turn."""
+    async def fetch_segment(self, source: str, segment: Segment) -> Page:
+        """Fetch one segment from one source, following redirects."""
         segment.source = source
         self.segments.append(segment)
         self.connections += 1
         try:
-            return await self._requests.follow(segment)
+            return await self._requests.fetch(segment)
         finally:
             self.connections -= 1
-            if segment.held and not self.sheet.changed and not self._is_whole(segment):
+            if segment.buffered and not self.target.changed and not self._is_whole(segment):
                 await segment.flush()
-            if not segment.held and segment in self.segments:
+            if not segment.buffered and segment in self.segments:
                 self.segments.remove(segment)
 
     def _is_whole(self, segment: Segment) -> bool:
-        """All of a small file is in memory."""
-        size = self.copy.size
+        """Whether the segment holds all of a small file in memory."""
+        size = self.partial.size
         return (
-            not self.copy.is_open
-            and segment.gathered == segment.at
-            and (size is None or size == segment.at)
+            not self.partial.is_open
+            and segment.buffered_bytes == segment.position
+            and (size is None or size == segment.position)
         )
 
-    async def _without_ranges(self) -> None:
-        """The server's parts cannot be used: what is there is dropped for the whole file."""
-        self._no_ranges = True
-        self.sheet.ranges = False
-        await self._crew.rest()
+    async def _restart_without_ranges(self) -> None:
+        """Discard what is on disk and request the whole file: the server's ranges are unusable."""
+        self._ranges_unusable = True
+        self.target.accepts_ranges = False
+        await self._pool.stop()
         self.segments.clear()
-        await self.sheet.start_over()
+        await self.target.restart()
 
-    async def _changed_under_us(self) -> None:
+    async def _restart_after_change(self) -> None:
+        """Discard what is on disk: the server has another version. Raises FileMismatch after
+        `MAX_CHANGES`.
+        """
         self._changes += 1
-        await self._crew.rest()
+        await self._pool.stop()
         self.segments.clear()
-        await self.sheet.start_over()
-        if self._changes >= CHANGES:
-            raise FileMismatch("changed again and again while it was fetched")
+        await self.target.restart()
+        if self._changes >= MAX_CHANGES:
+            raise FileMismatch("changed repeatedly during the download")
 
-    # ── the end ──────────────────────────────────────────────────────────────────────────────
+    # ── result ────────────────────────────────────────────────────────────────────────────────
 
     async def _finish(self, page: Page) -> Page:
-        sheet = self.sheet
-        held = [chunk for one in self.segments for chunk in one.held]
+        """Decode, verify and rename the complete file."""
+        target = self.target
+        buffered = [chunk for segment in self.segments for chunk in segment.buffered]
         self.segments.clear()
-        if self.copy.coded:
+        if self.partial.coding:
             try:
-                held = await self._landing.undo(held, sheet.most)
+                buffered = await self._finalizer.decode(buffered, target.max_bytes)
             except FetchError:
-                await sheet.start_over()
+                await target.restart()
                 raise
-        return self._told(await self._landing.finish(held, sheet.announced, sheet.wire), page)
-
-    def _told(self, file: DownloadResult, page: Page | None = None) -> Page:
-        """Leave the file for who hands it over; the page that the loop gets to see."""
-        self._desk.results[self.order.url] = file
-        return self._page(304 if file.status == "here" else 200, page)
-
-    def _told_of(self, page: Page) -> Page:
-        """Something else than the file: that it is unchanged, or an error's status."""
-        if page.status == 304 and self._desk.rules.exists != "newer":
-            raise ProtocolError("304 to a request without a condition")
-        if page.status == 304:
-            path = self._desk.folder / (self.copy.before.name or self.copy.early_name())
-            size = max(0, size_of(path))
-            file = DownloadResult(
-                self.order.url, "here", path, size, "", "unchanged", self.sheet.wire
-            )
-            return self._told(file, page)
-        return self._page(page.status, page)
-
-    def _page(self, status: int, page: Page | None = None) -> Page:
-        """The whole trip as one answer."""
-        if page is None:
-            return Page(self._link, status, (), b"", time.time(), Timings(0.0), self.sheet.wire)
-        return msgspec.structs.replace(
-            page,
-            link=self._link,
-            status=status,
-            body=b"",
-            bytes_wire=self.sheet.wire,
-            location=None,
+        return self._recorder.record(
+            await self._finalizer.finish(buffered, target.server_digests, target.wire), page
         )
 
-    def failed(self) -> None:
-        """Where wrong bytes went, for who tells of the failure."""
-        if self._landing.aside is not None:
-            url, aside = self.order.url, self._landing.aside
-            self._desk.results[url] = DownloadResult(
-                url, "failed", wire=self.sheet.wire, aside=aside
-            )
+    def record_failure(self) -> None:
+        """Record that the download failed, where that says more than the error."""
+        self._recorder.record_failure(self._finalizer.aside)

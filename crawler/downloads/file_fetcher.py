@@ -1,6 +1,4 @@
-"""The loop's view of downloads: a Fetcher whose page is a file, a Parser that has nothing to read,
-and a Sink that hands files over.
-"""
+"""Adapters between the engine and downloads: a Fetcher and Parser, and a Sink for the results."""
 
 from __future__ import annotations
 
@@ -14,55 +12,60 @@ from crawler.records import CrawlResult, CrawlUrl, Outcome, Page, ParsedPage
 
 
 class DownloadFetcher:
-    """Implements `protocols.Fetcher` and `protocols.Parser`.
+    """Implements `interfaces.Fetcher` and `interfaces.Parser`.
 
-    `fetch` ends when the file lies under its name, verified; to read it is nobody's business.
+    `fetch` returns when the file is under its final name, verified; nothing is parsed.
     """
 
-    def __init__(self, desk: DownloadContext) -> None:
-        self._desk = desk
+    def __init__(self, context: DownloadContext) -> None:
+        self._context = context
 
     async def fetch(self, link: CrawlUrl) -> Page:
-        """Raises FetchError: among others FileMismatch, when every source has wrong bytes."""
-        desk = self._desk
-        book = desk.book
-        transfer = FileDownload(link, book.orders[link.url], book.progress[link.url], desk)
+        """Raises FetchError, for example FileMismatch when every source has wrong bytes."""
+        context = self._context
+        store = context.store
+        download = FileDownload(link, store.requests[link.url], store.progress[link.url], context)
         try:
-            return await transfer.run()
+            return await download.run()
         except FetchError:
-            transfer.failed()
+            download.record_failure()
             raise
 
     async def read(self, page: Page) -> ParsedPage:
-        file = self._desk.results.get(page.link.url)
+        """The size of the file, for the statistics."""
+        file = self._context.results.get(page.link.url)
         return ParsedPage(bytes_body=(file.size or 0) if file else 0)
 
 
 class DownloadParser:
-    """Implements `protocols.Sink`: tells of each file that is final, before it is crossed off."""
+    """Implements `interfaces.Sink`: reports each final result before the frontier settles its
+    link.
+    """
 
     name = "arrivals"
 
     def __init__(
-        self, desk: DownloadContext, tell: Callable[[DownloadResult], Awaitable[None]]
+        self, context: DownloadContext, report: Callable[[DownloadResult], Awaitable[None]]
     ) -> None:
-        self._desk = desk
-        self._tell = tell
+        self._context = context
+        self._report = report
 
     async def append(self, visits: Sequence[CrawlResult]) -> int:
+        """Report the result of each link."""
         for visit in visits:
-            await self._tell(self.file(visit))
+            await self._report(self._result(visit))
         return 0
 
     async def cut(self, mark: int) -> None:
-        """Nothing to cut."""
+        """Nothing to truncate."""
 
-    def file(self, visit: CrawlResult) -> DownloadResult:
-        known = self._desk.results.pop(visit.link.url, None)
-        if visit.outcome in {Outcome.DONE, Outcome.UNCHANGED} and known is not None:
-            return known
+    def _result(self, visit: CrawlResult) -> DownloadResult:
+        """The result for a link that is done or has failed."""
+        stored = self._context.results.pop(visit.link.url, None)
+        if visit.outcome in {Outcome.DONE, Outcome.UNCHANGED} and stored is not None:
+            return stored
         wire = visit.page.bytes_wire if visit.page is not None else 0
-        if known is not None:  # wrong bytes are kept
-            return DownloadResult(visit.link.url, "failed", reason=visit.reason, wire=known.wire,
-                        aside=known.aside)  # fmt: skip
+        if stored is not None:  # wrong bytes were kept
+            return DownloadResult(visit.link.url, "failed", reason=visit.reason, wire=stored.wire,
+                        aside=stored.aside)  # fmt: skip
         return DownloadResult(visit.link.url, "failed", reason=visit.reason, wire=wire)

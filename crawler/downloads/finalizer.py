@@ -1,203 +1,221 @@
-"""The two ends of a file's trip: is it there already, and what has come: is it right?"""
+"""The beginning and the end of a file download: is the file there already, and is it right?"""
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from crawler.downloads import checksums
-from crawler.downloads.content_coding import undone
+from crawler.downloads.content_coding import decode_to_file
 from crawler.downloads.download_context import DownloadContext
 from crawler.downloads.download_request import DownloadResult, FileProgress
 from crawler.downloads.duplicate import duplicate
-from crawler.downloads.partial_file import RENEWING, PartialFile
+from crawler.downloads.partial_file import REPLACE_MODES, PartialFile
 from crawler.downloads.temp_file import TempFile
 from crawler.errors import FileMismatch, SinkError
 
 Checks = Sequence[tuple[str, str]]
-"""`(algorithm, hexadecimal digest)`"""
+"""`(algorithm, hexadecimal digest)` pairs."""
 
 
 class Finalizer:
-    """One file's. `aside` is where bytes went that were wrong."""
+    """Finds an existing file, and verifies and renames a complete one. `aside` is where wrong bytes
+    were moved; None: nowhere.
+    """
 
-    def __init__(self, copy: PartialFile, desk: DownloadContext) -> None:
+    def __init__(self, partial: PartialFile, context: DownloadContext) -> None:
         self.aside: Path | None = None
-        self._copy = copy
-        self._desk = desk
+        self._partial = partial
+        self._context = context
 
-    async def already(self) -> DownloadResult | None:
-        """A file that needs no asking; None: ask. What a killed run left undone is done here."""
-        before, desk = self._copy.before, self._desk
-        if before.name:
-            part = TempFile(desk.place(before.name), fsync=desk.fsync)
-            final = part.place
-            if not before.finished:
-                if before.spans and size_of(part.part) < before.spans[-1][1]:
-                    self._copy.forget()  # somebody removed it
-            elif size_of(part.part) == before.size:
-                if size_of(final) >= 0 and Path(part.part).samefile(final):
-                    Path(part.part).unlink()  # killed between the two halves of a rename by link
-                else:
-                    await self._named(part, partial(part.finish, replace=True))
-                return await self._handed(self._file(before.size, before.digest))
-            elif size_of(final) == before.size and desk.rules.exists not in RENEWING:
-                return await self._handed(self._file(before.size, before.digest))
-            else:
-                self._copy.forget()
-        elif desk.rules.exists == "continue":
-            await desk.disk.run(self._adopt)
-        if desk.rules.exists == "skip" and not before.spans:
-            final = desk.place(self._copy.early_name())
-            if (size := size_of(final)) >= 0:
-                file = DownloadResult(
-                    self._copy.order.url, "here", Path(final), size, reason="exists"
+    async def find_existing(self) -> DownloadResult | None:
+        """The result for a file that needs no request; None: it must be requested. Completes what a
+        killed run left unfinished.
+        """
+        saved, context = self._partial.saved, self._context
+        if saved.name:
+            if (result := await self._complete_saved(saved)) is not None:
+                return result
+        elif context.settings.exists == "continue":
+            await context.disk.run(self._adopt)
+        if context.settings.exists == "skip" and not saved.spans:
+            path = Path(context.path_of(self._partial.provisional_name()))
+            if (size := size_of(path)) >= 0:
+                url = self._partial.request.url
+                return await self._with_copies(
+                    DownloadResult(url, "here", path, size, reason="exists")
                 )
-                return await self._handed(file)
         return None
 
+    async def _complete_saved(self, saved: FileProgress) -> DownloadResult | None:
+        """The result of a file that an earlier run completed; it is renamed if that was not done.
+
+        None: bytes are missing. Saved progress whose bytes were removed is reset.
+        """
+        context = self._context
+        temp = TempFile(context.path_of(saved.name), fsync=context.fsync)
+        if not saved.finished:
+            if saved.spans and size_of(temp.temp_path) < saved.spans[-1][1]:
+                self._partial.reset()
+            return None
+        if size_of(temp.temp_path) == saved.size:
+            if size_of(temp.final_path) >= 0 and Path(temp.temp_path).samefile(temp.final_path):
+                Path(temp.temp_path).unlink()  # killed between link and unlink
+            else:
+                await self._run_rename(temp, functools.partial(temp.publish, replace=True))
+        elif size_of(temp.final_path) != saved.size or context.settings.exists in REPLACE_MODES:
+            self._partial.reset()
+            return None
+        return await self._with_copies(self._result(saved.size, saved.digest))
+
     def _adopt(self) -> None:
-        """Go on with a file that another program left unfinished, if there is one: under its name,
-        or with `.part` behind it. Raises SinkError.
+        """Continue a file that another program left unfinished, under its final name or with
+        `.part` appended. Raises SinkError.
         """
-        name = self._copy.early_name()
-        part = TempFile(self._desk.place(name), fsync=False)
-        if os.path.lexists(f"{part.place}.aria2"):
-            return  # it has holes, and only aria2 knows where
+        name = self._partial.provisional_name()
+        temp = TempFile(self._context.path_of(name), fsync=False)
+        if os.path.lexists(f"{temp.final_path}.aria2"):
+            return  # it has gaps that only aria2 knows
         try:
-            if size_of(part.part) < 0 < size_of(part.place):
-                Path(part.place).rename(part.part)
+            if size_of(temp.temp_path) < 0 < size_of(temp.final_path):
+                Path(temp.final_path).rename(temp.temp_path)
         except OSError as error:
-            raise SinkError(f"{error.filename or part.place}: {error.strerror}") from error
-        if (size := size_of(part.part)) > 0:
-            self._copy.adopt(name, size)
+            raise SinkError(f"{error.filename or temp.final_path}: {error.strerror}") from error
+        if (size := size_of(temp.temp_path)) > 0:
+            self._partial.adopt(name, size)
 
-    async def undo(self, held: list[bytes], most: int) -> list[bytes]:
-        """What came is coded: put the file itself in its place, `most` bytes of it at most.
+    async def decode(self, buffered: list[bytes], max_bytes: int) -> list[bytes]:
+        """Replace the encoded bytes with the decoded file, which may have `max_bytes`.
 
-        What is `held` of it afterwards. Raises TooLarge, Truncated, ProtocolError, SinkError.
+        Returns what is still buffered (nothing). Raises TooLarge, Truncated, ProtocolError,
+        SinkError.
         """
-        copy, desk = self._copy, self._desk
-        part = copy.part or copy.new_part()
-        coded = Path(part.part)
-        source = coded if part.is_open else b"".join(held)
-        if part.is_open:
-            await desk.disk.run(part.seal, copy.size, None)
+        partial, context = self._partial, self._context
+        temp = partial.temp or partial.new_temp_file()
+        encoded = Path(temp.temp_path)
+        source = encoded if temp.is_open else b"".join(buffered)
+        if temp.is_open:
+            await context.disk.run(temp.complete, partial.size, None)
         else:
-            await desk.disk.run(part.open, None, fresh=True)  # its folder, too
-            part.close()
-        plain = Path(f"{part.part}.plain")
-        work = partial(undone, source, copy.coded, desk.undo, plain, most)
-        copy.size = await desk.disk.run(work)
-        await desk.disk.run(plain.replace, coded)
-        await desk.disk.run(part.open, None, fresh=False)
-        copy.part, copy.coded = part, ""
+            await context.disk.run(temp.open, None, fresh=True)  # creates its folder, too
+            temp.close()
+        plain = Path(f"{temp.temp_path}.plain")
+        work = functools.partial(
+            decode_to_file, source, partial.coding, context.decode, plain, max_bytes
+        )
+        partial.size = await context.disk.run(work)
+        await context.disk.run(plain.replace, encoded)
+        await context.disk.run(temp.open, None, fresh=False)
+        partial.temp, partial.coding = temp, ""
         return []
 
     async def finish(
-        self, held: list[bytes], announced: list[tuple[str, str]], wire: int
+        self, buffered: list[bytes], server_digests: list[tuple[str, str]], wire: int
     ) -> DownloadResult:
-        """All bytes came, `held` of a small file are in memory. Right? Then it gets its name.
+        """Verify the complete file, `buffered` if it is small, and rename it.
 
-        `announced` are the server's own checksums, `wire` the bytes that came in this run. Raises
-        FileMismatch, the wrong bytes put aside.
+        `server_digests` are checksums from the response, `wire` the bytes received in this run.
+        Raises FileMismatch; wrong bytes are kept or removed as configured.
         """
-        copy, desk = self._copy, self._desk
-        size = copy.size or 0
-        if copy.order.size is not None and size != copy.order.size:
-            raise FileMismatch(f"{size} bytes, {copy.order.size} expected")
-        part = copy.part or copy.new_part()
-        if not part.is_open and copy.spans.total:  # an earlier run had it all, but not its name
-            await desk.disk.run(part.open, None, fresh=False)
-        wanted = [*copy.order.checksums, *announced]
-        if not part.is_open:
-            digest = await self._checked(part, held, wanted)
-            held = [] if wanted or desk.fsync else held
+        partial, context = self._partial, self._context
+        size = partial.size or 0
+        if partial.request.size is not None and size != partial.request.size:
+            raise FileMismatch(f"{size} bytes, {partial.request.size} expected")
+        temp = partial.temp or partial.new_temp_file()
+        if not temp.is_open and partial.spans.total:
+            # an earlier run had all of it, not yet renamed
+            await context.disk.run(temp.open, None, fresh=False)
+        wanted = [*partial.request.checksums, *server_digests]
+        if not temp.is_open:
+            digest = await self._write_and_verify(temp, buffered, wanted)
+            buffered = [] if wanted or context.fsync else buffered
         else:
             names = {name for name, _ in wanted}
-            have = (
-                await desk.disk.run(checksums.digests_of, Path(part.part), names) if wanted else {}
-            )
-            digest = await self._right(part, wanted, have)
-            await desk.disk.run(part.seal, size, copy.modified)
-        progress = copy.finished(size, digest)
-        await desk.book.save(copy.order.url, progress)
-        replace = desk.rules.exists in RENEWING
+            work = functools.partial(checksums.file_digests, Path(temp.temp_path), names)
+            have = await context.disk.run(work) if wanted else {}
+            digest = await self._verify(temp, wanted, have)
+            await context.disk.run(temp.complete, size, partial.modified)
+        progress = partial.finished(size, digest)
+        await context.store.save(partial.request.url, progress)
+        replace = context.settings.exists in REPLACE_MODES
         while True:
+            args = (temp, buffered, partial.modified, replace)
             try:
-                await self._named(part, partial(_finished, part, held, copy.modified, replace))
+                await self._run_rename(temp, functools.partial(_write_and_publish, *args))
                 break
-            except FileExistsError:  # somebody made one in the meantime
-                held = []
-                part = await self._elsewhere(part, progress)
-        return await self._handed(self._file(size, digest, wire))
+            except FileExistsError:  # created by another program in the meantime
+                buffered = []
+                temp = await self._take_free_name(temp, progress)
+        return await self._with_copies(self._result(size, digest, wire))
 
-    async def _checked(self, part: TempFile, held: list[bytes], wanted: Checks) -> str:
-        """The digest of a small file, which is written where it may not wait for its name: it is
-        to be looked at first, or to survive a power cut before its name does.
+    async def _write_and_verify(self, temp: TempFile, buffered: list[bytes], wanted: Checks) -> str:
+        """The digest of a small file. It is written before the rename only if it must be verified
+        or must survive a power cut before its name does.
         """
-        if not wanted and not self._desk.fsync:
+        if not wanted and not self._context.fsync:
             return ""
-        copy = self._copy
-        await self._desk.book.save(copy.order.url, copy.progress(()))
+        partial = self._partial
+        await self._context.store.save(partial.request.url, partial.progress(()))
         names = {name for name, _ in wanted}
-        work = partial(_written, part, held, copy.modified, names)
-        return await self._right(part, wanted, await self._desk.disk.together(work))
+        work = functools.partial(_write_small, temp, buffered, partial.modified, names)
+        return await self._verify(temp, wanted, await self._context.disk.run_grouped(work))
 
-    async def _right(self, part: TempFile, wanted: Checks, have: Mapping[str, str]) -> str:
-        """The strongest digest that fits. Raises FileMismatch."""
-        trouble = checksums.wrong(wanted, have)
-        if not trouble:
-            return checksums.strongest(have)
-        if self._desk.rules.keep_wrong:
-            self.aside = await self._desk.disk.run(part.put_aside)
+    async def _verify(self, temp: TempFile, wanted: Checks, have: Mapping[str, str]) -> str:
+        """The strongest digest. Raises FileMismatch if one differs."""
+        mismatch = checksums.find_mismatch(wanted, have)
+        if not mismatch:
+            return checksums.strongest_digest(have)
+        if self._context.settings.keep_wrong:
+            self.aside = await self._context.disk.run(temp.set_aside)
         else:
-            part.close()
-            Path(part.part).unlink(missing_ok=True)
-        self._copy.part = None
-        raise FileMismatch(trouble)
+            temp.close()
+            Path(temp.temp_path).unlink(missing_ok=True)
+        self._partial.temp = None
+        raise FileMismatch(mismatch)
 
-    async def _named(self, part: TempFile, work: Callable[[], None]) -> None:
-        """Work that makes the file's name."""
-        await self._desk.disk.together(work, part.folder if self._desk.fsync else None)
+    async def _run_rename(self, temp: TempFile, work: Callable[[], None]) -> None:
+        """Run work that creates the file's name; with fsync, its folder is synced."""
+        await self._context.disk.run_grouped(work, temp.folder if self._context.fsync else None)
 
-    async def _elsewhere(self, part: TempFile, progress: FileProgress) -> TempFile:
-        """The next free name, the bytes with it."""
-        copy, desk = self._copy, self._desk
-        desk.folders.meet(copy.name)
-        desk.claims.give_back(copy.name, copy.order.url)
-        copy.claim(copy.early_name())
-        moved = copy.new_part()
-        Path(part.part).rename(moved.part)
-        await desk.book.save(copy.order.url, msgspec.structs.replace(progress, name=copy.name))
+    async def _take_free_name(self, temp: TempFile, progress: FileProgress) -> TempFile:
+        """Move the bytes to the next free name."""
+        partial, context = self._partial, self._context
+        context.directory.add(partial.name)
+        context.names.release(partial.name, partial.request.url)
+        partial.claim(partial.provisional_name())
+        moved = partial.new_temp_file()
+        Path(temp.temp_path).rename(moved.temp_path)
+        await context.store.save(
+            partial.request.url, msgspec.structs.replace(progress, name=partial.name)
+        )
         return moved
 
-    async def _handed(self, file: DownloadResult) -> DownloadResult:
-        """The file, once its further names have their copies. Raises SinkError."""
-        desk = self._desk
-        for name in self._copy.order.also:
+    async def _with_copies(self, file: DownloadResult) -> DownloadResult:
+        """Copy the file to its further names; returns `file`. Raises SinkError."""
+        context = self._context
+        for name in self._partial.request.also:
             assert file.path is not None
-            claimed = desk.claims.claim(name, f"{file.url} as {name}", replace=True)
-            target = Path(desk.place(claimed))
-            await desk.disk.run(
-                duplicate, file.path, target, exists=desk.rules.exists, fsync=desk.fsync
+            claimed = context.names.claim(name, f"{file.url} as {name}", replace=True)
+            target = Path(context.path_of(claimed))
+            await context.disk.run(
+                duplicate, file.path, target, exists=context.settings.exists, fsync=context.fsync
             )
         return file
 
-    def _file(self, size: int | None, digest: str, wire: int = 0) -> DownloadResult:
-        path = self._desk.folder / self._copy.name
+    def _result(self, size: int | None, digest: str, wire: int = 0) -> DownloadResult:
+        path = self._context.folder / self._partial.name
         return DownloadResult(
-            self._copy.order.url, "done", path, size, digest, "", wire, self.aside
+            self._partial.request.url, "done", path, size, digest, "", wire, self.aside
         )
 
 
 def size_of(path: Path | str) -> int:
-    """Bytes of a regular file; -1: there is none."""
+    """Size in bytes of a regular file; -1: there is none."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -205,19 +223,21 @@ def size_of(path: Path | str) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
-def _written(
-    part: TempFile, chunks: list[bytes], modified: float | None, names: Iterable[str]
+def _write_small(
+    temp: TempFile, chunks: list[bytes], modified: float | None, names: Iterable[str]
 ) -> dict[str, str]:
-    """A whole small file, nameless yet; its digests."""
-    part.open(None, fresh=True)
+    """Write a whole small file under its temporary name; returns its digests."""
+    temp.open(None, fresh=True)
     if chunks:
-        part.write(chunks, 0)
-    part.seal(None, modified)
-    return checksums.digests(chunks, names)
+        temp.write(chunks, 0)
+    temp.complete(None, modified)
+    return checksums.chunk_digests(chunks, names)
 
 
-def _finished(part: TempFile, chunks: list[bytes], modified: float | None, replace: bool) -> None:
-    """A small file in one go; another one only gets its name."""
-    if chunks or size_of(part.part) < 0:
-        _written(part, chunks, modified, ())
-    part.finish(replace=replace)
+def _write_and_publish(
+    temp: TempFile, chunks: list[bytes], modified: float | None, replace: bool
+) -> None:
+    """Write a buffered small file, then rename it; a file already written is only renamed."""
+    if chunks or size_of(temp.temp_path) < 0:
+        _write_small(temp, chunks, modified, ())
+    temp.publish(replace=replace)

@@ -10,16 +10,17 @@ from crawler.downloads import checksums, file_names
 from crawler.downloads.download_request import DownloadRequest
 from crawler.errors import ConfigError
 
-SPACE: Final = "{urn:ietf:params:xml:ns:metalink}"
+NAMESPACE: Final = "{urn:ietf:params:xml:ns:metalink}"
 
-LAST: Final = 999_999
-"""Priority of a place that names none (§4.2.16: 1 is best)."""
+DEFAULT_PRIORITY: Final = 999_999
+"""Priority of a URL that states none (§4.2.16: 1 is the highest, 999999 the lowest)."""
 
 
-def read(text: str, name: str) -> list[DownloadRequest]:
-    """Every file with at least one http or https place. Raises ConfigError.
+def parse_metalink(text: str, name: str) -> list[DownloadRequest]:
+    """Requests for every file in the document. Raises ConfigError, also for a file without an http
+    or https URL.
 
-    A document type is refused: an entity could stand for gigabytes (and no Metalink has one).
+    A document type is rejected: an entity could expand to gigabytes, and Metalinks have none.
     """
     if re.search(r"<!\s*(DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise ConfigError(f"{name}: a document type in a Metalink")
@@ -27,43 +28,47 @@ def read(text: str, name: str) -> list[DownloadRequest]:
         root = fromstring(text)  # noqa: S314 - without entities there is nothing to expand
     except (ParseError, ValueError) as error:
         raise ConfigError(f"{name}: not XML: {error}") from error
-    if root.tag != f"{SPACE}metalink":
+    if root.tag != f"{NAMESPACE}metalink":
         raise ConfigError(f"{name}: not a Metalink 4 document (RFC 5854)")
-    orders = [_order(file, name) for file in root.iter(f"{SPACE}file")]
-    if not orders:
+    requests = [_to_request(file, name) for file in root.iter(f"{NAMESPACE}file")]
+    if not requests:
         raise ConfigError(f"{name}: no file in it")
-    return orders
+    return requests
 
 
-def _order(file: Element, name: str) -> DownloadRequest:
-    called = file.get("name", "")
-    places = [
-        (_number(one.get("priority")) or LAST, (one.text or "").strip())
-        for one in file.iter(f"{SPACE}url")
+def _to_request(file: Element, name: str) -> DownloadRequest:
+    file_name = file.get("name", "")
+    sources = [
+        (_parse_int(element.get("priority")) or DEFAULT_PRIORITY, (element.text or "").strip())
+        for element in file.iter(f"{NAMESPACE}url")
     ]
-    places = [place for place in places if place[1].lower().startswith(("http://", "https://"))]
-    if not places:
-        raise ConfigError(f"{name}: {called!r} has no http or https place")
-    url, *mirrors = [url for _, url in sorted(places, key=lambda place: place[0])]
+    sources = [
+        source for source in sources if source[1].lower().startswith(("http://", "https://"))
+    ]
+    if not sources:
+        raise ConfigError(f"{name}: {file_name!r} has no http or https URL")
+    url, *mirrors = [url for _, url in sorted(sources, key=lambda source: source[0])]
     digests = []
-    for one in file.findall(f"{SPACE}hash"):
-        which = checksums.algorithm(one.get("type", ""))
-        digest = (one.text or "").strip().lower()
-        if which is None:
-            continue  # §4.2.5: those one does not know are ignored
-        if len(digest) != checksums.LENGTHS[which] or not re.fullmatch("[0-9a-f]+", digest):
-            raise ConfigError(f"{name}: {called!r}: not a digest of {which}")
-        digests.append((which, digest))
-    size = file.findtext(f"{SPACE}size")
+    for element in file.findall(f"{NAMESPACE}hash"):
+        algorithm = checksums.normalize_algorithm(element.get("type", ""))
+        digest = (element.text or "").strip().lower()
+        if algorithm is None:
+            continue  # §4.2.5: unknown types are ignored
+        if len(digest) != checksums.DIGEST_HEX_DIGITS[algorithm] or not re.fullmatch(
+            "[0-9a-f]+", digest
+        ):
+            raise ConfigError(f"{name}: {file_name!r}: not a digest of {algorithm}")
+        digests.append((algorithm, digest))
+    size = file.findtext(f"{NAMESPACE}size")
     return DownloadRequest(
         url,
-        name=file_names.tamed_path(called) or file_names.tame(file_names.from_url(url)),
+        name=file_names.sanitize_path(file_name) or file_names.sanitize(file_names.from_url(url)),
         checksums=tuple(digests),
-        size=_number(size),
+        size=_parse_int(size),
         mirrors=tuple(dict.fromkeys(mirrors)),
     )
 
 
-def _number(text: str | None) -> int | None:
+def _parse_int(text: str | None) -> int | None:
     text = (text or "").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

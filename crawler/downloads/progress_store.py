@@ -1,4 +1,4 @@
-"""What there is of each file, on disk: progress written in groups, like the ledger's visits."""
+"""Requests and progress of the files of a download, stored in groups like crawl results."""
 
 from __future__ import annotations
 
@@ -10,90 +10,97 @@ import msgspec
 
 from crawler.downloads.download_request import DownloadRequest, FileProgress
 
-NOTHING: Final = FileProgress()
-"""Of a file that nobody has begun; one for all, since it never changes."""
+NO_PROGRESS: Final = FileProgress()
+"""Progress of a file that was not begun; one shared frozen record."""
 
-GATHER: Final = 0.005
-"""Seconds that the first of a group waits for others. No connection waits with it, and what lands
-and is crossed off after it comes in groups as large: a quarter of the threads' CPU less."""
+GROUP_DELAY_S: Final = 0.005
+"""The first save of a group waits this long for others. No connection is held meanwhile, and later
+steps come in groups as large: a quarter less CPU in threads."""
 
 
 class ProgressBackend(Protocol):
-    """What is asked of the frontier."""
+    """The part of the frontier that stores the rows."""
 
-    async def files(self) -> list[tuple[str, bytes, bytes | None]]: ...
-    async def keep_files(self, rows: Sequence[tuple[str, bytes, bytes | None]]) -> None: ...
+    async def files(self) -> list[tuple[str, bytes, bytes | None]]:
+        """All rows: URL, encoded request, encoded progress (None: not begun)."""
+        ...
+
+    async def keep_files(self, rows: Sequence[tuple[str, bytes, bytes | None]]) -> None:
+        """Insert or replace rows; returns once they are committed."""
+        ...
 
 
 class ProgressStore:
-    """Orders and progress by URL. Entered after the frontier, left before it."""
+    """Requests and progress by URL. Opened after the frontier, closed before it."""
 
-    def __init__(self, shelf: ProgressBackend) -> None:
-        self.orders: dict[str, DownloadRequest] = {}
+    def __init__(self, backend: ProgressBackend) -> None:
+        self.requests: dict[str, DownloadRequest] = {}
         self.progress: dict[str, FileProgress] = {}
-        self._shelf = shelf
+        self._backend = backend
         self._encode = msgspec.msgpack.Encoder().encode
         self._waiting: dict[str, FileProgress] = {}
-        self._savers: list[asyncio.Future[None]] = []
-        self._busy: asyncio.Task[None] | None = None
+        self._futures: list[asyncio.Future[None]] = []
+        self._writer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        for url, ordered, progress in await self._shelf.files():
-            self.orders[url], self.progress[url] = read(ordered, progress)
+        for url, request_blob, progress in await self._backend.files():
+            self.requests[url], self.progress[url] = decode_row(request_blob, progress)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._busy is not None:
-            await asyncio.wait([self._busy])
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
 
-    async def enter(self, orders: Sequence[DownloadRequest]) -> None:
-        """New orders, or new wishes for known ones; what is there already stays."""
+    async def add(self, requests: Sequence[DownloadRequest]) -> None:
+        """Add new requests, or replace known ones; their progress is kept."""
         rows: list[tuple[str, bytes, bytes | None]] = []
-        for order in orders:
-            self.orders[order.url] = order
-            known = self.progress.setdefault(order.url, NOTHING)
-            blob = None if known is NOTHING else self._encode(known)
-            rows.append((order.url, self._kept(order), blob))
-        await self._shelf.keep_files(rows)
+        for request in requests:
+            self.requests[request.url] = request
+            known = self.progress.setdefault(request.url, NO_PROGRESS)
+            blob = None if known is NO_PROGRESS else self._encode(known)
+            rows.append((request.url, self._encode_request(request), blob))
+        await self._backend.keep_files(rows)
 
-    def _kept(self, order: DownloadRequest) -> bytes:
-        """As it is written down: without headers, which may be secrets (decision 30)."""
-        return self._encode(msgspec.structs.replace(order, headers={}) if order.headers else order)
+    def _encode_request(self, request: DownloadRequest) -> bytes:
+        """The request as stored: without headers, which may be secrets (decision 30)."""
+        return self._encode(
+            msgspec.structs.replace(request, headers={}) if request.headers else request
+        )
 
     async def save(self, url: str, progress: FileProgress) -> None:
-        """Returns once it is committed. Raises FrontierError."""
+        """Store the progress of a file; returns once it is committed. Raises FrontierError."""
         self.progress[url] = progress
         self._waiting[url] = progress
-        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._savers.append(saved)
-        if self._busy is None or self._busy.done():
-            self._busy = asyncio.create_task(self._write(), name="book")
-        await saved
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._futures.append(done)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write(), name="progress-store")
+        await done
 
     async def _write(self) -> None:
         while self._waiting:
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(GROUP_DELAY_S)
             group, self._waiting = self._waiting, {}
-            savers, self._savers = self._savers, []
+            futures, self._futures = self._futures, []
             try:
                 rows = [
-                    (url, self._kept(self.orders[url]), self._encode(progress))
+                    (url, self._encode_request(self.requests[url]), self._encode(progress))
                     for url, progress in group.items()
                 ]
-                await self._shelf.keep_files(rows)
-            except Exception as error:  # noqa: BLE001 - raised again in all who wait
-                for saved in savers:
-                    if not saved.done():  # else who waited was cancelled
-                        saved.set_exception(error)
+                await self._backend.keep_files(rows)
+            except Exception as error:  # noqa: BLE001 - set in every waiting future
+                for done in futures:
+                    if not done.done():  # else its caller was cancelled
+                        done.set_exception(error)
             else:
-                for saved in savers:
-                    if not saved.done():
-                        saved.set_result(None)
+                for done in futures:
+                    if not done.done():
+                        done.set_result(None)
 
 
-def read(ordered: bytes, progress: bytes | None) -> tuple[DownloadRequest, FileProgress]:
-    """One row's records."""
-    order = msgspec.msgpack.decode(ordered, type=DownloadRequest)
+def decode_row(request_blob: bytes, progress: bytes | None) -> tuple[DownloadRequest, FileProgress]:
+    """The request and progress of one row."""
+    request = msgspec.msgpack.decode(request_blob, type=DownloadRequest)
     if progress is None:
-        return order, NOTHING
-    return order, msgspec.msgpack.decode(progress, type=FileProgress)
+        return request, NO_PROGRESS
+    return request, msgspec.msgpack.decode(progress, type=FileProgress)

@@ -1,4 +1,4 @@
-"""A list of orders: one for each URL, and whom they speak of. Pure."""
+"""Merging of download requests for the same URL, and the origins and hosts of a list. Pure."""
 
 from __future__ import annotations
 
@@ -13,43 +13,49 @@ from crawler.errors import ConfigError
 from crawler.policy.urls import Urls, origin
 
 
-def canonical(urls: Urls, orders: Sequence[DownloadRequest]) -> list[DownloadRequest]:
-    """One order a URL: of several, the mirrors and checksums come together, and each name that was
-    given gets a copy. Raises ConfigError.
+def merge_requests(urls: Urls, requests: Sequence[DownloadRequest]) -> list[DownloadRequest]:
+    """One request per canonical URL: mirrors, checksums and names of requests for the same URL are
+    merged; every name after the first gets a copy. Raises ConfigError for a URL that is not http or
+    https.
     """
     found: dict[str, DownloadRequest] = {}
-    for order in orders:
-        if not order.mirrors and order.url not in found and urls.canonical(order.url) == order.url:
-            found[order.url] = order  # most are so
+    for request in requests:
+        if (
+            not request.mirrors
+            and request.url not in found
+            and urls.canonical(request.url) == request.url
+        ):
+            found[request.url] = request  # the common case
             continue
-        places = []
-        for url in (order.url, *order.mirrors):
-            place = urls.canonical(url)
-            if place is None:
+        canonical_urls = []
+        for url in (request.url, *request.mirrors):
+            canonical = urls.canonical(url)
+            if canonical is None:
                 raise ConfigError(f"{split_login(url)[0]!r}: not a http or https URL")
-            places.append(place)
-        url, *mirrors = places
+            canonical_urls.append(canonical)
+        url, *mirrors = canonical_urls
         before = found.get(url)
         if before is not None:
             mirrors = [*before.mirrors, *mirrors]
-            called = [one for one in (before.name, *before.also, order.name, *order.also) if one]
-            name, *also = dict.fromkeys(called) or [None]
-            order = msgspec.structs.replace(  # noqa: PLW2901 - the same order, made whole
-                order,
+            names = filter(None, (before.name, *before.also, request.name, *request.also))
+            name, *also = dict.fromkeys(names) or [None]
+            request = msgspec.structs.replace(  # noqa: PLW2901 - the same request, merged
+                request,
                 name=name,
                 also=tuple(also),
-                checksums=tuple(dict.fromkeys((*before.checksums, *order.checksums))),
-                size=before.size if order.size is None else order.size,
+                checksums=tuple(dict.fromkeys((*before.checksums, *request.checksums))),
+                size=before.size if request.size is None else request.size,
             )
-        mirrors = [one for one in dict.fromkeys(mirrors) if one != url]
-        found[url] = msgspec.structs.replace(order, url=url, mirrors=tuple(mirrors))
+        mirrors = [mirror for mirror in dict.fromkeys(mirrors) if mirror != url]
+        found[url] = msgspec.structs.replace(request, url=url, mirrors=tuple(mirrors))
     return list(found.values())
 
 
-def origins(orders: Sequence[DownloadRequest]) -> set[str]:
-    """Where the files and their mirrors are."""
-    return {origin(url) for one in orders for url in (one.url, *one.mirrors)}
+def origins(requests: Sequence[DownloadRequest]) -> set[str]:
+    """The origins of the files and their mirrors."""
+    return {origin(url) for request in requests for url in (request.url, *request.mirrors)}
 
 
 def hosts(origins: Iterable[str]) -> set[str]:
-    return {urlsplit(one).hostname or "" for one in origins}
+    """The host names of origins."""
+    return {urlsplit(url).hostname or "" for url in origins}

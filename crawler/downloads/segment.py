@@ -1,39 +1,43 @@
-"""One exchange's part of a file: takes bytes as they come and writes them where they belong."""
+"""One request's part of a file: buffers received bytes and writes them at their offset."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from crawler.downloads.byte_ranges import ByteRanges
 from crawler.errors import FileMismatch, SinkError, TooLarge
 
-BUFFER: Final = 1024 * 1024
-BUFFERS: Final = 16 * 1024 * 1024
-"""Bytes gathered before they are written: of one connection, of all (two of each are filled)."""
+BUFFER_MAX_BYTES: Final = 1024 * 1024
+BUFFERS_TOTAL_BYTES: Final = 16 * 1024 * 1024
+"""Bytes buffered before they are written: for one connection, and for all (two buffers each)."""
 
-HELD: Final = 0.1
-"""Seconds that bytes are gathered at most: what a slow line brings is soon safe from a kill."""
+BUFFER_MAX_S: Final = 0.1
+"""Seconds that bytes are buffered at most, so that a slow connection loses little in a kill."""
 
 
 class SegmentTarget(Protocol):
-    """The file as its segments see it."""
+    """The file that segments write to."""
 
-    changed: bool  # the server has another file by now: whatever comes is of no use
-    most: int  # bytes that the file may have
-    buffer: int  # bytes gathered before they are written
+    changed: bool  # the server has another version: discard what comes
+    max_bytes: int  # maximum size of the file
+    buffer_bytes: int  # bytes buffered before a write
 
-    async def greet(self, segment: Segment, status: int, fields: Fields) -> bool:
-        """Whether the body is taken; sets the segment's place. Raises FetchError."""
+    async def on_headers(self, segment: Segment, status: int, fields: Fields) -> bool:
+        """Whether to take the body; sets the segment's position. Raises FetchError."""
         ...
 
-    async def write(self, chunks: list[bytes], at: int) -> None:
-        """Once it returns, the bytes are with the operating system and counted as there."""
+    async def write(self, chunks: list[bytes], offset: int) -> None:
+        """Write at `offset`; once it returns, the operating system has the bytes and they are
+        counted.
+        """
         ...
 
-    def came(self, segment: Segment, number: int) -> float:
-        """So many bytes came over the wire; seconds until more may."""
+    def on_bytes(self, segment: Segment, number: int) -> float:
+        """Count received bytes; returns the seconds to wait before reading more."""
         ...
 
 
@@ -41,87 +45,99 @@ Fields = tuple[tuple[str, str], ...]
 
 
 class Segment:
-    """Implements `protocols.Receiver`. `at` is where the next byte goes; `end` None: not known.
+    """Implements `interfaces.Receiver`. `position` is the offset of the next byte; `end`
+    (exclusive) None: unknown.
 
-    `end` may be lowered while it runs: another connection fetches the rest. `asked` is the end that
-    the server was asked for. Writing one buffer and gathering the next overlap.
+    `end` may be lowered meanwhile: another connection fetches the rest. `requested_end` is the end
+    in the Range header. One buffer is written while the next is filled.
     """
 
     def __init__(
-        self, sheet: SegmentTarget, start: int, end: int | None, *, first: bool = False
+        self, target: SegmentTarget, start: int, end: int | None, *, primary: bool = False
     ) -> None:
         self.size = 0
         self.truncated = ""
-        self.at = start
+        self.position = start
         self.end = end
-        self.asked = end
-        self.first = first  # may start the file over; the others only add to it
-        self.source = ""  # as ordered
-        self.url = ""  # … and where its redirects led
-        self.held: list[bytes] = []
-        self._sheet = sheet
-        self.gathered = 0  # bytes in `held`
-        self._since = 0.0  # when the first of what is held came, on the loop's clock
-        self._taking = False
+        self.requested_end = end
+        self.primary = primary  # may restart the file; other segments only add to it
+        self.source = ""  # URL of the request or a mirror
+        self.url = ""  # URL after redirects
+        self.buffered: list[bytes] = []
+        self._target = target
+        self.buffered_bytes = 0  # bytes in `buffered`
+        self._buffered_since = 0.0  # arrival of the first buffered byte, loop clock
+        self._accepting = False
         self._writing: asyncio.Task[None] | None = None
 
     @property
     def full(self) -> bool:
-        """Another connection has the rest; an answer that ends by itself keeps its connection."""
-        return self.end is not None and self.at >= self.end and self.end != self.asked
+        """The rest belongs to another connection. False when the response ends there by itself: its
+        connection is reused.
+        """
+        return self.end is not None and self.position >= self.end and self.end != self.requested_end
 
     async def head(self, status: int, fields: Fields) -> None:
+        """Check the response's headers with the target."""
         self.size = 0
-        self._taking = await self._sheet.greet(self, status, fields)
+        self._accepting = await self._target.on_headers(self, status, fields)
 
     async def add(self, chunk: bytes) -> None:
+        """Buffer a chunk; starts a write when the buffer is full or old. Raises FileMismatch,
+        TooLarge.
+        """
         self.size += len(chunk)
-        if (wait := self._sheet.came(self, len(chunk))) > 0:
+        if (wait := self._target.on_bytes(self, len(chunk))) > 0:
             await asyncio.sleep(wait)
-        if not self._taking:
+        if not self._accepting:
             return
-        if self._sheet.changed:
-            raise FileMismatch("changed while it was fetched")
-        if self.end is not None and len(chunk) > self.end - self.at:
-            chunk = chunk[: max(0, self.end - self.at)]
-        self.at += len(chunk)
-        if self.at > self._sheet.most:
-            raise TooLarge(f"more than {self._sheet.most} bytes")
+        if self._target.changed:
+            raise FileMismatch("changed during the download")
+        if self.end is not None and len(chunk) > self.end - self.position:
+            chunk = chunk[: max(0, self.end - self.position)]
+        self.position += len(chunk)
+        if self.position > self._target.max_bytes:
+            raise TooLarge(f"more than {self._target.max_bytes} bytes")
         now = asyncio.get_running_loop().time()
-        if not self.held:
-            self._since = now
-        self.held.append(chunk)
-        self.gathered += len(chunk)
-        if self.gathered >= self._sheet.buffer or now - self._since > HELD:
-            await self._flush()
+        if not self.buffered:
+            self._buffered_since = now
+        self.buffered.append(chunk)
+        self.buffered_bytes += len(chunk)
+        if (
+            self.buffered_bytes >= self._target.buffer_bytes
+            or now - self._buffered_since > BUFFER_MAX_S
+        ):
+            await self._start_write()
 
     async def close(self) -> bytes | Path:
-        """What is still held stays so: a small file is written in one go with its name."""
+        """Finish a pending write. A small file stays buffered: it is written and renamed in one
+        step.
+        """
         if self._writing is not None:
-            await self._settle()
+            await self._finish_write()
             await self.flush()
         return b""
 
     async def discard(self) -> None:
-        """What came is good, wherever it broke off; a full disk has been told of already."""
+        """Write what came before the error: it is good. A full disk was reported already."""
         with contextlib.suppress(SinkError):
-            await self._settle()
-            if self._taking and not self._sheet.changed:
+            await self._finish_write()
+            if self._accepting and not self._target.changed:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Everything that came is written."""
-        await self._flush()
-        await self._settle()
+        """Write all buffered bytes."""
+        await self._start_write()
+        await self._finish_write()
 
-    async def _flush(self) -> None:
-        await self._settle()
-        if self.held:
-            chunks, count = self.held, self.gathered
-            self.held, self.gathered = [], 0
-            self._writing = asyncio.create_task(self._sheet.write(chunks, self.at - count))
+    async def _start_write(self) -> None:
+        await self._finish_write()
+        if self.buffered:
+            chunks, count = self.buffered, self.buffered_bytes
+            self.buffered, self.buffered_bytes = [], 0
+            self._writing = asyncio.create_task(self._target.write(chunks, self.position - count))
 
-    async def _settle(self) -> None:
+    async def _finish_write(self) -> None:
         writing = self._writing
         if writing is not None:
             try:
@@ -129,3 +145,22 @@ class Segment:
             finally:
                 if writing.done():
                     self._writing = None
+
+
+def next_gap(
+    spans: ByteRanges, size: int | None, segments: Sequence[Segment]
+) -> tuple[int, int | None] | None:
+    """The first span of a file that is missing and that no segment fetches; None: there is none.
+
+    `size` None: unknown; then the gap has no end.
+    """
+    if size is None:
+        return spans.total, None
+    if spans.empty and not segments:
+        return (0, size) if size else None
+    covered = ByteRanges(spans.as_tuple())
+    for segment in segments:
+        end = size if segment.end is None else segment.end
+        covered.add(segment.position - segment.buffered_bytes, end)
+    gaps = covered.gaps(size)
+    return gaps[0] if gaps else None

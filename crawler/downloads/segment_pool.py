@@ -1,4 +1,4 @@
-"""A file's further connections: made where they pay, and gone when the file's trip is over."""
+"""The additional connections of one file: opened while they help, closed with the download."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from crawler.downloads.connection_scaler import ConnectionScaler, halve
+from crawler.downloads.connection_scaler import ConnectionScaler, split_point
 from crawler.downloads.download_context import DownloadContext
 from crawler.downloads.segment import Segment
 from crawler.errors import FetchError
@@ -19,120 +19,136 @@ if TYPE_CHECKING:
     from crawler.downloads.response_validator import ResponseValidator
 
     class Segmented(Protocol):
-        """What a pool knows of the download that it belongs to."""
+        """The download that a pool belongs to."""
 
-        order: DownloadRequest
-        copy: PartialFile
-        sheet: ResponseValidator
+        request: DownloadRequest
+        partial: PartialFile
+        target: ResponseValidator
         connections: int
         segments: list[Segment]
 
         @property
         def received(self) -> int: ...
-        async def piece(self, source: str, segment: Segment) -> Page: ...
+        async def fetch_segment(self, source: str, segment: Segment) -> Page: ...
 
 
-TICK: Final = 0.1
-TICK_FSYNC: Final = 1.0
-"""Seconds between two looks at whether to save and whether to split. A save is one row in a common
-transaction (0.1 ms); where it must outlive a power cut it waits for the disk."""
+SAVE_INTERVAL_S: Final = 0.1
+SAVE_INTERVAL_FSYNC_S: Final = 1.0
+"""Seconds between saves of the progress, and between decisions on more connections. A save is one
+row in a shared transaction (0.1 ms); with fsync it waits for the disk."""
 
 
 class SegmentPool:
-    """One transfer's helpers, and the attendant that saves what is there and decides on more."""
+    """The segment tasks of one file, and the supervisor task that saves progress and adds
+    connections.
+    """
 
-    def __init__(self, transfer: Segmented, desk: DownloadContext) -> None:
-        self._transfer = transfer
-        self._desk = desk
-        self._helpers: dict[asyncio.Task[Page], Segment] = {}
-        self._attendant: asyncio.Task[None] | None = None
-        self._splitter = ConnectionScaler(desk.rules.connections)
+    def __init__(self, download: Segmented, context: DownloadContext) -> None:
+        self._download = download
+        self._context = context
+        self._tasks: dict[asyncio.Task[Page], Segment] = {}
+        self._supervisor: asyncio.Task[None] | None = None
+        self._scaler = ConnectionScaler(context.settings.connections)
 
     @property
     def idle(self) -> bool:
-        """No helper runs."""
-        return not self._helpers
+        """No segment task runs."""
+        return not self._tasks
 
     @property
-    def attends(self) -> bool:
-        """There is something to end: somebody runs, or bytes were written."""
-        return self._attendant is not None or bool(self._helpers)
+    def is_active(self) -> bool:
+        """Whether `stop` has something to end."""
+        return self._supervisor is not None or bool(self._tasks)
 
-    def attend(self) -> None:
-        """From the first bytes on disk on."""
-        if self._attendant is None:
-            self._attendant = asyncio.create_task(self._attend(), name="attendant")
+    def start(self) -> None:
+        """Start the supervisor, once the first bytes are on disk."""
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise(), name="segment-supervisor")
 
     async def wait(self) -> None:
-        """Until a helper has ended. Raises what was no FetchError."""
-        await asyncio.wait(self._helpers, return_when=asyncio.FIRST_COMPLETED)
-        self._reap()
+        """Wait until a segment task has ended. Raises its error unless it is a FetchError."""
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        self._collect_finished()
 
-    async def rest(self) -> None:
-        """Nothing runs any more, and what is there is in the book; also when cancelled."""
-        attendant, self._attendant = self._attendant, None
-        broken = attendant is not None and attendant.done()
-        tasks = [*self._helpers, *([attendant] if attendant else [])]
+    async def stop(self) -> None:
+        """End all tasks and save the progress; also when cancelled."""
+        supervisor, self._supervisor = self._supervisor, None
+        broken = supervisor is not None and supervisor.done()
+        tasks = [*self._tasks, *([supervisor] if supervisor else [])]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        self._helpers.clear()
-        await self._transfer.copy.save()
-        if broken and attendant is not None and (error := attendant.exception()):
+        self._tasks.clear()
+        await self._download.partial.save()
+        if broken and supervisor is not None and (error := supervisor.exception()):
             raise error
 
-    async def _attend(self) -> None:
-        transfer = self._transfer
+    async def _supervise(self) -> None:
+        download = self._download
         while True:
-            await asyncio.sleep(TICK_FSYNC if self._desk.fsync else TICK)
-            await transfer.copy.save()
-            self._reap()
-            if self._may_split():
-                now, received = time.monotonic(), transfer.received
-                for _ in range(self._splitter.more(now, received, transfer.connections)):
+            await asyncio.sleep(SAVE_INTERVAL_FSYNC_S if self._context.fsync else SAVE_INTERVAL_S)
+            await download.partial.save()
+            self._collect_finished()
+            if self._may_add_connection():
+                now, received = time.monotonic(), download.received
+                for _ in range(
+                    self._scaler.connections_to_add(now, received, download.connections)
+                ):
                     self._split()
 
-    def _may_split(self) -> bool:
-        """Whether another connection would take nothing from files that have none."""
-        transfer, copy = self._transfer, self._transfer.copy
-        sheet = transfer.sheet
-        if not sheet.ranges or copy.size is None or sheet.changed or not copy.identified:
+    def _may_add_connection(self) -> bool:
+        """Whether ranges can be requested and a connection is free that no other file waits for."""
+        download, partial = self._download, self._download.partial
+        target = download.target
+        if (
+            not target.accepts_ranges
+            or partial.size is None
+            or target.changed
+            or not partial.has_identity
+        ):
             return False
-        return not self._desk.waiting(host_key(copy.source)) and self._desk.free() > 0
+        return (
+            not self._context.queued_for(host_key(partial.source))
+            and self._context.free_connections() > 0
+        )
 
     def _split(self) -> None:
-        """Half of the largest part that is still to come, for a connection of its own."""
-        transfer, source = self._transfer, self._transfer.copy.source
-        running = [(one.end - one.at, one) for one in transfer.segments if one.end is not None]
+        """Fetch half of the largest remaining segment over a new connection."""
+        download, source = self._download, self._download.partial.source
+        running = [
+            (segment.end - segment.position, segment)
+            for segment in download.segments
+            if segment.end is not None
+        ]
         if not running:
             return
-        _, widest = max(running, key=lambda pair: pair[0])
-        end = widest.end or 0
-        middle = halve(widest.at, end)
+        _, largest = max(running, key=lambda pair: pair[0])
+        end = largest.end or 0
+        middle = split_point(largest.position, end)
         if middle is None:
             return
-        helper = Segment(transfer.sheet, middle, end)
-        widest.end = middle
-        order = transfer.order
-        if order.checksums:  # only they can tell that mirrors have the same bytes
-            sources = list(dict.fromkeys([source, order.url, *order.mirrors]))
-            source = sources[(len(self._helpers) + 1) % len(sources)]
-        task = asyncio.create_task(transfer.piece(source, helper), name="segment")
-        self._helpers[task] = helper
+        segment = Segment(download.target, middle, end)
+        largest.end = middle
+        request = download.request
+        if request.checksums:  # only checksums prove that mirrors have the same bytes
+            sources = list(dict.fromkeys([source, request.url, *request.mirrors]))
+            source = sources[(len(self._tasks) + 1) % len(sources)]
+        task = asyncio.create_task(download.fetch_segment(source, segment), name="segment")
+        self._tasks[task] = segment
 
-    def _reap(self) -> None:
-        """Helpers that have ended. One that failed leaves a gap, which the first connection fills;
-        a bug or a full disk is raised.
+    def _collect_finished(self) -> None:
+        """Remove finished tasks. A failed one leaves a gap for the first connection; an error other
+        than FetchError (a bug, a full disk) is raised.
         """
-        for task in [task for task in self._helpers if task.done()]:
-            del self._helpers[task]
+        for task in [task for task in self._tasks if task.done()]:
+            del self._tasks[task]
             if task.cancelled():
                 continue
             error = task.exception()
             if error is not None:
-                self._splitter.full = True
+                self._scaler.saturated = True
                 if not isinstance(error, FetchError):
                     raise error
             elif task.result().status >= 300:
-                self._splitter.full = True
+                self._scaler.saturated = True

@@ -1,6 +1,6 @@
-"""The requests of one file's trip: each in its host's turn, for its part of the file.
+"""The requests for the segments of one file, each in a slot of its host.
 
-The first uses the lease of the loop; every other waits for its host's turn in the frontier.
+The first request uses the lease of the engine; every other acquires a slot from the frontier.
 """
 
 from __future__ import annotations
@@ -19,52 +19,55 @@ from crawler.policy.autothrottle import lesson_of
 from crawler.policy.urls import host_key, origin
 from crawler.records import CrawlUrl, Page
 
-ALWAYS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
-"""Sent with every request of a download: the bytes as they are, or ranges would be of others."""
+DEFAULT_HEADERS: Final = {"Accept": "*/*", "Accept-Encoding": "identity"}
+"""Sent with every request of a download: without content coding, because ranges refer to the
+encoded bytes."""
 
 
 class SegmentRequests:
-    """One transfer's. `link` is the lease of the loop: used, or given back, by the first."""
+    """The requests of one file. `link` is the lease of the engine; the first request uses or
+    releases it.
+    """
 
-    def __init__(self, link: CrawlUrl, copy: PartialFile, desk: DownloadContext) -> None:
+    def __init__(self, link: CrawlUrl, partial: PartialFile, context: DownloadContext) -> None:
         self._link = link
-        self._copy = copy
-        self._desk = desk
+        self._partial = partial
+        self._context = context
         self._leased = True
 
-    async def follow(self, segment: Segment) -> Page:
-        """The answer to a segment, from its source or where that leads. Raises FetchError."""
-        url, desk = segment.source, self._desk
-        for _ in range(desk.max_redirects + 1):
+    async def fetch(self, segment: Segment) -> Page:
+        """Fetch a segment from its source, following redirects. Raises FetchError."""
+        url, context = segment.source, self._context
+        for _ in range(context.max_redirects + 1):
             segment.url = url
-            page = await self._exchange(await self._turn(url), segment)
+            page = await self._exchange(await self._acquire_slot(url), segment)
             if page.location is None:
                 return page
-            target = desk.urls.canonical(page.location)
+            target = context.urls.canonical(page.location)
             if target is None:
-                raise ProtocolError("redirect to what is no http address")
+                raise ProtocolError("redirect to a URL that is not http or https")
             url = target
         raise ProtocolError("too many redirects")
 
-    async def _turn(self, url: str) -> CrawlUrl:
-        """A moment at which the host may be asked: the loop's lease at first, later one's own. The
-        exchange that it is for gives it back.
+    async def _acquire_slot(self, url: str) -> CrawlUrl:
+        """Wait for a slot of the URL's host: the engine's lease at first, then a slot out of queue.
+        `_exchange` releases it.
         """
-        link, frontier = self._link, self._desk.frontier
+        link, frontier = self._link, self._context.frontier
         leased, self._leased = self._leased, False
         if leased and host_key(url) == link.host:
             return link if url == link.url else msgspec.structs.replace(link, url=url)
-        if leased:  # a mirror's: the lease is another host's
+        if leased:  # a mirror: the lease is for another host
             frontier.release(link, asked=False)
-        hop = self._desk.hop(url, link)
+        hop = self._context.unqueued_link(url, link)
         await frontier.turn(hop)
         return hop
 
     async def _exchange(self, hop: CrawlUrl, segment: Segment) -> Page:
-        desk, lesson = self._desk, None
+        context, lesson = self._context, None
         try:
             headers = self._headers(hop.url, segment)
-            page = await desk.fetcher.fetch(hop, headers=headers, into=segment)
+            page = await context.fetcher.fetch(hop, headers=headers, into=segment)
             lesson = lesson_of(page)
         except FetchError as error:
             lesson = lesson_of(None, error)
@@ -72,21 +75,21 @@ class SegmentRequests:
         else:
             return page
         finally:
-            desk.frontier.release(hop, lesson=lesson)
+            context.frontier.release(hop, lesson=lesson)
 
     def _headers(self, url: str, segment: Segment) -> dict[str, str]:
-        copy = self._copy
+        partial = self._partial
         headers: dict[str, str] = {}
-        if copy.order.headers and origin(url) == origin(copy.order.url):
-            headers |= copy.order.headers
-        part = segment.at > 0 or (segment.end is not None and segment.end != copy.size)
-        if part or not segment.first:
+        if partial.request.headers and origin(url) == origin(partial.request.url):
+            headers |= partial.request.headers
+        is_part = segment.position > 0 or (segment.end is not None and segment.end != partial.size)
+        if is_part or not segment.primary:
             last = "" if segment.end is None else segment.end - 1
-            headers["Range"] = f"bytes={segment.at}-{last}"
-            if copy.validator and segment.source == copy.source:
-                headers["If-Range"] = copy.validator
-        elif self._desk.rules.exists == "newer":
+            headers["Range"] = f"bytes={segment.position}-{last}"
+            if partial.validator and segment.source == partial.source:
+                headers["If-Range"] = partial.validator
+        elif self._context.settings.exists == "newer":
             with contextlib.suppress(OSError):
-                path = self._desk.folder / (copy.before.name or copy.early_name())
+                path = self._context.folder / (partial.saved.name or partial.provisional_name())
                 headers["If-Modified-Since"] = formatdate(path.stat().st_mtime, usegmt=True)
         return headers

@@ -1,12 +1,12 @@
-"""Several files and folders that appear in a folder together, or not at all.
+"""Publish several files and folders together: all of them appear, or none.
 
-    OUT/.merge-x1y2z3/new        built here
-    OUT/.merge-x1y2z3/old        what is replaced, until all that is new is in its place
-    OUT/.merge-x1y2z3/moving     there while things are moved into OUT
-    OUT/.merge-x1y2z3/lock       held by the process that builds; free: it died
+    OUT/.merge-x1y2z3/new        new files, built here
+    OUT/.merge-x1y2z3/old        replaced files, until all new ones are in place
+    OUT/.merge-x1y2z3/moving     names being moved into OUT; exists only meanwhile
+    OUT/.merge-x1y2z3/lock       held by the building process; unlocked: it was killed
 
-A process that is killed leaves its folder behind. The next one takes back what was moved, restores
-what was replaced, and removes the folder: everything can be built again from its sources.
+A killed process leaves its work folder. The next one moves the new files back, restores the
+replaced ones, and removes the folder: everything can be built again from its sources.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Final
 
 from crawler.errors import FolderLocked
 
-PREFIX: Final = ".merge-"
+WORK_FOLDER_PREFIX: Final = ".merge-"
 
 
 class AtomicOutput:
-    """A folder below OUT in which something is built."""
+    """A work folder below OUT; files are built in `new`."""
 
     def __init__(self, out: Path, folder: Path) -> None:
         self.new = folder / "new"
@@ -35,7 +35,7 @@ class AtomicOutput:
         self.new.mkdir()
 
     def publish(self, names: Sequence[str]) -> None:
-        """Move what was built to its place, in this order. Raises OSError."""
+        """Move these names from `new` into OUT, in this order. Raises OSError."""
         built = [name for name in names if (self.new / name).exists()]
         old = self._folder / "old"
         old.mkdir()
@@ -49,9 +49,9 @@ class AtomicOutput:
 
 
 @contextmanager
-def building(out: Path) -> Iterator[AtomicOutput]:
-    """A room in OUT, which is removed at the end."""
-    folder = Path(mkdtemp(dir=out, prefix=PREFIX))
+def atomic_output(out: Path) -> Iterator[AtomicOutput]:
+    """A work folder in OUT, removed on exit."""
+    folder = Path(mkdtemp(dir=out, prefix=WORK_FOLDER_PREFIX))
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -61,26 +61,28 @@ def building(out: Path) -> Iterator[AtomicOutput]:
         os.close(lock)
 
 
-def clear_torn(out: Path) -> None:
-    """Remove what processes that were killed left in OUT. Raises FolderLocked, OSError."""
-    for folder in out.glob(f"{PREFIX}*"):
+def recover_interrupted(out: Path) -> None:
+    """Roll back and remove the work folders of killed processes. Raises FolderLocked, OSError."""
+    for folder in out.glob(f"{WORK_FOLDER_PREFIX}*"):
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _clear(out, folder)
+            _roll_back(out, folder)
         except BlockingIOError as error:
             raise FolderLocked(f"{out}: another process merges into this folder") from error
         finally:
             os.close(lock)
 
 
-def _clear(out: Path, folder: Path) -> None:
-    """Undo what was moved, step by step backwards, so that this too may be killed anywhere."""
+def _roll_back(out: Path, folder: Path) -> None:
+    """Undo the moves of a killed process, last first, so that this too may be killed at any
+    point.
+    """
     moving = folder / "moving"
     for name in moving.read_text().splitlines() if moving.exists() else ():
-        new, old, place = folder / "new" / name, folder / "old" / name, out / name
+        new, old, target = folder / "new" / name, folder / "old" / name, out / name
         if not new.exists():
-            place.replace(new)
+            target.replace(new)
         if old.exists():
-            old.replace(place)
+            old.replace(target)
     shutil.rmtree(folder)

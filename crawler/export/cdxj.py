@@ -1,8 +1,8 @@
-"""The archive's index as CDXJ, sorted, as pywb and the other replayers read it.
+"""The archive's index as sorted CDXJ, as pywb and other replay software reads it.
 
-A line is `surt timestamp {json}`. The keys are made by the `surt` package, which pywb and
-cdxj-indexer use too, so they agree in the last comma. Nothing is unpacked: 60 µs a capture, nearly
-all of it in `surt`, where indexing the files again takes 1 ms.
+A line is `surt timestamp {json}`. Keys are made by the `surt` package, which pywb and cdxj-indexer
+use too, so they are identical. No record is decompressed: 60 µs a capture, nearly all of it in
+`surt`, where indexing the WARC files again takes 1 ms.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from crawler.output.warc.index import Capture
 
 
 def cdxj_lines(archive: WarcReader) -> Iterator[str]:
-    """The lines in their order (bytes of key, then time); sorted on disk, so memory is bounded."""
-    key_of = surt_of()
+    """The lines sorted by key (as bytes), then time; sorted on disk, so memory is bounded."""
+    surt = surt_function()
     encode = msgspec.json.Encoder().encode
     with (
         TemporaryDirectory(prefix="crawler-cdxj-") as scratch,
@@ -35,15 +35,15 @@ def cdxj_lines(archive: WarcReader) -> Iterator[str]:
         db.execute("BEGIN")
         for capture in archive.captures.every():
             stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(capture.at // 1_000_000))
-            key = key_of(capture.url)
-            text = f"{key} {stamp} {encode(_fields(archive, capture)).decode()}"
+            key = surt(capture.url)
+            text = f"{key} {stamp} {encode(_cdxj_fields(archive, capture)).decode()}"
             db.execute("INSERT INTO line VALUES (?, ?, ?)", (key, capture.at, text))
         db.execute("COMMIT")
         for (text,) in db.execute("SELECT text FROM line ORDER BY key, at"):
             yield text
 
 
-def surt_of() -> Callable[[str], str]:
+def surt_function() -> Callable[[str], str]:
     """The function that makes keys. Raises ConfigError when its package is not installed."""
     try:
         from surt import surt  # noqa: PLC0415 - an extra
@@ -54,11 +54,11 @@ def surt_of() -> Callable[[str], str]:
 
 
 def timestamp(at: int) -> str:
-    """Microseconds as RFC 3339 in whole seconds, as WACZ's pages want them."""
+    """Microseconds (Unix time) as RFC 3339 in whole seconds, the format of WACZ's pages."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at // 1_000_000))
 
 
-def _fields(archive: WarcReader, capture: Capture) -> dict[str, str]:
+def _cdxj_fields(archive: WarcReader, capture: Capture) -> dict[str, str]:
     name, offset = archive.name_of(capture)
     return {
         "url": capture.url,

@@ -1,9 +1,9 @@
-"""One crawl out of what several workers wrote: each URL exactly once.
+"""Merge the outputs of several workers into one crawl: each URL exactly once.
 
-A worker that dies, or loses its lease, after it wrote a record and before that was settled leaves a
-record of a link that another one visits again. Of several records of one URL the last fetched
-stands: that visit was the one to be settled. Records are compared on disk (a temporary SQLite
-file), so memory does not grow with their number.
+A worker that dies or loses its lease after it wrote a record, but before the link was settled,
+leaves a record of a link that another worker visits again. Of several records of a URL the last
+fetched is kept: that visit was the settled one. Records are compared on disk (a temporary SQLite
+file), so memory is bounded.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import IO, Any, Final
 import msgspec
 
 from crawler.errors import ConfigError, SinkError
-from crawler.export.atomic_output import building, clear_torn
-from crawler.export.merge_warcs import WARC, MergedWarcs, collect, has_archive
+from crawler.export.atomic_output import atomic_output, recover_interrupted
+from crawler.export.merge_warcs import WARC, MergedWarcs, has_archive, merge_archives
 from crawler.output.jsonl import JsonLines
 from crawler.policy.urls import fingerprint, host_key
 
 PAGES: Final = JsonLines.name
-BATCH: Final = 10_000
+INSERT_BATCH_ROWS: Final = 10_000
 
-BESIDE: Final = ("html", "text")
-"""Folders with a file a page: what two workers wrote of one page lies in the same place."""
+PAGE_FOLDERS: Final = ("html", "text")
+"""Folders with one file per page; two workers' files of the same page have the same path."""
 
 
 class RecordRank(msgspec.Struct, frozen=True, gc=False):
-    """What decides which record of a URL stands."""
+    """The fields that decide which record of a URL is kept."""
 
     url: str
     outcome: str
@@ -40,7 +40,9 @@ class RecordRank(msgspec.Struct, frozen=True, gc=False):
 
 
 class MergeResult(msgspec.Struct, frozen=True):
-    """What came of it. `torn`: last lines of killed workers, cut off."""
+    """Counts of records written, `repeated` records dropped, and `torn` last lines of killed
+    workers, which are cut off.
+    """
 
     records: int
     repeated: int
@@ -49,63 +51,65 @@ class MergeResult(msgspec.Struct, frozen=True):
     archive: MergedWarcs = MergedWarcs()
 
 
-def sources_in(places: Sequence[str]) -> list[str]:
-    """The workers' folders among and right below these; addresses of stores as they are."""
+def sources_in(locations: Sequence[str]) -> list[str]:
+    """The workers' folders: these locations or the folders directly below them. URLs of object
+    stores are returned as they are. Raises ConfigError for a folder without records.
+    """
     found = []
-    for place in places:
-        if "://" in place:
-            found.append(place)
+    for location in locations:
+        if "://" in location:
+            found.append(location)
             continue
-        folder = Path(place)
+        folder = Path(location)
         below = [path for path in sorted(folder.glob("*")) if (path / PAGES).is_file()]
         here = [folder] if (folder / PAGES).is_file() else []
         if not (here or below):
-            raise ConfigError(f"{place}: holds no {PAGES}, nor does a folder in it")
+            raise ConfigError(f"{location}: has no {PAGES}, and no folder in it has one")
         found += [str(path) for path in (*here, *below)]
     return list(dict.fromkeys(found))
 
 
 def merge(
-    out: Path, places: Sequence[str], *, without: Container[str] = (), again: bool = False
+    out: Path, locations: Sequence[str], *, unsettled: Container[str] = (), replace: bool = False
 ) -> MergeResult:
     """Write OUT/pages.jsonl, and bodies, texts and archives under OUT/html, text and warc.
 
-    All of it is made in a folder of its own below OUT and moved to its place when it is whole,
-    the records last: killed at any moment, OUT holds no merge that looks whole, and the same
-    command makes it. Of places in a store only the records are taken.
+    All of it is built in a work folder below OUT and moved into place when complete, the records
+    last: if killed at any moment, OUT contains no incomplete merge, and the same command can be
+    repeated. From object stores only the records are read.
 
-    `without` are URLs whose records were never settled: they are visited again. `again`: what an
-    earlier merge left in OUT is replaced.
+    `unsettled` are URLs whose records were not settled: they will be visited again. `replace`:
+    replace the result of an earlier merge in OUT.
 
-    Raises ConfigError (OUT holds something, nothing to merge), FolderLocked (another merge is at
-    work in OUT), SinkError.
+    Raises ConfigError (OUT has content, nothing to merge), FolderLocked (another merge runs in
+    OUT), SinkError.
     """
-    sources = sources_in(places)
+    sources = sources_in(locations)
     folders = [Path(source) for source in sources if "://" not in source]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        clear_torn(out)
+        recover_interrupted(out)
         for name in (PAGES, WARC):
-            if (not again and (out / name).exists()) or str(out) in sources:
+            if (not replace and (out / name).exists()) or str(out) in sources:
                 raise ConfigError(f"{out}: already holds a {name}")
-        with building(out) as room:
-            merged = _merge(sources, room.new, without)
+        with atomic_output(out) as output:
+            merged = _merge_records(sources, output.new, unsettled)
             archives = [folder for folder in folders if has_archive(folder)]
             if archives:
-                archive = collect(room.new / WARC, archives)
+                archive = merge_archives(output.new / WARC, archives)
                 merged = msgspec.structs.replace(merged, archive=archive)
             for folder in folders:
-                for name in BESIDE:
+                for name in PAGE_FOLDERS:
                     if (folder / name).is_dir():
-                        shutil.copytree(folder / name, room.new / name, dirs_exist_ok=True)
-            room.publish([WARC, *BESIDE, PAGES])
+                        shutil.copytree(folder / name, output.new / name, dirs_exist_ok=True)
+            output.publish([WARC, *PAGE_FOLDERS, PAGES])
     except OSError as error:
         raise SinkError(f"{error.filename or out}: {error.strerror}") from error
     return merged
 
 
-def _merge(sources: Sequence[str], new: Path, without: Container[str]) -> MergeResult:
-    """Write the records that stand into the folder `new`."""
+def _merge_records(sources: Sequence[str], new: Path, unsettled: Container[str]) -> MergeResult:
+    """Write the records that are kept into the folder `new`."""
     with closing(sqlite3.connect(new / "index", isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode = OFF")
         db.execute("PRAGMA synchronous = OFF")
@@ -114,29 +118,31 @@ def _merge(sources: Sequence[str], new: Path, without: Container[str]) -> MergeR
             "CREATE TABLE best (key BLOB PRIMARY KEY, rank TEXT, source INTEGER, line INTEGER) "
             "WITHOUT ROWID"
         )
-        read, torn = _rank(db, sources, without)
+        read, torn = _rank(db, sources, unsettled)
         db.execute("CREATE INDEX place ON best (source, line)")
         written = 0
         with (new / PAGES).open("wb") as file:
             for number, source in enumerate(sources):
-                wanted = db.execute(
+                chosen = db.execute(
                     "SELECT line FROM best WHERE source = ? ORDER BY line", (number,)
                 )
-                row = wanted.fetchone()
+                row = chosen.fetchone()
                 for line, text in enumerate(_lines(source)):
                     if row is not None and row[0] == line:
                         file.write(text)
                         written += 1
-                        row = wanted.fetchone()
+                        row = chosen.fetchone()
             file.flush()
             os.fsync(file.fileno())
     return MergeResult(written, read - written, torn, len(sources))
 
 
 def _rank(
-    db: sqlite3.Connection, sources: Sequence[str], without: Container[str]
+    db: sqlite3.Connection, sources: Sequence[str], unsettled: Container[str]
 ) -> tuple[int, int]:
-    """Find the record of each URL that stands; records read, and torn lines."""
+    """Determine which record of each URL is kept; returns the numbers of records read and of torn
+    lines.
+    """
     read = torn = 0
     decode = msgspec.json.Decoder(RecordRank).decode
     db.execute("BEGIN")
@@ -147,23 +153,23 @@ def _rank(
                 torn += 1
                 break
             try:
-                one = decode(text)
+                record = decode(text)
             except msgspec.DecodeError as error:
                 raise ConfigError(f"{source}/{PAGES} line {line + 1}: {error}") from error
             read += 1
-            if one.url in without:
+            if record.url in unsettled:
                 continue
-            rows.append((fingerprint(one.url, host_key(one.url)), one.fetched_at or "", number,
-                         line))  # fmt: skip
-            if len(rows) >= BATCH:
-                _keep(db, rows)
+            key = fingerprint(record.url, host_key(record.url))
+            rows.append((key, record.fetched_at or "", number, line))
+            if len(rows) >= INSERT_BATCH_ROWS:
+                _insert(db, rows)
                 rows.clear()
-        _keep(db, rows)
+        _insert(db, rows)
     db.execute("COMMIT")
     return read, torn
 
 
-def _keep(db: sqlite3.Connection, rows: list[Any]) -> None:
+def _insert(db: sqlite3.Connection, rows: list[Any]) -> None:
     db.executemany(
         "INSERT INTO best VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
         "rank = excluded.rank, source = excluded.source, line = excluded.line "
@@ -173,12 +179,12 @@ def _keep(db: sqlite3.Connection, rows: list[Any]) -> None:
 
 
 def _lines(source: str) -> Iterator[bytes]:
-    with _opened(f"{source.rstrip('/')}/{PAGES}") as file:
+    with _open(f"{source.rstrip('/')}/{PAGES}") as file:
         yield from file
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[IO[bytes]]:
+def _open(name: str) -> Iterator[IO[bytes]]:
     if "://" not in name:
         with Path(name).open("rb") as file:
             yield file

@@ -1,4 +1,4 @@
-"""The one rule from URL to file name in a mirror. Pure: no look at what else there is.
+"""The file name of a URL in a mirror. Pure: does not look at other files.
 
     https://example.com/               example.com/index.html
     https://example.com/docs/a.html    example.com/docs/a.html
@@ -10,12 +10,12 @@
     https://example.com/README         example.com/README~.html
     … where there is /readme too       example.com/README~c2mvx7dq4ysa.html
 
-A name says what its URL says, where a file can be called so; else it has 60 bits of the whole
-URL's hash in it. A folder never is called like a file (`/a.html/b` lies in `a.html_/`); nothing
-escapes, nothing is a device of Windows, no path is longer than 200 characters. `~` marks what we
-added: an extension that says to a browser, which has nothing else to go by, what the server said by
-Content-Type. Two URLs may have one name, above all where a file system folds case: whoever names
-many files looks for that (`mirror.py`) and has `to_be_hashed` decide.
+A name is the URL's own where that is a valid file name; else it contains 60 bits of a hash of the
+URL. A folder never has the name of a file (`/a.html/b` is in `a.html_/`); no path leaves the
+mirror, is a Windows device, or is longer than 200 characters. `~` marks an added extension: it
+tells a browser, which has no Content-Type on disk, what the server said. Two URLs may get the same
+name, above all on a file system that folds case: `mirror_index.py` finds these and calls
+`to_be_hashed`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 MAX_PATH: Final = 200
-"""Characters of a whole relative path; Windows gives 260 to all of it."""
+"""Characters of a whole relative path; Windows allows 260 for an absolute path."""
 
 MAX_NAME: Final = 80
 
@@ -64,39 +64,39 @@ EXTENSIONS: Final[dict[str, tuple[str, ...]]] = {
     "audio/mpeg": (".mp3",),
     "application/wasm": (".wasm",),
 }
-"""What a browser makes of a file depends on these; Python's own table varies between machines."""
+"""Extensions by MIME type. Browsers go by them, and Python's own table varies between machines."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@=,+-]*")
-_ODD: Final = re.compile(r"[^A-Za-z0-9._@=,+-]+")
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9._@=,+-]+")
 _EXTENSION: Final = re.compile(r"\.[a-z][a-z0-9]{0,11}$", re.IGNORECASE)
 _HOST: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 _DEVICE: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 
 def mirror_path(url: str, mime: str, *, hashed: bool = False) -> str:
-    """The relative path of a copy of `url` that was served as `mime`; `/` between its parts.
+    """The relative path of the copy of `url`, served as `mime`; `/` separates its parts.
 
-    `hashed`: with the URL's hash in it, so that no other URL has it.
+    `hashed`: include the URL's hash, so that no other URL has the same path.
     """
     parts = urlsplit(url)
     *folders, leaf = parts.path.split("/")[1:] or [""]
-    host, plain = _host(parts.scheme, parts.netloc)
-    plain = plain and "?" not in url and all(_is_plain(name) for name in folders)
+    host, is_plain = _host(parts.scheme, parts.netloc)
+    is_plain = is_plain and "?" not in url and all(_is_plain(name) for name in folders)
     stem, extension, added = _split(leaf, mime)
     if leaf:
-        plain = plain and _is_plain(leaf)
+        is_plain = is_plain and _is_plain(leaf)
     else:
-        stem, extension, added = "index", _known(mime)[0], False
+        stem, extension, added = "index", _extensions(mime)[0], False
         # Only an HTML page is the folder's index; all others are told apart by their hash.
-        plain = plain and extension == ".html"
+        is_plain = is_plain and extension == ".html"
     names = [host, *(_folder(name) for name in folders)]
     tail = ("~" if added else "") + extension
     path = "/".join([*names, stem + tail])
-    if plain and not hashed and len(path) <= MAX_PATH and len(stem) <= MAX_NAME:
+    if is_plain and not hashed and len(path) <= MAX_PATH and len(stem) <= MAX_NAME:
         return path
-    query = _tamed(unquote(parts.query))[:40]
+    query = _sanitize(unquote(parts.query))[:40]
     tail = (f"~{query}" if query else "") + f"~{_hash(url)}{extension}"
-    leaf = (_tamed(unquote(stem)).lstrip(".")[: MAX_NAME - 20] or "index") + tail
+    leaf = (_sanitize(unquote(stem)).lstrip(".")[: MAX_NAME - 20] or "index") + tail
     leaf = f"_{leaf}" if _DEVICE.match(leaf) else leaf
     path = "/".join([*names, leaf])
     while len(path) > MAX_PATH and len(names) > 1:
@@ -106,30 +106,30 @@ def mirror_path(url: str, mime: str, *, hashed: bool = False) -> str:
 
 
 def to_be_hashed(same: Iterable[tuple[str, str]]) -> list[str]:
-    """Of URLs with their paths, that are one name where a file system folds case, those that need
-    a hash: all, but for one whose path is in lower case, if there is one such or one is a folder
-    (`/` beside `/index.html`). So it does not matter in which order they came.
+    """Which of the URLs whose paths are equal on a file system that folds case need a hash. All,
+    except one with a lower-case path if it is the only such one or is a folder (`/` beside
+    `/index.html`). The result does not depend on the order of the URLs.
     """
     pairs = list(same)
     lower = [url for url, path in pairs if path == path.lower()]
-    plain = lower if len(lower) == 1 else [url for url in lower if url.endswith("/")]
-    return [url for url, _ in pairs if plain != [url]]
+    is_plain = lower if len(lower) == 1 else [url for url in lower if url.endswith("/")]
+    return [url for url, _ in pairs if is_plain != [url]]
 
 
 def _host(scheme: str, netloc: str) -> tuple[str, bool]:
-    """The top folder, and whether it is plain."""
+    """The name of the top folder, and whether it is the host's own."""
     name, _, port = netloc.partition(":") if not netloc.startswith("[") else (netloc, "", "")
-    plain = bool(_HOST.fullmatch(name)) and len(name) <= MAX_NAME and not _DEVICE.match(name)
-    name = _tamed(name)[:MAX_NAME].strip(".") or "host"
+    is_plain = bool(_HOST.fullmatch(name)) and len(name) <= MAX_NAME and not _DEVICE.match(name)
+    name = _sanitize(name)[:MAX_NAME].strip(".") or "host"
     if name in {"index.html", "mirror.db"} or _DEVICE.match(name):
-        name, plain = f"_{name}", False
+        name, is_plain = f"_{name}", False
     return ",".join([name, *(["http"] if scheme == "http" else []), *([port] if port else [])]), (
-        plain
+        is_plain
     )
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a path segment can be a name as it is."""
+    """Whether a path segment can be used as a file name unchanged."""
     return (
         bool(_PLAIN.fullmatch(name))
         and not name.endswith(".")
@@ -139,28 +139,28 @@ def _is_plain(name: str) -> bool:
 
 
 def _split(leaf: str, mime: str) -> tuple[str, str, bool]:
-    """A file's stem, its extension, and whether that is one we add."""
-    known = _known(mime)
+    """A file's stem, its extension, and whether the extension was added."""
+    extensions = _extensions(mime)
     match = _EXTENSION.search(leaf)
     own = match[0].lower() if match else ""
-    if own and (own in known or mime not in EXTENSIONS):
+    if own and (own in extensions or mime not in EXTENSIONS):
         return leaf[: -len(own)], own, False
-    return leaf, known[0], True
+    return leaf, extensions[0], True
 
 
-def _known(mime: str) -> tuple[str, ...]:
+def _extensions(mime: str) -> tuple[str, ...]:
     return EXTENSIONS.get(mime, (".bin",))
 
 
 def _folder(name: str) -> str:
-    """A folder's name: never one that a file could have."""
-    tamed = _tamed(unquote(name))[:MAX_NAME].strip(".") or "_"
+    """The name of a folder, which never looks like a file's."""
+    tamed = _sanitize(unquote(name))[:MAX_NAME].strip(".") or "_"
     tamed = f"_{tamed}" if _DEVICE.match(tamed) else tamed
     return f"{tamed}_" if _EXTENSION.search(tamed) else tamed
 
 
-def _tamed(text: str) -> str:
-    return _ODD.sub("_", text)
+def _sanitize(text: str) -> str:
+    return _NOT_PLAIN.sub("_", text)
 
 
 def _hash(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Where an export goes: a file that appears when it is whole, or stdout."""
+"""The target of an export: a file that appears only when complete, or stdout."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from crawler.errors import FatalError
 
 
 @contextmanager
-def output(path: Path) -> Iterator[BinaryIO]:
-    """`-` is stdout. What fails leaves nothing, and an older file as it was. Raises FatalError."""
+def open_output(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to; `-` is stdout. On an error nothing is left and an older file is
+    unchanged. Raises FatalError.
+    """
     if str(path) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -25,7 +27,7 @@ def output(path: Path) -> Iterator[BinaryIO]:
             yield file
         temporary.replace(path)
     except BaseException as error:
-        with suppress(OSError):  # where nothing can be made there is nothing to remove
+        with suppress(OSError):  # nothing was created
             temporary.unlink()
         if not isinstance(error, OSError):
             raise
@@ -34,10 +36,11 @@ def output(path: Path) -> Iterator[BinaryIO]:
 
 
 class TextOutput:
-    """Text onto an output, UTF-8; a lone surrogate becomes a question mark."""
+    """Writes text as UTF-8; a lone surrogate becomes a question mark."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
 
     def write(self, text: str) -> int:
+        """Write the text; returns the number of bytes."""
         return self._raw.write(text.encode("utf-8", "replace"))

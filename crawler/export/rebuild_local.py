@@ -1,4 +1,6 @@
-"""A crawl on many machines moved into one folder: records merged, queue written, settings saved."""
+"""Move a crawl on many machines into one local folder: records merged, queue written, settings
+saved.
+"""
 
 from __future__ import annotations
 
@@ -19,43 +21,42 @@ from crawler.frontier.sqlite.statements import BRAKED
 
 
 class RebuiltCrawl(msgspec.Struct, frozen=True):
-    """What was moved."""
+    """Numbers of URLs that were moved."""
 
     finished: int
     waiting: int
 
 
-async def moved_home(
-    wire: RedisClient, job: str, out: Path, folders: Sequence[str]
+async def rebuild_local(
+    client: RedisClient, job: str, out: Path, folders: Sequence[str]
 ) -> RebuiltCrawl:
-    """Raises FolderLocked (DIR holds a crawl; workers are at work), ConfigError (no such job, a
-    folder without records, not all folders), FatalError. The job is only read and paused: where it
-    fails, remove DIR and ask again.
+    """Rebuild the crawl of a Redis job in `out`, from the workers' folders.
+
+    Raises FolderLocked (`out` contains a crawl; workers are running), ConfigError (no such job, a
+    folder without records, a folder missing), FatalError. The job is only read and paused: after a
+    failure, remove `out` and repeat.
     """
     if is_crawl(out):
         raise FolderLocked(f"{out}: already holds a crawl")
-    saved = await held_still(wire, job)
-    left = await waiting(wire, job)
-    open_ = {one.link.url for one in left if one.state != BRAKED}
-    merged = merge(out, folders, without=open_)
+    saved = await held_still(client, job)
+    unfinished = await waiting(client, job)
+    unsettled = {item.link.url for item in unfinished if item.state != BRAKED}
+    merged = merge(out, folders, unsettled=unsettled)
     pages = out / PAGES
     settings = Settings()
     settings.toml(saved, f"job {job}")
-    config = msgspec.structs.replace(
-        settings.config(), frontier=FrontierConfig(),
-    )  # fmt: skip
-    config = msgspec.structs.replace(
-        config, output=msgspec.structs.replace(config.output, dir=str(out))
-    )
+    config = settings.config()
+    output = msgspec.structs.replace(config.output, dir=str(out))
+    config = msgspec.structs.replace(config, frontier=FrontierConfig(), output=output)
     write_config(config, out)
     try:
         marks = {PAGES: pages.stat().st_size}
-        if merged.archive.files:  # it goes on behind what was collected
+        if merged.archive.files:  # the crawl appends after the merged archive
             marks[WARC] = merged.archive.mark
-        await moved_out(wire, job, out / FRONTIER, left, _finished(pages), marks)
+        await moved_out(client, job, out / FRONTIER, unfinished, _finished(pages), marks)
     except OSError as error:
         raise FrontierError(f"{error.filename or out}: {error.strerror}") from error
-    return RebuiltCrawl(merged.records, len(open_))
+    return RebuiltCrawl(merged.records, len(unsettled))
 
 
 def _finished(pages: Path) -> Iterator[FinishedUrl]:

@@ -1,7 +1,7 @@
-"""Tables written as JSON lines, CSV, Parquet or SQLite: row by row, in bounded memory.
+"""Write tables as JSON Lines, CSV, Parquet or SQLite: row by row, in bounded memory.
 
-A file is written beside its place and moved there once it is whole, so an export that fails leaves
-nothing half done and no good file damaged.
+A file is written under a temporary name and renamed when complete, so a failed export leaves no
+partial file and no damaged old file.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import msgspec
 
 from crawler.errors import ConfigError, FatalError
 from crawler.export.columns import ExportTable, Row, Type
-from crawler.export.output_file import TextOutput, output
+from crawler.export.output_file import TextOutput, open_output
 
-BATCH: Final = 5000
-"""Rows in one Parquet row group's piece, and in one SQLite transaction."""
+BATCH_ROWS: Final = 5000
+"""Rows in one batch of a Parquet row group and in one SQLite insert."""
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet run a cell (OWASP, CSV Injection)."""
+_FORMULA_PREFIXES: Final = ("=", "+", "-", "@", "\t", "\r")
+"""Prefixes with which a spreadsheet runs a cell as a formula (OWASP, CSV Injection)."""
 
 
 def write_jsonl(table: ExportTable, path: Path) -> int:
-    """A JSON object a line; the number of rows."""
+    """Write a JSON object per line; returns the number of rows."""
     encode = msgspec.json.Encoder().encode
-    with output(path) as file:
+    with open_output(path) as file:
         number = 0
         for number, row in enumerate(table.rows(), 1):  # noqa: B007 - counted
             file.write(encode(row) + b"\n")
@@ -40,34 +40,39 @@ def write_jsonl(table: ExportTable, path: Path) -> int:
 
 
 def write_csv(table: ExportTable, path: Path) -> int:
-    """RFC 4180 with LF, UTF-8, a header line; lists as JSON. A text cell that a spreadsheet would
-    run as a formula gets an apostrophe in front; numbers stay numbers.
+    """Write RFC 4180 with LF, UTF-8 and a header line; lists as JSON. A text cell that a
+    spreadsheet would run as a formula is prefixed with an apostrophe; numbers stay numbers. Returns
+    the number of rows.
     """
     texts = [name for name, kind in table.columns.items() if kind in {"text", "json"}]
     jsons = [name for name, kind in table.columns.items() if kind == "json"]
-    with output(path) as raw:
+    with open_output(path) as raw:
         lines = csv.writer(TextOutput(raw), lineterminator="\n")
-        lines.writerow([defused(name) for name in table.columns])
+        lines.writerow([defuse_formula(name) for name in table.columns])
         number = 0
         for number, row in enumerate(table.rows(), 1):  # noqa: B007 - counted
             for name in jsons:
                 row[name] = _as_json(row[name])
             for name in texts:
-                row[name] = defused(row[name])
+                row[name] = defuse_formula(row[name])
             lines.writerow(row.values())
         return number
 
 
-def defused(cell: Any) -> Any:
-    """A text that a spreadsheet shows and never runs. Without a zero byte, which ends a cell."""
+def defuse_formula(cell: Any) -> Any:
+    """The cell as a text that a spreadsheet shows and never runs; without NUL, which ends a cell.
+    Other types are returned unchanged.
+    """
     if not isinstance(cell, str):
         return cell
     cell = cell.replace("\0", "")
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+    return f"'{cell}" if cell.startswith(_FORMULA_PREFIXES) else cell
 
 
 def write_parquet(table: ExportTable, path: Path) -> int:
-    """Typed columns, zstd. Needs pyarrow (`pip install 'crawler[parquet]'`)."""
+    """Write typed columns, compressed with zstd; returns the number of rows. Raises ConfigError
+    without pyarrow (`pip install 'crawler[parquet]'`).
+    """
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra
         from pyarrow import parquet  # noqa: PLC0415
@@ -81,12 +86,12 @@ def write_parquet(table: ExportTable, path: Path) -> int:
     schema = pa.schema([(name, types[kind]) for name, kind in table.columns.items()])
     number = 0
     with (
-        output(path) as file,
+        open_output(path) as file,
         parquet.ParquetWriter(file, schema, compression="zstd") as writer,
     ):
-        for rows in _pieces(table):
+        for rows in _batches(table):
             columns = [
-                pa.array([_typed(row[name], kind) for row in rows], types[kind])
+                pa.array([_for_parquet(row[name], kind) for row in rows], types[kind])
                 for name, kind in table.columns.items()
             ]
             writer.write_batch(pa.record_batch(columns, schema=schema))
@@ -95,51 +100,57 @@ def write_parquet(table: ExportTable, path: Path) -> int:
 
 
 def write_sqlite(table: ExportTable, path: Path) -> int:
-    """A table of its name in an SQLite file; other tables of that file stay as they are.
+    """Write a table of the same name into an SQLite file, whose other tables are kept; returns the
+    number of rows.
 
-    A new file appears when it is whole. In one that is there the table is replaced by one
-    transaction: killed in the middle, the file has the table that it had.
+    A new file appears when complete. In an existing file the table is replaced in one transaction:
+    if killed, the file still has its old table.
     """
     if str(path) == "-":
         raise ConfigError("sqlite: needs a file, -o FILE")
-    fresh = not path.exists()
-    target = path.with_name(f".{path.name}.part") if fresh else path
+    is_new = not path.exists()
+    target = path.with_name(f".{path.name}.part") if is_new else path
     try:
-        if fresh:
-            _remove(target)  # left by one that was killed
-        number = _fill(table, target)
-        if fresh:
+        if is_new:
+            _remove_database(target)  # left by a killed export
+        number = _replace_table(table, target)
+        if is_new:
             target.replace(path)
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise FatalError(f"{path}: {reason}") from error
     finally:
-        if fresh:
-            with suppress(OSError):  # where nothing can be made there is nothing to remove
-                _remove(target)
+        if is_new:
+            with suppress(OSError):  # nothing was created
+                _remove_database(target)
     return number
 
 
-def _remove(database: Path) -> None:
+def _remove_database(database: Path) -> None:
     for ending in ("", "-journal"):
         database.with_name(database.name + ending).unlink(missing_ok=True)
 
 
-def _fill(table: ExportTable, path: Path) -> int:
-    """Replace the table by one transaction; the number of rows."""
-    names = ", ".join(_name(name) for name in table.columns)
-    columns = ", ".join(f"{_name(name)} {_SQL_TYPES[kind]}" for name, kind in table.columns.items())
-    target = _name(table.name)
-    marks = ", ".join("?" * len(table.columns))
+def _replace_table(table: ExportTable, path: Path) -> int:
+    """Replace the table in one transaction; returns the number of rows."""
+    names = ", ".join(_quote(name) for name in table.columns)
+    columns = ", ".join(
+        f"{_quote(name)} {_SQL_TYPES[kind]}" for name, kind in table.columns.items()
+    )
+    target = _quote(table.name)
+    placeholders = ", ".join("?" * len(table.columns))
     number = 0
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("BEGIN")
         db.execute(f"DROP TABLE IF EXISTS {target}")
         db.execute(f"CREATE TABLE {target} ({columns})")
-        for rows in _pieces(table):
+        for rows in _batches(table):
             db.executemany(
-                f"INSERT INTO {target} ({names}) VALUES ({marks})",  # noqa: S608 - quoted names
-                [[_plain(row[name], kind) for name, kind in table.columns.items()] for row in rows],
+                f"INSERT INTO {target} ({names}) VALUES ({placeholders})",  # noqa: S608 - quoted names
+                [
+                    [_for_sqlite(row[name], kind) for name, kind in table.columns.items()]
+                    for row in rows
+                ],
             )
             number += len(rows)
     return number
@@ -155,14 +166,14 @@ _SQL_TYPES: Final[dict[Type, str]] = {
 }  # fmt: skip
 
 
-def _pieces(table: ExportTable) -> Iterator[list[Row]]:
+def _batches(table: ExportTable) -> Iterator[list[Row]]:
     rows = table.rows()
-    while piece := list(islice(rows, BATCH)):
-        yield piece
+    while batch := list(islice(rows, BATCH_ROWS)):
+        yield batch
 
 
-def _plain(value: Any, kind: Type) -> Any:
-    """A value as a typed column takes it: lone surrogates are no UTF-8."""
+def _for_sqlite(value: Any, kind: Type) -> Any:
+    """A value for a typed column; lone surrogates, which UTF-8 does not have, are replaced."""
     if kind == "json":
         return _as_json(value)
     if isinstance(value, str):
@@ -170,15 +181,15 @@ def _plain(value: Any, kind: Type) -> Any:
     return value
 
 
-def _typed(value: Any, kind: Type) -> Any:
+def _for_parquet(value: Any, kind: Type) -> Any:
     if kind == "time" and value is not None:
         return datetime.fromisoformat(value)
-    return _plain(value, kind)
+    return _for_sqlite(value, kind)
 
 
 def _as_json(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _name(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""').replace("\0", "") + '"'

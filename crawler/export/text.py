@@ -1,4 +1,4 @@
-"""Markdown of pages whose bodies were kept (`--save html`), made by several processes."""
+"""Convert saved HTML bodies (`--save html`) to Markdown, in several processes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from crawler.parse.markdown import to_markdown
 from crawler.parse.reader import HTML
 from crawler.policy.urls import Urls
 
-BATCH: Final = 32
-"""Pages in a task; as many batches as processes are under way, so memory is bounded."""
+BATCH_PAGES: Final = 32
+"""Pages per task. As many batches as processes are in progress, so memory is bounded."""
 
 
 class SavedBody(msgspec.Struct, frozen=True):
-    """A page whose body lies in a file."""
+    """A page whose body was saved to a file."""
 
     url: str
     path: str
@@ -37,28 +37,31 @@ class SavedBody(msgspec.Struct, frozen=True):
 
 
 def write_markdown(folder: Path, target: Path, *, processes: int) -> int:
-    """A file a page under `target`; their number.
+    """Write one Markdown file per page below `target`; returns their number.
 
-    Raises ConfigError when the crawl kept no bodies, FatalError when a file cannot be had.
+    Raises ConfigError when the crawl saved no bodies, FatalError for a file that cannot be read or
+    written.
     """
     if not (folder / "html").is_dir():
         if (folder / "text").is_dir():
             raise ConfigError(f"{folder}: its pages are Markdown already, in {folder / 'text'}")
-        raise ConfigError(f"{folder}: keeps no bodies; crawl with --text, or with --save html")
-    config = _saved(folder)
+        raise ConfigError(f"{folder}: has no saved bodies; crawl with --text, or with --save html")
+    config = _crawl_config(folder)
     context = multiprocessing.get_context("spawn")
     number = 0
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        bodies = _bodies(folder)
-        while wave := [
-            batch for _ in range(processes * 2) if (batch := list(islice(bodies, BATCH)))
+        bodies = _saved_bodies(folder)
+        while batches := [
+            batch for _ in range(processes * 2) if (batch := list(islice(bodies, BATCH_PAGES)))
         ]:
-            for written in pool.map(_convert, wave, [target] * len(wave), [config] * len(wave)):
-                number += written
+            for converted in pool.map(
+                _convert_batch, batches, [target] * len(batches), [config] * len(batches)
+            ):
+                number += converted
     return number
 
 
-def _bodies(folder: Path) -> Iterator[SavedBody]:
+def _saved_bodies(folder: Path) -> Iterator[SavedBody]:
     for _, line in lines(folder, "pages.jsonl", None):
         if line.get("outcome") == "done" and line.get("mime") in HTML:
             path = folder / "html" / path_for(line["url"], line["mime"])
@@ -72,8 +75,8 @@ def _bodies(folder: Path) -> Iterator[SavedBody]:
                 )
 
 
-def _convert(bodies: list[SavedBody], target: Path, config: Config) -> int:
-    """In a process of its own."""
+def _convert_batch(bodies: list[SavedBody], target: Path, config: Config) -> int:
+    """Convert a batch; runs in a child process."""
     urls = Urls(config.urls)
     for body in bodies:
         try:
@@ -85,7 +88,7 @@ def _convert(bodies: list[SavedBody], target: Path, config: Config) -> int:
     return len(bodies)
 
 
-def _saved(folder: Path) -> Config:
+def _crawl_config(folder: Path) -> Config:
     settings = Settings()
     path = folder / "crawl.toml"
     try:

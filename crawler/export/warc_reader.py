@@ -1,4 +1,4 @@
-"""DIR/warc read back: captures from the index, payloads straight from their records."""
+"""Read DIR/warc: captures from the index, payloads from their records."""
 
 from __future__ import annotations
 
@@ -15,42 +15,46 @@ from crawler.output.warc.record_format import opener
 from crawler.output.warc.writer import INDEX, warc_files
 from crawler.parse.decode import decompress
 
-STEP: Final = 1 << 20
-MOST_DECODED: Final = 256 << 20
-"""Bytes; what the crawl read was smaller by its own limits, this stops the bombs among the rest."""
+READ_BYTES: Final = 1 << 20
+MAX_DECODED_BYTES: Final = 256 << 20
+"""Limit of a decoded body. Responses that the crawl parsed are smaller by its own limits; this
+stops decompression bombs among the others."""
 
 
 class Payload(msgspec.Struct):
-    """What a record of the archive holds: the answer's headers, and its body in pieces."""
+    """The content of a record: the response's headers, and its body in chunks."""
 
     headers: list[tuple[str, str]]
-    pieces: Iterator[bytes]
+    chunks: Iterator[bytes]
 
     def header(self, name: str) -> str:
+        """The value of a header by its lower-case name; repeated headers are joined, empty:
+        missing.
+        """
         return ", ".join(value for key, value in self.headers if key.lower() == name)
 
     def decoded(self) -> bytes:
         """The whole body without its Content-Encoding. Raises ParseError when it is too large."""
-        raw = b"".join(self.pieces)
+        raw = b"".join(self.chunks)
         encoding = self.header("content-encoding")
-        return decompress(raw, encoding, limit=MOST_DECODED, ratio=MOST_DECODED)[0]
+        return decompress(raw, encoding, limit=MAX_DECODED_BYTES, ratio=MAX_DECODED_BYTES)[0]
 
     def plain(self) -> Iterator[bytes]:
-        """The same in pieces; a body that was sent as it is needs little memory."""
+        """The same in chunks; a body without Content-Encoding is not held in memory."""
         if self.header("content-encoding").strip().lower() in {"", "identity", "none"}:
-            yield from self.pieces
+            yield from self.chunks
         else:
             yield self.decoded()
 
 
 class WarcReader:
-    """A crawl's archive, open for reading, also while the crawl goes on. A context manager."""
+    """A crawl's archive, open for reading, also while the crawl runs. A context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises ConfigError when `folder` holds no archive, SinkError when it is not readable."""
+        """Raises ConfigError when `folder` has no archive, SinkError when it is not readable."""
         self.folder = folder / "warc"
         if not (self.folder / INDEX).exists():
-            raise ConfigError(f"{folder}: holds no archive; crawl with --warc or --mirror")
+            raise ConfigError(f"{folder}: has no archive; crawl with --warc or --mirror")
         self.captures = WarcIndex(self.folder / INDEX, writable=False)
         prefix = str(self.captures.noted("prefix"))
         self.files = dict(warc_files(self.folder, prefix))
@@ -72,29 +76,33 @@ class WarcReader:
         return self._path(number).name, offset
 
     def payload(self, capture: Capture) -> Payload:
-        """What the capture's answer carried; a revisit's is read where it was first stored."""
+        """The response of a capture; that of a revisit is read where it was first stored. Raises
+        SinkError.
+        """
         number, offset = place_of(
             capture.position if capture.original is None else capture.original
         )
         path = self._path(number)
-        pieces = _unpacked(path, offset)
-        head = b""
-        for piece in pieces:  # the record's header, then the answer's
-            head += piece
-            if head.count(b"\r\n\r\n") >= 2:
+        chunks = _decompress(path, offset)
+        buffer = b""
+        for chunk in chunks:  # the WARC header, then the HTTP header
+            buffer += chunk
+            if buffer.count(b"\r\n\r\n") >= 2:
                 break
         try:
-            about, answer, rest = head.split(b"\r\n\r\n", 2)
-            length = _content_length(about) - len(answer) - 4
+            record_header, http_header, rest = buffer.split(b"\r\n\r\n", 2)
+            length = _content_length(record_header) - len(http_header) - 4
         except ValueError as error:
-            raise SinkError(f"{path}: no record at {offset}: it was changed") from error
+            raise SinkError(
+                f"{path}: no record at offset {offset}: the file was changed"
+            ) from error
         headers = [
             (name, value.strip())
             for name, _, value in (
-                line.partition(":") for line in answer.decode("latin-1").split("\r\n")[1:]
+                line.partition(":") for line in http_header.decode("latin-1").split("\r\n")[1:]
             )
         ]
-        return Payload(headers, _first(length, rest, pieces))
+        return Payload(headers, _take(length, rest, chunks))
 
     def _path(self, number: int) -> Path:
         path = self.files.get(number)
@@ -111,27 +119,29 @@ def _content_length(header: bytes) -> int:
     raise ValueError("no Content-Length")
 
 
-def _first(length: int, piece: bytes, more: Iterator[bytes]) -> Iterator[bytes]:
-    """The first `length` bytes of what comes."""
+def _take(length: int, chunk: bytes, more: Iterator[bytes]) -> Iterator[bytes]:
+    """The first `length` bytes of `chunk` and what follows it."""
     while length > 0:
-        yield piece[:length]
-        length -= len(piece)
+        yield chunk[:length]
+        length -= len(chunk)
         if length > 0:
-            piece = next(more, b"")
-            if not piece:
+            chunk = next(more, b"")
+            if not chunk:
                 return
 
 
-def _unpacked(path: Path, offset: int) -> Iterator[bytes]:
-    """The member that begins at `offset`, in pieces. Raises SinkError when it is damaged."""
+def _decompress(path: Path, offset: int) -> Iterator[bytes]:
+    """The compressed member at `offset`, decompressed, in chunks. Raises SinkError when it is
+    damaged.
+    """
     try:
         with path.open("rb") as file:
             file.seek(offset)
             member: Any = opener(path.name)
-            while piece := file.read(STEP):
+            while chunk := file.read(READ_BYTES):
                 try:
-                    out = member.decompress(piece)
-                except Exception as error:  # each library has its own
+                    out = member.decompress(chunk)
+                except Exception as error:  # each library has its own errors
                     raise SinkError(f"{path}: damaged record at {offset}: {error}") from error
                 if out:
                     yield out

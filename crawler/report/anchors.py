@@ -1,4 +1,4 @@
-"""Fragments that name nothing: `page.html#part` where the page has no such part."""
+"""Find fragments without a target: `page.html#part` where the page has no such id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import msgspec
 from crawler.errors import SinkError
 from crawler.records import CrawlResult, Outcome
 
-SOURCES: Final = 25
+MAX_SOURCES: Final = 25
+"""Linking pages listed for one fragment; further ones are counted."""
 
 _TABLES: Final = """
 CREATE TABLE have (url TEXT, name TEXT, PRIMARY KEY (url, name)) WITHOUT ROWID;
@@ -34,7 +35,7 @@ ORDER BY url, name, source
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """A fragment that its page does not have, and the pages whose links name it."""
+    """A fragment that its page does not have, and the pages that link to it."""
 
     url: str
     fragment: str
@@ -43,7 +44,9 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Anchors:
-    """Implements `protocols.Sink`: on disk, because pages and links come in any order."""
+    """Implements `interfaces.Sink`. Stores anchors and links on disk, because pages are visited in
+    any order.
+    """
 
     name = "anchors"
 
@@ -54,7 +57,7 @@ class Anchors:
     def __enter__(self) -> Self:
         self._path.unlink(missing_ok=True)
         self._db = sqlite3.connect(self._path, check_same_thread=False)
-        self._db.execute("PRAGMA synchronous = OFF")  # it is made anew by every check
+        self._db.execute("PRAGMA synchronous = OFF")  # every check creates it anew
         self._db.executescript(_TABLES)
         return self
 
@@ -63,6 +66,7 @@ class Anchors:
         self._path.unlink(missing_ok=True)
 
     async def append(self, visits: Sequence[CrawlResult]) -> int:
+        """Store the ids, fragment links and redirects of visited pages. Raises SinkError."""
         try:
             await asyncio.to_thread(self._write, visits)
         except sqlite3.Error as error:
@@ -70,7 +74,7 @@ class Anchors:
         return 0
 
     async def cut(self, mark: int) -> None:
-        """Nothing to cut: entering twice is the same as once."""
+        """Nothing to truncate: recording a page twice changes nothing."""
 
     def _write(self, visits: Sequence[CrawlResult]) -> None:
         have, want, leads = [], [], []
@@ -80,7 +84,7 @@ class Anchors:
                 leads.append((url, visit.found[0][0]))
             if extract is None or extract.anchors is None:
                 continue
-            have.append((url, ""))  # this page was read
+            have.append((url, ""))  # this page was parsed
             have += [(url, name) for name in extract.anchors]
             want += [(target, name, url) for target, name in extract.fragments]
         with self._db:
@@ -89,12 +93,12 @@ class Anchors:
             self._db.executemany("INSERT OR IGNORE INTO want VALUES (?, ?, ?)", want)
 
     def missing(self) -> Iterator[Missing]:
-        """Fragments of pages that were read, also where redirects lead to them."""
+        """Missing fragments of parsed pages, also of pages that redirects lead to."""
         rows = self._db.execute(_MISSING)
         for (url, name), group in groupby(rows, key=lambda row: (row[0], row[1])):
             pages, sources = 0, []
             for _, _, source in group:
                 pages += 1
-                if pages <= SOURCES:
+                if pages <= MAX_SOURCES:
                     sources.append(source)
             yield Missing(url, name, pages, tuple(sources))

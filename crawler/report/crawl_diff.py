@@ -1,7 +1,7 @@
-"""What changed between two crawls, or between two runs of one: by main text, not by bytes.
+"""Compare two crawls, or two runs of one, by main text instead of bytes.
 
-Both sides are loaded into a temporary SQLite file, so that crawls of millions are compared in
-bounded memory.
+Both sides are loaded into a temporary SQLite file, so that crawls of millions of pages are compared
+in bounded memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crawler.config.workdir import FRONTIER
 from crawler.errors import ConfigError, FatalError
 from crawler.frontier.sqlite.lookup import FrontierReader
 
-_BATCH: Final = 5000
+_BATCH_ROWS: Final = 5000
 _GONE: Final = ("status:404", "status:410")
 
 
@@ -36,16 +36,14 @@ class PageVersion(msgspec.Struct, gc=False):
 
 
 class CrawlSide(msgspec.Struct, frozen=True):
-    """A crawl's folder, as it was after one of its runs. `run` None: the last."""
+    """A crawl's folder, in the state after one of its runs. `run` None: the last run."""
 
     folder: Path
     run: int | None = None
 
 
 class PageChange(msgspec.Struct, frozen=True):
-    """One URL of which the two sides tell different things. `detail`: where it moved to, or why it
-    could not be had.
-    """
+    """A URL on which the two sides differ. `detail` is where it moved to, or why it failed."""
 
     url: str
     title: str = ""
@@ -53,7 +51,7 @@ class PageChange(msgspec.Struct, frozen=True):
 
 
 class CrawlDiff(msgspec.Struct, frozen=True):
-    """All of them. `unreachable`: there before, and now neither there nor gone (5xx, time-outs)."""
+    """All changes. `unreachable`: present before, now failed without being gone (5xx, timeouts)."""
 
     before: str
     after: str
@@ -66,33 +64,37 @@ class CrawlDiff(msgspec.Struct, frozen=True):
 
     @property
     def number(self) -> int:
-        """How many URLs are not as they were."""
+        """The number of changed URLs."""
         lists = (self.added, self.removed, self.changed, self.moved, self.unreachable)
-        return sum(len(one) for one in lists)
+        return sum(len(change) for change in lists)
 
 
 def runs(folder: Path) -> int:
-    """How many runs a crawl has had. Raises ConfigError when there is no crawl."""
-    with FrontierReader(folder / FRONTIER) as book:
-        return len(book.spans("pages"))
+    """The number of runs of a crawl. Raises ConfigError when there is no crawl."""
+    with FrontierReader(folder / FRONTIER) as reader:
+        return len(reader.spans("pages"))
 
 
 def compare(before: CrawlSide, after: CrawlSide) -> CrawlDiff:
-    """Raises ConfigError for what cannot be compared, FatalError for what cannot be read."""
+    """Compare two sides. Raises ConfigError for sides that cannot be compared, FatalError for
+    unreadable files.
+    """
     db = sqlite3.connect("")  # a temporary file, gone when it is closed
     try:
         db.executescript(_TABLES)
-        _load(db, "a", before)
-        _load(db, "b", after)
+        _load_state(db, "a", before)
+        _load_state(db, "b", after)
         moved = tuple(_moved(db))
         from_urls = {change.url for change in moved}
         to_urls = {change.detail for change in moved}
         return CrawlDiff(
-            before=_label(before),
-            after=_label(after),
+            before=_describe(before),
+            after=_describe(after),
             unchanged=db.execute(_UNCHANGED).fetchone()[0],
-            added=tuple(one for one in _changes(db, _ADDED) if one.url not in to_urls),
-            removed=tuple(one for one in _changes(db, _REMOVED) if one.url not in from_urls),
+            added=tuple(change for change in _changes(db, _ADDED) if change.url not in to_urls),
+            removed=tuple(
+                change for change in _changes(db, _REMOVED) if change.url not in from_urls
+            ),
             changed=tuple(_changes(db, _CHANGED)),
             moved=moved,
             unreachable=tuple(_changes(db, _UNREACHABLE)),
@@ -101,21 +103,21 @@ def compare(before: CrawlSide, after: CrawlSide) -> CrawlDiff:
         db.close()
 
 
-def _label(side: CrawlSide) -> str:
+def _describe(side: CrawlSide) -> str:
     return str(side.folder) if side.run is None else f"{side.folder}, run {side.run}"
 
 
-def _load(db: sqlite3.Connection, table: str, side: CrawlSide) -> None:
-    """The state after a run: the last line of each URL, a 304 leaving what was known before, and
-    a failure too: `had` says that there is a page that was read last, and is not known to be gone.
+def _load_state(db: sqlite3.Connection, table: str, side: CrawlSide) -> None:
+    """Load the state after a run: the last line of each URL. A 304 or a failure keeps what was
+    known before; `had` is true if a page was read last and is not known to be gone.
     """
     path = side.folder / "pages.jsonl"
-    with FrontierReader(side.folder / FRONTIER) as book:
-        spans = book.spans("pages")
+    with FrontierReader(side.folder / FRONTIER) as reader:
+        spans = reader.spans("pages")
     if side.run is not None and not 1 <= side.run <= len(spans):
         raise ConfigError(f"{side.folder}: has no run {side.run}, only {len(spans)}")
     end = None if side.run is None else spans[side.run - 1].end
-    question = _ENTER.replace("side", table)
+    statement = _UPSERT.replace("side", table)
     rows: list[tuple[object, ...]] = []
     for line in _lines(path, end):
         if line.kind != "page":
@@ -130,20 +132,20 @@ def _load(db: sqlite3.Connection, table: str, side: CrawlSide) -> None:
                 line.reason or "",
             )
         )  # fmt: skip
-        if len(rows) >= _BATCH:
-            db.executemany(question, rows)
+        if len(rows) >= _BATCH_ROWS:
+            db.executemany(statement, rows)
             rows.clear()
-    db.executemany(question, rows)
+    db.executemany(statement, rows)
 
 
 def _lines(path: Path, end: int | None) -> Iterator[PageVersion]:
     decode = msgspec.json.Decoder(PageVersion).decode
-    place = 0
+    offset = 0
     try:
         with path.open("rb") as file:
             for text in file:
-                place += len(text)
-                if (end is not None and place > end) or not text.endswith(b"\n"):
+                offset += len(text)
+                if (end is not None and offset > end) or not text.endswith(b"\n"):
                     return
                 yield decode(text)
     except FileNotFoundError as error:
@@ -154,12 +156,14 @@ def _lines(path: Path, end: int | None) -> Iterator[PageVersion]:
         raise FatalError(f"{path}: {error}") from error
 
 
-def _changes(db: sqlite3.Connection, question: str) -> Iterator[PageChange]:
-    return (PageChange(*row) for row in db.execute(question))
+def _changes(db: sqlite3.Connection, statement: str) -> Iterator[PageChange]:
+    return (PageChange(*row) for row in db.execute(statement))
 
 
 def _moved(db: sqlite3.Connection) -> Iterator[PageChange]:
-    """By a redirect to a page that is there, or gone while its very text is at one new URL."""
+    """Pages that redirect to an existing page, or are gone while their exact text is at one new
+    URL.
+    """
     seen = set()
     for url, title, target in db.execute(_REDIRECTED):
         seen.add(url)
@@ -176,7 +180,7 @@ CREATE TABLE b (url TEXT PRIMARY KEY, outcome TEXT, present INT, had INT, gone I
                 text TEXT, title TEXT, target TEXT, reason TEXT) WITHOUT ROWID;
 """
 
-_ENTER: Final = """
+_UPSERT: Final = """
 INSERT INTO side VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (url) DO UPDATE SET outcome = excluded.outcome, present = excluded.present,
 had = coalesce(excluded.had, had), gone = excluded.gone, reason = excluded.reason,

@@ -1,4 +1,6 @@
-"""What a report says, as values: gathered in `gather.py`, shown in `page.py`."""
+"""The data of a report as values: built in `build.py`, rendered in `page.py`, written by `crawler
+report --json`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from crawler.report.broken import BrokenLink
 
 
 class BarValue(msgspec.Struct, frozen=True):
-    """One row of a distribution. `example`: a URL of it, where one helps."""
+    """One row of a distribution. `example` is a URL, where it helps."""
 
     name: str
     number: int
@@ -16,67 +18,67 @@ class BarValue(msgspec.Struct, frozen=True):
 
 
 class HostFigures(msgspec.Struct, frozen=True):
-    """What one host gave and how it was treated. Milliseconds; None: unknown."""
+    """Traffic and latency of one host. Latencies in milliseconds; None: unknown."""
 
     name: str
     visits: int
     failed: int
-    busy: int  # answers 429 and 503
+    busy: int  # responses with status 429 or 503
     bytes_wire: int
     p50: float | None
     p95: float | None
     p99: float | None
-    crawl_delay: float | None  # asked for in its robots.txt, seconds
-    per_second: float  # visits over the time from its first to its last
-    resting: float  # seconds that the host still asked to be left alone when the crawl ended
+    crawl_delay: float | None  # Crawl-delay of its robots.txt, seconds
+    per_second: float  # visits per second from the first to the last
+    resting: float  # seconds of its cooldown that remain
 
 
 class TimeSlice(msgspec.Struct, frozen=True):
-    """One step of the time line."""
+    """One slice of the time line."""
 
-    at: float  # Unix time of its beginning
+    at: float  # Unix time of its start
     visits: int
     failed: int
     bytes_wire: int
 
 
 class PageWeight(msgspec.Struct, frozen=True):
-    """A URL and what is remarkable about it."""
+    """A URL with its duration in ms or its size in bytes."""
 
     url: str
     value: float
 
 
 class DuplicateGroup(msgspec.Struct, frozen=True):
-    """Different URLs with the very same body."""
+    """Different URLs with the same body."""
 
     number: int
     urls: tuple[str, ...]
 
 
 class RedirectChain(msgspec.Struct, frozen=True):
-    """Redirects in a row, first URL first."""
+    """Consecutive redirects, in order."""
 
     urls: tuple[str, ...]
-    end: str = ""  # why it does not end in a page; empty: it does
+    end: str = ""  # why it does not end in a page; empty: it ends in one
 
 
 class ReportData(msgspec.Struct, frozen=True):
-    """Everything that the report of one folder shows."""
+    """Everything that a report shows."""
 
     seeds: tuple[str, ...]
     folder: str
     made_at: float
     version: str
     runs: int
-    first: float | None  # Unix time of the first and the last visit
+    first: float | None  # Unix time of the first and the last visit; None: no visit
     last: float | None
     finish_reason: str
     bottleneck: str
-    lag_ms: tuple[float, float] | None  # the loop's, mean and most
+    lag_ms: tuple[float, float] | None  # event loop delay, mean and maximum
     states: dict[str, int]
-    pages: int  # of `done` and `unchanged`: no sitemap, no image
-    left: dict[str, int]  # see `ending.left_of`
+    pages: int  # done and unchanged, without sitemaps and images
+    left: dict[str, int]  # links left by reason; see `end_message`
     bytes_wire: int
     bytes_body: int
     hosts_seen: int
@@ -101,7 +103,7 @@ class ReportData(msgspec.Struct, frozen=True):
     broken_number: int
     records: int
     problems: tuple[BarValue, ...]
-    has_pages: bool  # pages.jsonl was there
+    has_pages: bool  # pages.jsonl exists
     has_graph: bool
-    incomplete: tuple[BarValue, ...] = ()  # pages that were not read whole, by the limit
+    incomplete: tuple[BarValue, ...] = ()  # incompletely parsed pages, by limit
     plugins: tuple[str, ...] = ()  # rules and plugins that failed or matched nothing, last run

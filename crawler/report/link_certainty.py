@@ -1,7 +1,7 @@
-"""What a link that failed says: that it is broken, that it is there, or only that we do not know.
+"""Whether a failed link is broken, exists, or cannot be judged. Pure.
 
-Pure. Hosts of others turn programs away that they let browsers in with (403, 999), and ask for
-patience; that a person who clicks finds nothing there is not known (lychee#1157, muffet#189).
+External hosts reject programs that they would serve to browsers (403, 999) or throttle them;
+whether the page exists for a person is unknown then (lychee#1157, muffet#189).
 """
 
 from __future__ import annotations
@@ -12,29 +12,37 @@ from crawler.policy.urls import path_of
 
 Certainty: TypeAlias = Literal["broken", "unsure", "there"]
 
-THERE: Final = frozenset({"too-large", "mime", "parse"})
-"""First words of reasons of answers that were not read, but came."""
+EXISTS: Final = frozenset({"too-large", "mime", "parse"})
+"""First words of reasons of responses that arrived but were not parsed."""
 
 UNSURE: Final = frozenset({"garbled", "forbidden", "robotsUnreachable"})
+"""First words of reasons that say nothing about the page of an external host."""
 
-TURNED_AWAY: Final = frozenset({401, 403, 406, 407, 429, 451, 503, 999})
-"""Statuses of others' hosts for us rather than for the page; 999 is LinkedIn's."""
+REJECTED_STATUSES: Final = frozenset({401, 403, 406, 407, 429, 451, 503, 999})
+"""Statuses with which external hosts reject the crawler rather than the page; 999 is LinkedIn's."""
 
-PATIENCE: Final = 429
-"""Of a host of our own: it was asked too fast, which says nothing of the page."""
+TOO_MANY_REQUESTS: Final = 429
+"""Also for the checked site's own hosts: the crawler was too fast, which says nothing about the
+page."""
 
-_EMAIL: Final = "/cdn-cgi/l/email-protection"
-"""Where Cloudflare hides mail addresses from whoever runs no script."""
+_EMAIL_PROTECTION: Final = "/cdn-cgi/l/email-protection"
+"""Where Cloudflare's e-mail protection leads clients without scripts."""
 
 
 def certainty(url: str, reason: str, status: int | None, *, own: bool) -> Certainty:
-    """`own`: the host belongs to what is checked."""
+    """Judge a failed link. `own`: its host belongs to the checked site."""
     word, _, detail = reason.partition(":")
-    if word in THERE:
+    if word in EXISTS:
         return "there"
-    if status == PATIENCE or (status in TURNED_AWAY and not own):
+    if status == TOO_MANY_REQUESTS or (status in REJECTED_STATUSES and not own):
         return "unsure"
-    elsewhere = word == "redirect" and detail.startswith("scheme")  # to a shop's or a mail program
-    if elsewhere or (word in UNSURE and not own) or path_of(url).startswith(_EMAIL):
+    is_other_scheme = word == "redirect" and detail.startswith(
+        "scheme"
+    )  # such as mailto: or an app store's
+    if (
+        is_other_scheme
+        or (word in UNSURE and not own)
+        or path_of(url).startswith(_EMAIL_PROTECTION)
+    ):
         return "unsure"
     return "broken"

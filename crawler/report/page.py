@@ -1,4 +1,4 @@
-"""Facts → one HTML file that needs nothing else: no network, no script; light and dark."""
+"""Render the report as one self-contained HTML file: no network, no script; light and dark."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any, Final
 import jinja2
 from jinja2.bccache import Bucket, FileSystemBytecodeCache
 
-from crawler.errors import FatalError
+from crawler.export.output_file import open_output
 from crawler.policy.end_message import sentence
-from crawler.report.build import gather
+from crawler.report.build import build_report
 from crawler.report.crawl_diff import CrawlDiff
 from crawler.report.data import BarValue, ReportData, TimeSlice
 from crawler.report.page_records import PageRecords
@@ -24,26 +24,26 @@ from crawler.utils.units import amount
 from crawler.utils.units import in_bytes as size
 from crawler.version import __version__
 
-NAME: Final = "report.html"
+REPORT_FILE: Final = "report.html"
 
-HEIGHT: Final = 120
-"""Units of the time line's picture; its width is one a slice."""
+TIMELINE_HEIGHT: Final = 120
+"""Height of the time line's SVG in its units; the width is one unit per slice."""
 
-SYNTAX: Final[dict[str, Any]] = {"trim_blocks": True, "lstrip_blocks": True}
-"""How templates are read: what a compiled one depends on beside its text."""
+TEMPLATE_OPTIONS: Final[dict[str, Any]] = {"trim_blocks": True, "lstrip_blocks": True}
+"""Jinja options; a compiled template depends on them as well as on its text."""
 
-WORDS: Final = {
+REASON_TEXTS: Final = {
     "outOfScope": "outside the crawl's scope",
-    "kind": "a kind of link that was not asked for (images, styles, scripts …)",
+    "kind": "a kind of link that was not requested (images, styles, scripts …)",
     "robotsTxt": "forbidden by robots.txt",
-    "robotsUnreachable": "the site's robots.txt could not be had",
+    "robotsUnreachable": "the site's robots.txt could not be fetched",
     "tooDeep": "more clicks from a seed than allowed",
     "tooLong": "the URL is too long",
     "excluded": "matches an --exclude pattern",
     "notIncluded": "matches no --include pattern",
     "trap:segments": "a trap: too many path segments",
     "trap:repeats": "a trap: a path that repeats itself",
-    "trap": "a trap: pages without an end",
+    "trap": "a trap: endless pages",
     "dns": "the host name has no address",
     "connection": "no connection, or it broke",
     "tls": "TLS was refused",
@@ -51,7 +51,7 @@ WORDS: Final = {
     "truncated": "the body ended too early",
     "too-large": "larger than allowed",
     "garbled": "not HTTP, or a broken encoding",
-    "mime": "a content type that was not asked for",
+    "mime": "a content type that was not requested",
     "forbidden": "an address that is never visited",
     "parse": "the page could not be read",
     "redirect": "a redirect that leads nowhere",
@@ -59,73 +59,70 @@ WORDS: Final = {
     "tooManyTags": "more tags on a page than there is memory for; the first were read",
     "tooManyAttributes": "more attributes on a page than there is memory for; the first were read",
     "charsetNotRead": "in an encoding that browsers do not read (ISO-2022-KR …)",
-    "tooManyRecords": "a plugin gave more than is kept of one page",
-    "tooManyEntries": "more addresses in a sitemap, or bytes, than one may have",
+    "tooManyRecords": "a plugin returned more records than are kept per page",
+    "tooManyEntries": "more URLs or bytes in a sitemap than allowed",
     "sitemapForeign": "a sitemap on a domain that is not its index's, nor in scope",
-    "tooNested": "sitemaps inside sitemaps without end",
+    "tooNested": "sitemaps nested too deeply",
 }
-"""What the reasons mean, for those who do not know them."""
+"""Explanations of reasons."""
 
 
-def write_report(folder: Path, lines: PageRecords | None = None) -> Path:
-    """Make DIR/report.html anew; the old one stays whole until then. Raises CrawlerError.
+def write_report(folder: Path, page_records: PageRecords | None = None) -> Path:
+    """Write DIR/report.html; an older one stays intact until the new one is complete. Raises
+    CrawlerError.
 
-    `lines`: what was read of pages.jsonl already.
+    `page_records`: what was read from pages.jsonl already.
     """
-    path = folder / NAME
-    text = render(gather(folder, lines))
-    temporary = path.with_name(f".{NAME}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        temporary.replace(path)
-    except OSError as error:
-        raise FatalError(f"{path}: {error.strerror}") from error
+    path = folder / REPORT_FILE
+    text = render(build_report(folder, page_records))
+    with open_output(path) as file:
+        file.write(text.encode("utf-8", "replace"))
     return path
 
 
-def render(facts: ReportData) -> str:
-    """The page. Everything that a stranger wrote is escaped."""
+def render(data: ReportData) -> str:
+    """The report as HTML. All text from the web is escaped."""
     return (
         templates()
         .get_template("report.html.jinja")
         .render(
-            facts=facts,
-            ending=_ending(facts),
-            line=timeline(facts.slices),
-            peak=max((one.visits for one in facts.slices), default=0) / facts.step,
-            seconds=(facts.last - facts.first) if facts.first and facts.last else 0.0,
+            data=data,
+            ending=_ending_sentence(data),
+            line=timeline(data.slices),
+            peak=max((piece.visits for piece in data.slices), default=0) / data.step,
+            seconds=(data.last - data.first) if data.first and data.last else 0.0,
         )
     )
 
 
-def _ending(facts: ReportData) -> str:
-    """The one sentence; in a report that is written while it runs, none."""
-    if not facts.finish_reason:
-        return "No word of an end: it is running, or was killed and can be resumed"
-    pending = facts.states["queued"] + facts.states["resting"]
-    said = sentence(
-        facts.finish_reason,
+def _ending_sentence(data: ReportData) -> str:
+    """How the crawl ended, or that it has not ended."""
+    if not data.finish_reason:
+        return "The crawl has not ended: it is running, or was killed and can be resumed"
+    pending = data.states["queued"] + data.states["resting"]
+    text = sentence(
+        data.finish_reason,
         pending=pending,
-        left=facts.left,
-        incomplete=sum(bar.number for bar in facts.incomplete),
-        folder=facts.folder,
+        left=data.left,
+        incomplete=sum(bar.number for bar in data.incomplete),
+        folder=data.folder,
     )
-    return said[0].upper() + said[1:]
+    return text[0].upper() + text[1:]
 
 
 def render_changes(changes: CrawlDiff) -> str:
-    """A comparison as a page of the same kind."""
+    """A comparison of two crawls as HTML."""
     kinds = ("added", "removed", "changed", "moved", "unreachable")
     template = templates().get_template("diff.html.jinja")
     return template.render(changes=changes, kinds=kinds, version=__version__)
 
 
-class _Compiled(FileSystemBytecodeCache):
-    """Templates as Python's own modules: compiled once, kept beside their bytecode.
+class _BytecodeCache(FileSystemBytecodeCache):
+    """Caches compiled templates beside Python's own bytecode.
 
-    Compiling costs 35 ms, as much as everything else about the report of a small crawl. A changed
-    template, Jinja or setting is compiled anew; where nothing can be written, or
-    PYTHONDONTWRITEBYTECODE says so, each time that none was written before.
+    Compiling takes 35 ms, as much as the rest of a small crawl's report. A changed template, Jinja
+    version or option is compiled again. Where the cache cannot be written, or
+    PYTHONDONTWRITEBYTECODE is set, templates are compiled each time.
     """
 
     def __init__(self) -> None:
@@ -136,7 +133,7 @@ class _Compiled(FileSystemBytecodeCache):
         return name.removesuffix(".jinja")
 
     def get_source_checksum(self, source: str) -> str:
-        return super().get_source_checksum(f"{jinja2.__version__} {SYNTAX}\n{source}")
+        return super().get_source_checksum(f"{jinja2.__version__} {TEMPLATE_OPTIONS}\n{source}")
 
     def load_bytecode(self, bucket: Bucket) -> None:
         with contextlib.suppress(OSError):
@@ -150,43 +147,43 @@ class _Compiled(FileSystemBytecodeCache):
 
 @lru_cache(maxsize=1)
 def templates() -> jinja2.Environment:
-    """The templates beside this file, with the words they use."""
+    """The Jinja environment with the templates beside this file and their filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        bytecode_cache=_Compiled(),
+        bytecode_cache=_BytecodeCache(),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        **SYNTAX,
+        **TEMPLATE_OPTIONS,
     )
     environment.filters.update(
-        amount=amount, size=size, duration=duration, ms=ms, moment=moment, meaning=meaning,
+        amount=amount, size=size, duration=duration, ms=ms, utc_time=utc_time, meaning=meaning,
         clock=clock, widths=widths,
     )  # fmt: skip
     return environment
 
 
 def timeline(slices: Sequence[TimeSlice]) -> list[tuple[int, float, float, TimeSlice]]:
-    """Place, height and height of the failed part of each bar."""
-    most = max((one.visits for one in slices), default=0) or 1
+    """Index, height, height of the failed part, and slice, for each bar."""
+    scale = TIMELINE_HEIGHT / (max((piece.visits for piece in slices), default=0) or 1)
     return [
-        (place, one.visits / most * HEIGHT, one.failed / most * HEIGHT, one)
-        for place, one in enumerate(slices)
+        (index, piece.visits * scale, piece.failed * scale, piece)
+        for index, piece in enumerate(slices)
     ]
 
 
 def widths(bars: Sequence[BarValue]) -> list[tuple[BarValue, float, float]]:
-    """Each bar with its length and its share of all, in percent."""
-    most = max((bar.number for bar in bars), default=0) or 1
+    """Each bar with its width and its share of the total, in percent."""
+    maximum = max((bar.number for bar in bars), default=0) or 1
     total = sum(bar.number for bar in bars) or 1
-    return [(bar, bar.number / most * 100, bar.number / total * 100) for bar in bars]
+    return [(bar, bar.number / maximum * 100, bar.number / total * 100) for bar in bars]
 
 
 def meaning(reason: str) -> str:
-    """A reason in plain words, where there are any."""
+    """The explanation of a reason; empty: none is needed."""
     word = reason.partition(":")[0]
     if word == "status":
         return ""
-    return WORDS.get(reason) or WORDS.get(word, "")
+    return REASON_TEXTS.get(reason) or REASON_TEXTS.get(word, "")
 
 
 def duration(seconds: float) -> str:
@@ -201,15 +198,17 @@ def duration(seconds: float) -> str:
 
 
 def ms(value: float | None) -> Any:
-    """Milliseconds, or seconds once there are many."""
+    """Milliseconds as text, or seconds from 10,000 ms on."""
     if value is None:
         return "–"
     return f"{value:.0f} ms" if value < 10_000 else f"{value / 1000:.1f} s"
 
 
-def moment(at: float | None) -> str:
+def utc_time(at: float | None) -> str:
+    """A Unix time as date and time in UTC; None: a dash."""
     return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def clock(at: float) -> str:
+    """A Unix time as time of day in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")

@@ -18,7 +18,7 @@ from crawler.downloads import checksums, file_names
 from crawler.downloads.defaults import DEFAULTS
 from crawler.downloads.download_request import DownloadRequest as File
 from crawler.downloads.input_lists import ListLine
-from crawler.downloads.temp_file import SUFFIX
+from crawler.downloads.temp_file import TEMP_SUFFIX
 from crawler.errors import ConfigError
 from crawler.policy.urls import Urls
 from crawler.service.jobs.crawl_job_request import NEVER, OPEN, JobRequest, bounded
@@ -103,7 +103,7 @@ def order(
                       "/download/name")  # fmt: skip
     try:
         if template:
-            file_names.template(template)
+            file_names.compile_template(template)
     except ConfigError as error:
         raise InvalidBody(str(error), "/download/name") from error
     check_headers(config)
@@ -152,8 +152,8 @@ def _file(line: ListLine, urls: Urls, place: str) -> File:
     if len(texts) > MOST_PLACES:
         raise InvalidBody(f"more than {MOST_PLACES} checksums", f"{place}/checksum")
     try:
-        sums = tuple(checksums.checksum(text) for text in texts)
-        checksums.hashes({which for which, _ in sums})
+        sums = tuple(checksums.parse_checksum(text) for text in texts)
+        checksums.new_hashers({which for which, _ in sums})
     except (ValueError, ConfigError) as error:
         raise InvalidBody(str(error), f"{place}/checksum") from error
     for name, value in line.headers.items():
@@ -170,13 +170,13 @@ def _name(name: str | None, place: str) -> str | None:
     if name is None:
         return None
     try:
-        path = file_names.ordered(name)
+        path = file_names.check_relative_name(name)
     except (ConfigError, UnicodeEncodeError) as error:
         raise InvalidBody(str(error), place) from error
     parts = path.split("/")
-    if len(path) > 1000 or not all(part == file_names.tame(part) for part in parts):
-        shown = "/".join(file_names.tame(part) for part in parts)[:100]
+    if len(path) > 1000 or not all(part == file_names.sanitize(part) for part in parts):
+        shown = "/".join(file_names.sanitize(part) for part in parts)[:100]
         raise InvalidBody(f"not a name for everywhere; {shown!r} would be one", place)
-    if path.endswith((SUFFIX, ".wrong")):
-        raise InvalidBody(f"ends in {SUFFIX} or .wrong: for unfinished files only", place)
+    if path.endswith((TEMP_SUFFIX, ".wrong")):
+        raise InvalidBody(f"ends in {TEMP_SUFFIX} or .wrong: for unfinished files only", place)
     return path

@@ -68,7 +68,7 @@ class DownloadRun(CrawlRun):
         most = config.limits.size_limit
         config = await asyncio.to_thread(_fitting, config, folder, self._least_free)
         async with self._open(config, orders, folder, tell=self._tell) as depot:
-            self._before = sum(map(_there, depot.desk.book.progress.values()))
+            self._before = sum(map(_there, depot.desk.store.progress.values()))
             for file in depot.here:
                 self._watcher.tell(file)
             self.depot, self.crawl = depot, depot.crawl

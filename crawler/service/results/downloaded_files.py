@@ -13,9 +13,9 @@ import msgspec
 
 from crawler.config.model import UrlsConfig
 from crawler.downloads.download_request import DownloadRequest, FileProgress
-from crawler.downloads.file_names import OURS
-from crawler.downloads.progress_store import read
-from crawler.downloads.request_list import canonical
+from crawler.downloads.file_names import STATE_FOLDER
+from crawler.downloads.progress_store import decode_row
+from crawler.downloads.request_list import merge_requests
 from crawler.frontier.sqlite.statements import STATES
 from crawler.policy.urls import Urls
 from crawler.service.jobs.download_run import FILES
@@ -61,7 +61,7 @@ def entries(
     """
     known = _known(folder)
     found: list[FileEntry] = []
-    for number, order in enumerate(canonical(Urls(rules), orders), 1):
+    for number, order in enumerate(merge_requests(Urls(rules), orders), 1):
         if number <= after:
             continue
         entry = _entry(number, order, known.get(order.url), receiving)
@@ -92,7 +92,7 @@ def locate(folder: Path, relative: str) -> Path | None:
 def _known(folder: Path) -> dict[str, tuple[str, str, int | None, FileProgress]]:
     """State, reason, status and progress by URL; nothing before the first run."""
     try:
-        with crawl_results.opened(folder / FILES / OURS) as db:
+        with crawl_results.opened(folder / FILES / STATE_FOLDER) as db:
             rows: list[Any] = db.execute(
                 "SELECT link.url, link.state, link.reason, link.status, file.ordered, "
                 "file.progress FROM file JOIN link ON link.url = file.url"
@@ -100,7 +100,7 @@ def _known(folder: Path) -> dict[str, tuple[str, str, int | None, FileProgress]]
     except FileNotFoundError:
         return {}
     return {
-        url: (STATES[state], reason or "", status, read(ordered, progress)[1])
+        url: (STATES[state], reason or "", status, decode_row(ordered, progress)[1])
         for url, state, reason, status, ordered, progress in rows
     }
 
