@@ -192,12 +192,12 @@ async def a_run(
 def neighbour(loop: VirtualLoop, turns: HostThrottle, rng: Random, left: int = 20) -> None:
     """Another crawl of the process: its visits take turns with ours, and hosts ask it to rest."""
     host = rng.choice(SITES)
-    turn = turns.ask(host, 1, 1.0)
+    turn = turns.acquire(host, 1, 1.0)
 
     def leave(_: object) -> None:
         if not turn.cancelled() and turn.result():
             rest = rng.choice((0.0, 1.0, 300.0))
-            loop.call_later(rng.random(), lambda: turns.leave(host, unsent=True, pause=rest))
+            loop.call_later(rng.random(), lambda: turns.release(host, unsent=True, pause=rest))
             if left:
                 loop.call_later(rng.random() * 30, neighbour, loop, turns, rng, left - 1)
 

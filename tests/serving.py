@@ -95,7 +95,9 @@ async def service(
         "rate": 10_000.0, "burst": 10_000, "min_free": 0, "grace": 5.0,
     }  # fmt: skip
     more = {
-        name: values.pop(name) for name in ("free", "opener", "depots", "tracing") if name in values
+        name: values.pop(name)
+        for name in ("free", "opener", "download_opener", "tracing")
+        if name in values
     }
     config = ServiceConfig(**{**settings, **values})
     async with open_service(

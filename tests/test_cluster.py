@@ -155,7 +155,7 @@ async def told_while_one_waits(client: Client, job: str, site: Website) -> None:
     assert (story["link"]["state"], story["ahead"]) == ("queued", 0)
     assert story["path"] == [site.url, site.at("/1"), site.at("/3"), site.at("/7")]
     status, told = await client.ask("GET", f"/jobs/{job}/links?state=queued,done")
-    assert (status, "queued are not listed" in str(told)) == (409, True), told
+    assert (status, "queued are not stored" in str(told)) == (409, True), told
 
 
 async def told_at_the_end(client: Client, job: str, site: Website) -> None:
@@ -167,7 +167,7 @@ async def told_at_the_end(client: Client, job: str, site: Website) -> None:
     assert story["path"] == [site.url, site.at("/2"), site.at("/6")]
     assert story["link"]["state"] == "done"
     assert (await client.ask("GET", f"/jobs/{job}/why?url={site.at('/no')}"))[0] == 404
-    for kind, word in (("skipped", "by reason"), ("hosts", "nothing of it waits")):
+    for kind, word in (("skipped", "by reason"), ("hosts", "its queue was deleted")):
         status, told = await client.ask("GET", f"/jobs/{job}/{kind}")
         assert (status, word in str(told)) == (409, True), told
 
@@ -278,7 +278,7 @@ async def test_what_many_machines_cannot_do_is_said(tmp_path: Path, redis: Redis
             ({"fetch": {"headers": {"Authorization": "Basic eA=="}}}, "through Redis"),
             ({"pace": {"group": "ip"}}, "one machine"),
             ({"output": {"skipped": True}}, "one machine"),
-            ({"output": {"jsonl": False}}, "put together"),
+            ({"output": {"jsonl": False}}, "merged from"),
         ):
             job = await client.start("http://127.0.0.1:1/", **body)
             failed = await client.until(job, "failed", "finished")
@@ -293,7 +293,7 @@ async def test_what_many_machines_cannot_do_is_said(tmp_path: Path, redis: Redis
 async def test_a_redis_that_is_away_is_said_and_the_service_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawler.service.cluster.cluster.PATIENCE", 0.1)
+    monkeypatch.setattr("crawler.service.cluster.cluster.REDIS_PATIENCE_S", 0.1)
     async with coordinator(tmp_path, f"unix://{tmp_path}/nobody") as client:
         async with asyncio.timeout(30):
             while True:

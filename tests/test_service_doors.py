@@ -18,15 +18,27 @@ from website import page, redirect
 
 from crawler.config.loader import fields
 from crawler.errors import ConfigError
-from crawler.service.http.access import AccessToken, RequestLimiter, Role, digest_of, given_tokens
-from crawler.service.jobs.crawl_job_request import CEILINGS, NEVER, OPEN, is_open, order
+from crawler.service.http.access import (
+    AccessToken,
+    RequestLimiter,
+    Role,
+    token_hash,
+    tokens_from_environment,
+)
+from crawler.service.jobs.crawl_job_request import (
+    CEILINGS,
+    FORBIDDEN,
+    SETTABLE,
+    is_settable,
+    read_crawl_request,
+)
 from crawler.service.jobs.job import JobLimits
 from crawler.service.jobs.request_body import InvalidBody
 from crawler.service.server import open_service
 from crawler.service.settings import ServiceConfig
 
-ADMIN = AccessToken("admin", digest_of("a" * 20), Role.ADMIN)
-READER = AccessToken("reader", digest_of("r" * 20), Role.READ)
+ADMIN = AccessToken("admin", token_hash("a" * 20), Role.ADMIN)
+READER = AccessToken("reader", token_hash("r" * 20), Role.READ)
 TOKENS = (ADMIN, READER)
 PUBLIC = {"isAlive", "isReady", "getOpenApi"}
 
@@ -209,17 +221,17 @@ def test_keys_that_reach_beyond_the_job_are_closed(key: str) -> None:
     section, _, name = key.partition(".")
     body = {"seeds": ["https://example.com/"], section: {name: "x"}}
     with pytest.raises(InvalidBody) as refused:
-        order(body, defaults={}, limits=JobLimits())
+        read_crawl_request(body, defaults={}, limits=JobLimits())
     assert refused.value.pointer == f"/{section}/{name}"
 
 
 def test_a_key_that_is_not_named_stays_closed() -> None:
-    sections = {one.removesuffix(".*") for one in OPEN if one.endswith(".*")}
+    sections = {one.removesuffix(".*") for one in SETTABLE if one.endswith(".*")}
     for key in fields():
-        named = key in OPEN or key.partition(".")[0] in sections
-        assert is_open(key) is named
-        assert is_open(key, [key]) is (key not in NEVER)
-    assert all(is_open(key) for key in CEILINGS)
+        named = key in SETTABLE or key.partition(".")[0] in sections
+        assert is_settable(key) is named
+        assert is_settable(key, [key]) is (key not in FORBIDDEN)
+    assert all(is_settable(key) for key in CEILINGS)
 
 
 @settings(deadline=None, max_examples=60)  # the first call imports and compiles
@@ -231,7 +243,7 @@ def test_a_key_that_is_not_named_stays_closed() -> None:
 def test_whatever_comes_is_an_order_or_invalid(body: dict[str, Any]) -> None:
     for more in ({}, {"seeds": ["https://example.com/"]}):
         try:
-            made = order({**body, **more}, defaults={}, limits=JobLimits(pages=7))
+            made = read_crawl_request({**body, **more}, defaults={}, limits=JobLimits(pages=7))
         except InvalidBody as error:
             said = str(error)
         else:
@@ -253,7 +265,7 @@ def test_whatever_comes_is_an_order_or_invalid(body: dict[str, Any]) -> None:
 )
 def test_headers_smuggle_nothing(headers: dict[str, str]) -> None:
     with pytest.raises(InvalidBody):
-        order(
+        read_crawl_request(
             {"seeds": ["https://e.com/"], "fetch": {"headers": headers}},
             defaults={},
             limits=JobLimits(),
@@ -370,24 +382,24 @@ async def test_too_many_requests(tmp_path: Path) -> None:
 
 def test_the_meter_refills() -> None:
     meter = RequestLimiter(rate=2.0, burst=2)
-    assert [meter.wait("a", 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
-    assert meter.wait("b", 0.0) == 0.0
-    assert meter.wait("a", 0.5) == 0.0
-    assert meter.wait("a", 0.5) > 0
+    assert [meter.retry_after("a", 0.0) for _ in range(3)] == [0.0, 0.0, 0.5]
+    assert meter.retry_after("b", 0.0) == 0.0
+    assert meter.retry_after("a", 0.5) == 0.0
+    assert meter.retry_after("a", 0.5) > 0
 
 
 @pytest.mark.parametrize("secret", ["short", "has spaces in the middle", "x" * 15])
 def test_weak_tokens_are_refused(secret: str) -> None:
     with pytest.raises(ConfigError, match="at least 16"):
-        given_tokens({"CRAWLER_SERVICE_TOKEN": secret})
+        tokens_from_environment({"CRAWLER_SERVICE_TOKEN": secret})
 
 
 def test_tokens_from_files(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t" * 30 + "\n")
-    (token,) = given_tokens({"CRAWLER_SERVICE_TOKEN_FILE": str(tmp_path / "token")})
-    assert token.hash == digest_of("t" * 30)
+    (token,) = tokens_from_environment({"CRAWLER_SERVICE_TOKEN_FILE": str(tmp_path / "token")})
+    assert token.hash == token_hash("t" * 30)
     with pytest.raises(ConfigError, match="cannot be read"):
-        given_tokens({"CRAWLER_SERVICE_TOKEN_FILE": str(tmp_path / "none")})
+        tokens_from_environment({"CRAWLER_SERVICE_TOKEN_FILE": str(tmp_path / "none")})
 
 
 async def stream_status(client: Client) -> int:

@@ -19,7 +19,12 @@ from test_service_doors import TOKENS
 from website import redirect
 
 from crawler.config.loader import fields
-from crawler.service.jobs.download_job_request import DOWNLOADS, MOST, is_open, order
+from crawler.service.jobs.download_job_request import (
+    FILES_MAX,
+    SETTABLE,
+    is_settable,
+    read_download_request,
+)
 from crawler.service.jobs.job import JobLimits
 from crawler.service.jobs.job_store import JobStore
 from crawler.service.jobs.request_body import InvalidBody
@@ -239,7 +244,7 @@ URL = "https://example.com/a.zip"
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"files": []}, "/files"),
     ({"files": URL}, "/files"),
-    ({"files": [URL] * (MOST + 1)}, "/files"),
+    ({"files": [URL] * (FILES_MAX + 1)}, "/files"),
     ({"files": ["file:///etc/passwd"]}, "/files/0/url"),
     ({"files": [URL, "ftp://example.com/a"]}, "/files/1/url"),
     ({"files": [{"name": "x"}]}, "/files/0"),
@@ -270,48 +275,52 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("body", "pointer"), REFUSED)
 def test_what_a_download_may_not_say(body: dict[str, Any], pointer: str) -> None:
     with pytest.raises(InvalidBody) as caught:
-        order(body, defaults={}, limits=JobLimits())
+        read_download_request(body, defaults={}, limits=JobLimits())
     assert caught.value.pointer.startswith(pointer)
 
 
 def test_ceilings_and_defaults() -> None:
     limits = JobLimits(pages=2, bytes=1000, disk=500)
-    made = order({"files": [URL], "fetch": {"timeout": "1h"}}, defaults={}, limits=limits)
+    made = read_download_request(
+        {"files": [URL], "fetch": {"timeout": "1h"}}, defaults={}, limits=limits
+    )
     assert made.config.limits.size_limit == 1000
     assert made.config.download.max_filesize == 500
     assert (made.config.fetch.timeout, made.config.robots.obey) == (3600.0, False)
     with pytest.raises(InvalidBody, match="more than 2 files"):
-        order({"files": [URL] * 3}, defaults={}, limits=limits)
+        read_download_request({"files": [URL] * 3}, defaults={}, limits=limits)
 
 
 def test_whatever_is_new_stays_closed() -> None:
     for key in fields():
         section = key.partition(".")[0]
-        named = key in DOWNLOADS or f"{section}.*" in DOWNLOADS
-        assert is_open(key) == (named and key != "output.dir"), key
-    assert not is_open("parse.plugins", ("parse.plugins",))
-    assert is_open("fetch.proxy", ("fetch.proxy",))
+        named = key in SETTABLE or f"{section}.*" in SETTABLE
+        assert is_settable(key) == (named and key != "output.dir"), key
+    assert not is_settable("parse.plugins", ("parse.plugins",))
+    assert is_settable("fetch.proxy", ("fetch.proxy",))
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(),
                     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))  # fmt: skip
 def test_any_files_at_all_are_read_or_refused(files: Any) -> None:
     with contextlib.suppress(InvalidBody):  # and nothing else
-        order({"files": [files, {"url": URL, "name": files}]}, defaults={}, limits=JobLimits())
+        read_download_request(
+            {"files": [files, {"url": URL, "name": files}]}, defaults={}, limits=JobLimits()
+        )
 
 
 async def test_a_register_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
     import sqlite3  # noqa: PLC0415 - made as the version before made it
 
-    async with JobStore(tmp_path) as register:
-        old, _ = await register.create(name="x", owner="me", config={"seeds": [URL]})
+    async with JobStore(tmp_path) as store:
+        old, _ = await store.create(name="x", owner="me", config={"seeds": [URL]})
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
         db.executescript("ALTER TABLE job DROP COLUMN files; PRAGMA user_version = 1;")
-    async with JobStore(tmp_path) as register:
-        found = await register.get(old.id)
+    async with JobStore(tmp_path) as store:
+        found = await store.get(old.id)
         assert found is not None
         assert found.kind == "crawl"
-        assert await register.files(old.id) == ()
+        assert await store.download_requests(old.id) == ()
 
 
 async def test_a_schedule_tells_no_secret_of_its_files(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from website import page
 from crawler.cli.job_text import asked
 from crawler.cli.jobs import jobs
 from crawler.config.loader import Settings
-from crawler.service.jobs.job import VERBS, JobState
+from crawler.service.jobs.job import ACTIONS, JobState
 from crawler.service.settings import ServiceConfig, read
 
 GUIDE = Path(__file__).parent.parent / "docs" / "guide" / "service.md"
@@ -114,7 +114,7 @@ def test_only_what_was_said_is_sent() -> None:
 
 def test_the_guide_names_every_state_and_setting() -> None:
     text = GUIDE.read_text("utf-8")
-    for word in (*(state.value for state in JobState), *VERBS, *ServiceConfig.__struct_fields__):
+    for word in (*(state.value for state in JobState), *ACTIONS, *ServiceConfig.__struct_fields__):
         assert f"`{word}`" in text or re.search(rf"\b{word}\b", text), word
 
 

@@ -17,9 +17,9 @@ from serving import Client, service
 from crawler.engine.stats import StatsCollector
 from crawler.policy.autothrottle import HostPace
 from crawler.records import Counts
-from crawler.service.http.access import AccessToken, Role, digest_of
+from crawler.service.http.access import AccessToken, Role, token_hash
 
-ADMIN = AccessToken("admin", digest_of("a" * 20), Role.ADMIN)
+ADMIN = AccessToken("admin", token_hash("a" * 20), Role.ADMIN)
 
 
 class Idle:
@@ -93,7 +93,7 @@ async def test_requests_made_from_the_description(tmp_path: Path) -> None:
     if importlib.util.find_spec("schemathesis") is None:
         pytest.skip("schemathesis is not installed: make test-service")
     async with service(
-        tmp_path, (ADMIN,), opener=idle, depots=idle_depot, running=3, queued=100_000
+        tmp_path, (ADMIN,), opener=idle, download_opener=idle_depot, running=3, queued=100_000
     ) as opened:
         run = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("schemathesis")),

@@ -97,16 +97,16 @@ async def test_a_person_starts_watches_and_stops_a_crawl(  # noqa: PLR0915 - one
         await tab.get_by_role("button", name="New crawl").click()
         await tab.get_by_role("button", name="Start", exact=True).click()
         assert await tab.locator("#field-seeds-wrong").text_content() == "Needed."
-        await tab.get_by_label("URLs to start at").fill(site.url)
+        await tab.get_by_label("Seed URLs").fill(site.url)
         await tab.get_by_label("Name", exact=True).fill("Our own site")
-        await tab.get_by_label("Pages at most").fill("many")
+        await tab.get_by_label("Maximum pages").fill("many")
         await tab.get_by_role("button", name="Start", exact=True).click()
         assert await tab.locator("#field-limits-max_pages-wrong").text_content() == "Not a number."
         assert await tab.evaluate("document.activeElement.id") == "field-limits-max_pages"
         await shot(tab, "form")
         assert not await serious(tab)
-        await tab.get_by_label("Pages at most").fill("1000")
-        await tab.get_by_label("Pause between requests").fill("10ms")
+        await tab.get_by_label("Maximum pages").fill("1000")
+        await tab.get_by_label("Delay between requests").fill("10ms")
         await tab.get_by_text("More: scope").click()
         await tab.get_by_label("exclude").fill("(unclosed")
         await tab.get_by_role("button", name="Start", exact=True).click()
@@ -138,7 +138,7 @@ async def test_a_person_starts_watches_and_stops_a_crawl(  # noqa: PLR0915 - one
         assert await tab.evaluate("document.activeElement.textContent") == "Files"
         await tab.get_by_role("tab", name="Why").click()
         await tab.locator("#why-url").fill(site.at("/gone"))
-        await tab.get_by_role("button", name="Tell its story").click()
+        await tab.get_by_role("button", name="Show history").click()
         await tab.get_by_text("How it was found").wait_for()
         await tab.get_by_role("tab", name="Pages", exact=True).click()
         await tab.get_by_role("tabpanel").get_by_text("Start", exact=True).wait_for()
@@ -152,10 +152,10 @@ async def test_a_person_starts_watches_and_stops_a_crawl(  # noqa: PLR0915 - one
 async def test_on_a_phone_in_the_dark_with_a_token_and_a_keyboard(
     tmp_path: Path, website: OpenSite
 ) -> None:
-    from crawler.service.http.access import AccessToken, Role, digest_of  # noqa: PLC0415
+    from crawler.service.http.access import AccessToken, Role, token_hash  # noqa: PLC0415
 
     site = await website({"/": page("Start")})
-    token = AccessToken("admin", digest_of("s" * 20), Role.ADMIN)
+    token = AccessToken("admin", token_hash("s" * 20), Role.ADMIN)
     phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
     async with service(tmp_path, (token,)) as opened, browser(**phone) as tab:
         async with Client(opened.url, "s" * 20) as client:
@@ -163,7 +163,7 @@ async def test_on_a_phone_in_the_dark_with_a_token_and_a_keyboard(
             await client.until(job, "finished")
         await tab.route("**/*", lambda route: route.continue_())
         await tab.goto(opened.url)
-        await tab.get_by_text("This service wants a token.").wait_for()
+        await tab.get_by_text("This service requires a token.").wait_for()
         await tab.locator("#token-input").fill("s" * 20)
         await tab.keyboard.press("Enter")
         await tab.get_by_role("button", name="From the shell", exact=True).focus()
@@ -192,7 +192,7 @@ async def test_a_person_downloads_files(tmp_path: Path, website: OpenSite) -> No
         await dialog.get_by_role("button", name="Start").click()
         assert await tab.locator("#download-files-wrong").text_content() == "Needed."
         lines = [site.at("/small.bin"), f"{site.at('/large.bin')} sha256:12"]
-        await tab.get_by_label("URLs, one a line").fill("\n".join(lines))
+        await tab.get_by_label("URLs, one per line").fill("\n".join(lines))
         await dialog.get_by_role("button", name="Start").click()
         await tab.get_by_text(re.compile("Line 2: .*sha256 has 64 digits")).wait_for()
         assert not await serious(tab)
@@ -201,7 +201,7 @@ async def test_a_person_downloads_files(tmp_path: Path, website: OpenSite) -> No
             f"{site.at('/large.bin')} sha256:{digest}",
             f"{site.at('/wrong.bin')} sha256:{digest}",
         ]
-        await tab.get_by_label("URLs, one a line").fill("\n".join(lines))
+        await tab.get_by_label("URLs, one per line").fill("\n".join(lines))
         await tab.get_by_label("Name", exact=True).fill("Our files")
         await dialog.get_by_role("button", name="Start").click()
         detail = tab.get_by_role("region", name=re.compile("Our files"))

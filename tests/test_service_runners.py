@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from crawler.service.jobs.job import Job, JobKind, JobState
-from crawler.service.jobs.runner import LocalRunner
-from crawler.service.jobs.runners import RunnerTable
+from crawler.service.jobs.runner import LocalRunner, RunnerTable
 
 ELSEWHERE = {"frontier": {"url": "redis://127.0.0.1:1/0"}}
 """Nothing listens there: who runs a job is told without asking it."""
@@ -26,7 +25,7 @@ def job(kind: JobKind, config: dict[str, Any]) -> Job:
 @pytest.mark.parametrize("config", [{}, ELSEWHERE])
 def test_a_download_runs_here_wherever_crawls_run(config: dict[str, Any], tmp_path: Path) -> None:
     here = LocalRunner(never)
-    runner = RunnerTable(here, tmp_path).of(job(JobKind.DOWNLOAD, config))
+    runner = RunnerTable(here, tmp_path).runner_for(job(JobKind.DOWNLOAD, config))
     assert runner is here
 
 
@@ -34,7 +33,7 @@ def test_a_crawl_runs_where_its_frontier_is(tmp_path: Path) -> None:
     pytest.importorskip("redis")
     here = LocalRunner(never)
     runners = RunnerTable(here, tmp_path)
-    shared = runners.of(job(JobKind.CRAWL, ELSEWHERE))
+    shared = runners.runner_for(job(JobKind.CRAWL, ELSEWHERE))
     assert shared is not here
-    assert runners.of(job(JobKind.CRAWL, ELSEWHERE)) is shared
-    assert runners.of(job(JobKind.CRAWL, {})) is here
+    assert runners.runner_for(job(JobKind.CRAWL, ELSEWHERE)) is shared
+    assert runners.runner_for(job(JobKind.CRAWL, {})) is here

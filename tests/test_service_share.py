@@ -25,8 +25,8 @@ from crawler.frontier.sqlite.sqlite_frontier import SqliteFrontier
 from crawler.records import CrawlResult, Kind, Outcome, RobotsRecord
 from crawler.service.jobs.fair_share import FairSemaphore
 from crawler.service.jobs.host_throttle import HostThrottle, ThrottledFrontier
-from crawler.service.jobs.job import Job, JobLimits, JobState, after, choose
-from crawler.service.jobs.retention import doomed
+from crawler.service.jobs.job import Job, JobLimits, JobState, next_state, select_jobs
+from crawler.service.jobs.retention import expired_jobs
 from crawler.service.monitoring.memory import MemoryUse
 
 
@@ -85,22 +85,22 @@ async def test_a_crawl_delay_that_one_job_keeps_is_kept_by_the_others() -> None:
             robots = link.kind is Kind.ROBOTS
             rules = RobotsRecord("http://a.test", 200, b"", 4e9, 0.5) if robots else None
             shared.release(link)
-            assert (turns.rest_of("a.test") > 0) is not robots, "from its answer on"
+            assert (turns.cooldown_of("a.test") > 0) is not robots, "from its answer on"
             await shared.settle([CrawlResult(link, Outcome.DONE, rules=rules)], {})
 
 
 async def test_turns_are_first_come_first_served_and_given_up() -> None:
     turns = HostThrottle()
-    first, second, third = (turns.ask("host", 1, 0.0) for _ in range(3))
+    first, second, third = (turns.acquire("host", 1, 0.0) for _ in range(3))
     assert first.done()
     assert not second.done()
     second.cancel()
-    turns.leave("host")
+    turns.release("host")
     assert third.done()
-    turns.leave("host", pause=1000.0)
-    assert turns.rest_of("host") > 999
-    assert not turns.ask("host", 1, 0.0).done()
-    assert turns.ask("other", 1, 0.0).done()
+    turns.release("host", pause=1000.0)
+    assert turns.cooldown_of("host") > 999
+    assert not turns.acquire("host", 1, 0.0).done()
+    assert turns.acquire("other", 1, 0.0).done()
 
 
 async def test_a_free_connection_goes_to_the_job_that_has_fewest() -> None:
@@ -125,7 +125,9 @@ async def test_a_free_connection_goes_to_the_job_that_has_fewest() -> None:
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.integers(0, 10), st.integers(0, 4))
 def test_who_starts_next_is_fair_and_within_limits(owners: str, most: int, each: int) -> None:
     queued = [job(number, owner) for number, owner in enumerate(owners)]
-    chosen = choose(queued, {}, most=most, each={"a": each, "b": None, "c": None})
+    chosen = select_jobs(
+        queued, {}, total_limit=most, owner_limits={"a": each, "b": None, "c": None}
+    )
     assert len(chosen) <= most
     counts = {owner: sum(one.owner == owner for one in chosen) for owner in "abc"}
     assert counts["a"] <= each
@@ -226,7 +228,7 @@ def test_what_is_kept_is_kept_by_age_and_by_size() -> None:
     sizes = {one.id: 10 for one in jobs}
 
     def gone(keep_for: float | None, keep_bytes: int | None) -> list[Job]:
-        return doomed(jobs, sizes, now=10.0, keep_for=keep_for, keep_bytes=keep_bytes)
+        return expired_jobs(jobs, sizes, now=10.0, keep_for=keep_for, keep_bytes=keep_bytes)
 
     assert gone(None, None) == []
     assert gone(7.5, None) == jobs[:2]
@@ -261,34 +263,34 @@ def test_the_containers_memory_is_what_counts(tmp_path: Path, version: int) -> N
 
 
 def test_a_tokens_limits_are_under_the_services() -> None:
-    assert JobLimits(running=3, pages=10).under(JobLimits(running=2, bytes=5)) == JobLimits(
+    assert JobLimits(running=3, pages=10).capped_by(JobLimits(running=2, bytes=5)) == JobLimits(
         2, None, 10, 5
     )
 
 
 def test_every_verb_is_idempotent_or_refused() -> None:
-    from crawler.service.jobs.job import VERBS  # noqa: PLC0415 - beside its use
+    from crawler.service.jobs.job import ACTIONS  # noqa: PLC0415 - beside its use
 
-    for verb, table in VERBS.items():
+    for verb, table in ACTIONS.items():
         for state in table:
-            once = after(state, verb)
+            once = next_state(state, verb)
             if verb != "retry":
-                assert after(once, verb) is once, (verb, state)
+                assert next_state(once, verb) is once, (verb, state)
 
 
 async def test_a_shared_pause_begins_when_the_request_is_written() -> None:
     turns = HostThrottle()
-    first, second, third = (turns.ask("host", 3, 1000.0) for _ in range(3))
+    first, second, third = (turns.acquire("host", 3, 1000.0) for _ in range(3))
     assert first.done()
     assert not second.done()
-    turns.leave("host", asked=False, unsent=True)
+    turns.release("host", asked=False, unsent=True)
     assert second.done(), "nobody called: no pause is owed"
     before = time.monotonic()
     turns.sent("host", 1000.0)
     assert not third.done()
-    assert turns.rest_of("host") >= 1000.0 - (time.monotonic() - before)
-    assert turns.ask("other", 3, 0.05).done()
-    waiting = turns.ask("other", 3, 0.05)
+    assert turns.cooldown_of("host") >= 1000.0 - (time.monotonic() - before)
+    assert turns.acquire("other", 3, 0.05).done()
+    waiting = turns.acquire("other", 3, 0.05)
     await asyncio.sleep(0.1)
     assert not waiting.done(), "nobody knows yet when the first will reach the host"
     turns.sent("other", 0.05)
@@ -297,8 +299,8 @@ async def test_a_shared_pause_begins_when_the_request_is_written() -> None:
 
 async def test_a_turn_that_was_not_used_ends_no_rest_that_another_was_given() -> None:
     turns = HostThrottle()
-    assert turns.ask("host", 2, 0.0).done()
-    assert turns.ask("host", 2, 0.0).done()
-    turns.leave("host", pause=1000.0)  # its answer came with a Retry-After
-    turns.leave("host", asked=False)
-    assert turns.rest_of("host") > 900
+    assert turns.acquire("host", 2, 0.0).done()
+    assert turns.acquire("host", 2, 0.0).done()
+    turns.release("host", pause=1000.0)  # its answer came with a Retry-After
+    turns.release("host", asked=False)
+    assert turns.cooldown_of("host") > 900

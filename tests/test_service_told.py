@@ -25,8 +25,8 @@ from website import missing, page
 
 from crawler.service.jobs import webhooks
 from crawler.service.jobs.cron import next_time
-from crawler.service.jobs.messages import Delivery
 from crawler.service.jobs.request_body import InvalidBody
+from crawler.service.jobs.store_tables import Delivery
 from crawler.service.monitoring.logs import JOB, JsonLogFormatter, TextLogFormatter
 
 CONFIG = Path(__file__).parent.parent / "config"
@@ -81,7 +81,7 @@ async def receiver(**values: Any) -> AsyncIterator[Receiver]:
 async def test_webhooks_are_signed_retried_and_in_the_end_all_there(
     tmp_path: Path, website: OpenSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(webhooks, "RETRY_DELAY_MIN_S", 0.05)
     site = await website({"/": page()})
     async with (
         receiver(refuse=2) as there,
@@ -109,13 +109,13 @@ async def test_webhooks_survive_a_restart(tmp_path: Path) -> None:
     async with service(tmp_path, opener=idle) as opened, Client(opened.url) as client:
         hook = {"url": "http://127.0.0.1:1/hook", "events": ["queued"]}  # a port nobody goes to
         await client.start("https://example.com/", job={"webhooks": [hook]})
-        rows = await opened.foreman._register.deliveries()
+        rows = await opened.supervisor.store.events.deliveries()
         assert len(rows) == 1
-        await opened.foreman._register.write("UPDATE delivery SET attempt = 0, due = 0")
+        await opened.supervisor.store.database.execute("UPDATE delivery SET attempt = 0, due = 0")
     async with receiver() as there, service(tmp_path, opener=idle) as opened:
-        register = opened.foreman._register
-        await register.write("UPDATE delivery SET url = ?, due = 0", there.url)
-        register.ring()
+        store = opened.supervisor.store
+        await store.database.execute("UPDATE delivery SET url = ?, due = 0", there.url)
+        store.notify()
         await there.wait_for(1)
 
 
@@ -128,9 +128,9 @@ async def test_webhooks_go_to_no_private_address_and_follow_nobody(tmp_path: Pat
             hook = {"url": inside.url}
             job = await client.start("https://example.com/", job={"webhooks": [hook]})
             await client.until(job, "running")
-            register = opened.foreman._register
+            store = opened.supervisor.store
             async with asyncio.timeout(10):
-                while not all(one.attempt for one in await register.deliveries()):  # noqa: ASYNC110 - a failed try rings no bell
+                while not all(one.attempt for one in await store.events.deliveries()):  # noqa: ASYNC110 - a failed try rings no bell
                     await asyncio.sleep(0.02)
         assert inside.tries == 0
         async with service(tmp_path / "b", opener=idle) as opened, Client(opened.url) as client:
@@ -144,7 +144,7 @@ async def test_webhooks_go_to_no_private_address_and_follow_nobody(tmp_path: Pat
 def test_a_message_without_a_secret_is_not_signed() -> None:
     message = Delivery(1, 2, "job", "https://e.com/", None, "{}", 0, 0.0)
     assert "webhook-signature" not in webhooks.signature(message, 1)
-    assert webhooks.key_of("whsec_not base64") == b"whsec_not base64"
+    assert webhooks.signing_key("whsec_not base64") == b"whsec_not base64"
 
 
 async def test_a_stream_goes_on_where_it_was_left(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ async def test_a_schedule_makes_one_job_for_what_it_missed(tmp_path: Path) -> No
         assert (await client.ask("PUT", "/schedules/bad", {**body, "zone": "Mars/Base"}))[0] == 422
         assert (await client.ask("PUT", "/schedules/bad", {**body, "job": {"seeds": []}}))[0] == 422
         # As if the service had been down for days.
-        await opened.foreman._register.write("UPDATE schedule SET next_at = 1000")
+        await opened.supervisor.store.database.execute("UPDATE schedule SET next_at = 1000")
     async with service(tmp_path, opener=idle) as opened, Client(opened.url) as client:
         async with asyncio.timeout(10):
             while not (jobs := (await client.get("/jobs"))["jobs"]):  # noqa: ASYNC110 - it may have been made already

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crawler.errors import FrontierError
 from crawler.export.merge_crawls import merge
-from crawler.service.cluster import worker_outputs
+from crawler.service.cluster import output_folders, worker_outputs
 
 JOB = "0123456789ab"
 
@@ -63,7 +63,7 @@ class Crew:
         }
 
     def take_in(self) -> None:
-        worker_outputs.take_in(self.job, self.shares, self.marks())
+        worker_outputs.update_index(self.job, self.shares, self.marks())
 
     def listed(self, limit: int, **rule: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -98,7 +98,7 @@ def test_however_it_is_taken_in_it_is_what_merge_makes(
             merge(Path(folder) / "merged", [str(path) for path in crew.shares.glob(f"*/{JOB}")])
             lines = (Path(folder) / "merged" / "pages.jsonl").read_text().splitlines()
             assert found == by_url([json.loads(line) for line in lines])
-        assert worker_outputs.write_out(crew.job) == len(found)
+        assert worker_outputs.merge_outputs(crew.job) == len(found)
         written = (crew.job / "pages.jsonl").read_text().splitlines()
         assert by_url([json.loads(line) for line in written]) == found
         failed = crew.listed(limit, outcomes=("failed",))
@@ -111,16 +111,16 @@ def test_what_is_not_committed_is_not_shown_and_what_is_torn_waits(tmp_path: Pat
     crew.write(0, 1, "done")
     marks = crew.marks()
     crew.write(0, 2, "done")
-    worker_outputs.take_in(crew.job, crew.shares, marks)
+    worker_outputs.update_index(crew.job, crew.shares, marks)
     assert [one["url"] for one in crew.listed(9)] == ["https://example.com/1"]
     # A file system shows less than the server knows to be committed: the rest comes later.
     path = crew.share(0) / "pages.jsonl"
     marks, whole = crew.marks(), path.read_bytes()
     path.write_bytes(whole[:-5])
-    worker_outputs.take_in(crew.job, crew.shares, marks)
+    worker_outputs.update_index(crew.job, crew.shares, marks)
     assert len(crew.listed(9)) == 1
     path.write_bytes(whole)
-    worker_outputs.take_in(crew.job, crew.shares, marks)
+    worker_outputs.update_index(crew.job, crew.shares, marks)
     assert len(crew.listed(9)) == 2
 
 
@@ -128,13 +128,13 @@ def test_a_share_that_is_gone_is_said(tmp_path: Path) -> None:
     crew = Crew(tmp_path)
     crew.write(0, 1, "done")
     crew.take_in()
-    worker_outputs.throw_away(crew.shares, JOB)
-    with pytest.raises(FrontierError, match="a worker's share is gone"):
+    output_folders.delete_outputs(crew.shares, JOB)
+    with pytest.raises(FrontierError, match="a worker's folder is missing"):
         crew.listed(9)
 
 
 def test_long_lines_and_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_outputs, "SPAN", 100)  # less than one record
+    monkeypatch.setattr(worker_outputs, "READ_BYTES_MAX", 100)  # less than one record
     crew = Crew(tmp_path)
     for url in range(5):
         crew.write(0, url, "done")

@@ -44,7 +44,8 @@ def stand(values: dict[str, Any], metrics: str | None) -> Exit:
 async def _stand(said: Config, values: dict[str, Any], metrics: str | None) -> None:
     from crawler.bootstrap.crawl_setup import open_crawl  # noqa: PLC0415 - aiohttp: only who crawls pays
     from crawler.fetch.address_guard import AddressGuard, networks  # noqa: PLC0415
-    from crawler.service.cluster.worker_daemon import WorkerDaemon, WorkerResources  # noqa: PLC0415
+    from crawler.service.cluster.worker_daemon import WorkerDaemon  # noqa: PLC0415
+    from crawler.service.jobs.fair_share import WorkerResources  # noqa: PLC0415
 
     def configure(job: str, text: str) -> Config:
         where: FrontierConfig = msgspec.structs.replace(said.frontier, job=job)
@@ -62,9 +63,9 @@ async def _stand(said: Config, values: dict[str, Any], metrics: str | None) -> N
             said.frontier, Path(said.output.dir), configure=configure, opener=opener
         )
         if metrics is not None:
-            from crawler.service.monitoring.worker_metrics import answering  # noqa: PLC0415 - an extra
+            from crawler.service.monitoring.worker_metrics import metrics_server  # noqa: PLC0415 - an extra
 
-            await stack.enter_async_context(answering(desk, metrics))
+            await stack.enter_async_context(metrics_server(desk, metrics))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, desk.stop)
             stack.callback(loop.remove_signal_handler, number)

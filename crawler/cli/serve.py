@@ -58,7 +58,7 @@ def serve(file: str | None, **flags: Any) -> None:
     from crawler.cli.config_sources import text_of  # noqa: PLC0415
     from crawler.cli.flags import HELP  # noqa: PLC0415 - not for `--help`
     from crawler.cli.run_crawl import loop_factory, raise_file_limit  # noqa: PLC0415
-    from crawler.service.http.access import given_tokens  # noqa: PLC0415
+    from crawler.service.http.access import tokens_from_environment  # noqa: PLC0415
     from crawler.service.monitoring.logs import start_logging  # noqa: PLC0415
     from crawler.service.monitoring.tracing import start_tracing  # noqa: PLC0415
     from crawler.service.server import serve as run  # noqa: PLC0415
@@ -66,7 +66,7 @@ def serve(file: str | None, **flags: Any) -> None:
 
     text = text_of(file) if file else ""
     config, defaults = read(text, file or "", os.environ, flags)
-    tokens = given_tokens(os.environ)
+    tokens = tokens_from_environment(os.environ)
     start_logging(config.log, config.log_level)
     raise_file_limit()
 

@@ -1,5 +1,6 @@
-"""The workers of a service that only coordinates, and the server that holds its queues, as last
-seen: for the API, the dashboard and /metrics. What is away is said, and waited for.
+"""The last known state of the workers and of the Redis server of a coordinating service.
+
+The API, the dashboard and /metrics show it. An unreachable server is reported, and retried.
 """
 
 from __future__ import annotations
@@ -28,147 +29,151 @@ from crawler.frontier.redis.worker_registry import (
     pause,
     shards,
 )
-from crawler.service.http.views import WorkerStatusView, WorkerView, moment
+from crawler.service.http.views import WorkerStatusView, WorkerView, rfc3339
 from crawler.service.jobs.job import Job, JobState
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 5.0
-"""Seconds after which a server that is away is said to be."""
+REDIS_PATIENCE_S: Final = 5.0
+"""Seconds after which an unreachable server is reported."""
 
-SHOWN: Final = 3600.0
-"""Seconds that a worker which died is still shown."""
+DEAD_WORKER_SHOWN_S: Final = 3600.0
+"""Seconds that a dead worker is still shown."""
 
-MEASURED: Final = 10.0
-"""Seconds between looks at what does not change in a second: the numbers of all jobs' shards."""
+SHARD_SCAN_INTERVAL_S: Final = 10.0
+"""Seconds between reads of the statistics of all jobs' shards."""
 
-_RESTING: Final = frozenset({JobState.PAUSED, JobState.HELD, JobState.FAILED})
+_INACTIVE_STATES: Final = frozenset({JobState.PAUSED, JobState.HELD, JobState.FAILED})
 
 
 class TrackedJobs(Protocol):
-    """What is asked of the register."""
+    """The part of JobStore that is used here."""
 
     async def get(self, job: str, /) -> Job | None: ...
 
 
 class WorkerHeartbeat(msgspec.Struct):
-    """A worker's last word, and when it came, by our own clock (monotonic)."""
+    """A worker's last registration, and the monotonic time at which it arrived."""
 
-    desk: WorkerRegistration
+    registration: WorkerRegistration
     at: float
     died: bool = False
 
 
 class ClusterMonitor:
-    """`run` keeps it up to date."""
+    """`run` keeps it up to date.
+
+    `frontier` names the server; `is_running` tells whether this service runs the job now.
+    """
 
     def __init__(
-        self, frontier: FrontierConfig, register: TrackedJobs, in_hand: Callable[[str], bool]
+        self, frontier: FrontierConfig, store: TrackedJobs, is_running: Callable[[str], bool]
     ) -> None:
-        self.trouble = "not reached yet"  # one sentence; empty: none
+        self.error = "not reached yet"  # why the server cannot be used; empty: it can
         self.shards: tuple[JobStats, ...] = ()  # sums over all jobs
         self.servers: tuple[RedisHealth, ...] = ()
-        self.died = 0  # workers, since the service started
-        self._frontier = msgspec.structs.replace(frontier, patience=PATIENCE)
-        self._register = register
-        self._in_hand = in_hand
-        self._seen: dict[str, WorkerHeartbeat] = {}
+        self.died = 0  # number of workers since the service started
+        self._frontier = msgspec.structs.replace(frontier, patience=REDIS_PATIENCE_S)
+        self._store = store
+        self._is_running = is_running
+        self._workers: dict[str, WorkerHeartbeat] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             try:
-                async with wire_to(self._frontier) as wire:
-                    await self._watch(wire)
+                async with wire_to(self._frontier) as client:
+                    await self._watch(client)
             except FrontierError as error:
-                if str(error) != self.trouble:
+                if str(error) != self.error:
                     log.warning("%s", error)
-                self.trouble = str(error)
+                self.error = str(error)
             await asyncio.sleep(EVERY)
 
     def workers(self) -> list[WorkerView]:
-        """Those that are there, and those that died within the hour."""
+        """The live workers, and those that died within DEAD_WORKER_SHOWN_S, sorted by name."""
         now = time.monotonic()
-        return [_view(seen, now) for _, seen in sorted(self._seen.items())]
+        return [_worker_view(worker, now) for _, worker in sorted(self._workers.items())]
 
-    async def _watch(self, wire: RedisClient) -> None:
-        measured = -MEASURED
+    async def _watch(self, client: RedisClient) -> None:
+        last_scan = -SHARD_SCAN_INTERVAL_S
         while True:
-            self._look(await desks(wire))
-            await self._tidy(wire)
-            if time.monotonic() - measured >= MEASURED:
-                await self._measure(wire)
-                measured = time.monotonic()
-            self.trouble = ""
+            self._update_workers(await desks(client))
+            await self._stop_leftovers(client)
+            if time.monotonic() - last_scan >= SHARD_SCAN_INTERVAL_S:
+                await self._read_shards(client)
+                last_scan = time.monotonic()
+            self.error = ""
             await asyncio.sleep(EVERY)
 
-    def _look(self, present: list[WorkerRegistration]) -> None:
+    def _update_workers(self, present: list[WorkerRegistration]) -> None:
         now = time.monotonic()
-        for desk in present:
-            known = self._seen.get(desk.name)
+        for registration in present:
+            known = self._workers.get(registration.name)
             if known is None:
-                log.info("worker %s is there, in %s", desk.name, desk.place)
-            if known is None or known.desk.at != desk.at:
-                self._seen[desk.name] = WorkerHeartbeat(desk, now)
-        for name in set(self._seen) - {desk.name for desk in present}:
-            seen = self._seen[name]
-            if seen.desk.leaving or (seen.died and now - seen.at > SHOWN):
-                del self._seen[name]
-            elif not seen.died:
-                seen.died = True
+                log.info("worker %s has joined, in %s", registration.name, registration.place)
+            if known is None or known.registration.at != registration.at:
+                self._workers[registration.name] = WorkerHeartbeat(registration, now)
+        for name in set(self._workers) - {registration.name for registration in present}:
+            worker = self._workers[name]
+            is_forgotten = worker.died and now - worker.at > DEAD_WORKER_SHOWN_S
+            if worker.registration.leaving or is_forgotten:
+                del self._workers[name]
+            elif not worker.died:
+                worker.died = True
                 self.died += 1
-                held = sum(hand.leased for hand in seen.desk.hands.values())
+                leased = sum(job.leased for job in worker.registration.hands.values())
                 log.warning(
-                    "worker %s died: it is silent for %.0f s; %d links of its own are free when "
-                    "their leases run out", name, now - seen.at, held,
+                    "worker %s died: no heartbeat for %.0f s; its %d leased links are fetched by "
+                    "others when the leases expire", name, now - worker.at, leased,
                 )  # fmt: skip
 
-    async def _tidy(self, wire: RedisClient) -> None:
-        """Stop what is still wanted though its job rests: a service died between two steps."""
-        for job, order in (await orders(wire)).items():
-            if order.verb is not WorkerCommand.RUN or self._in_hand(job):
+    async def _stop_leftovers(self, client: RedisClient) -> None:
+        """Stop workers that still run an inactive job: the service died between two steps."""
+        for job_id, order in (await orders(client)).items():
+            if order.verb is not WorkerCommand.RUN or self._is_running(job_id):
                 continue
-            known = await self._register.get(job)
-            if known is not None and (known.state in _RESTING or known.state is JobState.CANCELLED):
-                verb = (
-                    WorkerCommand.DROP if known.state is JobState.CANCELLED else WorkerCommand.STOP
-                )
-                log.info("job %s is %s: its workers are told again", job, known.state)
-                await pause(wire, job, on=True)
-                await give(wire, job, WorkerOrder(verb, order.turn))
+            job = await self._store.get(job_id)
+            if job is None or job.state not in {*_INACTIVE_STATES, JobState.CANCELLED}:
+                continue
+            cancelled = job.state is JobState.CANCELLED
+            command = WorkerCommand.DROP if cancelled else WorkerCommand.STOP
+            log.info("job %s is %s: its workers are asked to stop again", job_id, job.state)
+            await pause(client, job_id, on=True)
+            await give(client, job_id, WorkerOrder(command, order.turn))
 
-    async def _measure(self, wire: RedisClient) -> None:
-        sums = [JobStats()] * wire.shards
-        for job in await names_on(wire):
-            for number, one in enumerate(await shards(wire, job)):
-                sums[number] = total([sums[number], one])
+    async def _read_shards(self, client: RedisClient) -> None:
+        sums = [JobStats()] * client.shards
+        for job in await names_on(client):
+            for number, stats in enumerate(await shards(client, job)):
+                sums[number] = total([sums[number], stats])
         self.shards = tuple(sums)
-        self.servers = tuple(await wire.health())
+        self.servers = tuple(await client.health())
 
 
-def _view(seen: WorkerHeartbeat, now: float) -> WorkerView:
-    desk = seen.desk
-    state = "working" if desk.hands else "idle"
-    if seen.died:
+def _worker_view(worker: WorkerHeartbeat, now: float) -> WorkerView:
+    registration = worker.registration
+    state = "working" if registration.hands else "idle"
+    if worker.died:
         state = "dead"
-    elif desk.leaving:
+    elif registration.leaving:
         state = "leaving"
-    hands = tuple(
-        WorkerStatusView(job, hand.pages, hand.leased, hand.in_flight)
-        for job, hand in sorted(desk.hands.items())
+    jobs = tuple(
+        WorkerStatusView(job, status.pages, status.leased, status.in_flight)
+        for job, status in sorted(registration.hands.items())
     )
     return WorkerView(
-        name=desk.name,
+        name=registration.name,
         state=state,
-        place=desk.place,
-        version=desk.version,
-        pid=desk.pid,
-        since=moment(desk.since) or "",
-        silent=round(now - seen.at, 1),
-        rss_bytes=desk.rss,
-        pages=desk.pages,
-        pages_per_second=0.0 if seen.died else desk.rate,
-        leased=sum(hand.leased for hand in hands),
-        hands=hands,
-        troubles=desk.troubles,
+        place=registration.place,
+        version=registration.version,
+        pid=registration.pid,
+        since=rfc3339(registration.since) or "",
+        silent=round(now - worker.at, 1),
+        rss_bytes=registration.rss,
+        pages=registration.pages,
+        pages_per_second=0.0 if worker.died else registration.rate,
+        leased=sum(job.leased for job in jobs),
+        hands=jobs,
+        troubles=registration.troubles,
     )

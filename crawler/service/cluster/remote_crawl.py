@@ -1,7 +1,7 @@
 """A crawl that workers elsewhere run, as its coordinator sees it: watched, paused, summed up.
 
-Twice a second it sees how far the workers are, and brings the index of their records up to date.
-It may die or be stopped at any moment: the workers go on, and the next one takes up what is there.
+Twice a second it reads the workers' progress and updates the index of their records. It may die or
+be stopped at any time: the workers continue, and the next coordinator takes over.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from crawler.service.cluster import worker_outputs
 
 log = logging.getLogger(__name__)
 
-WIND_UP: Final = 45.0
-"""Seconds that workers have to let go of a job; one that is silent is not waited for so long."""
+STOP_TIMEOUT_S: Final = 45.0
+"""Seconds that workers have to stop a job; dead workers are not waited for so long."""
 
 
 class EarlierTotals(msgspec.Struct, frozen=True):
-    """What earlier runs have done."""
+    """Totals of a job's earlier runs."""
 
     stats: JobStats = JobStats()
     bytes_wire: int = 0
@@ -60,8 +60,8 @@ class EarlierTotals(msgspec.Struct, frozen=True):
     reasons: Counter[str] = msgspec.field(default_factory=Counter)
 
 
-class _Remote:
-    """What is asked of the frontier of a crawl that others run."""
+class _RemoteFrontier:
+    """The part of the Frontier protocol that is used of a crawl that workers run."""
 
     def __init__(self) -> None:
         self.stats = JobStats()
@@ -71,187 +71,192 @@ class _Remote:
         return counts_of(self.stats, self.reasons.items())
 
     def paces(self, most: int = 10) -> list[HostPace]:  # noqa: ARG002 - as the protocol has it
-        """None: only workers see them, each those that it asked."""
+        """Empty: each worker knows only the hosts it fetches from."""
         return []
 
     async def waits(self, most: int = 10) -> list[Wait]:  # noqa: ARG002 - as the protocol has it
-        """None, likewise."""
+        """Empty, likewise."""
         return []
 
 
 class RemoteCrawl:
-    """Implements `running.Running`: the crawl as its coordinator sees it. Numbers are of this run:
-    `before` is what was so when it was opened.
-    """
+    """Implements `RunningCrawl`. Its statistics are those of this run: `earlier` is subtracted."""
 
     def __init__(
         self,
-        wire: RedisClient,
+        client: RedisClient,
         config: Config,
         folder: Path,
-        root: Path,
+        outputs: Path,
         sinks: Sequence[Sink],
         *,
-        before: EarlierTotals,
+        earlier: EarlierTotals,
     ) -> None:
         self.tally = StatsCollector()
         self.finish_reason = ""
-        self.frontier = _Remote()
-        self._wire = wire
+        self.frontier = _RemoteFrontier()
+        self._client = client
         self._job = folder.name
         self._limits = config.limits
         self._folder = folder
-        self._root = root
+        self._outputs = outputs
         self._sinks = sinks
-        self._before = before
-        self._turn = secrets.token_hex(8)
-        self._bell = asyncio.Event()
+        self._earlier = earlier
+        self._run_id = secrets.token_hex(8)
+        self._wakeup = asyncio.Event()
 
     async def run(self) -> StatsCollector:
-        """Until it is finished or stopped. Raises FrontierError, SinkError: the workers go on."""
+        """Until the crawl ends or is stopped. Raises FrontierError, SinkError: workers continue."""
         try:
             await self._watch()
             if self.finish_reason != "shutdown":
-                await self._wind_up()
+                await self._stop_workers()
         except FrontierError as error:
             if self.finish_reason != "shutdown":
                 raise
-            log.warning("job %s is left to its workers: %s", self._job, error)
+            log.warning(
+                "job %s: its workers continue without the coordinator: %s", self._job, error
+            )
         return self.tally
 
     async def _watch(self) -> None:
-        await give(self._wire, self._job, WorkerOrder(WorkerCommand.RUN, self._turn))
-        until = self._limits.time_limit
-        late = None if until is None else time.monotonic() + until
-        before: tuple[int, ...] | None = None
+        await give(self._client, self._job, WorkerOrder(WorkerCommand.RUN, self._run_id))
+        time_limit = self._limits.time_limit
+        deadline = None if time_limit is None else time.monotonic() + time_limit
+        previous: tuple[int, ...] | None = None
         while not self.finish_reason:
-            seen = await self._look()
-            ended = await self._ended()
-            now = tuple(one.ops for one in seen)
-            if ended and now == before:  # two looks: nothing moved between the shards meanwhile
-                self.finish_reason = ended
-            elif late is not None and time.monotonic() >= late:
+            stats = await self._update()
+            end_reason = await self._end_reason()
+            operations = tuple(shard.ops for shard in stats)
+            if end_reason and operations == previous:
+                # Two equal reads: nothing moved between the shards meanwhile.
+                self.finish_reason = end_reason
+            elif deadline is not None and time.monotonic() >= deadline:
                 self.finish_reason = "time-limit"
-            elif self._too_large():
+            elif self._reached_size_limit():
                 self.finish_reason = "size-limit"
-            before = now if ended else None
+            previous = operations if end_reason else None
             try:
-                async with asyncio.timeout(EVERY / 4 if ended else EVERY):
-                    await self._bell.wait()
+                async with asyncio.timeout(EVERY / 4 if end_reason else EVERY):
+                    await self._wakeup.wait()
             except TimeoutError:
                 pass
 
     def stop(self, reason: str = "interrupted") -> None:
-        """Workers finish what they have in hand; for `shutdown` they go on without us."""
+        """Workers finish their URLs in progress; for `shutdown` they continue without us."""
         self.finish_reason = self.finish_reason or reason
         if reason == "shutdown":
-            self._wire.give_up()  # a server that is away is not waited for any longer
-        self._bell.set()
+            self._client.give_up()  # do not wait for an unreachable server any longer
+        self._wakeup.set()
 
     def abort(self) -> None:
-        """Workers let go of what they have in hand; its links are queued again."""
+        """Workers drop their URLs in progress, which are queued again."""
         if self.finish_reason != "shutdown":
             self.finish_reason = "aborted"
-        self._bell.set()
+        self._wakeup.set()
 
-    async def _look(self) -> list[JobStats]:
-        """How far the workers are."""
-        seen = await shards(self._wire, self._job)
-        self.frontier.stats = stats = total(seen)
-        added = await sums(self._wire, self._job)
-        base, tally = self._before.stats, self.tally
-        tally.pages = max(0, stats.pages - base.pages)
-        tally.visits = max(0, visits(stats) - visits(base))
-        tally.bytes_wire = max(0, added.bytes_wire - self._before.bytes_wire)
+    async def _update(self) -> list[JobStats]:
+        """Read the workers' progress; returns the statistics of each shard."""
+        by_shard = await shards(self._client, self._job)
+        self.frontier.stats = stats = total(by_shard)
+        added = await sums(self._client, self._job)
+        earlier, tally = self._earlier.stats, self.tally
+        tally.pages = max(0, stats.pages - earlier.pages)
+        tally.visits = max(0, visits(stats) - visits(earlier))
+        tally.bytes_wire = max(0, added.bytes_wire - self._earlier.bytes_wire)
         tally.outcomes = Counter({
-            name: getattr(stats, name) - getattr(base, name)
+            name: getattr(stats, name) - getattr(earlier, name)
             for name in ("done", "moved", "unchanged", "refused", "failed")
-            if getattr(stats, name) > getattr(base, name)
+            if getattr(stats, name) > getattr(earlier, name)
         })  # fmt: skip
-        tally.statuses = Counter(added.statuses) - self._before.statuses
-        self.frontier.reasons = Counter(dict(await reasons_of(self._wire, self._job)))
-        tally.reasons = _first_words(self.frontier.reasons) - self._before.reasons
+        tally.statuses = Counter(added.statuses) - self._earlier.statuses
+        self.frontier.reasons = Counter(dict(await reasons_of(self._client, self._job)))
+        tally.reasons = _by_first_part(self.frontier.reasons) - self._earlier.reasons
         tally.gauges.queued = stats.queued + stats.resting
         tally.gauges.in_flight = stats.leased
-        await self._take_in()
-        return seen
+        await self._update_index()
+        return by_shard
 
-    async def _take_in(self) -> None:
-        committed = await marks(self._wire, self._job, PAGES)
-        fresh = await asyncio.to_thread(worker_outputs.take_in, self._folder, self._root, committed)
-        seen = [
-            CrawlResult(CrawlUrl(one.url, host_key(one.url)), Outcome(one.outcome)) for one in fresh
+    async def _update_index(self) -> None:
+        committed = await marks(self._client, self._job, PAGES)
+        new_records = await asyncio.to_thread(
+            worker_outputs.update_index, self._folder, self._outputs, committed
+        )
+        results = [
+            CrawlResult(CrawlUrl(record.url, host_key(record.url)), Outcome(record.outcome))
+            for record in new_records
         ]
-        for sink in self._sinks if seen else ():
-            await sink.append(seen)
+        for sink in self._sinks if results else ():
+            await sink.append(results)
 
-    async def _ended(self) -> str:
-        """Why there is nothing left to do; empty: there is."""
+    async def _end_reason(self) -> str:
+        """Why the crawl has ended; empty: it has not."""
         stats = self.frontier.stats
         if stats.leased + stats.asking:
-            # With the limit reached nobody asks any more: nobody sees a dead one's lease run out.
-            spent = self._spent() and not await self._hands()
-            return "max-pages" if spent else ""
-        if self._spent():
+            # At the page limit no worker leases links, so a dead worker's leases never expire.
+            ended = self._reached_page_limit() and not await self._is_running()
+            return "max-pages" if ended else ""
+        if self._reached_page_limit():
             return "max-pages"
         if not stats.open:
             return "finished" if stats.pages else NO_PAGES
         return "hosts-down" if stats.stranded == stats.open else ""
 
-    def _spent(self) -> bool:
-        most = self._limits.max_pages
-        return most is not None and self.frontier.stats.pages >= most
+    def _reached_page_limit(self) -> bool:
+        limit = self._limits.max_pages
+        return limit is not None and self.frontier.stats.pages >= limit
 
-    def _too_large(self) -> bool:
-        most = self._limits.size_limit
-        return most is not None and self.tally.bytes_wire >= most
+    def _reached_size_limit(self) -> bool:
+        limit = self._limits.size_limit
+        return limit is not None and self.tally.bytes_wire >= limit
 
-    async def _hands(self) -> bool:
-        """Whether a worker that is alive has the job in hand."""
-        return any(self._job in desk.hands for desk in await desks(self._wire))
+    async def _is_running(self) -> bool:
+        """Whether a live worker runs the job."""
+        return any(self._job in worker.hands for worker in await desks(self._client))
 
-    async def _wind_up(self) -> None:
-        """Say that it is over, wait until the workers have let go, and take in the last records."""
+    async def _stop_workers(self) -> None:
+        """Tell workers to stop, wait until they have, and index and merge the last records."""
         dropped = self.finish_reason == "aborted"
-        await pause(self._wire, self._job, on=True)
+        await pause(self._client, self._job, on=True)
         await give(
-            self._wire,
+            self._client,
             self._job,
-            WorkerOrder(WorkerCommand.DROP if dropped else WorkerCommand.STOP, self._turn),
+            WorkerOrder(WorkerCommand.DROP if dropped else WorkerCommand.STOP, self._run_id),
         )
-        late = time.monotonic() + WIND_UP
-        while time.monotonic() < late:
-            if not await self._hands():
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if not await self._is_running():
                 break
             await asyncio.sleep(EVERY / 4)
-        await self._look()
-        await asyncio.to_thread(worker_outputs.write_out, self._folder)
-        await take_back(self._wire, self._job)
+        await self._update()
+        await asyncio.to_thread(worker_outputs.merge_outputs, self._folder)
+        await take_back(self._client, self._job)
 
     def __repr__(self) -> str:
-        return f"<SharedCrawl {self._job} on {self._wire.name}>"
+        return f"<RemoteCrawl {self._job} on {self._client.name}>"
 
 
-async def so_far(wire: RedisClient, job: str, mode: Mode) -> EarlierTotals:
-    """What is so when a job is opened."""
+async def earlier_totals(client: RedisClient, job: str, mode: Mode) -> EarlierTotals:
+    """The totals of earlier runs when a job is opened."""
     if mode == "new":
         return EarlierTotals()
-    added = await sums(wire, job)
+    added = await sums(client, job)
     return EarlierTotals(
-        total(await shards(wire, job)),
+        total(await shards(client, job)),
         added.bytes_wire,
         Counter(added.statuses),
-        _first_words(dict(await reasons_of(wire, job))),
+        _by_first_part(dict(await reasons_of(client, job))),
     )
 
 
-def _first_words(reasons: Mapping[str, int]) -> Counter[str]:
-    found: Counter[str] = Counter()
+def _by_first_part(reasons: Mapping[str, int]) -> Counter[str]:
+    """Sums by the part of a reason before its colon."""
+    counts: Counter[str] = Counter()
     for reason, number in reasons.items():
-        found[reason.partition(":")[0]] += number
-    return found
+        counts[reason.partition(":")[0]] += number
+    return counts
 
 
 def visits(stats: JobStats) -> int:
-    """Links that were asked for, to the end."""
+    """Number of links that were fetched or failed for good."""
     return stats.done + stats.moved + stats.unchanged + stats.failed

@@ -1,8 +1,8 @@
-"""A stand-by worker: takes part in every job that a coordinator puts on Redis.
+"""A worker daemon: takes part in every job that a coordinator submits to Redis.
 
-It looks twice a second at what is wanted, opens what is new in a folder of its own below DIR, stops
-what is paused, lets go of what was cancelled, and says what it does. It decides nothing: killed at
-any moment, its leases run out and others go on; started again in DIR, it goes on itself.
+Twice a second it reads the coordinator's orders: it opens new jobs in folders of its own below DIR,
+stops paused jobs, drops cancelled ones, and reports its status. It makes no decisions: when it is
+killed, its leases expire and other workers continue; restarted in DIR, it resumes.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ import re
 import secrets
 import socket
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
 
-from crawler.config.model import Config, FrontierConfig, PaceConfig
+from crawler.config.model import Config, FrontierConfig
 from crawler.config.workdir import is_crawl, worker_id
 from crawler.engine.running_crawl import RunningCrawl
 from crawler.engine.stats import StatsCollector
 from crawler.errors import CrawlerError, FatalError, FrontierError
-from crawler.fetch.address_guard import AddressGuard
 from crawler.frontier.redis.redis_client import RedisClient
 from crawler.frontier.redis.redis_jobs import settings_of, wire_to
 from crawler.frontier.redis.worker_registry import (
@@ -42,83 +40,34 @@ from crawler.frontier.redis.worker_registry import (
     orders,
     sit_down,
 )
-from crawler.interfaces import Frontier
-from crawler.service.jobs.failure import first
-from crawler.service.jobs.fair_share import FairSemaphore, SemaphoreShare
+from crawler.service.cluster.job_task import JobTask
+from crawler.service.jobs.job_run import first_error
 from crawler.service.monitoring.logs import JOB
+from crawler.service.monitoring.memory import resident_memory
 from crawler.version import __version__
 
 log = logging.getLogger(__name__)
 
-AGAIN: Final = 5.0
-"""Seconds until a job that could not be worked on is tried again: a disk that is full, say."""
+JOB_RETRY_DELAY_S: Final = 5.0
+"""Seconds until a job that failed here, for example on a full disk, is opened again."""
 
-RATED: Final = 10.0
-"""Seconds over which a worker's speed is taken."""
+RATE_WINDOW_S: Final = 10.0
+"""Seconds over which the pages per second are averaged."""
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""Jobs become folders here: what is no plain name is not ours."""
+JOB_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of jobs that are accepted: a job's name becomes a folder's name."""
 
-Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[RunningCrawl]]
+JoinOpener: TypeAlias = Callable[..., AbstractAsyncContextManager[RunningCrawl]]
 Configure: TypeAlias = Callable[[str, str], Config]
-"""(job, its settings as TOML) → the settings with this worker's own on top. Raises ConfigError."""
-
-
-class WorkerResources:
-    """Implements `build.Neighbours`: the jobs of one worker share its connections.
-
-    Who may be asked when is decided on the server, for all jobs and workers alike.
-    """
-
-    def __init__(self, connections: int, guard: AddressGuard) -> None:
-        self._slots = FairSemaphore(connections)
-        self._guard = guard
-
-    @asynccontextmanager
-    async def frontier(self, own: Frontier, pace: PaceConfig) -> AsyncIterator[Frontier]:  # noqa: ARG002 - as the protocol has it
-        yield own
-
-    def connections(self, most: int) -> SemaphoreShare:
-        return self._slots.share(most)
-
-    def guard(self) -> AddressGuard:
-        return self._guard
-
-
-class _JobTask:
-    """One job in this worker's hands."""
-
-    def __init__(self, turn: str) -> None:
-        self.turn = turn
-        self.crawl: RunningCrawl | None = None
-        self.name = ""
-        self.stops = ""
-        self.told: Counter[str] = Counter()  # what the sums know already
-
-    def stop(self, reason: str) -> None:
-        """Once for each of the two ways, the sharper one wins."""
-        if self.stops in {reason, "cancelled"}:
-            return
-        self.stops = reason
-        if self.crawl is None:
-            return
-        if reason == "cancelled":
-            self.crawl.abort()
-        else:
-            self.crawl.stop(reason)
-
-    def news(self) -> dict[str, int]:
-        """What was not added up yet."""
-        if self.crawl is None:
-            return {}
-        tally = self.crawl.tally
-        now = Counter({f"status:{code}": number for code, number in tally.statuses.items()})
-        now["bytes"] = tally.bytes_wire
-        return dict(now - self.told)
+"""(job, its settings as TOML) → the Config with this worker's own settings. Raises ConfigError."""
 
 
 class WorkerDaemon:
-    """`run` until `stop`. `ended` is told the sums of each crawl that was closed."""
+    """`run` works until `stop`.
+
+    `configure` makes a job's Config, `opener` opens its crawl, `on_crawl_closed` gets the
+    statistics of each closed crawl.
+    """
 
     def __init__(
         self,
@@ -126,189 +75,192 @@ class WorkerDaemon:
         folder: Path,
         *,
         configure: Configure,
-        opener: Opener,
-        ended: Callable[[StatsCollector], None] = lambda _: None,
+        opener: JoinOpener,
+        on_crawl_closed: Callable[[StatsCollector], None] = lambda _: None,
     ) -> None:
         self._frontier = frontier
         self._folder = folder
         self._configure = configure
         self._opener = opener
-        self.ended = ended
-        self._stints: dict[str, _JobTask] = {}
-        self._seen_to: dict[str, str] = {}  # job → the turn of it that is over
-        self._again: dict[str, float] = {}  # job → when it is tried again
-        self._troubles: dict[str, str] = {}
+        self.on_crawl_closed = on_crawl_closed
+        self._job_tasks: dict[str, JobTask] = {}
+        self._finished: dict[str, str] = {}  # job → id of the order that it finished
+        self._retry_at: dict[str, float] = {}  # job → monotonic time when it is opened again
+        self._errors: dict[str, str] = {}
         self._stopping = asyncio.Event()
-        self._since = time.time()
-        self._pages = 0  # of crawls that are closed
-        self._rated: list[tuple[float, int]] = [(time.time(), 0)]
-        self._wire: RedisClient | None = None
-        self._there = False
+        self._started_at = time.time()
+        self._pages = 0  # of closed crawls
+        self._rate_samples: list[tuple[float, int]] = [(time.time(), 0)]
+        self._client: RedisClient | None = None
+        self._connected = False
         self.name = ""
 
     @property
-    def away(self) -> bool:
-        """Whether the server does not answer at this moment, or was not reached yet."""
-        return not self._there or self._wire is None or self._wire.away
+    def is_disconnected(self) -> bool:
+        """Whether the server does not respond, or was not reached yet."""
+        return not self._connected or self._client is None or self._client.away
 
     @property
     def crawls(self) -> list[RunningCrawl]:
-        """Those that are open."""
-        return [one.crawl for one in self._stints.values() if one.crawl is not None]
+        """The open crawls."""
+        return [task.crawl for task in self._job_tasks.values() if task.crawl is not None]
 
     async def run(self) -> None:
-        """Raises ConfigError, FatalError, FrontierError (also when the server stays away)."""
+        """Raises ConfigError, FatalError, FrontierError (also for an unreachable server)."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FatalError(f"{self._folder}: {error.strerror}") from error
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._wire = wire = wire_to(self._frontier)
+        self._client = client = wire_to(self._frontier)
         try:
-            async with wire, asyncio.TaskGroup() as crew:
-                log.info("%s stands by at %s, in %s", self.name, wire.name, self._folder)
-                self._there = True
+            async with client, asyncio.TaskGroup() as tasks:
+                log.info(
+                    "worker %s waits for jobs at %s, in %s", self.name, client.name, self._folder
+                )
+                self._connected = True
                 while not self._stopping.is_set():
-                    await self._look(wire, crew)
-                    await self._tell(wire)
+                    await self._apply_orders(client, tasks)
+                    await self._send_status(client)
                     try:
                         async with asyncio.timeout(EVERY):
                             await self._stopping.wait()
                     except TimeoutError:
                         pass
-                await self._leave(wire)
+                await self._shut_down(client)
         except* FrontierError as group:
             if not self._stopping.is_set():
                 raise
-            log.warning("left without a word: %s", first(group))
+            log.warning("stopped without deregistering: %s", first_error(group))
 
-    async def _leave(self, wire: RedisClient) -> None:
-        """Every crawl has its grace time; what the server does not hear now, it finds out."""
-        while self._stints:
+    async def _shut_down(self, client: RedisClient) -> None:
+        """Wait until all crawls have ended, within their grace time, then deregister."""
+        while self._job_tasks:
             with contextlib.suppress(FrontierError):
-                await self._tell(wire)
+                await self._send_status(client)
             await asyncio.sleep(EVERY / 4)
-        await get_up(wire, self._desk())
+        await get_up(client, self._registration())
 
     def stop(self) -> None:
-        """First: finish what is in hand. Again: give it back."""
+        """First call: finish URLs in progress. Second call: give them back."""
         reason = "cancelled" if self._stopping.is_set() else "shutdown"
         self._stopping.set()
-        if self._wire is not None:
-            self._wire.give_up()  # a server that is away is not waited for any longer
-        for stint in self._stints.values():
-            stint.stop(reason)
+        if self._client is not None:
+            self._client.give_up()  # do not wait for an unreachable server any longer
+        for job_task in self._job_tasks.values():
+            job_task.stop(reason)
 
-    async def _look(self, wire: RedisClient, crew: asyncio.TaskGroup) -> None:
-        """See what is wanted, and do it."""
-        wanted = await orders(wire)
-        for job, stint in self._stints.items():
-            order = wanted.get(job)
+    async def _apply_orders(self, client: RedisClient, tasks: asyncio.TaskGroup) -> None:
+        """Read the coordinator's orders; start and stop jobs."""
+        by_job = await orders(client)
+        for job, job_task in self._job_tasks.items():
+            order = by_job.get(job)
             if order is None or order.verb is WorkerCommand.DROP:
-                stint.stop("cancelled")
+                job_task.stop("cancelled")
             elif order.verb is WorkerCommand.STOP:
-                stint.stop("paused")
-            elif not stint.stops:
-                stint.turn = order.turn  # a coordinator that restarted takes up what is going on
-        for job, order in wanted.items():
-            if order.verb is WorkerCommand.RUN and self._may_begin(job, order):
-                self._stints[job] = _JobTask(order.turn)
-                crew.create_task(self._work(wire, job), name=f"job {job}")
-        for job in [one for one in self._seen_to if one not in wanted]:
-            del self._seen_to[job]
-        for job in [one for one in self._troubles if one not in wanted]:
-            del self._troubles[job]
+                job_task.stop("paused")
+            elif not job_task.stop_reason:
+                job_task.turn = order.turn  # a restarted coordinator has taken over the job
+        for job, order in by_job.items():
+            if order.verb is WorkerCommand.RUN and self._may_start(job, order):
+                self._job_tasks[job] = JobTask(order.turn)
+                tasks.create_task(self._execute(client, job), name=f"job {job}")
+        for job in self._finished.keys() - by_job.keys():
+            del self._finished[job]
+        for job in self._errors.keys() - by_job.keys():
+            del self._errors[job]
 
-    def _may_begin(self, job: str, order: WorkerOrder) -> bool:
+    def _may_start(self, job: str, order: WorkerOrder) -> bool:
         return (
-            job not in self._stints
-            and self._seen_to.get(job) != order.turn
-            and self._again.get(job, 0.0) <= time.monotonic()
-            and NAME.fullmatch(job) is not None
+            job not in self._job_tasks
+            and self._finished.get(job) != order.turn
+            and self._retry_at.get(job, 0.0) <= time.monotonic()
+            and JOB_NAME.fullmatch(job) is not None
         )
 
-    async def _work(self, wire: RedisClient, job: str) -> None:
-        """One job, until it ends, is stopped, or cannot be worked on here."""
+    async def _execute(self, client: RedisClient, job: str) -> None:
+        """One job, until it ends, is stopped, or fails on this worker."""
         JOB.set(job)
-        stint = self._stints[job]
-        trouble = ""
+        job_task = self._job_tasks[job]
+        error_text = ""
         try:
-            await self._crawl(job, stint)
+            await self._run_crawl(job, job_task)
         except* (CrawlerError, OSError) as group:
-            trouble = str(first(group))
-            log.warning("job %s: %s; tried again in %g s", job, trouble, AGAIN)
+            error_text = str(first_error(group))
+            log.warning(
+                "job %s: %s; will be opened again in %g s", job, error_text, JOB_RETRY_DELAY_S
+            )
         except* Exception as group:
-            error = first(group)
-            log.exception("job %s: a bug", job, exc_info=error)
-            trouble = f"bug: {type(error).__name__}"
-        if stint.crawl is not None:
-            try:
-                await add_up(wire, job, stint.news())
-            except FrontierError as error:
-                log.warning("job %s: its last figures are lost: %s", job, error)
-            self._pages += stint.crawl.tally.pages
-            self.ended(stint.crawl.tally)
-        del self._stints[job]
-        if trouble:
-            self._troubles[job] = trouble
-            self._again[job] = time.monotonic() + AGAIN
+            error = first_error(group)
+            log.exception("job %s: unexpected error (a bug)", job, exc_info=error)
+            error_text = f"bug: {type(error).__name__}"
+        await self._report_closed(client, job, job_task)
+        del self._job_tasks[job]
+        if error_text:
+            self._errors[job] = error_text
+            self._retry_at[job] = time.monotonic() + JOB_RETRY_DELAY_S
         else:
-            self._troubles.pop(job, None)
-            if not stint.stops:
-                self._seen_to[job] = stint.turn
-        log.info("job %s is left: %s", job, trouble or stint.stops or "finished")
+            self._errors.pop(job, None)
+            if not job_task.stop_reason:
+                self._finished[job] = job_task.turn
+        log.info(
+            "job %s ended on this worker: %s", job, error_text or job_task.stop_reason or "finished"
+        )
 
-    async def _crawl(self, job: str, stint: _JobTask) -> None:
+    async def _report_closed(self, client: RedisClient, job: str, job_task: JobTask) -> None:
+        """Add the last figures of a closed crawl to the job's sums."""
+        if job_task.crawl is None:
+            return
+        try:
+            await add_up(client, job, job_task.new_sums())
+        except FrontierError as error:
+            log.warning("job %s: its last figures are lost: %s", job, error)
+        self._pages += job_task.crawl.tally.pages
+        self.on_crawl_closed(job_task.crawl.tally)
+
+    async def _run_crawl(self, job: str, job_task: JobTask) -> None:
         own = msgspec.structs.replace(self._frontier, job=job)
         config = self._configure(job, await settings_of(own))
         folder = self._folder / job
         mode = "resume" if is_crawl(folder) else "new"
-        log.info("job %s is taken up", job)
+        log.info("job %s starts", job)
         async with self._opener(config, dir=folder, mode=mode, join=True) as crawl:
-            stint.name = worker_id(folder, job)
-            stint.crawl = crawl
-            if stint.stops:
-                reason, stint.stops = stint.stops, ""
-                stint.stop(reason)
+            job_task.name = worker_id(folder, job)
+            job_task.crawl = crawl
+            if job_task.stop_reason:
+                reason, job_task.stop_reason = job_task.stop_reason, ""
+                job_task.stop(reason)
             await crawl.run()
 
-    async def _tell(self, wire: RedisClient) -> None:
+    async def _send_status(self, client: RedisClient) -> None:
         pages = self._pages
-        hands = {}
-        for job, stint in list(self._stints.items()):
-            if stint.crawl is None:
-                hands[job] = WorkerStatus("", 0, 0, 0)
+        statuses = {}
+        for job, job_task in list(self._job_tasks.items()):
+            if job_task.crawl is None:
+                statuses[job] = WorkerStatus("", 0, 0, 0)
                 continue
-            news = stint.news()
-            stint.told.update(news)
-            await add_up(wire, job, news)
-            tally = stint.crawl.tally
-            pages += tally.pages
-            leased: int = getattr(stint.crawl.frontier, "on_lease", 0)
-            hands[job] = WorkerStatus(stint.name, tally.pages, leased, tally.gauges.in_flight)
+            new_sums = job_task.new_sums()
+            job_task.reported.update(new_sums)
+            await add_up(client, job, new_sums)
+            stats = job_task.crawl.tally
+            pages += stats.pages
+            leased: int = getattr(job_task.crawl.frontier, "on_lease", 0)
+            statuses[job] = WorkerStatus(job_task.name, stats.pages, leased, stats.gauges.in_flight)
         now = time.time()
-        self._rated = [one for one in self._rated if one[0] > now - RATED] + [(now, pages)]
-        await sit_down(wire, self._desk(pages, hands), self._frontier.lease)
+        self._rate_samples = [
+            sample for sample in self._rate_samples if sample[0] > now - RATE_WINDOW_S
+        ] + [(now, pages)]
+        await sit_down(client, self._registration(pages, statuses), self._frontier.lease)
 
-    def _desk(
-        self, pages: int = 0, hands: dict[str, WorkerStatus] | None = None
+    def _registration(
+        self, pages: int = 0, statuses: dict[str, WorkerStatus] | None = None
     ) -> WorkerRegistration:
-        (then, before), (now, after) = self._rated[0], self._rated[-1]
+        (then, before), (now, after) = self._rate_samples[0], self._rate_samples[-1]
         rate = (after - before) / (now - then) if now - then >= EVERY / 2 else 0.0
         return WorkerRegistration(
-            self.name, str(self._folder), os.getpid(), __version__, self._since, time.time(),
-            _rss(), pages, round(rate, 2), hands or {}, dict(self._troubles),
+            self.name, str(self._folder), os.getpid(), __version__, self._started_at, time.time(),
+            resident_memory(), pages, round(rate, 2), statuses or {}, dict(self._errors),
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"<StandBy {self.name}: {len(self._stints)} jobs>"
-
-
-def _rss() -> int:
-    """Bytes of memory of this process; 0 where the system does not tell."""
-    try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf(
-            "SC_PAGE_SIZE"
-        )
-    except (OSError, ValueError, IndexError):
-        return 0
+        return f"<WorkerDaemon {self.name}: {len(self._job_tasks)} jobs>"

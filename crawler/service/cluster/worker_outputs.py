@@ -1,10 +1,9 @@
-"""The records that workers wrote, as one list: each URL once, whichever of them fetched it.
+"""The records of all workers as one list, with each URL once. All of it blocks.
 
-Each worker writes pages.jsonl in a folder of its own, and the server knows how much of it is
-committed. A small index in the job's folder says where the record of a URL stands; it is brought up
-to date while the crawl runs. Of several records of one URL the last fetched stands, as with
-`crawler merge`, at the place in the list where the first stood: who pages through sees a URL once.
-All of it blocks.
+Each worker writes pages.jsonl in its own folder, and Redis has the committed length of each file.
+An index in the job's folder maps a URL to the position of its record; it is updated while the crawl
+runs. Of several records of a URL the last fetched one counts, as with `crawler merge`, at the
+position of the first, so that a client that pages through the list sees each URL once.
 """
 
 from __future__ import annotations
@@ -20,18 +19,19 @@ from typing import Any, Final
 
 import msgspec
 
-from crawler.config.workdir import WORKER
 from crawler.errors import FrontierError, SinkError
 from crawler.export.merge_crawls import PAGES
 from crawler.policy.urls import fingerprint, host_key
+from crawler.service.cluster.output_folders import line_reader, output_folders, read_lines
 
 INDEX: Final = "shares.db"
+"""The index file. Its table `share` has the workers' folders, `page` the positions of records."""
 
-SPAN: Final = 16 * 1024 * 1024
-"""Bytes of a share taken in at once: a bounded piece of memory and of time."""
+READ_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Bytes of a worker's file that are indexed at once: limits memory and time."""
 
-NEWS: Final = 50
-"""Records that are told on when they come in, for whoever looks on."""
+NEW_RECORDS_MAX: Final = 50
+"""New records that `update_index` returns, for display."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS share (id INTEGER PRIMARY KEY, path TEXT UNIQUE, taken INTEGER NOT NULL);
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS page (
 );
 """
 
-_PUT: Final = (
+_UPSERT_PAGE: Final = (
     "INSERT INTO page (key, fetched, share, place, length, outcome, status) "
     "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET fetched = excluded.fetched, "
     "share = excluded.share, place = excluded.place, length = excluded.length, "
@@ -50,7 +50,7 @@ _PUT: Final = (
 
 
 class IndexedRecord(msgspec.Struct, frozen=True, gc=False):
-    """What the index wants of a record."""
+    """The fields of a record that the index needs."""
 
     url: str
     outcome: str
@@ -58,53 +58,52 @@ class IndexedRecord(msgspec.Struct, frozen=True, gc=False):
     fetched_at: str | None = None
 
 
-def shares_of(root: Path, job: str) -> dict[str, Path]:
-    """The folders that workers keep for a job below `root`, by the worker's name in it."""
-    found = {}
-    for path in sorted(root.glob(f"*/{job}/{WORKER}")):
-        try:
-            known = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-            found[known["worker"]] = path.parent
-        except (OSError, msgspec.DecodeError, KeyError):
-            continue  # being written at this moment; seen the next time
-    return found
+def update_index(folder: Path, outputs: Path, marks: Mapping[str, int]) -> list[IndexedRecord]:
+    """Update the index in the job's `folder` up to `marks`: worker name → committed bytes.
 
-
-def take_in(folder: Path, root: Path, marks: Mapping[str, int]) -> list[IndexedRecord]:
-    """Bring the index of the job's `folder` up to `marks`, the committed lengths by worker.
-
-    Gives the last of the records that are new. Raises FrontierError, SinkError.
+    Returns the last NEW_RECORDS_MAX of the new records. Raises FrontierError, SinkError.
     """
-    fresh: deque[IndexedRecord] = deque(maxlen=NEWS)
-    decode = msgspec.json.Decoder(IndexedRecord).decode
-    with _open(folder) as db:
-        for worker, share in shares_of(root, folder.name).items():
-            committed = marks.get(worker, 0)
+    new_records: deque[IndexedRecord] = deque(maxlen=NEW_RECORDS_MAX)
+    with _open_index(folder) as db:
+        for worker, share in output_folders(outputs, folder.name).items():
             db.execute("INSERT OR IGNORE INTO share (path, taken) VALUES (?, 0)", (str(share),))
-            number, taken = db.execute(
+            number, indexed = db.execute(
                 "SELECT id, taken FROM share WHERE path = ?", (str(share),)
             ).fetchone()
-            while taken < committed:
-                text = _piece(share / PAGES, taken, min(committed - taken, SPAN))
+            committed = marks.get(worker, 0)
+            while indexed < committed:
+                size = min(committed - indexed, READ_BYTES_MAX)
+                text = read_lines(share / PAGES, indexed, size)
                 if not text:
-                    break  # what others can read of it yet: on a network's file system
-                rows, place = [], taken
-                for line in text.splitlines(keepends=True):
-                    try:
-                        one = decode(line)
-                    except msgspec.DecodeError as error:
-                        raise SinkError(f"{share / PAGES} at byte {place}: {error}") from error
-                    rows.append((
-                        fingerprint(one.url, host_key(one.url)), one.fetched_at or "", number,
-                        place, len(line), one.outcome, one.status,
-                    ))  # fmt: skip
-                    place += len(line)
-                    fresh.append(one)
+                    break  # not visible yet on a network file system
+                rows, records = _parse_records(share / PAGES, text, indexed, number)
+                indexed += len(text)
                 with db:
-                    db.executemany(_PUT, rows)
-                    db.execute("UPDATE share SET taken = ? WHERE id = ?", (place, number))
-                taken = place
-    return list(fresh)
+                    db.executemany(_UPSERT_PAGE, rows)
+                    db.execute("UPDATE share SET taken = ? WHERE id = ?", (indexed, number))
+                new_records += records
+    return list(new_records)
+
+
+def _parse_records(
+    path: Path, text: bytes, position: int, share: int
+) -> tuple[list[tuple[Any, ...]], list[IndexedRecord]]:
+    """Rows of table `page` for complete lines that begin at byte `position`, and their records."""
+    rows: list[tuple[Any, ...]] = []
+    records = []
+    decode = msgspec.json.Decoder(IndexedRecord).decode
+    for line in text.splitlines(keepends=True):
+        try:
+            record = decode(line)
+        except msgspec.DecodeError as error:
+            raise SinkError(f"{path} at byte {position}: {error}") from error
+        rows.append((
+            fingerprint(record.url, host_key(record.url)), record.fetched_at or "", share,
+            position, len(line), record.outcome, record.status,
+        ))  # fmt: skip
+        position += len(line)
+        records.append(record)
+    return rows, records
 
 
 def pages(
@@ -115,16 +114,18 @@ def pages(
     outcomes: Collection[str] = (),
     statuses: Collection[int] = (),
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Records from the index on, in the order in which their URLs came in. See `runner.Runner`.
+    """Records in the order in which their URLs arrived; see `JobRunner.pages`.
 
-    Raises FileNotFoundError: nothing was taken in yet.
+    Raises FileNotFoundError: there is no index yet.
     """
-    found = numbered(folder, after=after, limit=limit + 1, outcomes=outcomes, statuses=statuses)
+    found = indexed_records(
+        folder, after=after, limit=limit + 1, outcomes=outcomes, statuses=statuses
+    )
     shown = [record for _, record in found[:limit]]
     return shown, found[limit - 1][0] if len(found) > limit else None
 
 
-def numbered(
+def indexed_records(
     folder: Path,
     *,
     after: int = 0,
@@ -132,27 +133,27 @@ def numbered(
     outcomes: Collection[str] = (),
     statuses: Collection[int] = (),
 ) -> list[tuple[int, dict[str, Any]]]:
-    """Records and their numbers, those with a greater one than `after`. Raises as `pages`."""
-    rule, values = "", []
+    """Records with their ids, only ids greater than `after`. Raises as `pages`."""
+    conditions, values = "", []
     for column, wanted in (("outcome", outcomes), ("status", statuses)):
         if wanted:
-            rule += f" AND page.{column} IN ({', '.join('?' * len(wanted))})"
+            conditions += f" AND page.{column} IN ({', '.join('?' * len(wanted))})"
             values += list(wanted)
-    with _known(folder) as db:
+    with _existing_index(folder) as db:
         rows = db.execute(
-            "SELECT page.id, share.path, place, length FROM page JOIN share "  # noqa: S608 - ours
-            f"ON share.id = page.share WHERE page.id > ?{rule} ORDER BY page.id LIMIT ?",
+            "SELECT page.id, share.path, place, length FROM page JOIN share "  # noqa: S608 - constant text
+            f"ON share.id = page.share WHERE page.id > ?{conditions} ORDER BY page.id LIMIT ?",
             (after, *values, limit),
         ).fetchall()
     decode = msgspec.json.Decoder(dict[str, Any]).decode
-    with _files() as line_of:
-        return [(row[0], decode(line_of(*row[1:]))) for row in rows]
+    with line_reader() as read_line:
+        return [(row[0], decode(read_line(*row[1:]))) for row in rows]
 
 
 def record_of(folder: Path, url: str) -> dict[str, Any] | None:
     """The record of a canonical URL; None: there is none yet. Raises FrontierError."""
     try:
-        with _known(folder) as db:
+        with _existing_index(folder) as db:
             row = db.execute(
                 "SELECT share.path, place, length FROM page JOIN share ON share.id = page.share "
                 "WHERE key = ?",
@@ -162,96 +163,49 @@ def record_of(folder: Path, url: str) -> dict[str, Any] | None:
         return None
     if row is None:
         return None
-    with _files() as line_of:
-        return msgspec.json.decode(line_of(*row), type=dict[str, Any])
+    with line_reader() as read_line:
+        return msgspec.json.decode(read_line(*row), type=dict[str, Any])
 
 
-def write_out(folder: Path) -> int:
-    """Write the job's own pages.jsonl, and the bodies, out of the shares; how many records.
+def merge_outputs(folder: Path) -> int:
+    """Write the job's own pages.jsonl and bodies from the workers' folders.
 
-    Raises FrontierError, SinkError: then what was there before is as it was.
+    Returns the number of records. After FrontierError or SinkError the earlier file is unchanged.
     """
-    unfinished = folder / f"{PAGES}.part"
-    number = 0
+    partial = folder / f"{PAGES}.part"
+    count = 0
     try:
-        with _open(folder) as db, unfinished.open("wb") as file, _files() as line_of:
+        with _open_index(folder) as db, partial.open("wb") as file, line_reader() as read_line:
             for row in db.execute(
                 "SELECT share.path, place, length FROM page JOIN share ON share.id = page.share "
                 "ORDER BY page.id"
             ):
-                file.write(line_of(*row))
-                number += 1
+                file.write(read_line(*row))
+                count += 1
             paths = [path for (path,) in db.execute("SELECT path FROM share")]
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(folder / PAGES)
+        partial.replace(folder / PAGES)
         for path in paths:
             if (bodies := Path(path) / "html").is_dir():
                 shutil.copytree(bodies, folder / "html", dirs_exist_ok=True)
     except OSError as error:
         raise SinkError(f"{error.filename or folder}: {error.strerror}") from error
-    return number
-
-
-def throw_away(root: Path, job: str) -> None:
-    """Delete what workers wrote of a job."""
-    for share in shares_of(root, job).values():
-        shutil.rmtree(share, ignore_errors=True)
-
-
-def _piece(path: Path, place: int, most: int) -> bytes:
-    """Whole lines from a place on, at most so many bytes, or one line that is longer."""
-    try:
-        with path.open("rb") as file:
-            file.seek(place)
-            text = file.read(most)
-            end = text.rfind(b"\n") + 1
-            if not end and len(text) == most:
-                text += file.readline()
-                end = len(text) if text.endswith(b"\n") else 0
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise SinkError(f"{path}: {error.strerror}") from error
-    return text[:end]
+    return count
 
 
 @contextmanager
-def _files() -> Iterator[Any]:
-    """Reads lines of many files, each opened once. Raises FrontierError when one is gone."""
-    opened: dict[str, Any] = {}
-
-    def line_of(share: str, place: int, length: int) -> bytes:
-        try:
-            if share not in opened:
-                opened[share] = Path(share, PAGES).open("rb")  # noqa: SIM115 - closed below
-            opened[share].seek(place)
-            line: bytes = opened[share].read(length)
-        except OSError as error:
-            raise FrontierError(f"{share}: a worker's share is gone: {error.strerror}") from error
-        if len(line) != length or not line.endswith(b"\n"):
-            raise FrontierError(f"{share}/{PAGES}: is not what it was")
-        return line
-
-    try:
-        yield line_of
-    finally:
-        for file in opened.values():
-            file.close()
-
-
-@contextmanager
-def _known(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The index that is there. Raises FileNotFoundError: nothing was taken in yet."""
+def _existing_index(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Open the existing index. Raises FileNotFoundError: there is none yet."""
     if not (folder / INDEX).exists():
         raise FileNotFoundError(folder / INDEX)
-    with _open(folder) as db:
+    with _open_index(folder) as db:
         yield db
 
 
 @contextmanager
-def _open(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The index, made where there is none. Raises FrontierError."""
+def _open_index(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Open the index, or create it. Raises FrontierError."""
     path = folder / INDEX
     try:
         with closing(sqlite3.connect(path, timeout=10.0)) as db:

@@ -1,4 +1,4 @@
-"""Access control: tokens, hashed at rest, with roles and limits of their own."""
+"""Access control: tokens, stored as hashes, each with a role and limits."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from crawler.config.loader import SERVICE
 from crawler.errors import ConfigError
 from crawler.service.jobs.job import JobLimits
 from crawler.service.jobs.job_store import JobStore
-from crawler.service.settings import LEAST_TOKEN
+from crawler.service.jobs.store_tables import TokenRow
+from crawler.service.settings import TOKEN_CHARS_MIN
 
 
 class Role(StrEnum):
-    """`read` sees everything that is no secret, `admin` also changes."""
+    """`read` sees everything but secrets, `admin` may also change things."""
 
     READ = "read"
     ADMIN = "admin"
 
 
 class AccessToken(msgspec.Struct, frozen=True):
-    """Who a request comes from. The token itself is not kept, only its SHA-256."""
+    """The sender of a request. The token itself is not stored, only its SHA-256."""
 
     name: str
     hash: bytes
@@ -39,43 +40,44 @@ class AccessToken(msgspec.Struct, frozen=True):
 
 
 LOCAL: Final = AccessToken("local", b"", Role.ADMIN)
-"""Whoever can reach a service without tokens, which listens on loopback only."""
+"""Sender of all requests to a service without tokens, which listens on loopback only."""
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class AccessControl:
-    """All tokens, in memory; those made over the API are kept in the register."""
+    """All tokens, in memory; those created over the API are also in the job store."""
 
-    def __init__(self, register: JobStore, given: list[AccessToken]) -> None:
-        self._register = register
-        self._given = {token.name: token for token in given}
-        self._made: dict[str, AccessToken] = {}
+    def __init__(self, store: JobStore, from_environment: list[AccessToken]) -> None:
+        self._store = store
+        self._environment_tokens = {token.name: token for token in from_environment}
+        self._stored_tokens: dict[str, AccessToken] = {}
 
     async def load(self) -> None:
-        rows = await self._register.rows("SELECT name, hash, role, limits, created_at FROM token")
-        for name, digest, role, limits, created in rows:
-            self._made[name] = AccessToken(
-                name, digest, Role(role), msgspec.json.decode(limits, type=JobLimits), created
+        """Read the stored tokens."""
+        for row in await self._store.tokens.all():
+            self._stored_tokens[row.name] = AccessToken(
+                row.name, row.hash, Role(row.role), row.limits, row.created_at
             )
 
     @property
-    def open(self) -> bool:
-        """There are no tokens: who reaches us is an admin."""
-        return not self._given and not self._made
+    def is_open(self) -> bool:
+        """Whether there are no tokens: then every request is an admin's."""
+        return not self._environment_tokens and not self._stored_tokens
 
     def all(self) -> list[AccessToken]:
-        return [*self._given.values(), *self._made.values()]
+        """Tokens from the environment, then those created over the API."""
+        return [*self._environment_tokens.values(), *self._stored_tokens.values()]
 
-    def who(self, header: str) -> AccessToken | None:
-        """The token of an Authorization header; None: none of ours.
+    def authenticate(self, header: str) -> AccessToken | None:
+        """The token of an Authorization header; None: it is unknown.
 
-        All are compared, each in constant time, so the time tells nothing of how near a guess was.
+        All tokens are compared, each in constant time, so that timing reveals nothing.
         """
-        if self.open:
+        if self.is_open:
             return LOCAL
         scheme, _, secret = header.partition(" ")
-        digest = digest_of(secret.strip())
+        digest = token_hash(secret.strip())
         found = None
         for token in self.all():
             if hmac.compare_digest(token.hash, digest):
@@ -83,46 +85,48 @@ class AccessControl:
         return found if scheme.lower() == "bearer" else None
 
     def limits_of(self, owner: str) -> JobLimits:
-        token = self._given.get(owner) or self._made.get(owner)
+        """Limits of a token by name; no limits for an unknown name."""
+        token = self._environment_tokens.get(owner) or self._stored_tokens.get(owner)
         return token.limits if token is not None else JobLimits()
 
-    async def make(self, name: str, role: Role, limits: JobLimits) -> str | None:
-        """A new token, told this once; None: the name is taken."""
-        if name in self._given or name in self._made or name == LOCAL.name:
+    async def create(self, name: str, role: Role, limits: JobLimits) -> str | None:
+        """Create a token; returns its value, which is not stored. None: the name is in use."""
+        if name in self._environment_tokens or name in self._stored_tokens or name == LOCAL.name:
             return None
         secret = secrets.token_urlsafe(32)
-        token = AccessToken(name, digest_of(secret), role, limits, time.time())
-        await self._register.write(
-            "INSERT INTO token VALUES (?, ?, ?, ?, ?)",
-            name, token.hash, role.value, msgspec.json.encode(limits).decode(), token.created_at,
-        )  # fmt: skip
-        self._made[name] = token
+        token = AccessToken(name, token_hash(secret), role, limits, time.time())
+        await self._store.tokens.insert(
+            TokenRow(name, token.hash, role.value, limits, token.created_at)
+        )
+        self._stored_tokens[name] = token
         return secret
 
-    async def drop(self, name: str) -> bool:
-        """Whether there was one to drop; those given from outside cannot be."""
-        if self._made.pop(name, None) is None:
+    async def delete(self, name: str) -> bool:
+        """False when there is no stored token of that name."""
+        if self._stored_tokens.pop(name, None) is None:
             return False
-        await self._register.write("DELETE FROM token WHERE name = ?", name)
+        await self._store.tokens.delete(name)
         return True
 
-    def is_given(self, name: str) -> bool:
-        return name in self._given
+    def is_from_environment(self, name: str) -> bool:
+        """Whether the token cannot be deleted over the API."""
+        return name in self._environment_tokens
 
     def is_last_admin(self, name: str) -> bool:
-        """Whether nobody could change anything any more without it."""
+        """Whether it is the only admin token: without it nothing could be changed any more."""
         admins = [token.name for token in self.all() if token.role is Role.ADMIN]
         return admins == [name]
 
 
-def digest_of(secret: str) -> bytes:
+def token_hash(secret: str) -> bytes:
+    """SHA-256 of a token. Tokens are random, so that no salt is needed."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
-def given_tokens(environ: Mapping[str, str]) -> list[AccessToken]:
-    """Tokens from CRAWLER_SERVICE_TOKEN, …_READ_TOKEN and the files that …_FILE name.
+def tokens_from_environment(environ: Mapping[str, str]) -> list[AccessToken]:
+    """Tokens from CRAWLER_SERVICE_TOKEN and …_READ_TOKEN, or from the files that …_FILE names.
 
-    Raises ConfigError for one that is too short to be a secret, or a file that cannot be read.
+    Raises ConfigError for a token that is too short, or a file that cannot be read.
     """
     tokens = []
     for variable, name, role in (
@@ -130,41 +134,45 @@ def given_tokens(environ: Mapping[str, str]) -> list[AccessToken]:
         ("READ_TOKEN", "reader", Role.READ),
     ):
         secret = environ.get(f"{SERVICE}{variable}", "")
-        place = f"{SERVICE}{variable}"
+        source = f"{SERVICE}{variable}"
         if path := environ.get(f"{SERVICE}{variable}_FILE", ""):
-            place = f"{SERVICE}{variable}_FILE"
+            source = f"{SERVICE}{variable}_FILE"
             try:
                 secret = Path(path).read_text("utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{place}: {path}: cannot be read") from error
+                raise ConfigError(f"{source}: {path}: cannot be read") from error
         secret = secret.strip()
         if not secret:
             continue
-        if len(secret) < LEAST_TOKEN or not secret.isprintable() or " " in secret:
+        if len(secret) < TOKEN_CHARS_MIN or not secret.isprintable() or " " in secret:
             raise ConfigError(
-                f"{place}: a token has at least {LEAST_TOKEN} characters and no spaces; "
+                f"{source}: a token has at least {TOKEN_CHARS_MIN} characters and no spaces; "
                 "make one with: openssl rand -base64 32"
             )
-        tokens.append(AccessToken(name, digest_of(secret), role))
+        tokens.append(AccessToken(name, token_hash(secret), role))
     return tokens
 
 
+CALLERS_MAX: Final = 10_000
+"""Callers in memory; above that all are forgotten, and start with a full bucket again."""
+
+
 class RequestLimiter:
-    """Requests of callers: `rate` a second each, `burst` at once (a token bucket)."""
+    """A token bucket per caller: `rate` requests per second, `burst` at once."""
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate
         self._burst = float(burst)
         self._callers: dict[str, tuple[float, float]] = {}
 
-    def wait(self, caller: str, now: float) -> float:
-        """Count a request; seconds that it comes too early, 0 when it may pass."""
+    def retry_after(self, caller: str, now: float) -> float:
+        """Count a request at monotonic time `now`; seconds until it is allowed, 0: it is."""
         level, then = self._callers.get(caller, (self._burst, now))
         level = min(self._burst, level + (now - then) * self._rate)
         if level < 1.0:
             self._callers[caller] = (level, now)
             return (1.0 - level) / self._rate
-        if len(self._callers) > 10_000:
+        if len(self._callers) > CALLERS_MAX:
             self._callers.clear()
         self._callers[caller] = (level - 1.0, now)
         return 0.0

@@ -1,4 +1,4 @@
-"""What the API's routes work with: one record, made in `serve.py`."""
+"""Dependencies of the API's routes: one record, created in `server.py`."""
 
 from __future__ import annotations
 
@@ -9,57 +9,50 @@ import msgspec
 from starlette.requests import Request
 
 from crawler.service.http.access import AccessControl, AccessToken
-from crawler.service.http.problem import missing
-from crawler.service.jobs import download_job_request
-from crawler.service.jobs.crawl_job_request import JobRequest, order
+from crawler.service.http.routes import not_found
+from crawler.service.jobs.crawl_job_request import JobRequest
 from crawler.service.jobs.job import Job, JobLimits
 from crawler.service.jobs.job_store import JobStore
+from crawler.service.jobs.kinds import RequestRules, handler_of_body
+from crawler.service.jobs.request_body import InvalidBody
 from crawler.service.jobs.supervisor import JobSupervisor
 from crawler.service.settings import ServiceConfig
 
 
 class AppContext(msgspec.Struct, frozen=True):
-    """`defaults` is the tree every job starts from, `help` a line of help by key."""
+    """`defaults`: the configuration tree every job starts from; `help`: a line of help by key."""
 
     config: ServiceConfig
     defaults: Mapping[str, Any]
-    register: JobStore
-    foreman: JobSupervisor
+    store: JobStore
+    supervisor: JobSupervisor
     access: AccessControl
     help: Mapping[str, str]
     sizes: Mapping[str, int]  # bytes of each job's folder, as last measured
-    trouble: Callable[[], str]  # one word when nothing may start: disk-full, memory; else nothing
+    blocked_reason: Callable[[], str]  # why no job may start; empty: jobs may start
 
     def limits_of(self, owner: str) -> JobLimits:
-        """What holds for each job of an owner."""
-        return self.access.limits_of(owner).under(self.config.limits())
+        """The limits of each job of an owner."""
+        return self.access.limits_of(owner).capped_by(self.config.limits())
 
-    def read(self, body: object, owner: str) -> JobRequest:
-        """A job's body, by the rules of this service. Raises Invalid."""
-        if isinstance(body, dict) and "files" in body:
-            return download_job_request.order(
-                body,
-                defaults=self.defaults,
-                allow=self.config.allow,
-                limits=self.limits_of(owner),
-            )
-        return order(
-            body,
-            defaults=self.defaults,
-            allow=self.config.allow,
-            limits=self.limits_of(owner),
-            processes=self.config.processes,
+    def read_request(self, body: object, owner: str) -> JobRequest:
+        """Validate a job's request body. Raises InvalidBody."""
+        if not isinstance(body, dict):
+            raise InvalidBody("expected a JSON object")
+        rules = RequestRules(
+            self.defaults, self.config.allow, self.limits_of(owner), self.config.processes
         )
+        return handler_of_body(body).read_request(body, rules)
 
     async def job(self, request: Request) -> Job:
-        """The job that the path names. Raises Problem 404."""
-        job = await self.register.get(request.path_params["id"])
+        """The job whose id is in the path. Raises Problem 404."""
+        job = await self.store.get(request.path_params["id"])
         if job is None:
-            raise missing("job")
+            raise not_found("job")
         return job
 
 
 def caller(request: Request) -> AccessToken:
-    """Who asks; set by the door in `api.py`."""
+    """The token of a request; set by `ApiMiddleware`."""
     token: AccessToken = request.state.token
     return token

@@ -1,7 +1,7 @@
-"""The dashboard: one page, its style and its script, as they lie in `page/`.
+"""The dashboard: the static files in `page/`, without a build step.
 
-Everything it shows and does goes through the API with the token that the person enters; it is the
-API's second user, after `crawler jobs`. No build step, no request to anybody else.
+The page uses the API with the token that the user enters, like `crawler jobs`, and sends no request
+to other servers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-POLICY: Final = (
+CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'"
@@ -32,13 +32,13 @@ FILES: Final = {
 
 
 def pages() -> Sequence[Route]:
-    """Routes for the page's files; they need no token, they know nothing."""
+    """Routes of the static files. They need no token: the files contain no data."""
     return [_page(path, *file) for path, file in FILES.items()]
 
 
 def _page(path: str, name: str, media: str) -> Route:
     text = resources.files(__package__).joinpath("page", name).read_bytes()
-    headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+    headers = {"content-security-policy": CONTENT_SECURITY_POLICY, "cache-control": "no-cache"}
 
     async def page(request: Request) -> Response:  # noqa: ARG001 - every route has one
         return Response(text, headers=headers, media_type=media)

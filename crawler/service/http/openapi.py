@@ -1,4 +1,4 @@
-"""/openapi.json, made from the table of routes and the records that they answer with. Pure."""
+"""/openapi.json, generated from the table of routes and their response records. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Any, Final
 
 import msgspec
 
-from crawler.service.http import admin_views, views
-from crawler.service.http.admin_api import NewSchedule, NewToken
-from crawler.service.http.downloads_api import DownloadList
-from crawler.service.http.problem import MEDIA
-from crawler.service.http.routes import JSON, Param, Route
-from crawler.service.jobs.messages import JobEvent
+from crawler.service.http import admin_api, views
+from crawler.service.http.jobs_api import DownloadList
+from crawler.service.http.routes import JSON, PROBLEM_MEDIA_TYPE, Param, Route
+from crawler.service.jobs.store_tables import JobEvent
 from crawler.service.results.crawl_results import UrlStory
 from crawler.version import __version__
 
 _RECORDS: Final = (
     views.JobView, views.JobList, views.PageList, views.LinkList, views.HostList, views.FileList,
-    admin_views.TokenView, admin_views.TokenList, admin_views.ScheduleView,
-    admin_views.ScheduleList, admin_views.AuditList,
-    views.HealthView, JobEvent, UrlStory, NewToken, NewSchedule, DownloadList,
+    admin_api.TokenView, admin_api.TokenList, admin_api.ScheduleView,
+    admin_api.ScheduleList, admin_api.AuditList,
+    views.HealthView, JobEvent, UrlStory, admin_api.NewToken, admin_api.NewSchedule,
+    DownloadList,
 )  # fmt: skip
 
 PROBLEM: Final = {
@@ -56,7 +55,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
 def document(
     routes: Sequence[Route], job_schema: Mapping[str, Any], download_schema: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The whole description, OpenAPI 3.1."""
+    """The OpenAPI 3.1 document. The schemas are those of crawl and download request bodies."""
     _, components = msgspec.json.schema_components(
         _RECORDS, ref_template="#/components/schemas/{name}"
     )
@@ -70,7 +69,7 @@ def document(
         "Schema": {"type": "object"},
         "Problem": PROBLEM,
     }
-    # A schedule's job is a job's body, by another name in the record.
+    # The record declares a plain object; it is the body of a new job.
     schemas["NewSchedule"]["properties"]["job"] = {"$ref": "#/components/schemas/NewJob"}
     schemas["NewToken"]["properties"]["name"]["pattern"] = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
     paths: dict[str, Any] = {}
@@ -93,24 +92,24 @@ def document(
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    answers: dict[str, Any] = {}
-    for status, (schema, media, words) in route.gives.items():
-        answer: dict[str, Any] = {"description": words}
+    responses: dict[str, Any] = {}
+    for status, (schema, media, description) in route.responses.items():
+        response: dict[str, Any] = {"description": description}
         if media:
             content: dict[str, Any] = {}
             if schema:
                 content["schema"] = {"$ref": f"#/components/schemas/{schema}"}
-            answer["content"] = {media: content}
-        answers[str(status)] = answer
-    for status in sorted({*route.fails, *_always(route)}):
-        answers[str(status)] = {
+            response["content"] = {media: content}
+        responses[str(status)] = response
+    for status in sorted({*route.error_statuses, *_common_errors(route)}):
+        responses[str(status)] = {
             "description": http.HTTPStatus(status).phrase,
-            "content": {MEDIA: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "responses": answers,
+        "responses": responses,
         "security": [] if route.role is None else [{"token": []}],
     }
     if route.role is not None:
@@ -130,22 +129,22 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _always(route: Route) -> set[int]:
-    """What any route may answer besides its own: the door's words."""
-    found = {421, 429} if route.role is None else {401, 403, 421, 429}
+def _common_errors(route: Route) -> set[int]:
+    """Error statuses of `ApiMiddleware`, which every route may return."""
+    statuses = {421, 429} if route.role is None else {401, 403, 421, 429}
     if route.body:
-        found |= {400, 408, 413, 415}
-    return found | {500, 503}
+        statuses |= {400, 408, 413, 415}
+    return statuses | {500, 503}
 
 
 def _parameter(param: Param) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    parameter: dict[str, Any] = {
         "name": param.name,
-        "in": param.place,
+        "in": param.location,
         "description": param.help,
         "schema": dict(param.schema),
-        "required": param.place == "path" or param.name == "url",
+        "required": param.location == "path" or param.name == "url",
     }
     if param.example is not None:
-        made["example"] = param.example
-    return made
+        parameter["example"] = param.example
+    return parameter

@@ -1,4 +1,4 @@
-"""What a job has found: pages, links, refusals, errors, stories, hosts, files, the report."""
+"""Results of a job over HTTP: pages, links, errors, hosts, one URL's history, files, report."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ from crawler.errors import ConfigError, FrontierError
 from crawler.frontier.sqlite.statements import STATES
 from crawler.records import Outcome
 from crawler.service.http.app_context import AppContext
-from crawler.service.http.problem import Problem, missing
 from crawler.service.http.routes import (
     CURSOR,
-    JOB,
+    JOB_ID,
     JSON,
     LIMIT,
     Paging,
     Param,
+    Problem,
     Route,
-    among,
+    choices_of,
+    choices_schema,
+    int_param,
     json,
+    not_found,
     paging,
-    whole,
-    words_of,
 )
 from crawler.service.http.views import FileList, HostList, LinkList, PageList
-from crawler.service.jobs.job import Job, JobKind
-from crawler.service.jobs.runner import ResultsNotKept
-from crawler.service.results import downloaded_files, job_files
+from crawler.service.jobs.job import Job
+from crawler.service.jobs.kinds import handler_of
+from crawler.service.results import job_files
+from crawler.service.results.crawl_results import ResultsNotKept
 
 OUTCOMES: Final = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.RETRY)
 
 REFUSED: Final = tuple(state for state in STATES if state in {"skipped", "refused", "braked"})
-"""States that a rule of ours or of the site's put a link in."""
+"""States of links that a rule of the crawl or of the site excluded."""
 
-LONGEST: Final = 4096
-"""Characters of a path (PATH_MAX)."""
+PATH_CHARS_MAX: Final = 4096
+"""Longest path on Linux (PATH_MAX)."""
+
+URL_CHARS_MAX: Final = 8192
 
 SANDBOX: Final = {
     "content-security-policy": (
@@ -51,128 +55,127 @@ SANDBOX: Final = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
-"""For what comes from foreign sites, or quotes them: no script of theirs runs in our origin."""
+"""Headers of files that contain text of other sites: their scripts must not run in our origin."""
 
 
 class ResultsApi:
-    """`routes()` is what the server answers. Reading is done in threads, a page at a time."""
+    """Routes of results. Files and databases are read in threads, one page at a time."""
 
-    def __init__(self, parts: AppContext) -> None:
-        self._parts = parts
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
 
     def routes(self) -> list[Route]:
-        links = {200: ("LinkList", JSON, "A page of URLs")}
-        paged = (JOB, CURSOR, LIMIT)
+        links, paged = {200: ("LinkList", JSON, "A page of URLs")}, (JOB_ID, CURSOR, LIMIT)
         return [
             Route("GET", "/jobs/{id}/pages", "listPages", "Records, in the order of writing",
                   self.pages, params=(
-                      JOB,
-                      Param("outcome", "Only these outcomes", words_of(OUTCOMES), example="done"),
+                      JOB_ID,
+                      Param("outcome", "Only these outcomes", choices_schema(OUTCOMES),
+                            example="done"),
                       Param("status", "Only this HTTP status",
                             {"type": "integer", "minimum": 100, "maximum": 999}, example=404),
                       CURSOR, LIMIT),
-                  gives={200: ("PageList", JSON, "Records; few or none while `next` names more")},
-                  fails=(404, 422)),
-            Route("GET", "/jobs/{id}/links", "listLinks", "Every URL that was seen", self.links,
-                  params=(JOB, Param("state", "Only these states", words_of(STATES),
+                  responses={200: ("PageList", JSON, "Records; may be none before the last page")},
+                  error_statuses=(404, 422)),
+            Route("GET", "/jobs/{id}/links", "listLinks", "Every URL that was found", self.links,
+                  params=(JOB_ID, Param("state", "Only these states", choices_schema(STATES),
                                      example="queued,resting"), CURSOR, LIMIT),
-                  gives=links, fails=(404, 409, 422)),
+                  responses=links, error_statuses=(404, 409, 422)),
             Route("GET", "/jobs/{id}/skipped", "listSkipped", "URLs that a rule refused",
                   functools.partial(self.links, states=REFUSED), params=paged,
-                  gives=links, fails=(404, 409, 422)),
+                  responses=links, error_statuses=(404, 409, 422)),
             Route("GET", "/jobs/{id}/errors", "listErrors",
                   "URLs that failed, with the page that links to them: broken links",
                   functools.partial(self.links, states=("failed",)), params=paged,
-                  gives=links, fails=(404, 409, 422)),
+                  responses=links, error_statuses=(404, 409, 422)),
             Route("GET", "/jobs/{id}/hosts", "listHosts",
                   "Hosts, those with the most work left first", self.hosts,
-                  params=(JOB, LIMIT), gives={200: ("HostList", JSON, "Hosts")},
-                  fails=(404, 409, 422)),
-            Route("GET", "/jobs/{id}/why", "explainUrl", "The story of one URL", self.why,
-                  params=(JOB, Param("url", "The URL", {"type": "string", "minLength": 1,
-                                                        "maxLength": 8192},
+                  params=(JOB_ID, LIMIT), responses={200: ("HostList", JSON, "Hosts")},
+                  error_statuses=(404, 409, 422)),
+            Route("GET", "/jobs/{id}/why", "explainUrl", "All that is known of one URL",
+                  self.explain,
+                  params=(JOB_ID, Param("url", "The URL", {"type": "string", "minLength": 1,
+                                                        "maxLength": URL_CHARS_MAX},
                                      example="https://example.com/")),
-                  gives={200: ("Story", JSON, "How it was found and what became of it")},
-                  fails=(404, 409, 422)),
+                  responses={200: ("Story", JSON, "How it was found and what became of it")},
+                  error_statuses=(404, 409, 422)),
             Route("GET", "/jobs/{id}/files", "listFiles", "Files to download", self.files,
-                  params=(JOB, Param("cursor", "`next` of the page before",
-                                     {"type": "string", "maxLength": LONGEST}), LIMIT),
-                  gives={200: ("FileList", JSON, "Files")}, fails=(404, 422)),
+                  params=(JOB_ID, Param("cursor", "`next` of the previous page",
+                                     {"type": "string", "maxLength": PATH_CHARS_MAX}), LIMIT),
+                  responses={200: ("FileList", JSON, "Files")}, error_statuses=(404, 422)),
             Route("GET", "/jobs/{id}/files/{path}", "getFile", "Download a file, or a range of it",
-                  self.file, params=(JOB, Param("path", "As in the list of files",
+                  self.file, params=(JOB_ID, Param("path", "As in the list of files",
                                                 {"type": "string", "minLength": 1}, "path",
                                                 "pages.jsonl")),
-                  gives={200: ("", "application/octet-stream", "The file"),
+                  responses={200: ("", "application/octet-stream", "The file"),
                          206: ("", "application/octet-stream", "The range asked for")},
-                  fails=(400, 404, 416)),
+                  error_statuses=(400, 404, 416)),
             Route("GET", "/jobs/{id}/report", "getReport", "The report, as HTML", self.report,
-                  params=(JOB,), gives={200: ("", "text/html", "The report")}, fails=(404,)),
+                  params=(JOB_ID,), error_statuses=(404,),
+                  responses={200: ("", "text/html", "The report")}),
         ]  # fmt: skip
 
     async def pages(self, request: Request) -> Response:
-        job = await self._parts.job(request)
+        job = await self._context.job(request)
         statuses = (
-            [whole(request, "status", 0, 100, 999)] if "status" in request.query_params else []
+            [int_param(request, "status", 0, 100, 999)] if "status" in request.query_params else []
         )
-        wanted = paging(request)
-        found, place = await self._read(
+        page = paging(request)
+        found, next_position = await self._read(
             job,
-            self._parts.foreman.runner_of(job).pages,
-            after=wanted.after or 0,
-            limit=wanted.limit,
-            outcomes=among(request, "outcome", OUTCOMES),
+            self._context.supervisor.runner_for(job).pages,
+            after=page.after or 0,
+            limit=page.limit,
+            outcomes=choices_of(request, "outcome", OUTCOMES),
             statuses=statuses,
         ) or ([], None)
-        return json(PageList(tuple(found), None if place is None else str(place)))
+        return json(PageList(tuple(found), None if next_position is None else str(next_position)))
 
     async def links(self, request: Request, *, states: tuple[str, ...] = ()) -> Response:
-        job = await self._parts.job(request)
-        wanted = paging(request)
-        rows = await self._ask(
+        job = await self._context.job(request)
+        page = paging(request)
+        rows = await self._query(
             job,
-            self._parts.foreman.runner_of(job).links,
-            states=states or among(request, "state", STATES),
-            after=wanted.after or 0,
-            limit=wanted.read,
+            self._context.supervisor.runner_for(job).links,
+            states=states or choices_of(request, "state", STATES),
+            after=page.after or 0,
+            limit=page.read_limit,
         )
-        return json(LinkList(*wanted.page(rows or [], lambda row: row.id)))
+        return json(LinkList(*page.page(rows or [], lambda row: row.id)))
 
     async def hosts(self, request: Request) -> Response:
-        job = await self._parts.job(request)
-        hosts = self._parts.foreman.runner_of(job).hosts
-        rows = await self._ask(job, hosts, limit=whole(request, "limit", 100)) or []
+        job = await self._context.job(request)
+        hosts = self._context.supervisor.runner_for(job).hosts
+        rows = await self._query(job, hosts, limit=int_param(request, "limit", 100)) or []
         return json(HostList(tuple(rows)))
 
-    async def why(self, request: Request) -> Response:
-        job = await self._parts.job(request)
+    async def explain(self, request: Request) -> Response:
+        job = await self._context.job(request)
         url = request.query_params.get("url", "")
-        if not 0 < len(url) <= 8192:
-            raise Problem(422, "url: name one, of at most 8192 characters")
-        story = await self._ask(job, self._parts.foreman.runner_of(job).why, url)
+        if not 0 < len(url) <= URL_CHARS_MAX:
+            raise Problem(422, f"url: a URL of 1 to {URL_CHARS_MAX} characters")
+        story = await self._query(job, self._context.supervisor.runner_for(job).explain, url)
         if story is None:
-            raise Problem(404, "this crawl never saw that URL")
+            raise Problem(404, "this crawl has not found that URL")
         return json(story)
 
     async def files(self, request: Request) -> Response:
-        job = await self._parts.job(request)
-        wanted = Paging(None, whole(request, "limit", 100))  # by path: `after` is a word here
+        job = await self._context.job(request)
+        page = Paging(None, int_param(request, "limit", 100))  # the cursor is a path here
         after = request.query_params.get("cursor", "")
-        if len(after) > LONGEST:
-            raise Problem(422, "cursor: not one of ours")
-        if job.kind is JobKind.DOWNLOAD:
-            every = await self._read(job, downloaded_files.finished)
-            rows = [row for row in every if row.path > after]
-        else:
-            rows = await self._read(job, job_files.files, wanted.read, after) or []
-        return json(FileList(*wanted.page(rows, lambda row: row.path)))
+        if len(after) > PATH_CHARS_MAX:
+            raise Problem(422, "cursor: not a value that this API returned")
+        folder = self._context.supervisor.folder_of(job.id)
+        limit = page.read_limit
+        rows = await handler_of(job).list_files(folder, after=after, limit=limit)
+        return json(FileList(*page.page(rows, lambda row: row.path)))
 
     async def file(self, request: Request) -> Response:
-        job = await self._parts.job(request)
-        folder = self._parts.foreman.folder_of(job.id)
-        find = downloaded_files.locate if job.kind is JobKind.DOWNLOAD else job_files.locate
-        path = await asyncio.to_thread(find, folder, request.path_params["path"])
+        job = await self._context.job(request)
+        folder = self._context.supervisor.folder_of(job.id)
+        path = await handler_of(job).locate_file(folder, request.path_params["path"])
         if path is None:
-            raise missing("file")
+            raise not_found("file")
         name = quote(path.name)
         return FileResponse(
             path,
@@ -181,20 +184,21 @@ class ResultsApi:
         )
 
     async def report(self, request: Request) -> Response:
-        job = await self._parts.job(request)
-        folder = self._parts.foreman.folder_of(job.id)
-        path = await asyncio.to_thread(job_files.locate, folder, "report.html")
+        job = await self._context.job(request)
+        folder = self._context.supervisor.folder_of(job.id)
+        path = await asyncio.to_thread(job_files.locate_crawl_file, folder, "report.html")
         if path is None:
             raise Problem(404, "there is no report: it is written when a crawl ends")
         return FileResponse(path, headers=SANDBOX, media_type="text/html")
 
-    async def _ask(self, job: Job, question: Any, *args: Any, **kwargs: Any) -> Any:
-        """Of a job's runner. None: nothing is there yet. Raises Problem 409: nobody keeps what is
-        asked for, 503: the server that knows it does not answer.
+    async def _query(self, job: Job, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of a job's runner. None: the job has no results yet.
+
+        Raises Problem 409: the results are not kept; 503: the Redis server does not respond.
         """
         config = msgspec.convert(job.config, Config)
         try:
-            return await question(config, self._parts.foreman.folder_of(job.id), *args, **kwargs)
+            return await method(config, self._context.supervisor.folder_of(job.id), *args, **kwargs)
         except FileNotFoundError:
             return None
         except ResultsNotKept as error:
@@ -204,11 +208,11 @@ class ResultsApi:
                 raise
             raise Problem(503, str(error)) from error
 
-    async def _read(self, job: Job, work: Any, *args: Any, **kwargs: Any) -> Any:
-        """In a thread. None: the job has no folder yet. Raises Problem 422 for what cannot be."""
-        folder = self._parts.foreman.folder_of(job.id)
+    async def _read(self, job: Job, function: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function in a thread. None: the job has no results yet. Raises Problem 422."""
+        folder = self._context.supervisor.folder_of(job.id)
         try:
-            return await asyncio.to_thread(work, folder, *args, **kwargs)
+            return await asyncio.to_thread(function, folder, *args, **kwargs)
         except FileNotFoundError:
             return None
         except ConfigError as error:

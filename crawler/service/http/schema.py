@@ -1,8 +1,8 @@
-"""JSON schemas of what a job's body may say: of a crawl's, and of a download's. Pure."""
+"""JSON schemas of the request bodies of crawls and downloads. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,15 +15,15 @@ from crawler.service.jobs import crawl_job_request, download_job_request
 from crawler.service.jobs.job import JobState
 from crawler.service.jobs.request_body import UNITS
 
-EXTRAS: Final = {
+JOB_OPTIONS: Final = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "name": {"type": "string", "maxLength": 200, "description": "What you call it"},
+        "name": {"type": "string", "maxLength": 200, "description": "Display name"},
         "webhooks": {
             "type": "array",
             "maxItems": 8,
-            "description": "Who is told about changes of state",
+            "description": "Receivers of state changes",
             "items": {
                 "type": "object",
                 "additionalProperties": False,
@@ -40,11 +40,15 @@ EXTRAS: Final = {
         },
     },
 }
-"""The body's own section `job`."""
+"""Section `job` of a body; see `JobOptions`."""
 
-_URL: Final = {"type": "string", "pattern": "^https?://", "maxLength": download_job_request.LONGEST}
+_URL: Final = {
+    "type": "string",
+    "pattern": "^https?://",
+    "maxLength": download_job_request.URL_CHARS_MAX,
+}
 
-_SUM: Final = {"type": "string", "pattern": "^([A-Za-z0-9-]+[:=])?[0-9A-Fa-f]+$"}
+_CHECKSUM: Final = {"type": "string", "pattern": "^([A-Za-z0-9-]+[:=])?[0-9A-Fa-f]+$"}
 
 FILE: Final = {
     "type": "object",
@@ -55,92 +59,113 @@ FILE: Final = {
         "name": {"type": ["string", "null"], "description": "A path below the job's folder"},
         "headers": {"type": "object", "additionalProperties": {"type": "string"},
                     "description": "Sent to the URL's origin only"},
-        "checksum": {"anyOf": [_SUM, {"type": "array", "items": _SUM,
-                                      "maxItems": download_job_request.MOST_PLACES}],
+        "checksum": {"anyOf": [_CHECKSUM, {"type": "array", "items": _CHECKSUM,
+                                      "maxItems": download_job_request.FILE_SOURCES_MAX}],
                      "description": "ALGORITHM:HEX"},
-        "size": {"type": ["integer", "null"], "minimum": 0, "description": "Bytes, where known"},
-        "mirrors": {"type": "array", "items": _URL, "maxItems": download_job_request.MOST_PLACES,
-                    "description": "Places with the same bytes, best first"},
+        "size": {"type": ["integer", "null"], "minimum": 0, "description": "Bytes, if known"},
+        "mirrors": {"type": "array", "items": _URL,
+                    "maxItems": download_job_request.FILE_SOURCES_MAX,
+                    "description": "URLs of the same file, best first"},
     },
 }  # fmt: skip
-"""A file to download, with what is known of it; the same as a line of `crawler download -i`."""
+"""A file to download; the same fields as a line of `crawler download -i`."""
 
 
-def job_schema(parts: AppContext) -> dict[str, Any]:
-    """A crawl's."""
-    tree = _open_settings(parts, crawl_job_request.is_open)
+def job_schema(context: AppContext) -> dict[str, Any]:
+    """The schema of a crawl's body."""
+    tree = _settable_sections(context, crawl_job_request.is_settable)
     tree["seeds"] |= {"minItems": 1, "items": {"type": "string", "pattern": "^https?://"}}
-    return _body({**tree, "job": EXTRAS}, "seeds")
+    return _body({**tree, "job": JOB_OPTIONS}, "seeds")
 
 
-def download_schema(parts: AppContext) -> dict[str, Any]:
-    """A download's."""
-    tree = _open_settings(parts, download_job_request.is_open)
+def download_schema(context: AppContext) -> dict[str, Any]:
+    """The schema of a download's body."""
+    tree = _settable_sections(context, download_job_request.is_settable)
     for key, value in DEFAULTS.items():
         section, _, name = key.partition(".")
         if name in tree.get(section, {}).get("properties", {}):
             tree[section]["properties"][name]["default"] = _plain(value)
-    tree["download"]["properties"]["name"]["pattern"] = download_job_request.TEMPLATE
+    tree["download"]["properties"]["name"]["pattern"] = download_job_request.NAME_TEMPLATE
     files = {
         "type": "array", "minItems": 1, "items": {"anyOf": [_URL, FILE]},
-        "description": f"What to fetch, at most {download_job_request.MOST} files",
+        "description": f"Files to download, at most {download_job_request.FILES_MAX} files",
         "examples": [["https://example.com/a.zip", {
             "url": "https://example.com/b.iso", "name": "images/b.iso",
             "checksum": f"sha256:{'0' * 64}", "mirrors": ["https://example.org/b.iso"],
         }]],
     }  # fmt: skip
-    return _body({"files": files, **tree, "job": EXTRAS}, "files")
+    return _body({"files": files, **tree, "job": JOB_OPTIONS}, "files")
 
 
-def _body(properties: dict[str, Any], needed: str) -> dict[str, Any]:
+def _body(properties: dict[str, Any], required: str) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
-        "required": [needed],
+        "required": [required],
         "additionalProperties": False,
     }
 
 
-def _open_settings(parts: AppContext, may_set: Callable[..., bool]) -> dict[str, Any]:
-    """The configuration model as this service takes it: closed keys are left out."""
-    known = fields()
-    tree: dict[str, Any] = {}
+def _settable_sections(context: AppContext, is_settable: Callable[..., bool]) -> dict[str, Any]:
+    """The schema of all settings that a body may set, as a tree of sections."""
     _, components = msgspec.json.schema_components((Config,), ref_template="#/$defs/{name}")
-    root = components["Config"]
-    for key, field in known.items():
-        if not may_set(key, parts.config.allow):
+    tree: dict[str, Any] = {}
+    for key, field in fields().items():
+        if not is_settable(key, context.config.allow):
             continue
+        schema = _model_schema(components, key)
+        schema["description"] = context.help.get(key, "")
+        configured = _configured_default(context, key)
+        schema["default"] = _plain(field.default) if configured is None else configured
         section, _, name = key.rpartition(".")
-        source = root
+        properties = tree
         if section:
-            reference = root["properties"][section]
-            target = (
-                reference.get("$ref")
-                or reference["allOf" if "allOf" in reference else "anyOf"][0]["$ref"]
-            )
-            source = components[target.rpartition("/")[2]]
-        shown = {
-            key_: value for key_, value in source["properties"][name].items() if key_ != "default"
-        }
-        shown["description"] = parts.help.get(key, "")
-        preset: Any = dict(parts.defaults)
-        for part in key.split("."):
-            preset = preset.get(part) if isinstance(preset, dict) else None
-        shown["default"] = preset if preset is not None else _plain(field.default)
-        if field.unit:
-            shown = {
-                "anyOf": [{k: v for k, v in shown.items() if k not in {"description", "default"}},
-                          {"type": "string", "pattern": UNITS[field.unit]}],
-                "description": shown["description"], "default": shown["default"],
-                "x-unit": field.unit,
-            }  # fmt: skip
-        place = tree
-        if section:
-            place = tree.setdefault(
+            properties = tree.setdefault(
                 section, {"type": "object", "properties": {}, "additionalProperties": False}
             )["properties"]
-        place[name] = shown
+        properties[name] = _with_unit(schema, field.unit) if field.unit else schema
     return tree
+
+
+def _model_schema(components: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The schema that msgspec generates for a setting, without its default."""
+    section, _, name = key.rpartition(".")
+    source = components["Config"]
+    if section:
+        reference = source["properties"][section]
+        target = (
+            reference.get("$ref")
+            or reference["allOf" if "allOf" in reference else "anyOf"][0]["$ref"]
+        )
+        source = components[target.rpartition("/")[2]]
+    return {
+        keyword: value
+        for keyword, value in source["properties"][name].items()
+        if keyword != "default"
+    }
+
+
+def _configured_default(context: AppContext, key: str) -> Any:
+    """The operator's default of a setting; None: there is none."""
+    value: Any = dict(context.defaults)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _with_unit(schema: dict[str, Any], unit: str) -> dict[str, Any]:
+    """Allow text with a unit, such as "5m", beside the number."""
+    number = {
+        keyword: value
+        for keyword, value in schema.items()
+        if keyword not in {"description", "default"}
+    }
+    return {
+        "anyOf": [number, {"type": "string", "pattern": UNITS[unit]}],
+        "description": schema["description"],
+        "default": schema["default"],
+        "x-unit": unit,
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Server-sent events: changes of state, each with an id to come back with, and live figures.
+"""Server-sent events: state changes, each with an id to resume from, and live figures.
 
-Nothing is queued for anybody: when a client can take more, it is told what is so at that moment.
-A slow client therefore costs one coroutine and sees fewer figures, but no change of state less.
+Nothing is queued per client: when a client is ready, it gets the state of that moment. A slow
+client costs one coroutine, and misses live figures but no state change.
 """
 
 from __future__ import annotations
@@ -17,55 +17,55 @@ from starlette.responses import Response, StreamingResponse
 
 from crawler.errors import FrontierError
 from crawler.service.http.app_context import AppContext
-from crawler.service.http.problem import Problem
-from crawler.service.http.routes import JOB, Param, Route
+from crawler.service.http.routes import JOB_ID, Param, Problem, Route
 from crawler.service.http.views import job_view
 
 log = logging.getLogger(__name__)
 
-EVERY: Final = 1.0
-"""Seconds between live figures; also the heartbeat by which proxies see that we live."""
+LIVE_INTERVAL_S: Final = 1.0
+"""Seconds between live figures; they also keep idle connections open through proxies."""
 
-LAST: Final = Param(
-    "Last-Event-ID", "Go on after this event, as browsers do when they come back",
+LAST_EVENT_PARAM: Final = Param(
+    "Last-Event-ID", "Resume after this event, as browsers do when they reconnect",
     {"type": "string", "pattern": "^[0-9]{1,18}$"}, "header",
 )  # fmt: skip
 
-WORDS: Final = (
+STREAM_DESCRIPTION: Final = (
     "`event: state` (with an id; data: Event) for each change of state, `event: live` (data: "
     "JobView) each second while a job runs"
 )
 
 
 class StreamApi:
-    """`routes()` is what the server answers."""
+    """Routes of event streams. `open`: streams that are open now."""
 
-    def __init__(self, parts: AppContext) -> None:
-        self._parts = parts
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
         self.open = 0
 
     def routes(self) -> list[Route]:
-        gives = {200: ("", "text/event-stream", WORDS)}
+        responses = {200: ("", "text/event-stream", STREAM_DESCRIPTION)}
         return [
-            Route("GET", "/events", "streamEvents", "What happens, all jobs", self.all,
-                  params=(LAST,), gives=gives, fails=(422, 503)),
-            Route("GET", "/jobs/{id}/events", "streamJobEvents", "What happens, one job", self.one,
-                  params=(JOB, LAST), gives=gives, fails=(404, 422, 503)),
+            Route("GET", "/events", "streamEvents", "Events of all jobs", self.all,
+                  params=(LAST_EVENT_PARAM,), responses=responses, error_statuses=(422, 503)),
+            Route("GET", "/jobs/{id}/events", "streamJobEvents", "Events of one job", self.one,
+                  params=(JOB_ID, LAST_EVENT_PARAM), responses=responses,
+                  error_statuses=(404, 422, 503)),
         ]  # fmt: skip
 
     async def all(self, request: Request) -> Response:
-        return self._stream(request, None)
+        return self._response(request, None)
 
     async def one(self, request: Request) -> Response:
-        return self._stream(request, (await self._parts.job(request)).id)
+        return self._response(request, (await self._context.job(request)).id)
 
-    def _stream(self, request: Request, job: str | None) -> Response:
+    def _response(self, request: Request, job: str | None) -> Response:
         last = request.headers.get("last-event-id")
         if last is not None and not (last.isascii() and last.isdigit() and len(last) < 19):
-            raise Problem(422, "Last-Event-ID: not one of ours")
-        if self.open >= self._parts.config.streams:
+            raise Problem(422, "Last-Event-ID: not an event id")
+        if self.open >= self._context.config.streams:
             raise Problem(503, "too many event streams are open", headers={"retry-after": "10"})
-        after = self._parts.register.newest if last is None else int(last)
+        after = self._context.store.events.last_id if last is None else int(last)
         return StreamingResponse(
             self._events(after, job),
             media_type="text/event-stream",
@@ -73,33 +73,33 @@ class StreamApi:
         )
 
     async def _events(self, after: int, job: str | None) -> AsyncIterator[bytes]:
-        register, foreman = self._parts.register, self._parts.foreman
+        store, supervisor = self._context.store, self._context.supervisor
         self.open += 1
         try:
             yield b"retry: 2000\n\n"
             while True:
-                bell = register.bell
-                while events := await register.events(after, job):
+                changed = store.changed
+                while events := await store.events.after(after, job):
                     for event in events:
                         after = event.id
                         data = msgspec.json.encode(event)
                         yield b"id: %d\nevent: state\ndata: %s\n\n" % (event.id, data)
-                quiet = True
-                for shift in list(foreman.shifts.values()):
-                    if job is None or shift.job.id == job:
-                        data = msgspec.json.encode(job_view(shift.job, shift, whole=True))
+                idle = True
+                for run in list(supervisor.active_runs.values()):
+                    if job is None or run.job.id == job:
+                        data = msgspec.json.encode(job_view(run.job, run, detailed=True))
                         yield b"event: live\ndata: %s\n\n" % data
-                        quiet = False
-                if quiet:
+                        idle = False
+                if idle:
                     yield b": nothing new\n\n"
-                if foreman.draining:
+                if supervisor.draining:
                     return
                 try:
-                    async with asyncio.timeout(EVERY):
-                        await bell.wait()
+                    async with asyncio.timeout(LIVE_INTERVAL_S):
+                        await changed.wait()
                 except TimeoutError:
                     pass
-        except FrontierError as error:  # the client comes back, and goes on after its last event
+        except FrontierError as error:  # the client reconnects, and resumes after its last event
             log.warning("an event stream ends: %s", error)
         finally:
             self.open -= 1

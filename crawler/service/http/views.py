@@ -11,11 +11,10 @@ from crawler.bootstrap.download_progress import DownloadProgress
 from crawler.engine.stats import bottleneck
 from crawler.policy.autothrottle import HostPace
 from crawler.policy.end_message import NO_PAGES, sentence
-from crawler.service.jobs import download_job_request
-from crawler.service.jobs.crawl_job_request import public
-from crawler.service.jobs.crawl_run import NO_PAGE, CrawlRun, RecentVisit
-from crawler.service.jobs.download_run import DownloadRun
+from crawler.service.jobs.crawl_run import NO_PAGE_PREFIX
 from crawler.service.jobs.job import Job, JobKind, JobState, Totals
+from crawler.service.jobs.job_run import JobRun, RecentVisit
+from crawler.service.jobs.kinds import handler_of
 from crawler.service.jobs.request_body import without_login
 from crawler.service.results.crawl_results import HostResult, LinkResult
 from crawler.service.results.job_files import FileRow
@@ -30,7 +29,7 @@ class HookView(msgspec.Struct, frozen=True):
 
 
 class HostView(msgspec.Struct, frozen=True):
-    """What one of the slowest hosts cost in this run."""
+    """One of the slowest hosts of a run. Durations are per request."""
 
     host: str
     visits: int
@@ -40,7 +39,7 @@ class HostView(msgspec.Struct, frozen=True):
 
 
 class LiveView(msgspec.Struct, frozen=True):
-    """A running job at this moment."""
+    """Live figures of a running crawl."""
 
     pages_per_second: float
     recent_per_second: float
@@ -53,16 +52,18 @@ class LiveView(msgspec.Struct, frozen=True):
     reasons: dict[str, int]
     ttfb_ms: tuple[float, float, float]
     hosts: tuple[HostView, ...]
-    paces: tuple[HostPace, ...]  # those held back or parked first, then those with most to do
+    paces: tuple[
+        HostPace, ...
+    ]  # throttled and parked hosts first, then those with the most queued URLs
     recent: tuple[RecentVisit, ...]
     bottleneck: str
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job as the API shows it. Times are RFC 3339 in UTC; null: not yet.
+    """A job in API responses. Times are RFC 3339 in UTC; null: not yet.
 
-    `live` is what a running crawl does at this moment, `download` where a running download stands,
-    `ending` how an ended crawl ended, in a sentence.
+    `live` has the figures of a running crawl, `download` those of a running download; `ending` is a
+    sentence on how a crawl ended.
     """
 
     id: str
@@ -86,7 +87,7 @@ class JobView(msgspec.Struct, frozen=True):
 
 
 class JobList(msgspec.Struct, frozen=True):
-    """Jobs, the newest first. `next`: cursor of the following page, null: none follows."""
+    """Jobs, newest first. `next`: cursor of the next page, null: there are no more."""
 
     jobs: tuple[JobView, ...]
     next: str | None
@@ -94,7 +95,7 @@ class JobList(msgspec.Struct, frozen=True):
 
 
 class PageList(msgspec.Struct, frozen=True):
-    """Records of pages.jsonl, as they stand there."""
+    """Unchanged records of pages.jsonl."""
 
     pages: tuple[dict[str, Any], ...]
     next: str | None
@@ -108,16 +109,20 @@ class LinkList(msgspec.Struct, frozen=True):
 
 
 class HostList(msgspec.Struct, frozen=True):
+    """Hosts, those with the most queued links first."""
+
     hosts: tuple[HostResult, ...]
 
 
 class FileList(msgspec.Struct, frozen=True):
+    """Files sorted by path. `next`: cursor of the next page, null: there are no more."""
+
     files: tuple[FileRow, ...]
     next: str | None
 
 
 class WorkerStatusView(msgspec.Struct, frozen=True):
-    """A job that a worker works on. `leased` are links that are its own until they are settled."""
+    """A worker's part of a job. `leased`: links that only this worker may fetch now."""
 
     job: str
     pages: int
@@ -126,8 +131,9 @@ class WorkerStatusView(msgspec.Struct, frozen=True):
 
 
 class WorkerView(msgspec.Struct, frozen=True):
-    """One worker. `state`: working, idle, leaving, or dead: it fell silent without a word, and its
-    leases run out. `silent`: seconds since it was heard of. `troubles`: by job, what keeps it off.
+    """One worker. `state`: working, idle, leaving, or dead (no heartbeat; its leases expire).
+
+    `silent`: seconds since its last heartbeat. `troubles`: job id → why it cannot work on the job.
     """
 
     name: str
@@ -146,8 +152,8 @@ class WorkerView(msgspec.Struct, frozen=True):
 
 
 class WorkerList(msgspec.Struct, frozen=True):
-    """`shared`: whether jobs are run by workers. `trouble`: what is wrong with the server that
-    holds their queue, null: nothing.
+    """`shared`: whether workers run the jobs. `trouble`: why the Redis server cannot be used, null:
+    it can.
     """
 
     workers: tuple[WorkerView, ...]
@@ -156,48 +162,50 @@ class WorkerList(msgspec.Struct, frozen=True):
 
 
 class HealthView(msgspec.Struct, frozen=True):
-    """`status` is ok, or one word for what is wrong."""
+    """`status` is ok, or the reason why not, in one word."""
 
     status: str
     running: int
     version: str
 
 
-def moment(seconds: float | None) -> str | None:
-    """Unix time as RFC 3339."""
+def rfc3339(seconds: float | None) -> str | None:
+    """Unix time as RFC 3339 in UTC, with milliseconds."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def live_view(shift: CrawlRun | None, *, hosts: int = 5, recent: int = 10) -> LiveView | None:
-    """What a running crawl does; None: it is not open (yet)."""
-    if shift is None or (shot := shift.snapshot(hosts=hosts)) is None:
+def live_view(run: JobRun | None, *, hosts: int = 5, recent: int = 10) -> LiveView | None:
+    """Live figures of a crawl, with the `hosts` slowest hosts and last `recent` visits; None: no
+    crawl is open.
+    """
+    if run is None or (snapshot := run.snapshot(hosts=hosts)) is None:
         return None
-    gauges = shot.gauges
+    gauges = snapshot.gauges
     return LiveView(
-        pages_per_second=round(shot.pages_per_second, 2),
-        recent_per_second=round(shot.recent_per_second, 2),
+        pages_per_second=round(snapshot.pages_per_second, 2),
+        recent_per_second=round(snapshot.recent_per_second, 2),
         in_flight=gauges.in_flight,
         parsing=gauges.parsing,
         queued=gauges.queued,
         lag_ms=round(gauges.lag_ms, 1),
-        statuses={str(code): number for code, number in shot.statuses.items()},
-        outcomes=shot.outcomes,
-        reasons=dict(list(shot.reasons.items())[:20]),
-        ttfb_ms=tuple(round(ms, 1) for ms in shot.ttfb_ms),  # type: ignore[arg-type]  # three
+        statuses={str(code): number for code, number in snapshot.statuses.items()},
+        outcomes=snapshot.outcomes,
+        reasons=dict(list(snapshot.reasons.items())[:20]),
+        ttfb_ms=tuple(round(ms, 1) for ms in snapshot.ttfb_ms),  # type: ignore[arg-type]
         hosts=tuple(
             HostView(host.name, host.visits, host.failed, round(host.mean_ms, 1), host.max_ms)
-            for host in shot.slowest
+            for host in snapshot.slowest
         ),
-        paces=shift.paces(),
-        recent=tuple(shift.recent)[-recent:][::-1],
-        bottleneck=bottleneck(shot),
+        paces=run.paces(),
+        recent=tuple(run.recent)[-recent:][::-1],
+        bottleneck=bottleneck(snapshot),
     )
 
 
-def job_view(job: Job, shift: CrawlRun | None, *, whole: bool = False) -> JobView:
-    """`whole`: with the configuration and what it does at this moment."""
+def job_view(job: Job, run: JobRun | None, *, detailed: bool = False) -> JobView:
+    """`run`: the job's active run. `detailed`: with configuration and live figures."""
     return JobView(
         id=job.id,
         number=job.number,
@@ -205,40 +213,33 @@ def job_view(job: Job, shift: CrawlRun | None, *, whole: bool = False) -> JobVie
         owner=job.owner,
         state=job.state.value,
         reason=job.reason,
-        created_at=moment(job.created_at) or "",
-        started_at=moment(job.started_at),
-        ended_at=moment(job.ended_at),
+        created_at=rfc3339(job.created_at) or "",
+        started_at=rfc3339(job.started_at),
+        ended_at=rfc3339(job.ended_at),
         runs=job.runs,
         schedule=job.schedule,
-        totals=job.totals if shift is None or shift.crawl is None else shift.totals(),
+        totals=job.totals if run is None or run.crawl is None else run.totals(),
         webhooks=tuple(
             HookView(without_login(hook.url), hook.secret is not None, hook.events)
             for hook in job.webhooks
         ),
-        live=live_view(shift) if whole else None,
-        config=_settings(job) if whole else None,
+        live=live_view(run) if detailed else None,
+        config=handler_of(job).visible_config(job.config) if detailed else None,
         kind=job.kind,
-        download=shift.standing() if isinstance(shift, DownloadRun) else None,
+        download=None if run is None else run.download_progress(),
         ending=_ending(job),
     )
 
 
 def _ending(job: Job) -> str | None:
-    """As the command line's summary has it; None: it is no crawl, or has not ended."""
+    """The sentence of the command line's summary; None: it is not a crawl, or has not ended."""
     if job.kind is not JobKind.CRAWL or job.state not in {JobState.FINISHED, JobState.FAILED}:
         return None
-    none = job.reason.startswith(NO_PAGE)
-    if job.state is JobState.FAILED and not none:
+    no_pages = job.reason.startswith(NO_PAGE_PREFIX)
+    if job.state is JobState.FAILED and not no_pages:
         return job.reason
-    ended = NO_PAGES if none else job.reason
+    finish_reason = NO_PAGES if no_pages else job.reason
     totals = job.totals
-    return sentence(ended, pending=totals.queued, left=totals.left, incomplete=totals.incomplete)
-
-
-def _settings(job: Job) -> dict[str, Any]:
-    """The configuration, without what its kind of work does not use."""
-    if job.kind is JobKind.CRAWL:
-        return public(job.config)
-    shown = public(job.config, download_job_request.is_open)
-    unused = ("seeds", "scope", "sitemap", "parse", "warc", "frontier", "output")
-    return {name: part for name, part in shown.items() if name not in unused}
+    return sentence(
+        finish_reason, pending=totals.queued, left=totals.left, incomplete=totals.incomplete
+    )

@@ -1,8 +1,8 @@
-"""Validate a job request and build its Config, within the limits of this service.
+"""Validate the request body of a crawl job and build its Config, within the service's limits.
 
-The body is the command line's configuration model. Keys that reach beyond the job's own folder or
-its own crawl (paths, code, proxies, the machine's memory) are closed, and so is every key that is
-not named here: a setting that is added to the model later stays closed until somebody opens it.
+The body has the same settings as the command line. Settings that reach beyond the job's own folder
+or its own crawl (paths, code, proxies, the machine's memory) are rejected, and so is every setting
+that is not in `SETTABLE`: one that is added to the model later is rejected until it is listed here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 from crawler.config.loader import Settings, as_tree
 from crawler.config.model import Config
-from crawler.downloads.download_request import DownloadRequest as File
+from crawler.downloads.download_request import DownloadRequest
 from crawler.errors import ConfigError
 from crawler.policy.scope import Scope
 from crawler.policy.urls import Urls
@@ -27,14 +27,14 @@ from crawler.service.jobs.request_body import (
     InvalidBody,
     check_headers,
     check_types,
-    keys,
+    dotted_keys,
     pointer_in,
     pointer_of,
-    read_extras,
+    read_options,
     without_login,
 )
 
-OPEN: Final = (
+SETTABLE: Final = (
     "seeds", "scope.*", "urls.*", "limits.*", "retry.*", "robots.*",
     "pace.per_host", "pace.delay", "pace.jitter", "pace.adaptive", "pace.max_crawl_delay",
     "pace.max_retry_after", "pace.group", "pace.limit_rate", "pace.host_rate", "pace.park_after",
@@ -46,26 +46,27 @@ OPEN: Final = (
     "parse.deadline", "parse.simhash",
     "output.skipped", "output.jsonl", "output.save", "output.durable", "output.warc", "warc.*",
 )  # fmt: skip
-"""Keys that any job may set. A section with `.*` is open as a whole: it rules the crawl's own
-appetite, which has ceilings (`JobLimits`), and names no path, program or address.
+"""Keys that any job may set. `.*` stands for all keys of a section: they affect only the crawl's
+own load, which `JobLimits` limits, and contain no path, program or address.
 """
 
-NEVER: Final = ("output.dir",)
-"""Not even when the configuration allows it: the service decides where a job lies."""
+FORBIDDEN: Final = ("output.dir",)
+"""Keys that no job may set, even if the operator allows them: the service chooses job folders."""
 
 CEILINGS: Final[Mapping[str, int]] = {"limits.concurrency": 1000, "limits.workers": 4000}
+"""Key → largest value that is accepted."""
 
 
 class JobRequest(msgspec.Struct, frozen=True):
-    """A body that was understood. `files`: what is to be downloaded; None: it is a crawl."""
+    """A valid request. `files`: the files of a download; None: the job is a crawl."""
 
     name: str
     config: Config
     webhooks: tuple[Webhook, ...]
-    files: tuple[File, ...] | None = None
+    files: tuple[DownloadRequest, ...] | None = None
 
 
-def order(
+def read_crawl_request(
     body: object,
     *,
     defaults: Mapping[str, Any],
@@ -73,51 +74,57 @@ def order(
     limits: JobLimits,
     processes: int = 1,
 ) -> JobRequest:
-    """Read a job's body. `defaults` is the tree every job starts from. Raises Invalid."""
+    """Validate a crawl's request body. Raises InvalidBody.
+
+    `defaults` is the configuration tree every job starts from, `allow` the further keys that the
+    operator lets jobs set, `processes` the number of parse processes.
+    """
     if not isinstance(body, dict):
         raise InvalidBody("expected a JSON object")
     tree = dict(body)
-    extras = read_extras(tree.pop("job", {}))
+    options = read_options(tree.pop("job", {}))
     settings = Settings()
     settings.tree(defaults, "the service's defaults")
-    for key in keys(tree):
-        if not is_open(key, allow):
-            raise InvalidBody(_closed(key), pointer_of(key))
+    for key in dotted_keys(tree):
+        if not is_settable(key, allow):
+            raise InvalidBody(_not_settable(key), pointer_of(key))
     check_types(tree)
     try:
         settings.tree(tree, "body")
         settings.set("parse.processes", processes, "service")
-        config = bounded(settings.config(), limits)
-        seeds = _seeds(config)
-        Scope(config.scope, seeds)  # its regular expressions are ones
+        config = apply_limits(settings.config(), limits)
+        seeds = _canonical_seeds(config)
+        Scope(config.scope, seeds)  # checks its regular expressions
     except (ConfigError, TypeError) as error:
-        place, _, message = str(error).partition(": ")
-        raise InvalidBody(message or place, pointer_in(message)) from error
+        prefix, _, message = str(error).partition(": ")
+        raise InvalidBody(message or prefix, pointer_in(message)) from error
     try:
         demand_contact(config, seeds)
     except ConfigError as error:
-        words = str(error).partition(";")[0].replace("--contact", "fetch.contact")
-        raise InvalidBody(words, "/fetch/contact") from error
+        message = str(error).partition(";")[0].replace("--contact", "fetch.contact")
+        raise InvalidBody(message, "/fetch/contact") from error
     check_headers(config)
     if not seeds:
         raise InvalidBody("name at least one seed", "/seeds")
     host = urlsplit(seeds[0]).hostname or ""
-    return JobRequest(extras.name or host, config, extras.webhooks)
+    return JobRequest(options.name or host, config, options.webhooks)
 
 
-def is_open(key: str, allow: Iterable[str] = ()) -> bool:
-    """Whether a job's body may set a key."""
-    if key in NEVER:
+def is_settable(key: str, allow: Iterable[str] = ()) -> bool:
+    """Whether a crawl's body may set a key. Unknown keys pass: the loader rejects them by name."""
+    if key in FORBIDDEN:
         return False
     section = f"{key.partition('.')[0]}.*"
-    return key in OPEN or section in OPEN or key in allow or key not in FIELDS
+    return key in SETTABLE or section in SETTABLE or key in allow or key not in FIELDS
 
 
-def public(tree: Mapping[str, Any], may_set: Callable[[str], bool] = is_open) -> dict[str, Any]:
-    """A configuration tree as it may be shown: what could be a credential is not told back.
+def redacted(
+    tree: Mapping[str, Any], may_set: Callable[[str], bool] = is_settable
+) -> dict[str, Any]:
+    """The configuration tree for API responses, without possible credentials.
 
-    That is every text of a key closed to the job (`may_set`), too, as an operator's defaults may
-    hold logins and paths.
+    Header values, logins in URLs, and texts of keys that the job may not set (`may_set`) are
+    replaced by HIDDEN: an operator's defaults may contain logins and paths.
     """
     shown: dict[str, Any] = {}
     for name, part in tree.items():
@@ -131,38 +138,38 @@ def public(tree: Mapping[str, Any], may_set: Callable[[str], bool] = is_open) ->
                     section[key] = dict.fromkeys(value, HIDDEN)
                 elif may_set(dotted) or not value or isinstance(value, int | float):
                     section[key] = value
-                elif dotted not in NEVER:
+                elif dotted not in FORBIDDEN:
                     section[key] = HIDDEN
     return shown
 
 
-def stored(config: Config) -> dict[str, Any]:
-    """A configuration as the register keeps it."""
+def config_tree(config: Config) -> dict[str, Any]:
+    """The configuration as a tree, as the job store saves it."""
     return as_tree(config)
 
 
-def _closed(key: str) -> str:
-    if key in NEVER:
-        return f"{key}: the service decides where a job lies"
+def _not_settable(key: str) -> str:
+    if key in FORBIDDEN:
+        return f"{key}: the service decides where a job is stored"
     return f"{key}: not for jobs of this service (its operator may --allow {key})"
 
 
-def bounded(config: Config, limits: JobLimits) -> Config:
-    """Ask for no more than there is: ceilings are lowered silently, and shown in the job."""
+def apply_limits(config: Config, limits: JobLimits) -> Config:
+    """Lower the limits of a configuration to `limits`. Raises ConfigError above a ceiling."""
     own = config.limits
-    for key, most in CEILINGS.items():
+    for key, ceiling in CEILINGS.items():
         value = getattr(own, key.partition(".")[2])
-        if value is not None and value > most:
-            raise ConfigError(f"body: {key} = {value}: more than {most}")
-    pages = [one for one in (own.max_pages, limits.pages) if one is not None]
-    volume = [one for one in (own.size_limit, limits.bytes) if one is not None]
+        if value is not None and value > ceiling:
+            raise ConfigError(f"body: {key} = {value}: more than {ceiling}")
+    pages = [limit for limit in (own.max_pages, limits.pages) if limit is not None]
+    sizes = [limit for limit in (own.size_limit, limits.bytes) if limit is not None]
     own = msgspec.structs.replace(
-        own, max_pages=min(pages, default=None), size_limit=min(volume, default=None)
+        own, max_pages=min(pages, default=None), size_limit=min(sizes, default=None)
     )
     return msgspec.structs.replace(config, limits=own)
 
 
-def _seeds(config: Config) -> list[str]:
+def _canonical_seeds(config: Config) -> list[str]:
     urls = Urls(config.urls)
     seeds = []
     for seed in config.seeds:

@@ -1,11 +1,9 @@
-"""One run of a crawl job: open its folder, watch it, record how it ended."""
+"""One run of a crawl job: open its folder, run the crawl, map its end to the job's next state."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,91 +14,63 @@ from crawler.config.model import Config
 from crawler.config.workdir import Mode
 from crawler.engine.running_crawl import RunningCrawl
 from crawler.engine.stats import StatsSnapshot
-from crawler.policy.autothrottle import HostPace
 from crawler.policy.end_message import NO_PAGES, sentence_of
 from crawler.policy.plugin_stats import sentences
-from crawler.records import CrawlResult
+from crawler.records import Counts, CrawlResult
 from crawler.service.jobs.job import Job, JobState, Totals
+from crawler.service.jobs.job_run import RECENT_VISITS, STOP_STATES, JobRun, RecentVisit
 from crawler.service.jobs.runner import JobRunner
 
 log = logging.getLogger(__name__)
 
-NO_PAGE: Final = "no page: "
-"""How the reason of a job begins whose crawl had none; what comes then is the commonest reason."""
-
-RECENT: Final = 50
-"""Visits remembered of each running job, for whoever looks on."""
-
-STOPS: Final = {
-    "paused": (JobState.PAUSED, ""),
-    "cancelled": (JobState.CANCELLED, ""),
-    "aborted": (JobState.CANCELLED, ""),
-    "shutdown": (JobState.QUEUED, "shutdown"),
-    "disk-full": (JobState.HELD, "disk-full"),
-    "disk-quota": (JobState.HELD, "disk-quota"),
-    "your-disk-quota": (JobState.HELD, "your-disk-quota"),
-    "memory": (JobState.HELD, "memory"),
-}
-"""What a job becomes whose crawl was stopped by us, by the crawl's finish_reason."""
+NO_PAGE_PREFIX: Final = "no page: "
+"""Begins the reason of a failed job whose crawl read no page; the most frequent reason follows."""
 
 
-class RecentVisit(msgspec.Struct, frozen=True):
-    """One of the last visits, as shown to whoever looks on."""
-
-    url: str
-    outcome: str
-    status: int | None
-    ms: float | None
-    at: float
-
-
-class CrawlRun:
-    """One opened crawl of a job. A sink of it, too: it remembers the last visits."""
+class CrawlRun(JobRun):
+    """One run of a crawl. It is also a sink of the crawl, which remembers the last visits."""
 
     name = "recent"
 
     def __init__(self, job: Job) -> None:
-        self.job = job
-        self.crawl: RunningCrawl | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.before = Totals()
-        self.left: dict[str, int] = {}
-        self.incomplete = 0
-        self.recent: deque[RecentVisit] = deque(maxlen=RECENT)
-        self.ends_with = ""  # asked to stop while it was still being opened
+        super().__init__(job)
+        self._earlier = Totals()  # of earlier runs
+        self._left: dict[str, int] = {}
+        self._incomplete = 0
 
-    async def work(self, folder: Path, runner: JobRunner) -> tuple[JobState, str]:
-        """One run, from opening the job's folder on; the job's next state, and why."""
+    async def execute(self, folder: Path, runner: JobRunner) -> tuple[JobState, str]:
         config = msgspec.convert(self.job.config, Config)
-        reached = await runner.reached(config, folder)
-        if reached is not None:
-            self.before = reached
-            if config.limits.size_limit is not None:
-                left = max(0, config.limits.size_limit - reached.bytes_wire)
-                limits = msgspec.structs.replace(config.limits, size_limit=left)
-                config = msgspec.structs.replace(config, limits=limits)
-        mode: Mode = "new" if reached is None else "resume"
+        earlier = await runner.progress(config, folder)
+        if earlier is not None:
+            self._earlier = earlier
+            config = _without_used_bytes(config, earlier.bytes_wire)
+        mode: Mode = "new" if earlier is None else "resume"
         async with runner.open(config, dir=folder, mode=mode, sinks=[self]) as crawl:
             self.crawl = crawl
-            if self.ends_with:
-                self.stop(self.ends_with)
+            if self.stop_reason:
+                self.stop(self.stop_reason)
             await crawl.run()
             counts = await crawl.frontier.counts()
-        ending = self.ends_with or crawl.finish_reason
-        if ending in STOPS:
-            return STOPS[ending]
-        self.left, self.incomplete = counts.left, counts.incomplete
-        ended = crawl.finish_reason if counts.pages else NO_PAGES
-        log.info("job %s: %s", self.job.id, sentence_of(ended, counts))
-        for failing in sentences(crawl.tally.plugins):
-            log.warning("job %s: %s", self.job.id, failing)
+        finish_reason = self.stop_reason or crawl.finish_reason
+        if finish_reason in STOP_STATES:
+            return STOP_STATES[finish_reason]
+        return self._completed(crawl, counts)
+
+    def _completed(self, crawl: RunningCrawl, counts: Counts) -> tuple[JobState, str]:
+        """The next state after a crawl that ended by itself."""
+        self._left, self._incomplete = counts.left, counts.incomplete
+        finish_reason = crawl.finish_reason if counts.pages else NO_PAGES
+        log.info("job %s: %s", self.job.id, sentence_of(finish_reason, counts))
+        for sentence in sentences(crawl.tally.plugins):
+            log.warning("job %s: %s", self.job.id, sentence)
         if counts.pages:
-            return JobState.FINISHED, ended
+            return JobState.FINISHED, finish_reason
         reasons = crawl.tally.reasons.most_common(1)
-        return JobState.FAILED, f"{NO_PAGE}{reasons[0][0] if reasons else 'nothing was reached'}"
+        reason = reasons[0][0] if reasons else "nothing was reached"
+        return JobState.FAILED, f"{NO_PAGE_PREFIX}{reason}"
 
     async def append(self, visits: Sequence[CrawlResult]) -> int:
-        for visit in visits[-RECENT:]:
+        for visit in visits[-RECENT_VISITS:]:
             page = visit.page
             self.recent.append(
                 RecentVisit(
@@ -114,37 +84,31 @@ class CrawlRun:
         return 0
 
     async def cut(self, mark: int) -> None:
-        """Nothing to cut: nothing of it survives."""
-
-    def stop(self, reason: str) -> None:
-        """Ask the crawl to end; what is in hand has its grace time, except when cancelled."""
-        self.ends_with = reason if reason == "cancelled" else self.ends_with or reason
-        if self.crawl is None:
-            return
-        if reason == "cancelled":
-            self.crawl.abort()
-        else:
-            self.crawl.stop(reason)
+        """Nothing to truncate: the visits are in memory only."""
 
     def snapshot(self, hosts: int = 5) -> StatsSnapshot | None:
         return None if self.crawl is None else self.crawl.tally.snapshot(hosts=hosts)
 
-    def paces(self, most: int = 10) -> tuple[HostPace, ...]:
-        """How hosts are treated now; see `protocols.Frontier.paces`."""
-        return () if self.crawl is None else tuple(self.crawl.frontier.paces(most))
-
     def totals(self) -> Totals:
-        """All runs together, as the tally of this one knows."""
         if self.crawl is None:
-            return self.before
-        tally, before = self.crawl.tally, self.before
+            return self._earlier
+        stats, earlier = self.crawl.tally, self._earlier
         return Totals(
-            pages=before.pages + tally.pages,
-            visits=before.visits + tally.visits,
-            failed=before.failed + tally.outcomes["failed"],
-            bytes_wire=before.bytes_wire + tally.bytes_wire,
-            queued=tally.gauges.queued,
-            left=self.left,
-            incomplete=self.incomplete,
-            plugins=tuple(sentences(tally.plugins)),
+            pages=earlier.pages + stats.pages,
+            visits=earlier.visits + stats.visits,
+            failed=earlier.failed + stats.outcomes["failed"],
+            bytes_wire=earlier.bytes_wire + stats.bytes_wire,
+            queued=stats.gauges.queued,
+            left=self._left,
+            incomplete=self._incomplete,
+            plugins=tuple(sentences(stats.plugins)),
         )
+
+
+def _without_used_bytes(config: Config, used: int) -> Config:
+    """Reduce the size limit by the bytes that earlier runs received."""
+    if config.limits.size_limit is None:
+        return config
+    left = max(0, config.limits.size_limit - used)
+    limits = msgspec.structs.replace(config.limits, size_limit=left)
+    return msgspec.structs.replace(config, limits=limits)

@@ -1,6 +1,6 @@
-"""One run of a download job: open its session, watch it, record how it ended.
+"""One run of a download job: open its session, download, map its end to the job's next state.
 
-Each run asks again for the files that failed before; those that are there are not asked for.
+Each run requests again the files that failed before; complete files are not requested.
 """
 
 from __future__ import annotations
@@ -19,143 +19,143 @@ from crawler.bootstrap.download_progress import DownloadProgress, ProgressWatche
 from crawler.bootstrap.download_setup import DownloadSession
 from crawler.config.model import Config
 from crawler.downloads.download_request import DownloadRequest, DownloadResult, FileProgress
-from crawler.engine.stats import StatsSnapshot
-from crawler.service.jobs.crawl_run import STOPS, CrawlRun
 from crawler.service.jobs.job import Job, JobState, Totals
+from crawler.service.jobs.job_run import STOP_STATES, JobRun
 from crawler.service.jobs.runner import JobRunner
 from crawler.utils.background import background
 
-FILES: Final = "files"
-"""The folder of a download inside its job's."""
+FILES_FOLDER: Final = "files"
+"""Name of the folder with the downloaded files, inside the job's folder."""
 
-LOOK_EVERY: Final = 0.25
-"""Seconds between looks at what has come, where there is a limit: what may come beyond it."""
+SIZE_CHECK_INTERVAL_S: Final = 0.25
+"""Seconds between checks of the size limit; at most so much time's bytes exceed it."""
 
-DepotOpener: TypeAlias = Callable[..., AbstractAsyncContextManager[DownloadSession]]
-"""`depot.open_depot` with what the jobs share, or what stands for it in a test."""
+DownloadOpener: TypeAlias = Callable[..., AbstractAsyncContextManager[DownloadSession]]
+"""`download_setup.open_depot` with the resources that jobs share, or a test's replacement."""
 
 
-class DownloadRun(CrawlRun):
-    """A `foreman.Shift` whose crawl is a download's. `count` hears the status of each file that a
-    run has brought to an end.
+class DownloadRun(JobRun):
+    """One run of a download.
+
+    `load_requests` maps a job's id to its files. `free_min` bytes stay free on the disk.
+    `on_file_done` gets the status of each file that this run completed or gave up.
     """
 
     def __init__(
         self,
         job: Job,
         *,
-        opener: DepotOpener,
-        orders: Callable[[str], Awaitable[tuple[DownloadRequest, ...]]],
-        least_free: int = 0,
-        count: Callable[[str], None] = lambda _: None,
+        opener: DownloadOpener,
+        load_requests: Callable[[str], Awaitable[tuple[DownloadRequest, ...]]],
+        free_min: int = 0,
+        on_file_done: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(job)
-        self.depot: DownloadSession | None = None
+        self._session: DownloadSession | None = None
         self._open = opener
-        self._orders = orders
-        self._least_free = least_free
-        self._count = count
+        self._load_requests = load_requests
+        self._free_min = free_min
+        self._on_file_done = on_file_done
         self._watcher = ProgressWatcher()
         self._reasons: Counter[str] = Counter()
-        self._before = 0  # bytes that were there when it was opened
-        self._last: DownloadProgress | None = None
+        self._earlier_bytes = 0  # on disk when the session was opened
+        self._progress: DownloadProgress | None = None
 
-    async def work(self, folder: Path, runner: JobRunner) -> tuple[JobState, str]:  # noqa: ARG002
-        """To its end, or until stopped. `runner` is for crawls."""
-        folder = folder / FILES
-        orders = await self._orders(self.job.id)
+    async def execute(self, folder: Path, runner: JobRunner) -> tuple[JobState, str]:  # noqa: ARG002 - runners are for crawls
+        folder = folder / FILES_FOLDER
+        requests = await self._load_requests(self.job.id)
         config = msgspec.convert(self.job.config, Config)
-        most = config.limits.size_limit
-        config = await asyncio.to_thread(_fitting, config, folder, self._least_free)
-        async with self._open(config, orders, folder, tell=self._tell) as depot:
-            self._before = sum(map(_there, depot.desk.store.progress.values()))
-            for file in depot.here:
+        size_limit = config.limits.size_limit
+        config = await asyncio.to_thread(_limit_to_disk, config, folder, self._free_min)
+        async with self._open(config, requests, folder, tell=self._record_result) as session:
+            self._earlier_bytes = sum(map(_bytes_on_disk, session.desk.store.progress.values()))
+            for file in session.here:
                 self._watcher.tell(file)
-            self.depot, self.crawl = depot, depot.crawl
-            if self.ends_with:
-                self.stop(self.ends_with)
+            self._session, self.crawl = session, session.crawl
+            if self.stop_reason:
+                self.stop(self.stop_reason)
             try:
-                async with background(self._hold_to(most), "size limit"):
-                    await depot.crawl.run()
+                async with background(self._enforce_size_limit(size_limit), "size limit"):
+                    await session.crawl.run()
             finally:
-                self._last = self._watcher.look(depot)
-                self.depot = None
-        ending = self.ends_with or depot.crawl.finish_reason
-        return STOPS[ending] if ending in STOPS else self._verdict(ending, self._last)
+                self._progress = self._watcher.look(session)
+                self._session = None
+        finish_reason = self.stop_reason or session.crawl.finish_reason
+        if finish_reason in STOP_STATES:
+            return STOP_STATES[finish_reason]
+        return self._final_state(finish_reason, self._progress)
 
-    def standing(self) -> DownloadProgress | None:
-        """Where it stands; None: it is not open (yet)."""
-        if self.depot is not None:
-            self._last = self._watcher.look(self.depot)
-        return self._last
+    def download_progress(self) -> DownloadProgress | None:
+        """The last known progress also after the end; None: not open yet."""
+        if self._session is not None:
+            self._progress = self._watcher.look(self._session)
+        return self._progress
 
-    def receiving(self) -> dict[str, int]:
-        """Bytes that are there of each file under way, by its URL."""
-        if self.depot is None:
+    def received_bytes(self) -> dict[str, int]:
+        if self._session is None:
             return {}
-        return {url: one.received for url, one in self.depot.desk.running.items()}
-
-    def snapshot(self, hosts: int = 5) -> StatsSnapshot | None:  # noqa: ARG002 - as a crawl has it
-        """None: a download's figures are `standing`."""
-        return None
+        return {url: file.received for url, file in self._session.desk.running.items()}
 
     def totals(self) -> Totals:
-        now = self.standing()
-        if now is None:
+        progress = self.download_progress()
+        if progress is None:
             return self.job.totals
-        there = now.done + now.here
+        complete = progress.done + progress.here
         return Totals(
-            visits=there + now.failed,
-            failed=now.failed,
-            bytes_wire=self._before + now.bytes,
-            queued=now.waiting + len(now.running),
-            files=there,
+            visits=complete + progress.failed,
+            failed=progress.failed,
+            bytes_wire=self._earlier_bytes + progress.bytes,
+            queued=progress.waiting + len(progress.running),
+            files=complete,
         )
 
-    async def _tell(self, file: DownloadResult) -> None:
+    async def _record_result(self, file: DownloadResult) -> None:
         self._watcher.tell(file)
-        self._count(file.status)
+        self._on_file_done(file.status)
         if file.status == "failed":
-            word, _, detail = file.reason.partition(":")
-            self._reasons[f"{word}:{detail}" if word == "status" else word] += 1
+            kind, _, detail = file.reason.partition(":")
+            self._reasons[f"{kind}:{detail}" if kind == "status" else kind] += 1
 
-    async def _hold_to(self, most: int | None) -> None:
-        """Stop once more bytes have come than the job may have: files under way count, too."""
-        while most is not None and self.crawl is not None:
-            if self.depot is not None and self._before + self.depot.desk.wire > most:
-                self.ends_with = self.ends_with or "size-limit"
+    async def _enforce_size_limit(self, limit: int | None) -> None:
+        """Abort once more bytes have arrived than the job may have, unfinished files included."""
+        while limit is not None and self.crawl is not None:
+            session = self._session
+            if session is not None and self._earlier_bytes + session.desk.wire > limit:
+                self.stop_reason = self.stop_reason or "size-limit"
                 self.crawl.abort()
                 return
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(SIZE_CHECK_INTERVAL_S)
 
-    def _verdict(self, ending: str, end: DownloadProgress) -> tuple[JobState, str]:
-        """A download is finished when every file is there; otherwise it can be retried."""
+    def _final_state(self, finish_reason: str, end: DownloadProgress) -> tuple[JobState, str]:
+        """Finished when every file is complete; otherwise failed, and the job can be retried."""
         left = end.waiting + len(end.running)
         total = end.done + end.here + end.failed + left
         if left:
-            return JobState.FAILED, f"{ending}: {left} of {total} files are left"
+            return JobState.FAILED, f"{finish_reason}: {left} of {total} files are left"
         if end.failed:
             reason = self._reasons.most_common(1)[0][0] if self._reasons else "failed"
             return JobState.FAILED, f"{end.failed} of {total} files: {reason}"
-        return JobState.FINISHED, ending
+        return JobState.FINISHED, finish_reason
 
 
-def _fitting(config: Config, folder: Path, least_free: int) -> Config:
-    """No file larger than the disk has room for: it fails by itself, not with all the others. The
-    limit of the sum is kept here, while files are under way, and not by the loop. Blocking.
+def _limit_to_disk(config: Config, folder: Path, free_min: int) -> Config:
+    """Limit each file to the free disk space, so that a too large file fails alone. Blocking.
+
+    The limit on the total size is removed from the configuration: `DownloadRun` enforces it
+    itself, also for unfinished files.
     """
-    there = next(one for one in (folder, *folder.parents) if one.exists())
-    room = max(0, shutil.disk_usage(there).free - least_free)
-    wished = config.download.max_filesize
-    most = room if wished is None else min(wished, room)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    available = max(0, shutil.disk_usage(existing).free - free_min)
+    configured = config.download.max_filesize
+    max_filesize = available if configured is None else min(configured, available)
     return msgspec.structs.replace(
         config,
-        download=msgspec.structs.replace(config.download, max_filesize=max(1, most)),
+        download=msgspec.structs.replace(config.download, max_filesize=max(1, max_filesize)),
         limits=msgspec.structs.replace(config.limits, size_limit=None),
     )
 
 
-def _there(progress: FileProgress) -> int:
+def _bytes_on_disk(progress: FileProgress) -> int:
     if progress.finished:
         return progress.size or 0
     return sum(end - start for start, end in progress.spans)

@@ -1,9 +1,9 @@
-"""Whose turn it is at a host that several crawls of one process visit: the host sees one visitor.
+"""One request rate per host for all crawls of a process.
 
-Each crawl's frontier keeps the pace of its own links. Beyond that, a link that a frontier leases
-waits here for its turn at the host, first come, first served, so the pauses between requests and
-the number at a time hold for all crawls together, and a Retry-After that one was given is heeded
-by the others. A crawl that is `fast` (its owner's own servers) takes no turns.
+Each crawl's frontier keeps the delays of its own links. With several crawls, a leased link also
+waits here for a slot of its host, first come, first served: the delay between requests and the
+number of concurrent requests hold for all crawls together, and a Retry-After that one crawl got
+applies to the others. Crawls with `pace.fast` (of the owner's own servers) do not wait here.
 """
 
 from __future__ import annotations
@@ -20,121 +20,131 @@ from crawler.config.model import PaceConfig
 from crawler.interfaces import Frontier
 from crawler.records import CrawlResult, CrawlUrl
 
-LONGEST: Final = 120.0
-"""Seconds that a worker waits for a turn. A host that rests longer gives its link back instead, so
-that one resting host holds no worker; twice the longest Crawl-delay keeps its order of arrival.
+MAX_SLOT_WAIT_S: Final = 120.0
+"""Seconds that a worker waits for a slot. Links of a host with a longer cooldown are given back, so
+that one host does not block a worker; twice the longest Crawl-delay keeps the order of arrival.
 """
 
-IDLE_HOSTS: Final = 10_000
-"""Hosts remembered before those that owe nothing are forgotten."""
+IDLE_HOSTS_MAX: Final = 10_000
+"""Hosts in memory before those without requests and cooldown are removed."""
 
 
 class HostState(msgspec.Struct):
-    """A host as all crawls together treat it. `due`: monotonic time of the next request."""
+    """A host, as all crawls together use it. `next_at`: monotonic time of the next request.
 
-    due: float = 0.0
-    granted: float = 0.0  # `due` as the last turn left it
-    visiting: int = 0
-    unsent: int = 0  # of these, how many have a pause to keep that has not begun
+    A waiting request is (number of concurrent requests allowed, delay in seconds, future).
+    """
+
+    next_at: float = 0.0
+    next_at_granted: float = 0.0  # `next_at` as the last granted slot set it
+    in_flight: int = 0
+    unsent: int = 0  # of `in_flight`: not written yet, and a delay starts when they are
     waiting: deque[tuple[int, float, asyncio.Future[bool]]] = msgspec.field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
 
 
 class HostThrottle:
-    """One for the process. Lives in the event loop; every call returns at once or awaits a turn."""
+    """Slots of all hosts. One per process, used in the event loop only; no method blocks."""
 
     def __init__(self) -> None:
         self._hosts: dict[str, HostState] = {}
-        self._most = IDLE_HOSTS
+        self._cleanup_size = IDLE_HOSTS_MAX
 
-    def rest_of(self, host: str) -> float:
-        """Seconds until the host may be asked, as far as is known."""
-        stay = self._hosts.get(host)
-        return 0.0 if stay is None else max(0.0, stay.due - time.monotonic())
+    def cooldown_of(self, host: str) -> float:
+        """Seconds until the host may get a request, as far as is known now."""
+        state = self._hosts.get(host)
+        return 0.0 if state is None else max(0.0, state.next_at - time.monotonic())
 
-    def ask(self, host: str, width: int, delay: float) -> asyncio.Future[bool]:
-        """Our turn, sooner or later: True when it has come; `leave` must follow then.
+    def acquire(self, host: str, width: int, delay: float) -> asyncio.Future[bool]:
+        """Wait for a slot: at most `width` requests at a time, `delay` seconds between them.
 
-        `sent` once for a `delay`. Who gives up waiting sets False or cancels.
+        True: the slot is granted, and `release` must follow; for a `delay`, also `sent` before it.
+        A caller that gives up sets the future to False or cancels it.
         """
-        stay = self._stay(host)
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        stay.waiting.append((width, delay, turn))
-        self._call(host, stay)
-        return turn
+        state = self._state_of(host)
+        granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        state.waiting.append((width, delay, granted))
+        self._grant_waiting(host, state)
+        return granted
 
     def sent(self, host: str, delay: float, *, again: bool = False) -> None:
-        """The request is being written: the pause begins, and others may go after it. `again`: it
-        was before, on a connection that broke.
-        """
-        stay = self._stay(host)
-        stay.unsent -= not again
-        stay.due = max(stay.due, time.monotonic() + delay)
-        self._call(host, stay)
+        """The request is being written: its delay starts, and others may follow after it.
 
-    def leave(
+        `again`: the same request was written before, on a connection that broke.
+        """
+        state = self._state_of(host)
+        state.unsent -= not again
+        state.next_at = max(state.next_at, time.monotonic() + delay)
+        self._grant_waiting(host, state)
+
+    def release(
         self, host: str, *, asked: bool = True, unsent: bool = False, pause: float = 0.0
     ) -> None:
-        """The request is over, or, `unsent`, was never written. `pause`: seconds, from now, before
-        anybody's next.
+        """Give a slot back. `asked` False: the host got no request; `unsent`: `sent` was not
+        called. `pause`: seconds from now before the next request of any crawl.
         """
-        stay = self._stay(host)
-        stay.visiting = max(0, stay.visiting - 1)
-        stay.unsent -= unsent
+        state = self._state_of(host)
+        state.in_flight = max(0, state.in_flight - 1)
+        state.unsent -= unsent
         now = time.monotonic()
-        if not asked and not stay.visiting and stay.due == stay.granted:
-            stay.due = min(stay.due, now)  # nobody called or asked for rest: no pause is owed
-        stay.due = max(stay.due, now + pause)
-        self._call(host, stay)
+        if not asked and not state.in_flight and state.next_at == state.next_at_granted:
+            # No request was sent and nothing else set a cooldown: the slot's delay is dropped.
+            state.next_at = min(state.next_at, now)
+        state.next_at = max(state.next_at, now + pause)
+        self._grant_waiting(host, state)
 
-    def _stay(self, host: str) -> HostState:
-        stay = self._hosts.get(host)
-        if stay is None:
-            if len(self._hosts) >= self._most:
-                now = time.monotonic()
-                self._hosts = {
-                    name: one
-                    for name, one in self._hosts.items()
-                    if one.visiting or one.waiting or one.due > now
-                }
-                self._most = max(IDLE_HOSTS, 2 * len(self._hosts))
-            stay = self._hosts[host] = HostState()
-        return stay
+    def _state_of(self, host: str) -> HostState:
+        state = self._hosts.get(host)
+        if state is None:
+            if len(self._hosts) >= self._cleanup_size:
+                self._remove_idle()
+            state = self._hosts[host] = HostState()
+        return state
 
-    def _call(self, host: str, stay: HostState) -> None:
-        """Let those go in whose turn it is."""
-        if stay.timer is not None:
-            stay.timer.cancel()
-            stay.timer = None
-        while stay.waiting:
-            width, delay, turn = stay.waiting[0]
-            if turn.done():  # given up
-                stay.waiting.popleft()
+    def _remove_idle(self) -> None:
+        now = time.monotonic()
+        self._hosts = {
+            host: state
+            for host, state in self._hosts.items()
+            if state.in_flight or state.waiting or state.next_at > now
+        }
+        self._cleanup_size = max(IDLE_HOSTS_MAX, 2 * len(self._hosts))
+
+    def _grant_waiting(self, host: str, state: HostState) -> None:
+        """Grant slots to waiting requests, in order, as far as is allowed now."""
+        if state.timer is not None:
+            state.timer.cancel()
+            state.timer = None
+        while state.waiting:
+            width, delay, granted = state.waiting[0]
+            if granted.done():  # its caller gave up
+                state.waiting.popleft()
                 continue
             now = time.monotonic()
-            if stay.visiting >= width or stay.unsent:
-                return  # leave() or sent() calls again
-            if stay.due > now:
+            if state.in_flight >= width or state.unsent:
+                return  # `release` or `sent` tries again
+            if state.next_at > now:
                 loop = asyncio.get_running_loop()
-                stay.timer = loop.call_later(stay.due - now, self._call, host, stay)
+                wait = state.next_at - now
+                state.timer = loop.call_later(wait, self._grant_waiting, host, state)
                 return
-            stay.waiting.popleft()
-            stay.visiting += 1
-            stay.unsent += bool(delay)
-            stay.due = stay.granted = now + delay
-            turn.set_result(True)
+            state.waiting.popleft()
+            state.in_flight += 1
+            state.unsent += bool(delay)
+            state.next_at = state.next_at_granted = now + delay
+            granted.set_result(True)
 
 
 class PacedFrontier(Frontier, Protocol):
-    """A frontier that keeps its hosts' pace by itself, as that of one machine does."""
+    """A frontier that keeps the delays of its hosts itself, as that of one machine does."""
 
     def delay_of(self, host: str) -> float:
         """Seconds between two requests to a host that has a link on lease."""
         ...
 
 
-class _Out(msgspec.Struct):
-    """A link on the way, its turn taken."""
+class _GrantedSlot(msgspec.Struct):
+    """The slot of a leased link. `delay` in seconds; `unsent`: its delay has not started."""
 
     host: str
     delay: float
@@ -142,101 +152,102 @@ class _Out(msgspec.Struct):
 
 
 class ThrottledFrontier:
-    """A `protocols.Frontier` over another one: every lease also waits for its turn."""
+    """An `interfaces.Frontier` around another one: each leased link also waits for a slot."""
 
-    def __init__(self, inner: PacedFrontier, turns: HostThrottle, pace: PaceConfig) -> None:
+    def __init__(self, inner: PacedFrontier, throttle: HostThrottle, pace: PaceConfig) -> None:
         self._inner = inner
-        self._turns = turns
+        self._throttle = throttle
         self._pace = pace
-        self._out: dict[int | str, _Out] = {}  # links on the way
+        self._slots: dict[int | str, _GrantedSlot] = {}  # by the link's id or URL
         self._waiting: set[asyncio.Future[bool]] = set()
 
     async def lease(self) -> CrawlUrl | None:
         while (link := await self._inner.lease()) is not None:
-            rest = self._turns.rest_of(link.host)
-            if rest > LONGEST:
-                # Told to rest, the frontier does not offer this host again before its time.
-                self._inner.release(link, asked=False, rest=rest)
+            cooldown = self._throttle.cooldown_of(link.host)
+            if cooldown > MAX_SLOT_WAIT_S:
+                # With this cooldown the frontier does not offer the host again before its end.
+                self._inner.release(link, asked=False, rest=cooldown)
                 self._inner.forgo(link)
                 continue
-            if await self._turn(link):
+            if await self._acquire(link):
                 return link
             self._inner.forgo(link)
             return None
         return None
 
     async def turn(self, link: CrawlUrl) -> None:
-        """For a request that no queue holds: another part of a file, a redirect's other host."""
+        """Wait for a slot outside of the queue: a file's next segment, a redirect's other host."""
         await self._inner.turn(link)
         try:
-            await self._turn(link)  # False, as we were stopped: what is in hand may still end
+            await self._acquire(link)  # False after `stop`: what is in progress may still end
         except asyncio.CancelledError:
             self._inner.release(link, asked=False)
             raise
 
-    async def _turn(self, link: CrawlUrl) -> bool:
-        """Wait for the turn; False: we were stopped meanwhile."""
+    async def _acquire(self, link: CrawlUrl) -> bool:
+        """Wait for a slot; False: the frontier was stopped meanwhile."""
         delay = self._inner.delay_of(link.host)
         width = 1 if delay > self._pace.delay else self._pace.per_host
-        turn = self._turns.ask(link.host, width, delay)
-        if not turn.done():
-            self._waiting.add(turn)
+        slot = self._throttle.acquire(link.host, width, delay)
+        if not slot.done():
+            self._waiting.add(slot)
         try:
-            granted = await turn
+            granted = await slot
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.result():
-                self._turns.leave(link.host, asked=False, unsent=bool(delay))
+            if slot.done() and not slot.cancelled() and slot.result():
+                self._throttle.release(link.host, asked=False, unsent=bool(delay))
             raise
         finally:
-            self._waiting.discard(turn)
+            self._waiting.discard(slot)
         if granted:
-            self._out[link.id or link.url] = _Out(link.host, delay, unsent=bool(delay))
+            self._slots[link.id or link.url] = _GrantedSlot(link.host, delay, unsent=bool(delay))
         return granted
 
     def sent(self, link: CrawlUrl) -> bool:
-        out = self._out.get(link.id or link.url)
-        if out is not None and out.delay:
-            self._turns.sent(out.host, out.delay, again=not out.unsent)
-            out.unsent = False
+        slot = self._slots.get(link.id or link.url)
+        if slot is not None and slot.delay:
+            self._throttle.sent(slot.host, slot.delay, again=not slot.unsent)
+            slot.unsent = False
         return self._inner.sent(link)
 
     def release(
         self, link: CrawlUrl, *, asked: bool = True, rest: float = 0.0, **lesson: Any
     ) -> None:
-        self._leave(link, asked=asked, rest=rest)
+        self._release_slot(link, asked=asked, cooldown=rest)
         self._inner.release(link, asked=asked, rest=rest, **lesson)
 
-    def _leave(self, link: CrawlUrl, *, asked: bool = True, rest: float = 0.0) -> None:
-        out = self._out.pop(link.id or link.url, None)
-        if out is None:
+    def _release_slot(self, link: CrawlUrl, *, asked: bool = True, cooldown: float = 0.0) -> None:
+        slot = self._slots.pop(link.id or link.url, None)
+        if slot is None:
             return
         delay = self._inner.delay_of(link.host)
-        alone = self._pace.per_host == 1 or delay > self._pace.delay
-        # Visited alone, a host has its pause from the end of the answer on, as in the schedule.
-        pause = max(rest, delay if alone and asked else 0)
-        self._turns.leave(out.host, asked=asked, unsent=out.unsent, pause=pause)
+        one_at_a_time = self._pace.per_host == 1 or delay > self._pace.delay
+        # With one request at a time the delay starts at the response's end, as in the scheduler.
+        pause = max(cooldown, delay if one_at_a_time and asked else 0)
+        self._throttle.release(slot.host, asked=asked, unsent=slot.unsent, pause=pause)
 
     async def settle(self, visits: Sequence[CrawlResult], marks: Mapping[str, int]) -> None:
         for visit in visits:
-            self._leave(visit.link, rest=visit.rest)
+            self._release_slot(visit.link, cooldown=visit.rest)
         await self._inner.settle(visits, marks)
 
     def forgo(self, link: CrawlUrl) -> None:
-        self._leave(link, asked=False)
+        self._release_slot(link, asked=False)
         self._inner.forgo(link)
 
     def stop(self) -> None:
         self._inner.stop()
-        for turn in self._waiting:
-            if not turn.done():
-                turn.set_result(False)
+        for slot in self._waiting:
+            if not slot.done():
+                slot.set_result(False)
 
     def close(self) -> None:
-        """Give back the turns of visits that were dropped."""
-        while self._out:
-            _, out = self._out.popitem()
-            self._turns.leave(out.host, unsent=out.unsent, pause=self._inner.delay_of(out.host))
+        """Give back the slots of links that were dropped."""
+        while self._slots:
+            _, slot = self._slots.popitem()
+            pause = self._inner.delay_of(slot.host)
+            self._throttle.release(slot.host, unsent=slot.unsent, pause=pause)
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else a frontier can do is the inner one's business."""
+        """Everything else is the inner frontier's."""
         return getattr(self._inner, name)

@@ -1,15 +1,16 @@
-"""A job: a crawl or download that the service was asked for, and the states it goes through. Pure.
+"""A job, that is a crawl or download of the service, with its states, actions and limits. Pure.
 
     queued ──▶ running ──▶ finished
       ▲  ▲        │  │ └─▶ failed
-      │  │        │  └───▶ held         the disk is full, or memory is short: goes on by itself
+      │  │        │  └───▶ held         disk full or memory short: resumes by itself
       │  └────────┼───────── ┘
       │           ├─ pausing ──▶ paused
       └───────────┼──────────────┘
                   └─ cancelling ──▶ cancelled
 
-A person's verbs are `VERBS`; everything else is done by the foreman. What a crawl has reached lies
-in its own folder, so any state but finished can go on where it was, exactly once in its outputs.
+Users change states by `ACTIONS`; the supervisor makes all other changes. A crawl's progress is
+stored in the job's own folder, so a job in any state but finished can resume where it stopped, and
+its outputs contain each record exactly once.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from crawler.errors import CrawlerError
 
 
 class JobState(StrEnum):
-    """Where a job is."""
+    """The state of a job; see the diagram above."""
 
     QUEUED = "queued"
     RUNNING = "running"
-    PAUSING = "pausing"  # asked to pause; what is in hand is being finished
+    PAUSING = "pausing"  # pause requested; URLs in progress are being finished
     PAUSED = "paused"
-    HELD = "held"  # stopped by the service itself; `Job.reason` says why
+    HELD = "held"  # stopped by the service; `Job.reason` says why
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
     FINISHED = "finished"
@@ -37,19 +38,19 @@ class JobState(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does."""
+    """Whether a job crawls, or downloads a list of files."""
 
     CRAWL = "crawl"
     DOWNLOAD = "download"
 
 
-ACTIVE: Final = frozenset({JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING})
-"""A crawl is open in the job's folder."""
+ACTIVE_STATES: Final = frozenset({JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING})
+"""States in which a run of the job has its folder open."""
 
-ENDED: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED})
-"""Nothing more happens unless somebody asks for it."""
+ENDED_STATES: Final = frozenset({JobState.FINISHED, JobState.FAILED, JobState.CANCELLED})
+"""States that only a user's action can leave."""
 
-VERBS: Final[dict[str, dict[JobState, JobState]]] = {
+ACTIONS: Final[dict[str, dict[JobState, JobState]]] = {
     "pause": {
         JobState.QUEUED: JobState.PAUSED,
         JobState.RUNNING: JobState.PAUSING,
@@ -74,27 +75,26 @@ VERBS: Final[dict[str, dict[JobState, JobState]]] = {
     },
     "retry": {JobState.FAILED: JobState.QUEUED, JobState.CANCELLED: JobState.QUEUED},
 }
-"""What each verb makes of each state; a state that is missing refuses the verb. Saying a thing
-twice is the same as once, so that a client may repeat a request whose answer was lost.
+"""Action → present state → new state. An action is refused in states that are missing here.
+Actions but `retry` are idempotent, so that a client may repeat a request whose response was lost.
 """
 
-AFTER_A_CRASH: Final = {
+STATE_AFTER_CRASH: Final = {
     JobState.RUNNING: JobState.QUEUED,
     JobState.PAUSING: JobState.PAUSED,
     JobState.CANCELLING: JobState.CANCELLED,
 }
-"""What a job becomes whose process died, however it died."""
-
+"""Active state → the state after the process died, for whatever reason."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class JobConflict(CrawlerError):
-    """The job's state does not allow what was asked."""
+    """The job's state does not allow the action."""
 
 
 class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is told about a job's changes. `secret` signs the messages; None: they are not signed."""
+    """Receives a job's state changes. `secret` signs the messages; None: they are not signed."""
 
     url: str
     secret: str | None = None
@@ -102,12 +102,12 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """What a job has done so far, over all its runs.
+    """Progress of a job, summed over all its runs.
 
-    `pages` are a crawl's, `files` a download's that are there. `queued` is what is left to do,
-    `left` what an ended crawl did not read though it was in scope, by reason; `incomplete` how many
-    of its pages were not read whole. `plugins` tells of rules and plugins that failed, or matched
-    nothing, in the last run: a sentence each.
+    `pages` counts a crawl's pages, `files` a download's complete files, `queued` the URLs still to
+    fetch. `left` counts URLs in scope that an ended crawl did not read, by reason; `incomplete` its
+    pages that were cut short. `plugins` has a sentence for each rule or plugin that failed, or
+    matched nothing, in the last run.
     """
 
     pages: int = 0
@@ -122,10 +122,10 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One row of the register. Times are Unix seconds; None: not yet.
+    """One row of table `job`. Times are Unix seconds; None: not yet.
 
-    `number` is its place in the order of creation, `owner` the name of the token that made it,
-    `config` the effective configuration as a tree, `runs` how often a crawl was opened for it.
+    `number` increases with each created job. `owner` is the name of the token that created it,
+    `config` its effective configuration as a tree, `runs` the number of runs so far.
     """
 
     id: str
@@ -145,19 +145,20 @@ class Job(msgspec.Struct, frozen=True):
     kind: JobKind = JobKind.CRAWL
 
 
-def after(state: JobState, verb: str) -> JobState:
-    """The state that a verb leads to. Raises Conflict when it is refused."""
-    new = VERBS[verb].get(state)
-    if new is None:
-        raise JobConflict(f"a job that is {state} cannot be asked to {verb}")
-    return new
+def next_state(state: JobState, action: str) -> JobState:
+    """The state that an action leads to. Raises JobConflict when the state refuses it."""
+    new_state = ACTIONS[action].get(state)
+    if new_state is None:
+        raise JobConflict(f"a job that is {state} cannot be asked to {action}")
+    return new_state
 
 
 class JobLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of the service somebody may use. None: no limit.
+    """Limits of one token, or of the service as a whole. None: no limit.
 
-    `running` and `queued` count jobs; `pages` and `bytes` are ceilings of each job (a job that asks
-    for more gets so many); `disk` is the sum of the job folders, in bytes.
+    `running` and `queued` count jobs. `pages` and `bytes` are upper limits of each job: a larger
+    value in its configuration is lowered to them. `disk` is the total size of the job folders in
+    bytes.
     """
 
     running: Count | None = None
@@ -166,44 +167,41 @@ class JobLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bytes: Count | None = None
     disk: Count | None = None
 
-    def under(self, other: JobLimits) -> JobLimits:
-        """The narrower of the two in everything."""
+    def capped_by(self, other: JobLimits) -> JobLimits:
+        """The smaller of the two values for each limit."""
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
         return JobLimits(
-            *(
-                min((one for one in pair if one is not None), default=None)
-                for pair in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other),
-                                strict=True)
-            )
-        )  # fmt: skip
+            *(min((value for value in pair if value is not None), default=None) for pair in pairs)
+        )
 
 
-def choose(
+def select_jobs(
     queued: list[Job],
     running: dict[str, int],
     *,
-    most: int | None,
-    each: dict[str, int | None],
+    total_limit: int | None,
+    owner_limits: dict[str, int | None],
 ) -> list[Job]:
-    """Which queued jobs start now: owners with the fewest running first, then by age.
+    """Choose the queued jobs that start now: owners with the fewest running jobs first, then age.
 
-    `running` counts jobs by owner, `most` is the limit for all of them together, `each` an owner's.
+    `running` counts running jobs by owner. A limit of None does not limit.
     """
     counts = dict(running)
-    free = len(queued) if most is None else most - sum(counts.values())
-    chosen: list[Job] = []
+    free = len(queued) if total_limit is None else total_limit - sum(counts.values())
+    selected: list[Job] = []
     waiting = sorted(queued, key=lambda job: job.number)
     while free > 0:
-        able = [job for job in waiting if _may_run(job.owner, counts, each)]
-        if not able:
+        startable = [job for job in waiting if _is_below_limit(job.owner, counts, owner_limits)]
+        if not startable:
             break
-        job = min(able, key=lambda one: (counts.get(one.owner, 0), one.number))
+        job = min(startable, key=lambda job: (counts.get(job.owner, 0), job.number))
         waiting.remove(job)
-        chosen.append(job)
+        selected.append(job)
         counts[job.owner] = counts.get(job.owner, 0) + 1
         free -= 1
-    return chosen
+    return selected
 
 
-def _may_run(owner: str, counts: dict[str, int], each: dict[str, int | None]) -> bool:
-    limit = each.get(owner)
+def _is_below_limit(owner: str, counts: dict[str, int], limits: dict[str, int | None]) -> bool:
+    limit = limits.get(owner)
     return limit is None or counts.get(owner, 0) < limit

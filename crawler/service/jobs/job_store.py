@@ -1,7 +1,7 @@
-"""DIR/jobs.db: the jobs, and how each ended.
+"""The service's database DIR/jobs.db: table `job`, and access to the other tables.
 
-Every method is one transaction; a change of state, its event and its webhook messages are entered
-together, so that after `kill -9` either all of them have happened or none.
+Each method is one transaction. A state change, its event and its webhook messages are committed
+together, so that after `kill -9` either all of them are stored or none.
 """
 
 from __future__ import annotations
@@ -17,8 +17,22 @@ import msgspec
 
 from crawler.downloads.download_request import DownloadRequest
 from crawler.service.jobs.database import JobsDatabase
-from crawler.service.jobs.job import AFTER_A_CRASH, ENDED, Job, JobKind, JobState, Totals, Webhook
-from crawler.service.jobs.messages import Delivery, JobEvent, as_json, happened
+from crawler.service.jobs.job import (
+    ENDED_STATES,
+    STATE_AFTER_CRASH,
+    Job,
+    JobKind,
+    JobState,
+    Totals,
+    Webhook,
+)
+from crawler.service.jobs.store_tables import (
+    AuditTable,
+    EventLog,
+    ScheduleTable,
+    TokenTable,
+    as_json,
+)
 
 _COLUMNS: Final = (
     "id, number, name, owner, state, reason, config, webhooks, created_at, started_at, ended_at, "
@@ -27,36 +41,33 @@ _COLUMNS: Final = (
 
 
 class JobStore:
-    """An async context manager around the file. Raises FolderLocked when another service has it."""
+    """An async context manager. Raises FolderLocked when another service has the file open."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = JobsDatabase(folder / "jobs.db")
-        self.bell = asyncio.Event()  # replaced at each ring: take it before looking
-        self.newest = 0  # id of the last event
+        self.database = JobsDatabase(folder / "jobs.db")
+        self.events = EventLog(self.database)
+        self.tokens = TokenTable(self.database)
+        self.schedules = ScheduleTable(self.database)
+        self.audit = AuditTable(self.database)
+        self.changed = asyncio.Event()
+        """Set by the next `notify`, and then replaced: get it before reading what may change."""
 
     async def __aenter__(self) -> Self:
-        await self._file.__aenter__()
+        await self.database.__aenter__()
         try:
-            rows = await self._file.run(
-                self._file.fetch,
-                "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'",
-                (),
-            )
+            await self.events.load()
         except BaseException:
-            await self._file.__aexit__()
+            await self.database.__aexit__()
             raise
-        self.newest = rows[0][0]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._file.__aexit__()
+        await self.database.__aexit__()
 
-    def ring(self) -> None:
-        """Wake everybody who waits for news."""
-        bell, self.bell = self.bell, asyncio.Event()
-        bell.set()
-
-    # ── jobs ─────────────────────────────────────────────────────────────────────────────────
+    def notify(self) -> None:
+        """Wake all tasks that wait for `changed`."""
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
 
     async def create(
         self,
@@ -69,47 +80,48 @@ class JobStore:
         key: str | None = None,
         files: Sequence[Any] | None = None,
     ) -> tuple[Job, bool]:
-        """A new job, queued; and whether it is new: an owner's `key` makes one job only.
+        """Create a queued job. `files`: the requests of a download; None: the job is a crawl.
 
-        `files` are a download's orders; None: it is a crawl.
+        Returns the job, and whether it is new: when the owner has a job with the same idempotency
+        `key`, that job is returned.
         """
 
         def work() -> tuple[Job, bool]:
-            with self._file.transaction():
+            with self.database.transaction():
                 if key is not None:
-                    old = self._select("WHERE owner = ? AND key = ?", (owner, key))
-                    if old:
-                        return old[0], False
-                identity = secrets.token_hex(6)
-                self._file.db.execute(
+                    existing = self._select("WHERE owner = ? AND key = ?", (owner, key))
+                    if existing:
+                        return existing[0], False
+                job_id = secrets.token_hex(6)
+                self.database.db.execute(
                     "INSERT INTO job (id, name, owner, state, config, webhooks, created_at, "
                     "schedule, key, files) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
-                        identity, name, owner, JobState.QUEUED, as_json(config), as_json(webhooks),
+                        job_id, name, owner, JobState.QUEUED, as_json(config), as_json(webhooks),
                         time.time(), schedule, key, None if files is None else as_json(files),
                     ),
                 )  # fmt: skip
-                self.newest = happened(self._file.db, self._one(identity))
-                return self._one(identity), True
+                job = self._get(job_id)
+                self.events.record(job)
+                return job, True
 
-        made = await self._file.run(work)
-        self.ring()
-        return made
+        created = await self.database.run(work)
+        self.notify()
+        return created
 
-    async def get(self, identity: str) -> Job | None:
-        found = await self._file.run(self._select, "WHERE id = ?", (identity,))
+    async def get(self, job_id: str) -> Job | None:
+        """A job by id; None: there is no such job."""
+        found = await self.database.run(self._select, "WHERE id = ?", (job_id,))
         return found[0] if found else None
 
-    async def files(self, identity: str) -> tuple[DownloadRequest, ...]:
-        """What a download is to fetch, as it was ordered. Raises KeyError: there is no such job."""
-        rows = await self._file.run(
-            self._file.fetch, "SELECT files FROM job WHERE id = ?", (identity,)
-        )
+    async def download_requests(self, job_id: str) -> tuple[DownloadRequest, ...]:
+        """The files of a download, in the order of its request. Raises KeyError: no such job."""
+        rows = await self.database.query("SELECT files FROM job WHERE id = ?", job_id)
         if not rows:
-            raise KeyError(identity)
+            raise KeyError(job_id)
         return msgspec.json.decode(rows[0][0] or "[]", type=tuple[DownloadRequest, ...])
 
-    async def jobs(
+    async def find(
         self,
         *,
         states: Collection[str] = (),
@@ -119,194 +131,141 @@ class JobStore:
         before: int | None = None,
         limit: int = 50,
     ) -> list[Job]:
-        """Newest first; `before`: only jobs with a smaller number, for paging."""
-        rules, values = ["1"], list[Any]()
+        """Jobs that meet all conditions, newest first. `name`: a part of the name, in any case;
+        `before`: only jobs with a smaller number, for paging.
+        """
+        conditions, values = ["1"], list[Any]()
         if states:
-            rules.append(f"state IN ({', '.join('?' * len(states))})")
+            conditions.append(f"state IN ({', '.join('?' * len(states))})")
             values += states
         if kind is not None:
-            rules.append(f"files IS {'NOT ' if kind == JobKind.DOWNLOAD else ''}NULL")
+            conditions.append(f"files IS {'NOT ' if kind == JobKind.DOWNLOAD else ''}NULL")
         if owner is not None:
-            rules.append("owner = ?")
+            conditions.append("owner = ?")
             values.append(owner)
         if name is not None:
-            rules.append("instr(lower(name), lower(?)) > 0")
+            conditions.append("instr(lower(name), lower(?)) > 0")
             values.append(name)
         if before is not None:
-            rules.append("number < ?")
+            conditions.append("number < ?")
             values.append(before)
-        where = f"WHERE {' AND '.join(rules)} ORDER BY number DESC LIMIT ?"
-        return await self._file.run(self._select, where, (*values, limit))
+        where = f"WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
+        return await self.database.run(self._select, where, (*values, limit))
 
-    async def counts(self, owner: str | None = None) -> dict[str, int]:
-        """Jobs by state."""
+    async def count_by_state(self, owner: str | None = None) -> dict[str, int]:
+        """Number of jobs in each state; `owner` None: of all owners."""
         where, values = ("WHERE owner = ?", (owner,)) if owner is not None else ("", ())
-        rows = await self._file.run(
-            self._file.fetch,
-            f"SELECT state, count(*) FROM job {where} GROUP BY state",  # noqa: S608 - ours
-            values,
+        rows = await self.database.query(
+            f"SELECT state, count(*) FROM job {where} GROUP BY state",  # noqa: S608 - constant text
+            *values,
         )
         return dict(rows)
 
-    async def change(
+    async def change_state(
         self,
-        identity: str,
+        job_id: str,
         state: JobState | Callable[[JobState], JobState],
         *,
         reason: str = "",
         totals: Totals | None = None,
-        opened: bool = False,
+        starts_run: bool = False,
     ) -> Job:
-        """Give a job a new state; a function gets the present one and may refuse by raising.
+        """Set a job's state, and its totals when given. A function as `state` maps the present
+        state to the new one, and may raise to refuse.
 
-        `opened`: a crawl starts. Raises KeyError when there is no such job. Nothing happens, and
-        nothing is told to anybody, when the state stays as it is.
+        `starts_run` counts a run and sets the time of the first start. Without it, a state that
+        does not change creates no event. Raises KeyError when there is no such job.
         """
 
         def work() -> Job:
-            with self._file.transaction():
-                job = self._one(identity)
-                new = state if isinstance(state, JobState) else state(job.state)
+            with self.database.transaction():
+                job = self._get(job_id)
+                new_state = state if isinstance(state, JobState) else state(job.state)
                 if totals is not None:
-                    self._file.db.execute(
-                        "UPDATE job SET totals = ? WHERE id = ?", (as_json(totals), identity)
-                    )
-                if new is job.state and not opened:
-                    return self._one(identity)
+                    self._set_totals(job_id, totals)
+                if new_state is job.state and not starts_run:
+                    return self._get(job_id)
                 now = time.time()
-                self._file.db.execute(
+                self.database.db.execute(
                     "UPDATE job SET state = ?, reason = ?, runs = runs + ?, "
                     "started_at = coalesce(started_at, ?), ended_at = ? WHERE id = ?",
                     (
-                        new, reason, opened, now if opened else None,
-                        now if new in ENDED else None, identity,
+                        new_state, reason, starts_run, now if starts_run else None,
+                        now if new_state in ENDED_STATES else None, job_id,
                     ),
                 )  # fmt: skip
-                job = self._one(identity)
-                self.newest = happened(self._file.db, job)
+                job = self._get(job_id)
+                self.events.record(job)
                 return job
 
-        job = await self._file.run(work)
-        self.ring()
+        job = await self.database.run(work)
+        self.notify()
         return job
 
-    async def note(self, identity: str, totals: Totals) -> None:
-        """Keep what a running job has reached; it is shown while nothing runs."""
-        await self._file.run(
-            self._file.write, "UPDATE job SET totals = ? WHERE id = ?", (as_json(totals), identity)
+    async def save_totals(self, job_id: str, totals: Totals) -> None:
+        """Store the totals of a running job: a restarted service shows them until it runs again."""
+        await self.database.execute(
+            "UPDATE job SET totals = ? WHERE id = ?", as_json(totals), job_id
         )
 
-    async def delete(self, identity: str) -> None:
-        """Forget a job and its story; its folder is the caller's business, beforehand."""
+    async def delete(self, job_id: str) -> None:
+        """Delete a job, its events and webhook messages. The caller deletes its folder before."""
 
         def work() -> None:
-            with self._file.transaction():
+            with self.database.transaction():
                 for table, column in (("delivery", "job"), ("event", "job"), ("job", "id")):
-                    self._file.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (identity,))  # noqa: S608 - ours
+                    self.database.db.execute(f"DELETE FROM {table} WHERE {column} = ?", (job_id,))  # noqa: S608 - constant text
 
-        await self._file.run(work)
-        self.ring()
+        await self.database.run(work)
+        self.notify()
 
     async def recover(self) -> list[Job]:
-        """Jobs whose process died under them, each in the state it goes on from."""
+        """Move the jobs that were active when the process died to their `STATE_AFTER_CRASH`."""
 
         def work() -> list[Job]:
-            changed = []
-            with self._file.transaction():
+            recovered = []
+            with self.database.transaction():
                 for job in self._select(
-                    f"WHERE state IN ({', '.join('?' * len(AFTER_A_CRASH))})", tuple(AFTER_A_CRASH)
+                    f"WHERE state IN ({', '.join('?' * len(STATE_AFTER_CRASH))})",
+                    tuple(STATE_AFTER_CRASH),
                 ):
-                    new = AFTER_A_CRASH[job.state]
-                    self._file.db.execute(
+                    new_state = STATE_AFTER_CRASH[job.state]
+                    self.database.db.execute(
                         "UPDATE job SET state = ?, reason = 'restart', ended_at = ? WHERE id = ?",
-                        (new, time.time() if new in ENDED else None, job.id),
+                        (new_state, time.time() if new_state in ENDED_STATES else None, job.id),
                     )
-                    self.newest = happened(self._file.db, self._one(job.id))
-                    changed.append(self._one(job.id))
-            return changed
+                    recovered.append(self._get(job.id))
+                    self.events.record(recovered[-1])
+            return recovered
 
-        return await self._file.run(work)
+        return await self.database.run(work)
 
-    # ── events, webhooks, audit ──────────────────────────────────────────────────────────────
+    # ── on the database thread ───────────────────────────────────────────────────────────────
 
-    async def events(self, after: int, job: str | None = None, limit: int = 500) -> list[JobEvent]:
-        """What happened after an event, in order."""
-        where, values = ("AND job = ?", (job,)) if job is not None else ("", ())
-        rows = await self._file.run(
-            self._file.fetch,
-            f"SELECT id, job, at, state, reason FROM event WHERE id > ? {where} ORDER BY id LIMIT ?",  # noqa: S608, E501 - ours
-            (after, *values, limit),
+    def _set_totals(self, job_id: str, totals: Totals) -> None:
+        self.database.db.execute(
+            "UPDATE job SET totals = ? WHERE id = ?", (as_json(totals), job_id)
         )
-        return [JobEvent(*row) for row in rows]
-
-    async def deliveries(self, limit: int = 100) -> list[Delivery]:
-        """Messages to be delivered, the most urgent first."""
-        rows = await self._file.run(
-            self._file.fetch,
-            "SELECT id, event, job, url, secret, body, attempt, due FROM delivery "
-            "ORDER BY due LIMIT ?",
-            (limit,),
-        )
-        return [Delivery(*row) for row in rows]
-
-    async def delivered(self, delivery: int) -> None:
-        await self._file.run(self._file.write, "DELETE FROM delivery WHERE id = ?", (delivery,))
-
-    async def postpone(self, delivery: int, due: float) -> None:
-        await self._file.run(
-            self._file.write,
-            "UPDATE delivery SET attempt = attempt + 1, due = ? WHERE id = ?",
-            (due, delivery),
-        )
-
-    async def audit(self, who: str, what: str, target: str, detail: str = "") -> None:
-        await self._file.run(
-            self._file.write,
-            "INSERT INTO audit (at, who, what, target, detail) VALUES (?, ?, ?, ?, ?)",
-            (time.time(), who, what, target, detail),
-        )
-
-    async def audited(self, before: int | None, limit: int) -> list[dict[str, Any]]:
-        """Changes, the newest first."""
-        rows = await self._file.run(
-            self._file.fetch,
-            "SELECT id, at, who, what, target, detail FROM audit WHERE id < ? "
-            "ORDER BY id DESC LIMIT ?",
-            (before if before is not None else 2**62, limit),
-        )
-        names = ("id", "at", "who", "what", "target", "detail")
-        return [dict(zip(names, row, strict=True)) for row in rows]
-
-    # ── plain rows, for tokens and schedules ─────────────────────────────────────────────────
-
-    async def rows(self, query: str, *values: Any) -> list[Any]:
-        return await self._file.run(self._file.fetch, query, values)
-
-    async def write(self, query: str, *values: Any) -> int:
-        """The number of rows changed."""
-        return await self._file.run(self._file.write, query, values)
-
-    # ── inside, on the thread ────────────────────────────────────────────────────────────────
 
     def _select(self, where: str, values: Sequence[Any]) -> list[Job]:
-        rows = self._file.db.execute(f"SELECT {_COLUMNS} FROM job {where}", values)  # noqa: S608 - ours
-        return [_job(row) for row in rows]
+        rows = self.database.db.execute(f"SELECT {_COLUMNS} FROM job {where}", values)  # noqa: S608 - constant text
+        return [_job_of_row(row) for row in rows]
 
-    def _one(self, identity: str) -> Job:
-        found = self._select("WHERE id = ?", (identity,))
+    def _get(self, job_id: str) -> Job:
+        found = self._select("WHERE id = ?", (job_id,))
         if not found:
-            raise KeyError(identity)
+            raise KeyError(job_id)
         return found[0]
 
     def __repr__(self) -> str:
-        return f"<Register {self._file.path}, event {self.newest}>"
+        return f"<JobStore {self.database.path}, event {self.events.last_id}>"
 
 
-def _job(row: Sequence[Any]) -> Job:
-    identity, number, name, owner, state, reason, config, webhooks, *rest = row
-    created, started, ended, runs, schedule, totals, is_download = rest
+def _job_of_row(row: Sequence[Any]) -> Job:
+    job_id, number, name, owner, state, reason, config, webhooks, *rest = row
+    created_at, started_at, ended_at, runs, schedule, totals, is_download = rest
     return Job(
-        identity,
+        job_id,
         number,
         name,
         owner,
@@ -314,9 +273,9 @@ def _job(row: Sequence[Any]) -> Job:
         reason,
         msgspec.json.decode(config),
         msgspec.json.decode(webhooks, type=tuple[Webhook, ...]),
-        created,
-        started,
-        ended,
+        created_at,
+        started_at,
+        ended_at,
         runs,
         schedule,
         msgspec.json.decode(totals, type=Totals),

@@ -1,5 +1,5 @@
--- The service's own file, DIR/jobs.db: what was asked for and what became of it. What a crawl has
--- reached lies in the job's own folder, DIR/jobs/ID, with a frontier of its own.
+-- Schema of the service's database DIR/jobs.db. A crawl's progress is not here: it is in the frontier
+-- of the job's own folder, DIR/jobs/ID.
 
 CREATE TABLE job (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -14,16 +14,16 @@ CREATE TABLE job (
     started_at REAL,
     ended_at   REAL,
     runs       INTEGER NOT NULL DEFAULT 0,
-    schedule   TEXT,                    -- name of the schedule that made it
+    schedule   TEXT,                    -- name of the schedule that created it
     totals     TEXT NOT NULL DEFAULT '{}',
-    key        TEXT,                    -- Idempotency-Key it was created with
-    files      TEXT,                    -- JSON, what a download is to fetch; NULL: it is a crawl
+    key        TEXT,                    -- Idempotency-Key of its request
+    files      TEXT,                    -- JSON, the requests of a download; NULL: it is a crawl
     UNIQUE (owner, key)
 );
 
 CREATE INDEX job_open ON job (state) WHERE state NOT IN ('finished', 'failed', 'cancelled');
 
-CREATE TABLE event (                    -- one row a change of state; its id is SSE's Last-Event-ID
+CREATE TABLE event (                    -- one row per state change; SSE uses the id as Last-Event-ID
     id     INTEGER PRIMARY KEY AUTOINCREMENT,
     job    TEXT NOT NULL,
     at     REAL NOT NULL,
@@ -33,7 +33,7 @@ CREATE TABLE event (                    -- one row a change of state; its id is 
 
 CREATE INDEX event_job ON event (job, id);
 
-CREATE TABLE delivery (                 -- webhook messages that are still to be delivered
+CREATE TABLE delivery (                 -- webhook messages not delivered yet
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     event   INTEGER NOT NULL,
     job     TEXT NOT NULL,

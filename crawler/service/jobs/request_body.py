@@ -1,5 +1,7 @@
-"""A job's body as JSON says it: its keys and types, its own section `job`, its headers; and where
-in it something is wrong. What may be said is `intake.py`'s and `files_intake.py`'s. Pure.
+"""Checks of a job's JSON body that crawls and downloads share: keys, types, headers, section `job`.
+
+Which settings a body may contain is defined in `crawl_job_request.py` and
+`download_job_request.py`. Pure.
 """
 
 from __future__ import annotations
@@ -16,30 +18,30 @@ from crawler.config.model import Config
 from crawler.errors import CrawlerError
 from crawler.service.jobs.job import Webhook
 
-MOST_WEBHOOKS: Final = 8
+WEBHOOKS_MAX: Final = 8
 
 FIELDS: Final = fields()
 
 SECTIONS: Final = frozenset(key.partition(".")[0] for key in FIELDS if "." in key)
 
 HIDDEN: Final = "…"
-"""Stands for a secret in everything that is told back."""
+"""Replaces a secret in API responses."""
 
 UNITS: Final[Mapping[str, str]] = {
     "s": r"^[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)?([0-9]{1,4}(ms|s|m|h))*$",
     "B": r"^[0-9]{1,9}(\.[0-9]{1,3})?[kKmMgGtT]?i?[bB]?$",
 }
-"""How a duration or a size may be written as text; `units.py` decides what it means."""
+"""Unit → pattern of a duration or size as text; `utils/units.py` parses it."""
 
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A header's name, RFC 9110 §5.6.2."""
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A header name, RFC 9110 §5.6.2."""
 
-_RESERVED: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
-"""Headers that are the HTTP client's business: set by hand they would smuggle requests."""
+_RESERVED_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+"""Headers that only the HTTP client may set: a client's values could smuggle requests."""
 
 
 class InvalidBody(CrawlerError):
-    """A body that cannot be used. `pointer` says where (RFC 6901)."""
+    """A body is not valid. `pointer`: the JSON pointer (RFC 6901) of the invalid value."""
 
     def __init__(self, detail: str, pointer: str = "") -> None:
         super().__init__(detail)
@@ -47,14 +49,14 @@ class InvalidBody(CrawlerError):
 
 
 class JobOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body's own section `job`: what a crawl from the command line does not have."""
+    """Section `job` of a body: options that only jobs of a service have."""
 
     name: str = ""
     webhooks: tuple[Webhook, ...] = ()
 
 
 def without_login(url: str) -> str:
-    """A URL with its user and password hidden (RFC 3986 §3.2.1)."""
+    """The URL with its user and password replaced by HIDDEN (RFC 3986 §3.2.1)."""
     scheme, slashes, rest = url.partition("://")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     if not slashes or "@" not in authority:
@@ -63,26 +65,26 @@ def without_login(url: str) -> str:
     return f"{scheme}://{HIDDEN}@{host}{rest[len(authority) :]}"
 
 
-def read_extras(value: object) -> JobOptions:
+def read_options(value: object) -> JobOptions:
+    """Validate section `job`. Raises InvalidBody."""
     try:
-        extras = msgspec.convert(value, JobOptions)
+        options = msgspec.convert(value, JobOptions)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at ")
-        raise InvalidBody(
-            message, "/job" + where.strip("`").removeprefix("$").replace(".", "/")
-        ) from None
-    if len(extras.name) > 200:
+        raise InvalidBody(message, f"/job{json_pointer(where)}") from None
+    if len(options.name) > 200:
         raise InvalidBody("longer than 200 characters", "/job/name")
-    if len(extras.webhooks) > MOST_WEBHOOKS:
-        raise InvalidBody(f"more than {MOST_WEBHOOKS} webhooks", "/job/webhooks")
-    for number, hook in enumerate(extras.webhooks):
-        parts = split_url(hook.url)
+    if len(options.webhooks) > WEBHOOKS_MAX:
+        raise InvalidBody(f"more than {WEBHOOKS_MAX} webhooks", "/job/webhooks")
+    for number, hook in enumerate(options.webhooks):
+        parts = parse_url(hook.url)
         if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
             raise InvalidBody("not a http or https URL", f"/job/webhooks/{number}/url")
-    return extras
+    return options
 
 
-def split_url(url: str) -> Any:
+def parse_url(url: str) -> Any:
+    """The parts of a URL; None: its port is invalid, or it contains control characters."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -91,29 +93,29 @@ def split_url(url: str) -> Any:
     return None if any(char <= " " or char == "\x7f" for char in url) else parts
 
 
-def keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys that a tree sets; unknown ones too, they are refused by name later."""
+def dotted_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted keys that a tree sets, unknown ones included: those are rejected by name later."""
     for name, value in tree.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and key in SECTIONS:
-            yield from keys(value, f"{key}.")
+            yield from dotted_keys(value, f"{key}.")
         else:
             yield key
 
 
 def check_types(tree: Mapping[str, Any]) -> None:
-    """JSON says what it means: `0` is no `false`, `"5"` no number. Only durations and sizes may be
-    text, as on the command line. What is unknown is left to the settings, which know its neighbour.
+    """Check that values have the JSON types of their settings: `0` is not `false`, `"5"` is not a
+    number. Only durations and sizes may be text, as on the command line. Unknown keys are skipped:
+    the loader rejects them and suggests a similar key. Raises InvalidBody.
     """
-    known = FIELDS
     plain: dict[str, Any] = {}
     for name, value in tree.items():
-        if name in known:
+        if name in FIELDS:
             plain[name] = value
         elif isinstance(value, Mapping):
             part = {}
             for key, inner in value.items():
-                field = known.get(f"{name}.{key}")
+                field = FIELDS.get(f"{name}.{key}")
                 if field is None:
                     continue
                 if not (field.unit and isinstance(inner, str)):
@@ -128,13 +130,11 @@ def check_types(tree: Mapping[str, Any]) -> None:
         msgspec.convert(plain, Config)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at ")
-        pointer = re.sub(r"\[(\d+)\]", r".\1", where.strip("`").removeprefix("$"))
-        pointer = re.sub(r"\[.*?\]", "", pointer)
-        raise InvalidBody(message, pointer.replace(".", "/")) from error
+        raise InvalidBody(message, json_pointer(where)) from error
 
 
 def check_headers(config: Config) -> None:
-    """Raises Invalid for a header that cannot be sent as it is."""
+    """Raises InvalidBody for a header that cannot be sent unchanged."""
     for name, value in config.fetch.headers.items():
         check_header(name, value, "/fetch/headers")
     for key in ("user_agent", "contact"):
@@ -142,22 +142,31 @@ def check_headers(config: Config) -> None:
             raise InvalidBody("control characters or characters beyond Latin-1", f"/fetch/{key}")
 
 
-def check_header(name: str, value: str, place: str) -> None:
-    """A line end in a header would smuggle another one in (RFC 9110 §5.5)."""
-    if not _NAME.fullmatch(name) or name.lower() in _RESERVED or not is_clean(value):
-        raise InvalidBody(f"header {name!r} is not usable", place)
+def check_header(name: str, value: str, pointer: str) -> None:
+    """Raises InvalidBody. A line end in a value would add another header (RFC 9110 §5.5)."""
+    if not _HEADER_NAME.fullmatch(name) or name.lower() in _RESERVED_HEADERS or not is_clean(value):
+        raise InvalidBody(f"header {name!r} is not usable", pointer)
 
 
 def is_clean(value: str) -> bool:
+    """Whether the text has only Latin-1 characters and no control characters but tabs."""
     return all((" " <= char != "\x7f" and char < "\u0100") or char == "\t" for char in value)
 
 
+def json_pointer(where: str) -> str:
+    """The JSON pointer of a place in a msgspec error, such as "`$.files[0].url`"."""
+    path = re.sub(r"\[(\d+)\]", r".\1", where.strip("`").removeprefix("$"))
+    return re.sub(r"\[.*?\]", "", path).replace(".", "/")
+
+
 def pointer_of(key: str) -> str:
+    """The JSON pointer of a dotted key."""
     return "/" + key.replace("~", "~0").replace("/", "~1").replace(".", "/")
 
 
 def pointer_in(message: str) -> str:
+    """The JSON pointer of the key that an error message begins with; empty: it names none."""
     match = re.match(r"([a-z_]+(?:\.[a-z_]+)?)\b", message)
-    known = FIELDS
     key = match[1] if match else ""
-    return pointer_of(key) if key in known or any(k.startswith(f"{key}.") for k in known) else ""
+    is_known = key in FIELDS or any(field.startswith(f"{key}.") for field in FIELDS)
+    return pointer_of(key) if is_known else ""

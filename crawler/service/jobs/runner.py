@@ -1,54 +1,55 @@
-"""How a job is run: in this process, or by workers elsewhere. The supervisor sees no difference."""
+"""Where a job runs: in this process, or on workers elsewhere. The supervisor sees no difference."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
+import msgspec
+
 from crawler.config.model import Config
 from crawler.config.workdir import FRONTIER, Mode
 from crawler.engine.running_crawl import RunningCrawl
-from crawler.errors import CrawlerError
+from crawler.errors import ConfigError
 from crawler.frontier.sqlite.overview import peek
 from crawler.interfaces import Sink
-from crawler.service.jobs.job import Job, Totals
+from crawler.service.jobs.job import Job, JobKind, Totals
 from crawler.service.results import crawl_results
 from crawler.service.results.crawl_results import HostResult, LinkResult, UrlStory
 
-Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[RunningCrawl]]
-"""`build.open_crawl` with what the crawls share, or what stands for it in a test."""
+CrawlOpener: TypeAlias = Callable[..., AbstractAsyncContextManager[RunningCrawl]]
+"""`crawl_setup.open_crawl` with the resources that jobs share, or a test's replacement."""
 
 Records: TypeAlias = tuple[list[dict[str, Any]], int | None]
-"""Records, and the cursor to go on from; None: that was all."""
-
-
-class ResultsNotKept(CrawlerError):
-    """Nobody keeps what is asked of a job; the message says what is kept."""
+"""Records, and the cursor of the next page; None: there are no more."""
 
 
 class JobRunner(Protocol):
-    """One way to run jobs. A job's folder is its own; its name is the job's."""
+    """One place where jobs run. `folder` is the job's own; its name is the job's id."""
 
-    async def reached(self, config: Config, folder: Path) -> Totals | None:
-        """What earlier runs of the job have done; None: it was never begun. Raises CrawlerError."""
+    async def progress(self, config: Config, folder: Path) -> Totals | None:
+        """Totals of the job's earlier runs; None: it has not run yet. Raises CrawlerError."""
         ...
 
     def open(
         self,
         config: Config,
         *,
-        dir: Path,  # noqa: A002 - as build.open_crawl has it
+        dir: Path,  # noqa: A002 - as crawl_setup.open_crawl has it
         mode: Mode,
         sinks: Sequence[Sink],
     ) -> AbstractAsyncContextManager[RunningCrawl]:
-        """The job's crawl, as `build.open_crawl` opens one."""
+        """Open the job's crawl, as `crawl_setup.open_crawl` does."""
         ...
 
-    async def forget(self, job: Job, *, output: bool) -> None:
-        """Drop the job's queue and, with `output`, its records, where they lie elsewhere."""
+    async def delete_remote(self, job: Job, *, output: bool) -> None:
+        """Delete what is stored outside of the job's folder: its queue and, with `output`, its
+        records.
+        """
         ...
 
     def pages(
@@ -60,38 +61,38 @@ class JobRunner(Protocol):
         outcomes: Collection[str] = (),
         statuses: Collection[int] = (),
     ) -> Records:
-        """Records that are committed, each URL once. Blocking; see `reading.pages`."""
+        """Committed records, each URL once. Blocking; see `crawl_results.pages`."""
         ...
 
     async def links(
         self, config: Config, folder: Path, *, states: Collection[str], after: int, limit: int
     ) -> list[LinkResult]:
-        """As `reading.links`, and the others as theirs; beside what those raise: NotKept."""
+        """As `crawl_results.links`, and the next two likewise; may also raise ResultsNotKept."""
         ...
 
     async def hosts(self, config: Config, folder: Path, *, limit: int) -> list[HostResult]: ...
 
-    async def why(self, config: Config, folder: Path, url: str) -> UrlStory | None: ...
+    async def explain(self, config: Config, folder: Path, url: str) -> UrlStory | None: ...
 
 
 class LocalRunner:
-    """In this process, the queue in the job's folder."""
+    """Runs jobs in this process, with the frontier in the job's folder."""
 
     pages: Final = staticmethod(crawl_results.pages)
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: CrawlOpener) -> None:
         self.open: Final = opener
 
-    async def reached(self, config: Config, folder: Path) -> Totals | None:  # noqa: ARG002
+    async def progress(self, config: Config, folder: Path) -> Totals | None:  # noqa: ARG002
         path = folder / FRONTIER
-        return await asyncio.to_thread(_reached, path) if path.exists() else None
+        return await asyncio.to_thread(_totals_of, path) if path.exists() else None
 
-    async def forget(self, job: Job, *, output: bool) -> None:
-        """Nothing of it lies elsewhere."""
+    async def delete_remote(self, job: Job, *, output: bool) -> None:
+        """Nothing is stored outside of the job's folder."""
 
     async def links(
         self,
-        config: Config,  # noqa: ARG002 - the folder knows it all
+        config: Config,  # noqa: ARG002 - the folder has everything
         folder: Path,
         *,
         states: Collection[str],
@@ -105,12 +106,12 @@ class LocalRunner:
     async def hosts(self, config: Config, folder: Path, *, limit: int) -> list[HostResult]:  # noqa: ARG002
         return await asyncio.to_thread(crawl_results.hosts, folder, limit=limit)
 
-    async def why(self, config: Config, folder: Path, url: str) -> UrlStory | None:
-        return await asyncio.to_thread(crawl_results.why, folder, url, config.urls)
+    async def explain(self, config: Config, folder: Path, url: str) -> UrlStory | None:
+        return await asyncio.to_thread(crawl_results.explain, folder, url, config.urls)
 
 
-def _reached(path: Path) -> Totals:
-    """What the job's frontier says it has done. Blocking."""
+def _totals_of(path: Path) -> Totals:
+    """Totals from the job's frontier. Blocking."""
     view = peek(path)
     counts = view.counts
     return Totals(
@@ -120,3 +121,33 @@ def _reached(path: Path) -> Totals:
         bytes_wire=view.bytes_wire,
         queued=counts.pending,
     )
+
+
+class RunnerTable:
+    """Chooses a job's runner by the `frontier.url` of its configuration, which never changes.
+
+    Workers' output folders are below `outputs`.
+    """
+
+    def __init__(self, local: LocalRunner, outputs: Path) -> None:
+        self._local = local
+        self._outputs = outputs
+        self._redis: JobRunner | None = None
+
+    def runner_for(self, job: Job) -> JobRunner:
+        """Downloads always run locally. Raises ConfigError when the redis extra is missing."""
+        local = job.kind is JobKind.DOWNLOAD
+        if local or msgspec.convert(job.config, Config).frontier.url is None:
+            return self._local
+        if self._redis is None:
+            demand_redis()
+            from crawler.service.cluster.redis_runner import RedisRunner  # noqa: PLC0415 - an extra
+
+            self._redis = RedisRunner(self._outputs)
+        return self._redis
+
+
+def demand_redis() -> None:
+    """Raises ConfigError when the redis extra is not installed."""
+    if importlib.util.find_spec("redis") is None:
+        raise ConfigError("frontier.url needs redis: pip install 'crawler[redis]'")

@@ -1,7 +1,7 @@
-"""Runs the jobs: many open crawls in one event loop, started, stopped and taken up again.
+"""Runs the jobs: many open crawls in one event loop, started, stopped and resumed.
 
-The register says what is wanted, the foreman sees to it. It owns nothing that must survive: killed
-at any instant, a new one reads the register, opens each job's folder and goes on.
+The job store has the wanted state of each job. The supervisor itself has no state that must
+survive: after a kill, a new one reads the store, opens the jobs' folders and resumes.
 """
 
 from __future__ import annotations
@@ -18,200 +18,216 @@ from typing import Final
 from crawler.engine.stats import StatsCollector
 from crawler.errors import CrawlerError, FrontierError
 from crawler.service.jobs.crawl_run import CrawlRun
-from crawler.service.jobs.failure import first, verdict
-from crawler.service.jobs.job import Job, JobConflict, JobLimits, JobState, Totals, after, choose
+from crawler.service.jobs.job import (
+    Job,
+    JobConflict,
+    JobLimits,
+    JobState,
+    Totals,
+    next_state,
+    select_jobs,
+)
+from crawler.service.jobs.job_run import JobRun, classify_failure, first_error
 from crawler.service.jobs.job_store import JobStore
 from crawler.service.jobs.runner import JobRunner
 from crawler.service.monitoring.logs import JOB
 
 log = logging.getLogger(__name__)
 
-NOTE_EVERY: Final = 5.0
-"""Seconds between notes of a running job's totals: what a restart shows until it runs again."""
+TOTALS_INTERVAL_S: Final = 5.0
+"""Seconds between saves of running jobs' totals, which a restarted service shows at first."""
 
-RETRY_EVERY: Final = 2.0
-"""Seconds until the register is tried again when its disk is full."""
+STORE_RETRY_DELAY_S: Final = 2.0
+"""Seconds before the store is used again after an error, such as a full disk."""
 
 
 class JobSupervisor:
-    """Starts what may start, stops what must stop. `run` is the service's main task."""
+    """Starts and stops runs as the store demands. `run` is the service's main task.
+
+    `limits` hold for all jobs together, `limits_of` maps an owner to those of the owner's jobs.
+    `blocked_reason` says why no job may start now; empty: jobs may start. `on_crawl_closed` gets
+    the statistics of each run. `free_disk_space` frees space for the store on a full disk and
+    returns False when it cannot. `trace` is entered around each run, with the job's id and name.
+    """
 
     def __init__(
         self,
-        register: JobStore,
+        store: JobStore,
         folder: Path,
-        runner_of: Callable[[Job], JobRunner],
+        runner_for: Callable[[Job], JobRunner],
         *,
         limits: JobLimits,
         limits_of: Callable[[str], JobLimits],
-        may_start: Callable[[], str] = lambda: "",
-        ended: Callable[[StatsCollector], None] = lambda _: None,
-        make_room: Callable[[], bool] = lambda: False,
-        shift_of: Callable[[Job], CrawlRun] = CrawlRun,
+        blocked_reason: Callable[[], str] = lambda: "",
+        on_crawl_closed: Callable[[StatsCollector], None] = lambda _: None,
+        free_disk_space: Callable[[], bool] = lambda: False,
+        make_run: Callable[[Job], JobRun] = CrawlRun,
         trace: Callable[[str, str], AbstractContextManager[None]] = lambda _job, _name: (
             nullcontext()
         ),
     ) -> None:
-        self.shifts: dict[str, CrawlRun] = {}
+        self.active_runs: dict[str, JobRun] = {}  # by job id
         self.draining = False
-        self._dropped = False
-        self._register = register
-        self._folder = folder
-        self.runner_of = runner_of
-        self._limits = limits
+        self.store = store
+        self.runner_for = runner_for
         self.limits_of = limits_of
-        self._may_start = may_start  # a word for why nothing may, else nothing
-        self._ended = ended
-        self._shift_of = shift_of  # what does the job's kind of work
-        self._trace = trace  # a span around each run, by id and name
-        self._make_room = make_room  # for the register on a full disk; False: there is none left
+        self._aborting = False
+        self._folder = folder
+        self._limits = limits
+        self._blocked_reason = blocked_reason
+        self._on_crawl_closed = on_crawl_closed
+        self._free_disk_space = free_disk_space
+        self._make_run = make_run
+        self._trace = trace
 
-    def folder_of(self, job: str) -> Path:
-        return self._folder / "jobs" / job
+    def folder_of(self, job_id: str) -> Path:
+        """The folder of a job, which may not exist yet."""
+        return self._folder / "jobs" / job_id
 
     async def run(self) -> None:
-        """Until `drain`; returns when the last crawl has been closed."""
-        for job in await self._register.recover():
-            log.info("job %s goes on: it was interrupted", job.id)
-        async with asyncio.TaskGroup() as crew:
-            notes = crew.create_task(self._note(), name="totals")
+        """Until `drain`; returns when the last run has ended."""
+        for job in await self.store.recover():
+            log.info("job %s was interrupted: it resumes as %s", job.id, job.state)
+        async with asyncio.TaskGroup() as tasks:
+            saving_totals = tasks.create_task(self._save_totals(), name="totals")
             while not self.draining:
-                bell = self._register.bell
-                wait = None
+                changed = self.store.changed
+                timeout = None
                 try:
-                    await self._start(crew)
+                    await self._start_queued(tasks)
                 except FrontierError as error:
                     log.warning("no job can be started: %s", error)
-                    wait = RETRY_EVERY
+                    timeout = STORE_RETRY_DELAY_S
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await bell.wait()
-            for shift in self.shifts.values():
-                shift.stop("shutdown")
-            if self._dropped:  # while one was being started
-                self.drop()
-            notes.cancel()
+                    async with asyncio.timeout(timeout):
+                        await changed.wait()
+            for run in self.active_runs.values():
+                run.stop("shutdown")
+            if self._aborting:  # `abort_all` was called while a run was being started
+                self.abort_all()
+            saving_totals.cancel()
 
     def drain(self) -> None:
-        """Stop every crawl within its grace time; the jobs stay queued for the next start."""
+        """Stop each run within its grace time; the jobs stay queued for the next start."""
         self.draining = True
-        self._register.ring()
+        self.store.notify()
 
-    def drop(self) -> None:
-        """After `drain`: let go of what is in hand. A crawl that is still being opened (it waits
-        for a server that is away) is left as it is; the next start goes on with it.
+    def abort_all(self) -> None:
+        """After `drain`: end all runs at once; URLs in progress are fetched again later.
+
+        The task of a run that is still being opened (it waits for an unreachable server) is
+        cancelled; the next start resumes the job.
         """
-        self._dropped = True
-        for shift in self.shifts.values():
-            if shift.crawl is not None:
-                shift.crawl.abort()
-            elif shift.task is not None:
-                shift.task.cancel()
+        self._aborting = True
+        for run in self.active_runs.values():
+            if run.crawl is not None:
+                run.crawl.abort()
+            elif run.task is not None:
+                run.task.cancel()
 
-    async def ask(self, job: str, verb: str) -> Job:
-        """A person's verb. Raises KeyError, Conflict."""
-        changed = await self._register.change(job, lambda state: after(state, verb))
-        shift = self.shifts.get(job)
-        if shift is not None:
-            shift.job = changed
-            if changed.state is JobState.PAUSING:
-                shift.stop("paused")
-            elif changed.state is JobState.CANCELLING:
-                shift.stop("cancelled")
-        return changed
+    async def apply_action(self, job_id: str, action: str) -> Job:
+        """Execute a user's action, a key of `ACTIONS`. Raises KeyError, JobConflict."""
+        job = await self.store.change_state(job_id, lambda state: next_state(state, action))
+        run = self.active_runs.get(job_id)
+        if run is not None:
+            run.job = job
+            if job.state is JobState.PAUSING:
+                run.stop("paused")
+            elif job.state is JobState.CANCELLING:
+                run.stop("cancelled")
+        return job
 
-    async def forget(self, job: Job, *, output: bool = True) -> None:
-        """Drop what of a job lies outside its folder: its queue and, with `output`, the shares that
-        workers wrote. What cannot be had now is left, and said.
+    async def delete_remote(self, job: Job, *, output: bool = True) -> None:
+        """Delete what is stored outside of a job's folder: its queue and, with `output`, the
+        records of workers. What cannot be reached now is left, and logged.
         """
         try:
-            await self.runner_of(job).forget(job, output=output)
+            await self.runner_for(job).delete_remote(job, output=output)
         except (CrawlerError, OSError) as error:
-            log.warning("job %s: something of it is left behind: %s", job.id, error)
+            log.warning("job %s: its data elsewhere is not deleted: %s", job.id, error)
 
-    def hold(self, job: str, reason: str) -> None:
-        """Stop a running job for a reason that passes; see `shift.STOPS`."""
-        if (shift := self.shifts.get(job)) is not None:
-            shift.stop(reason)
+    def hold(self, job_id: str, reason: str) -> None:
+        """Stop a running job for a temporary reason, a key of `STOP_STATES`."""
+        if (run := self.active_runs.get(job_id)) is not None:
+            run.stop(reason)
 
-    async def _start(self, crew: asyncio.TaskGroup) -> None:
-        if self._may_start():
+    async def _start_queued(self, tasks: asyncio.TaskGroup) -> None:
+        if self._blocked_reason():
             return
         queued = [
             job
-            for job in await self._register.jobs(states=[JobState.QUEUED], limit=1000)
-            if job.id not in self.shifts
+            for job in await self.store.find(states=[JobState.QUEUED], limit=1000)
+            if job.id not in self.active_runs
         ]
-        running = Counter(shift.job.owner for shift in self.shifts.values())
+        running = Counter(run.job.owner for run in self.active_runs.values())
         owners = {job.owner for job in queued}
-        chosen = choose(
+        selected = select_jobs(
             queued,
             running,
-            most=self._limits.running,
-            each={owner: self.limits_of(owner).running for owner in owners},
+            total_limit=self._limits.running,
+            owner_limits={owner: self.limits_of(owner).running for owner in owners},
         )
-        for job in chosen:
+        for job in selected:
             try:
-                job = await self._register.change(job.id, _begin, opened=True)  # noqa: PLW2901 - a moment later
-            except (JobConflict, KeyError):  # paused, cancelled or deleted under our hands
+                started = await self.store.change_state(job.id, _running_state, starts_run=True)
+            except (JobConflict, KeyError):  # paused, cancelled or deleted in the meantime
                 continue
-            shift = self.shifts[job.id] = self._shift_of(job)
-            shift.task = crew.create_task(self._work(shift), name=f"job {job.id}")
+            run = self.active_runs[job.id] = self._make_run(started)
+            run.task = tasks.create_task(self._execute(run), name=f"job {job.id}")
 
-    async def _work(self, shift: CrawlRun) -> None:
-        """One run of a job, from opening its folder to its next state."""
-        job = shift.job
+    async def _execute(self, run: JobRun) -> None:
+        """One run of a job, from opening its folder to storing its next state."""
+        job = run.job
         JOB.set(job.id)
         log.info("job %s starts: %s", job.id, job.name)
         state, reason = JobState.FAILED, ""
         try:
             with self._trace(job.id, job.name):
-                state, reason = await shift.work(self.folder_of(job.id), self.runner_of(job))
-        except* CrawlerError as group:
-            state, reason = verdict(group)
-        except* OSError as group:
-            state, reason = verdict(group)
+                state, reason = await run.execute(self.folder_of(job.id), self.runner_for(job))
+        except* (CrawlerError, OSError) as group:
+            state, reason = classify_failure(group)
         except* Exception as group:
-            error = first(group)
-            log.exception("job %s: a bug", job.id, exc_info=error)
+            error = first_error(group)
+            log.exception("job %s: unexpected error (a bug)", job.id, exc_info=error)
             reason = f"bug: {type(error).__name__}"
-        totals = shift.totals()
-        if shift.crawl is not None:
-            self._ended(shift.crawl.tally)
-        del self.shifts[job.id]
+        totals = run.totals()
+        if run.crawl is not None:
+            self._on_crawl_closed(run.crawl.tally)
+        del self.active_runs[job.id]
         log.info("job %s is %s %s", job.id, state, reason)
-        await self._enter(job.id, state, reason, totals)
+        await self._store_result(job.id, state, reason, totals)
         if state is JobState.FINISHED:
-            await self.forget(job, output=False)
+            await self.delete_remote(job, output=False)
 
-    async def _enter(self, job: str, state: JobState, reason: str, totals: Totals) -> None:
-        """Keep how a run ended. A disk that is full for the register, too, is waited for."""
+    async def _store_result(self, job: str, state: JobState, reason: str, totals: Totals) -> None:
+        """Store how a run ended. Retried while the store's disk is full."""
         while True:
             try:
-                await self._register.change(job, state, reason=reason, totals=totals)
-            except KeyError:  # deleted meanwhile
+                await self.store.change_state(job, state, reason=reason, totals=totals)
+            except KeyError:  # deleted in the meantime
                 return
             except FrontierError as error:
                 log.warning("job %s: its end cannot be written yet: %s", job, error)
-                if self.draining:  # the next start finds it running, and goes on with it
+                if self.draining:  # the next start finds the job running, and resumes it
                     return
-                if not self._make_room():
-                    await asyncio.sleep(RETRY_EVERY)
+                if not self._free_disk_space():
+                    await asyncio.sleep(STORE_RETRY_DELAY_S)
             else:
                 return
 
-    async def _note(self) -> None:
+    async def _save_totals(self) -> None:
         while True:
-            await asyncio.sleep(NOTE_EVERY)
-            with contextlib.suppress(FrontierError):  # said elsewhere, and only for show
-                for shift in list(self.shifts.values()):
-                    await self._register.note(shift.job.id, shift.totals())
+            await asyncio.sleep(TOTALS_INTERVAL_S)
+            with contextlib.suppress(FrontierError):  # others report it; totals are for display
+                for run in list(self.active_runs.values()):
+                    await self.store.save_totals(run.job.id, run.totals())
 
     def __repr__(self) -> str:
-        return f"<Foreman {len(self.shifts)} running{', draining' if self.draining else ''}>"
+        running = len(self.active_runs)
+        return f"<JobSupervisor {running} running{', draining' if self.draining else ''}>"
 
 
-def _begin(state: JobState) -> JobState:
+def _running_state(state: JobState) -> JobState:
     if state is not JobState.QUEUED:
         raise JobConflict(f"the job is {state}")
     return JobState.RUNNING

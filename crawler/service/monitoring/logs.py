@@ -1,4 +1,4 @@
-"""Log lines that name their job and their request; as JSON where machines read them."""
+"""Log lines with the ids of their job and API request, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 JOB: Final[ContextVar[str]] = ContextVar("job", default="")
-"""The job whose task this is; its crawl's tasks inherit it."""
+"""Id of the job that the current task belongs to; its crawl's tasks inherit it."""
 
 REQUEST: Final[ContextVar[str]] = ContextVar("request", default="")
-"""The id of the API request under way: the client's X-Request-ID, or one of ours."""
+"""Id of the current API request: the client's X-Request-ID, or a random one."""
 
 
 class JsonLogFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -26,21 +26,21 @@ class JsonLogFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name, place in (("job", JOB), ("request", REQUEST)):
-            if place.get():
-                line[name] = place.get()
+        for name, variable in (("job", JOB), ("request", REQUEST)):
+            if variable.get():
+                line[name] = variable.get()
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = "".join(traceback.format_exception(record.exc_info[1]))
         return json.dumps(line, ensure_ascii=False)
 
 
 class TextLogFormatter(logging.Formatter):
-    """One readable line; control characters that a URL could bring to a terminal are replaced."""
+    """One readable line. Control characters, which a URL could send to a terminal, are replaced."""
 
     def format(self, record: logging.LogRecord) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        about = "".join(f" [{place.get()}]" for place in (JOB, REQUEST) if place.get())
-        text = f"{moment} {record.levelname.lower()}{about} {record.getMessage()}"
+        time_of_day = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        ids = "".join(f" [{variable.get()}]" for variable in (JOB, REQUEST) if variable.get())
+        text = f"{time_of_day} {record.levelname.lower()}{ids} {record.getMessage()}"
         line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
         if record.exc_info and record.exc_info[1] is not None:
             line += "\n" + "".join(traceback.format_exception(record.exc_info[1]))
@@ -48,15 +48,14 @@ class TextLogFormatter(logging.Formatter):
 
 
 def start_logging(form: str, level: str) -> None:
-    """Send this program's log lines to stderr, and only those."""
+    """Log to stderr: this package from `level` on, uvicorn's errors from warning on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLogFormatter() if form == "json" else TextLogFormatter())
-    ours = logging.getLogger("crawler")
-    ours.handlers[:] = [handler]
-    ours.setLevel(level.upper())
-    ours.propagate = False
-    for name in ("uvicorn.error",):
-        theirs = logging.getLogger(name)
-        theirs.handlers[:] = [handler]
-        theirs.setLevel("WARNING")
-        theirs.propagate = False
+    package_logger = logging.getLogger("crawler")
+    package_logger.handlers[:] = [handler]
+    package_logger.setLevel(level.upper())
+    package_logger.propagate = False
+    uvicorn_logger = logging.getLogger("uvicorn.error")
+    uvicorn_logger.handlers[:] = [handler]
+    uvicorn_logger.setLevel("WARNING")
+    uvicorn_logger.propagate = False

@@ -1,150 +1,111 @@
-"""/metrics: the tallies of all crawls, summed; names and units as Prometheus' guide asks for.
+"""/metrics: statistics of all crawls, summed; names and units follow the Prometheus guide.
 
-Nothing is counted twice: at each scrape the sums of running crawls are added to those of crawls
-that have ended since the service started. No URL and no host is a label: the series are bounded.
+At each scrape the statistics of open crawls are added to the sums of crawls that ended since the
+service started. URLs, hosts, jobs and workers are never labels, so the number of series is bounded.
+Only a coordinator exports the metrics of its cluster, so that Prometheus gets each series once.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from crawler.engine.stats import Histogram, StatsCollector
-from crawler.service.jobs.download_run import DownloadRun
+from crawler.engine.stats import StatsCollector
 from crawler.service.jobs.fair_share import ServiceResources
 from crawler.service.jobs.job import JobState
 from crawler.service.jobs.retention import Retention
 from crawler.service.jobs.supervisor import JobSupervisor
 from crawler.service.jobs.webhooks import WebhookDispatcher
+from crawler.service.monitoring.crawl_metrics import (
+    MetricTotals,
+    counters_by_label,
+    crawl_metrics,
+    gauge_family,
+    gauges_by_label,
+)
 from crawler.version import __version__
 
 if TYPE_CHECKING:
     from crawler.service.cluster.cluster import ClusterMonitor
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds."""
-
-_CODES: Final = frozenset({
-    200, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 405, 406, 408, 410, 414, 418,
-    421, 422, 425, 429, 451, 500, 501, 502, 503, 504, 508, 511, 520, 521, 522, 523, 524, 525, 526,
-})  # fmt: skip
-"""Statuses with a series of their own; a site can make up others, they are `other`."""
-
-
-class MetricTotals:
-    """What tallies add up to."""
-
-    def __init__(self) -> None:
-        self.plain: Counter[str] = Counter()
-        self.statuses: Counter[int] = Counter()
-        self.errors: Counter[str] = Counter()
-        self.skipped: Counter[str] = Counter()
-        self.outcomes: Counter[str] = Counter()
-        self.histograms: dict[str, tuple[Counter[float], float, int]] = {}
-
-    def add(self, tally: StatsCollector) -> None:
-        self.plain.update(
-            requests=tally.fetch.number + sum(tally.robots.values()),
-            retries=tally.retries,
-            bytes_wire=tally.bytes_wire,
-            pages=tally.pages,
-            links=tally.links_found,
-        )
-        self.statuses.update(tally.statuses)
-        self.outcomes.update(tally.outcomes)
-        for reason, number in tally.reasons.items():
-            (self.errors if reason in ERRORS else self.skipped)[reason] += number
-        for name, histogram in (
-            ("ttfb", tally.ttfb), ("total", tally.fetch), ("parse", tally.parse),
-        ):  # fmt: skip
-            counts, total, number = self.histograms.get(name, (Counter(), 0.0, 0))
-            counts = counts + _bucketed(histogram)
-            self.histograms[name] = (
-                counts,
-                total + histogram.sum / 1000,
-                number + histogram.number,
-            )
-
-
-ERRORS: Final = frozenset({
-    "dns", "connection", "tls", "timeout", "truncated", "too-large", "garbled", "status",
-    "forbidden", "parse", "redirect", "fetch", "mime",
-})  # fmt: skip
-"""First words of a Visit's reason that speak of a failure on the road; others are refusals."""
+if TYPE_CHECKING:
+    from crawler.service.cluster.cluster import ClusterMonitor
 
 
 class Metrics(Collector):
-    """One for the service; `page()` is the answer to a scrape."""
+    """The service's collector; `page()` is the response to a scrape. `cluster` None: no workers."""
 
     def __init__(
         self,
-        foreman: JobSupervisor,
-        caretaker: Retention,
-        neighbours: ServiceResources,
-        courier: WebhookDispatcher,
+        supervisor: JobSupervisor,
+        retention: Retention,
+        resources: ServiceResources,
+        webhook_dispatcher: WebhookDispatcher,
         cluster: ClusterMonitor | None = None,
     ) -> None:
         self.counts: dict[str, int] = {}  # jobs by state, refreshed before a scrape
-        self.lag = 0.0
-        self.requests: Counter[tuple[str, str]] = Counter()  # of the API: operation, class
-        self.files: Counter[str] = Counter()  # of downloads, by how they ended
-        self._foreman = foreman
-        self._caretaker = caretaker
-        self._neighbours = neighbours
-        self._courier = courier
-        self._cluster = cluster  # None: jobs are run here
-        self._ended = MetricTotals()
+        self.loop_lag_s = 0.0
+        self.requests: Counter[tuple[str, str]] = Counter()  # by (operation, status class)
+        self.files: Counter[str] = Counter()  # of downloads, by final status
+        self._supervisor = supervisor
+        self._retention = retention
+        self._resources = resources
+        self._webhook_dispatcher = webhook_dispatcher
+        self._cluster = cluster
+        self._closed = MetricTotals()
         self._last_page = 0.0
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def page(self) -> bytes:
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
-    def ended(self, tally: StatsCollector) -> None:
-        """Keep the sums of a crawl that is closed now."""
-        self._ended.add(tally)
+    def add_closed(self, stats: StatsCollector) -> None:
+        """Add the final statistics of a crawl that was closed."""
+        self._closed.add(stats)
 
-    def file(self, status: str) -> None:
-        """A file of a download has come to an end."""
+    def count_file(self, status: str) -> None:
+        """Count a file that a download completed or gave up."""
         self.files[status] += 1
 
     def collect(self) -> Iterable[Metric]:
-        shifts = list(self._foreman.shifts.values())
-        recent = [shift.recent[-1].at for shift in shifts if shift.recent]
+        active_runs = list(self._supervisor.active_runs.values())
+        recent = [run.recent[-1].at for run in active_runs if run.recent]
         self._last_page = max([self._last_page, *recent])
         yield _info()
-        yield from of_crawls(
-            [shift.crawl.tally for shift in shifts if shift.crawl is not None], self._ended
+        yield from crawl_metrics(
+            [run.crawl.tally for run in active_runs if run.crawl is not None], self._closed
         )
-        yield _counted("files", "Files of downloads that ended.", "status", self.files)
-        yield _gauge("download_bytes_per_second", "Of all downloads that run.", sum(
-            one.rate for shift in shifts
-            if isinstance(shift, DownloadRun) and (one := shift.standing()) is not None
-        ))  # fmt: skip
-        yield _gauges("jobs", "Jobs by state.", "state",
+        yield counters_by_label("files", "Files of downloads that ended.", "status", self.files)
+        progress = [run.download_progress() for run in active_runs]
+        rate = sum(download.rate for download in progress if download is not None)
+        yield gauge_family("download_bytes_per_second", "Rate of all running downloads.", rate)
+        yield gauges_by_label("jobs", "Jobs by state.", "state",
                       {state.value: self.counts.get(state, 0) for state in JobState})  # fmt: skip
-        yield _gauge("connections_limit", "Connections for all jobs.",
-                     self._neighbours.slots.number)  # fmt: skip
-        yield _gauge("event_loop_lag_seconds", "How late the event loop last woke.", self.lag)
-        yield _gauge("last_page_timestamp_seconds", "When the last visit was written.",
+        yield gauge_family("connections_limit", "Limit of connections of all jobs.",
+                     self._resources.semaphore.number)  # fmt: skip
+        yield gauge_family(
+            "event_loop_lag_seconds", "How late the event loop last woke.", self.loop_lag_s
+        )
+        yield gauge_family("last_page_timestamp_seconds", "When the last visit was written.",
                      self._last_page)  # fmt: skip
-        yield _gauge("disk_free_bytes", "Free space where the jobs lie.", self._caretaker.free)
-        yield _gauge("jobs_bytes", "What the job folders take, as last measured.",
-                     sum(self._caretaker.sizes.values()))  # fmt: skip
-        yield _counted("webhooks", "Webhook messages.", "result", Counter(
-            delivered=self._courier.delivered, given_up=self._courier.given_up))  # fmt: skip
+        yield gauge_family(
+            "disk_free_bytes", "Free space of the disk with the job folders.", self._retention.free
+        )
+        yield gauge_family("jobs_bytes", "Size of the job folders, as last measured.",
+                     sum(self._retention.sizes.values()))  # fmt: skip
+        webhooks = self._webhook_dispatcher
+        counts = Counter(delivered=webhooks.delivered, given_up=webhooks.given_up)
+        yield counters_by_label("webhooks", "Webhook messages.", "result", counts)
         api = CounterMetricFamily(
             "crawler_api_requests", "API requests.", labels=("operation", "status_class")
         )
@@ -152,56 +113,8 @@ class Metrics(Collector):
             api.add_metric([operation, status], number)
         yield api
         if self._cluster is not None:
-            from crawler.service.monitoring.cluster_metrics import families  # noqa: PLC0415 - where it is used
-
-            yield from families(self._cluster)
-        yield _gauge("scrape_timestamp_seconds", "When this was written.", time.time())
-
-
-def of_crawls(tallies: Sequence[StatsCollector], ended: MetricTotals) -> Iterable[Metric]:
-    """The sums of open crawls and of those that have ended."""
-    sums = MetricTotals()
-    sums.plain.update(ended.plain)
-    sums.statuses.update(ended.statuses)
-    sums.errors.update(ended.errors)
-    sums.skipped.update(ended.skipped)
-    sums.outcomes.update(ended.outcomes)
-    sums.histograms.update(ended.histograms)
-    for tally in tallies:
-        sums.add(tally)
-    gauges = [tally.gauges for tally in tallies]
-    plain = sums.plain
-    yield _counter("requests", "Requests made.", plain["requests"], method="GET")
-    yield _responses(sums.statuses)
-    yield _counted("fetch_errors", "Fetches that failed, each try.", "type", sums.errors)
-    yield _counter("retries", "Visits put off for another try.", plain["retries"])
-    yield _counted("skipped", "Links not visited, by the rule.", "reason", sums.skipped)
-    yield _counted("visits", "Visits that ended.", "outcome", sums.outcomes)
-    yield _counter("response_bytes", "Bytes of bodies on the wire.", plain["bytes_wire"])
-    yield _counter("pages", "Pages fetched and read.", plain["pages"])
-    yield _counter("links_found", "Links found on pages.", plain["links"])
-    yield _histogram(
-        "request_duration_seconds", "One exchange.", "phase",
-        {name: sums.histograms.get(name) for name in ("ttfb", "total")},
-    )  # fmt: skip
-    yield _histogram(
-        "parse_duration_seconds", "Reading one page.", "", {"": sums.histograms.get("parse")}
-    )
-    yield _gauges("frontier_size", "URLs that wait.", "state",
-                  {"queued": sum(one.queued for one in gauges)})  # fmt: skip
-    yield _gauges("inflight", "What is under way.", "stage", {
-        "fetch": sum(one.in_flight for one in gauges),
-        "parse": sum(one.parsing for one in gauges),
-    })  # fmt: skip
-
-
-def _bucketed(histogram: Histogram) -> Counter[float]:
-    """The tally's fine buckets summed into ours, by upper bound in seconds."""
-    counts: Counter[float] = Counter()
-    for ms, number in histogram.buckets():
-        bound = next((one for one in _BOUNDS if ms / 1000 <= one), float("inf"))
-        counts[bound] += number
-    return counts
+            yield from cluster_metrics(self._cluster)
+        yield gauge_family("scrape_timestamp_seconds", "Time of this scrape.", time.time())
 
 
 def _info() -> Metric:
@@ -210,50 +123,91 @@ def _info() -> Metric:
     return family
 
 
-def _counter(name: str, words: str, value: float, **labels: str) -> Metric:
-    family = CounterMetricFamily(f"crawler_{name}", words, labels=tuple(labels))
-    family.add_metric(tuple(labels.values()), value)
-    return family
+LINK_STATES: Final = {
+    "pending": "queued", "resting": "resting", "leased": "leased", "done": "done", "dead": "failed",
+}  # fmt: skip
+"""Label → field of JobStats."""
+
+WORKER_STATES: Final = ("working", "idle", "leaving", "dead")
 
 
-def _counted(name: str, words: str, label: str, counts: Counter[Any]) -> Metric:
-    family = CounterMetricFamily(f"crawler_{name}", words, labels=(label,))
-    for value, number in sorted(counts.items()):
-        family.add_metric([str(value)], number)
-    return family
-
-
-def _responses(statuses: Counter[int]) -> Metric:
-    family = CounterMetricFamily(
-        "crawler_responses", "Answers by status.", labels=("status_class", "code")
+def cluster_metrics(cluster: ClusterMonitor) -> Iterator[Metric]:
+    """Metrics that a coordinator exports besides its own."""
+    links = GaugeMetricFamily(
+        "crawler_shard_links", "Links of all jobs on the server.", labels=("shard", "state")
     )
-    by_label: Counter[tuple[str, str]] = Counter()
-    for status, number in statuses.items():
-        code = str(status) if status in _CODES else "other"
-        by_label[f"{min(status // 100, 9)}xx", code] += number
-    for labels, number in sorted(by_label.items()):
-        family.add_metric(labels, number)
-    return family
+    hosts = GaugeMetricFamily(
+        "crawler_shard_hosts", "Hosts of all jobs on the server.", labels=("shard",)
+    )
+    changes = GaugeMetricFamily(
+        "crawler_shard_operations",
+        "Changes to the queues of the jobs on the shard.", labels=("shard",),
+    )  # fmt: skip
+    expired = GaugeMetricFamily(
+        "crawler_shard_leases_expired",
+        "Leases that expired, of the jobs on the shard.", labels=("shard",),
+    )  # fmt: skip
+    fenced = GaugeMetricFamily(
+        "crawler_shard_results_fenced",
+        "Results that were refused, because their lease had expired.", labels=("shard",),
+    )  # fmt: skip
+    for number, stats in enumerate(cluster.shards):
+        shard = str(number)
+        for label, field in LINK_STATES.items():
+            links.add_metric([shard, label], getattr(stats, field))
+        hosts.add_metric([shard], stats.hosts)
+        changes.add_metric([shard], stats.ops)
+        expired.add_metric([shard], stats.expired)
+        fenced.add_metric([shard], stats.fenced)
+    yield from (links, hosts, changes, expired, fenced)
+    yield from _servers(cluster)
+    yield from _workers(cluster)
 
 
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"crawler_{name}", words, value=value)
+def _servers(cluster: ClusterMonitor) -> Iterator[Metric]:
+    used_bytes = GaugeMetricFamily(
+        "crawler_redis_memory_bytes", "Memory that the server uses.", labels=("server",)
+    )
+    limit_bytes = GaugeMetricFamily(
+        "crawler_redis_memory_limit_bytes",
+        "The server's maxmemory; 0: not set.",
+        labels=("server",),
+    )
+    durable = GaugeMetricFamily(
+        "crawler_redis_durable", "Whether its append-only file is on.", labels=("server",)
+    )
+    commands = CounterMetricFamily(
+        "crawler_redis_commands", "Commands that the server has run.", labels=("server",)
+    )
+    for number, health in enumerate(cluster.servers):
+        server = str(number)
+        used_bytes.add_metric([server], health.used)
+        limit_bytes.add_metric([server], health.most)
+        durable.add_metric([server], int(health.durable))
+        commands.add_metric([server], health.commands)
+    yield from (used_bytes, limit_bytes, durable, commands)
+    yield GaugeMetricFamily(
+        "crawler_redis_up", "Whether the server was reached.", value=int(not cluster.error)
+    )
 
 
-def _gauges(name: str, words: str, label: str, values: dict[str, int]) -> Metric:
-    family = GaugeMetricFamily(f"crawler_{name}", words, labels=(label,))
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
-
-
-def _histogram(name: str, words: str, label: str, found: dict[str, Any]) -> Metric:
-    family = HistogramMetricFamily(f"crawler_{name}", words, labels=(label,) if label else ())
-    for value, one in found.items():
-        counts, total, _ = one or (Counter[float](), 0.0, 0)
-        running, buckets = 0, []
-        for bound in (*_BOUNDS, float("inf")):
-            running += counts[bound]
-            buckets.append(("+Inf" if bound == float("inf") else str(bound), running))
-        family.add_metric([value] if label else [], buckets, total)
-    return family
+def _workers(cluster: ClusterMonitor) -> Iterator[Metric]:
+    workers = cluster.workers()
+    counts = Counter(worker.state for worker in workers)
+    states = GaugeMetricFamily(
+        "crawler_workers", "Workers by state; dead: within the last hour.", labels=("state",)
+    )
+    for state in WORKER_STATES:
+        states.add_metric([state], counts[state])
+    yield states
+    yield GaugeMetricFamily(
+        "crawler_workers_troubled", "Workers that cannot work on a job.",
+        value=sum(1 for worker in workers if worker.troubles),
+    )  # fmt: skip
+    yield CounterMetricFamily(
+        "crawler_workers_died", "Workers that stopped sending heartbeats.", value=cluster.died
+    )
+    yield GaugeMetricFamily(
+        "crawler_workers_pages_per_second", "Pages per second of all workers together.",
+        value=round(sum(worker.pages_per_second for worker in workers), 2),
+    )  # fmt: skip

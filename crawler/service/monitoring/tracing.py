@@ -1,7 +1,7 @@
-"""OpenTelemetry, where the extra `otel` is installed and asked for; else nothing at no cost.
+"""OpenTelemetry traces, when the extra `otel` is installed and an endpoint is configured.
 
-Spans: one for each API request, one for each run of a job. Where they go is said by the standard
-variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME …).
+One span for each API request and for each run of a job. The standard environment variables
+configure the exporter (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME …).
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from crawler.errors import ConfigError
 
 
 class Tracing:
-    """`tracer` None: tracing is off."""
+    """Context managers that record spans. `tracer` None: tracing is off."""
 
     def __init__(self, tracer: Any = None) -> None:
         self._tracer = tracer
 
     @contextmanager
     def request(self, name: str, request: Request) -> Iterator[None]:
+        """A span around an API request, continuing the client's trace."""
         if self._tracer is None:
             yield
             return
@@ -37,6 +38,7 @@ class Tracing:
 
     @contextmanager
     def job(self, job: str, name: str) -> Iterator[None]:
+        """A span around a run of a job, by its id and name."""
         if self._tracer is None:
             yield
             return
@@ -45,13 +47,13 @@ class Tracing:
             yield
 
 
-OFF: Final = Tracing()
+TRACING_OFF: Final = Tracing()
 
 
 def start_tracing(environ: Mapping[str, str]) -> Tracing:
-    """On when an OTLP endpoint is named. Raises ConfigError when the extra is missing then."""
+    """Start tracing if an OTLP endpoint is configured. Raises ConfigError without the extra."""
     if not any(name.startswith("OTEL_EXPORTER_OTLP") and value for name, value in environ.items()):
-        return OFF
+        return TRACING_OFF
     if importlib.util.find_spec("opentelemetry.sdk") is None:
         raise ConfigError("OTEL_EXPORTER_OTLP_…: install crawler[otel] for traces")
     from opentelemetry import trace  # noqa: PLC0415 - the extra

@@ -1,4 +1,4 @@
-"""/metrics and /healthz of a stand-by worker."""
+"""/metrics and /healthz of a worker daemon."""
 
 from __future__ import annotations
 
@@ -15,66 +15,70 @@ from prometheus_client.registry import Collector
 from crawler.engine.stats import StatsCollector
 from crawler.errors import ConfigError, FatalError
 from crawler.service.cluster.worker_daemon import WorkerDaemon
-from crawler.service.monitoring.metrics import MetricTotals, of_crawls
+from crawler.service.monitoring.crawl_metrics import MetricTotals, crawl_metrics
 
 
 class WorkerMetrics(Collector):
-    """One for a worker; `page()` is the answer to a scrape."""
+    """A worker's collector; `page()` is the response to a scrape."""
 
-    def __init__(self, desk: WorkerDaemon) -> None:
-        self._desk = desk
-        self._ended = MetricTotals()
+    def __init__(self, worker: WorkerDaemon) -> None:
+        self._worker = worker
+        self._closed = MetricTotals()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        desk.ended = self.ended
+        worker.on_crawl_closed = self.add_closed
 
-    def ended(self, tally: StatsCollector) -> None:
-        """Keep the sums of a crawl that is closed now."""
-        self._ended.add(tally)
+    def add_closed(self, stats: StatsCollector) -> None:
+        """Add the final statistics of a crawl that was closed."""
+        self._closed.add(stats)
 
     def page(self) -> bytes:
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        yield from of_crawls([one.tally for one in self._desk.crawls], self._ended)
-        yield from self._own()
+        yield from crawl_metrics([crawl.tally for crawl in self._worker.crawls], self._closed)
+        yield from self._worker_metrics()
 
-    def _own(self) -> Iterator[Metric]:
-        leased = sum(getattr(one.frontier, "on_lease", 0) for one in self._desk.crawls)
-        yield GaugeMetricFamily("crawler_jobs_in_hand", "Jobs.", value=len(self._desk.crawls))
+    def _worker_metrics(self) -> Iterator[Metric]:
+        leased = sum(getattr(crawl.frontier, "on_lease", 0) for crawl in self._worker.crawls)
+        yield GaugeMetricFamily(
+            "crawler_jobs_in_hand", "Open jobs.", value=len(self._worker.crawls)
+        )
         yield GaugeMetricFamily("crawler_leased", "Links on lease.", value=leased)
         yield GaugeMetricFamily(
-            "crawler_redis_up", "Whether the server answers.", value=int(not self._desk.away)
+            "crawler_redis_up",
+            "Whether the server responds.",
+            value=int(not self._worker.is_disconnected),
         )
         yield GaugeMetricFamily(
-            "crawler_scrape_timestamp_seconds", "When this was written.", value=time.time()
+            "crawler_scrape_timestamp_seconds", "Time of this scrape.", value=time.time()
         )
 
 
 @asynccontextmanager
-async def answering(desk: WorkerDaemon, where: str) -> AsyncIterator[str]:
-    """Answer at [HOST:]PORT, on loopback when no host is named. Gives the address.
+async def metrics_server(worker: WorkerDaemon, address: str) -> AsyncIterator[str]:
+    """Serve /metrics and /healthz at [HOST:]PORT, on loopback without a host. Yields the URL.
 
-    There is no token, and nothing but figures: bind it where Prometheus can reach it, no further.
-    Raises ConfigError for what is no address, FatalError for one that cannot be had.
+    There is no authentication, but only figures are served: bind it where only Prometheus can reach
+    it. Raises ConfigError for an invalid address, FatalError for one that cannot be used.
     """
-    host, _, port = where.rpartition(":")
+    host, _, port = address.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) < 65_536):
-        raise ConfigError(f"--metrics {where}: write [HOST:]PORT")
-    metrics = WorkerMetrics(desk)
+        raise ConfigError(f"--metrics {address}: write [HOST:]PORT")
+    metrics = WorkerMetrics(worker)
 
-    async def figures(_: Any) -> web.Response:
+    async def serve_metrics(_: Any) -> web.Response:
         return web.Response(
             body=metrics.page(),
             headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
-    async def alive(_: Any) -> web.Response:
-        return web.json_response({"status": "redis is away" if desk.away else "ok"})
+    async def serve_health(_: Any) -> web.Response:
+        return web.json_response({"status": "redis is away" if worker.is_disconnected else "ok"})
 
     app = web.Application()
-    app.router.add_get("/metrics", figures)
-    app.router.add_get("/healthz", alive)
+    app.router.add_get("/metrics", serve_metrics)
+    app.router.add_get("/healthz", serve_health)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -82,8 +86,8 @@ async def answering(desk: WorkerDaemon, where: str) -> AsyncIterator[str]:
         try:
             await site.start()
         except OSError as error:
-            raise FatalError(f"--metrics {where}: {error.strerror}") from error
-        found = runner.addresses[0]
-        yield f"http://{found[0]}:{found[1]}"
+            raise FatalError(f"--metrics {address}: {error.strerror}") from error
+        bound_host, bound_port = runner.addresses[0][:2]
+        yield f"http://{bound_host}:{bound_port}"
     finally:
         await runner.cleanup()

@@ -1,7 +1,7 @@
-"""What a job's crawl knows and wrote, read from outside while it runs or not. All of it blocks.
+"""A crawl's frontier and records, read while the job runs or later. All of it blocks.
 
-Every read is bounded: a page of rows, a window of a file. Of `pages.jsonl` only what is committed
-is shown, so a line that was seen once is never taken back.
+Every read is bounded: a page of rows, a window of a file. Only the committed part of `pages.jsonl`
+is read, so a line that a client has seen is never withdrawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 from crawler.config.model import UrlsConfig
 from crawler.config.workdir import FRONTIER
-from crawler.errors import ConfigError, FrontierError
+from crawler.errors import ConfigError, CrawlerError, FrontierError
 from crawler.frontier.sqlite.read_only import reader
 from crawler.frontier.sqlite.seen_index import look_up
 from crawler.frontier.sqlite.statements import STATES
@@ -27,16 +27,20 @@ from crawler.policy.trap_rules import template_names
 from crawler.policy.urls import Urls, fingerprint, host_key, origin
 from crawler.records import Kind
 
-WINDOW: Final = 8 * 1024 * 1024
-"""Bytes of pages.jsonl looked through for one page of results; the cursor goes on from there."""
+SCAN_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Bytes of pages.jsonl that are searched for one page of results; the cursor continues there."""
 
-PATIENCE: Final = 5.0
-"""Seconds that one question to a frontier may take."""
+QUERY_TIMEOUT_S: Final = 5.0
+"""Seconds that one query of a frontier may take."""
 
-ANCESTORS: Final = 100
-"""Pages on the way from a seed that a story tells of."""
+PATH_LENGTH_MAX: Final = 100
+"""Pages on the path from a seed that are listed."""
 
 _KINDS: Final = tuple(kind.value for kind in Kind)
+
+
+class ResultsNotKept(CrawlerError):
+    """The requested results of a job are not stored anywhere; the message says which are."""
 
 
 class LinkResult(msgspec.Struct, frozen=True):
@@ -57,8 +61,8 @@ class LinkResult(msgspec.Struct, frozen=True):
 
 
 class HostResult(msgspec.Struct, frozen=True):
-    """One host of a crawl. `resting`: seconds until it may be asked again, 0: now. None: workers
-    run the job, and nobody counts it by host.
+    """One host of a crawl. `resting`: seconds until it may get a request, 0: now. Fields are None
+    when workers run the job, because they are not counted by host then.
     """
 
     host: str
@@ -72,19 +76,19 @@ class HostResult(msgspec.Struct, frozen=True):
 
 
 class UrlStory(msgspec.Struct, frozen=True):
-    """Everything about one URL: the link, how it was found, what its robots.txt said."""
+    """All that is known of one URL: its link, the path to it, its robots.txt."""
 
     link: LinkResult
-    path: tuple[str, ...]  # from a seed to it
+    path: tuple[str, ...]  # from a seed to this URL
     robots_status: int | None
     robots_delay: float | None
     ahead: int | None = None  # queued links of its host that come before it
     duplicate_of: str | None = None  # the page that had the same bytes before
     target: str | None = None  # where its redirect leads
-    brake: str = ""  # why what looks like it is parked as a trap
+    brake: str = ""  # why URLs of this pattern are parked as a trap
 
 
-_ROW: Final = (
+_LINK_COLUMNS: Final = (
     "SELECT link.id, link.url, link.state, link.kind, link.depth, "
     "(SELECT parent.url FROM link AS parent WHERE parent.id = link.via), "
     "link.status, link.reason, link.attempt, link.bytes, link.visited_at, link.due FROM link "
@@ -94,47 +98,49 @@ _ROW: Final = (
 def links(
     folder: Path, *, states: Collection[str] = (), after: int = 0, limit: int = 100
 ) -> list[LinkResult]:
-    """Links in the order of discovery, those with a greater id than `after`."""
-    numbers = [STATES.index(state) for state in states]
-    rule = f"AND link.state IN ({', '.join('?' * len(numbers))})" if numbers else ""
-    with opened(folder) as db:
+    """Links in the order of discovery, with an id greater than `after`."""
+    state_numbers = [STATES.index(state) for state in states]
+    condition = (
+        f"AND link.state IN ({', '.join('?' * len(state_numbers))})" if state_numbers else ""
+    )
+    with open_frontier(folder) as db:
         rows = db.execute(
-            f"{_ROW} WHERE link.id > ? {rule} ORDER BY link.id LIMIT ?",
-            (after, *numbers, limit),
+            f"{_LINK_COLUMNS} WHERE link.id > ? {condition} ORDER BY link.id LIMIT ?",
+            (after, *state_numbers, limit),
         ).fetchall()
     return [_link(row) for row in rows]
 
 
-def why(folder: Path, url: str, rules: UrlsConfig) -> UrlStory | None:
-    """The story of a URL; None: this crawl never saw it, or it is none."""
+def explain(folder: Path, url: str, rules: UrlsConfig) -> UrlStory | None:
+    """All that is known of a URL; None: the crawl has not found it, or it is not a URL."""
     canonical = Urls(rules).canonical(url)
     if canonical is None:
         return None
     key = fingerprint(canonical, host_key(canonical))
-    with opened(folder) as db:
+    with open_frontier(folder) as db:
         number = look_up(db, key)
         if number is None:
             return None
-        row = db.execute(f"{_ROW} WHERE link.id = ?", (number,)).fetchone()
+        row = db.execute(f"{_LINK_COLUMNS} WHERE link.id = ?", (number,)).fetchone()
         path = db.execute(
             "WITH RECURSIVE way (id, url, via, step) AS ("
             "SELECT id, url, via, 0 FROM link WHERE id = ? UNION ALL "
             "SELECT link.id, link.url, link.via, step + 1 FROM link JOIN way ON link.id = way.via "
             "WHERE step < ?) SELECT url FROM way ORDER BY step DESC",
-            (row[0], ANCESTORS),
+            (row[0], PATH_LENGTH_MAX),
         ).fetchall()
         robots = db.execute(
             "SELECT status, delay FROM robots WHERE origin = ?", (origin(canonical),)
         ).fetchone()
     status, delay = robots or (None, None)
-    told = story(
+    history = story(
         folder / FRONTIER,
         key=key,
         host=host_key(canonical),
         origin=origin(canonical),
         templates=template_names(canonical),
     )
-    seen = told.seen
+    seen = history.seen
     return UrlStory(
         _link(row),
         tuple(url for (url,) in path),
@@ -143,14 +149,14 @@ def why(folder: Path, url: str, rules: UrlsConfig) -> UrlStory | None:
         seen.ahead if seen else None,
         seen.duplicate_of if seen else None,
         seen.target if seen else None,
-        told.host.brake,
+        history.host.brake,
     )
 
 
 def hosts(folder: Path, limit: int = 100) -> list[HostResult]:
-    """The hosts with the most work left, then the largest."""
+    """Hosts with the most queued links first, then by number of links."""
     now = time.time()
-    with opened(folder) as db:
+    with open_frontier(folder) as db:
         rows = db.execute(
             "SELECT host.name, count(*), sum(link.state IN (0, 1)) AS queued, "
             "sum(link.state = 2), sum(link.state = 6), host.rest_until, "
@@ -174,39 +180,41 @@ def pages(
     outcomes: Collection[str] = (),
     statuses: Collection[int] = (),
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Records of pages.jsonl from a byte on, and the byte to go on from; None: that was all.
+    """Records of pages.jsonl that match the filters, from byte `after` on, and the byte where the
+    next page continues; None: there are no more.
 
-    Fewer than `limit`, even none, when the window holds no more that fit: then go on.
+    There may be fewer than `limit` records, even none, because at most SCAN_BYTES_MAX bytes are
+    searched. Raises ConfigError when no line starts at `after`.
     """
-    committed = _mark(folder)
+    committed = _committed_length(folder)
     found: list[dict[str, Any]] = []
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     path = folder / "pages.jsonl"
-    place = min(after, committed)
-    if place and not _at_line_start(path, place):
-        raise ConfigError("cursor: not one of ours")
-    until = min(committed, place + WINDOW)
-    if place >= committed:
+    position = min(after, committed)
+    if position and not _at_line_start(path, position):
+        raise ConfigError("cursor: not a value that this API returned")
+    scan_end = min(committed, position + SCAN_BYTES_MAX)
+    if position >= committed:
         return [], None
     with path.open("rb") as file:
-        file.seek(place)
+        file.seek(position)
         for line in file:
-            if place + len(line) > committed or (place >= until and found):
+            if position + len(line) > committed or (position >= scan_end and found):
                 break
-            place += len(line)
+            position += len(line)
             record = decode(line)
             if outcomes and record["outcome"] not in outcomes:
-                if place >= until:
+                if position >= scan_end:
                     break
                 continue
             if statuses and record["status"] not in statuses:
-                if place >= until:
+                if position >= scan_end:
                     break
                 continue
             found.append(record)
             if len(found) == limit:
                 break
-    return found, place if place < committed else None
+    return found, position if position < committed else None
 
 
 def _link(row: Sequence[Any]) -> LinkResult:
@@ -214,39 +222,40 @@ def _link(row: Sequence[Any]) -> LinkResult:
     return LinkResult(number, url, STATES[state], _KINDS[kind], *rest)
 
 
-def _mark(folder: Path) -> int:
+def _committed_length(folder: Path) -> int:
+    """Bytes of pages.jsonl that the frontier has committed."""
     try:
-        with opened(folder) as db:
+        with open_frontier(folder) as db:
             row = db.execute("SELECT length FROM mark WHERE sink = 'pages.jsonl'").fetchone()
     except FileNotFoundError:
         return 0
     return int(row[0]) if row else 0
 
 
-def _at_line_start(path: Path, place: int) -> bool:
+def _at_line_start(path: Path, position: int) -> bool:
     with path.open("rb") as file:
-        file.seek(place - 1)
+        file.seek(position - 1)
         return file.read(1) == b"\n"
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[sqlite3.Connection]:
-    """The frontier, read-only, with a deadline. Raises FileNotFoundError, FrontierError."""
+def open_frontier(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Open the frontier read-only, for QUERY_TIMEOUT_S. Raises FileNotFoundError, FrontierError."""
     path = folder / FRONTIER
     if not path.exists():
         raise FileNotFoundError(path)
     try:
-        db = reader(path, timeout=PATIENCE)
+        db = reader(path, timeout=QUERY_TIMEOUT_S)
     except sqlite3.Error as error:
         raise FrontierError(f"{path.name}: {error}") from error
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:  # being made at this moment
+        if version == 0:  # it is being created
             raise FileNotFoundError(path)
         if version != SCHEMA_VERSION:
             raise FrontierError(f"{path.name} has version {version}, not {SCHEMA_VERSION}")
-        late = time.monotonic() + PATIENCE
-        db.set_progress_handler(lambda: time.monotonic() > late, 100_000)
+        deadline = time.monotonic() + QUERY_TIMEOUT_S
+        db.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
         yield db
     except sqlite3.Error as error:
         raise FrontierError(f"{path.name}: {error}") from error

@@ -1,5 +1,5 @@
-// The dashboard. It keeps the jobs as the API tells them and draws what changed; everything a person
-// does here is one request to the API.
+// The dashboard. It keeps the jobs in memory, redraws what changed, and sends each user action to the
+// API as one request.
 
 import { DownloadForm, FILE_COLUMNS, facts, fileCells, start, underWay } from "./downloads.js";
 import { JobForm } from "./form.js";
@@ -7,9 +7,9 @@ import { Refused, amount, api, chart, el, listen, save, size, table, token } fro
 import { watchWorkers } from "./workers.js";
 
 const $ = (id) => document.getElementById(id);
-const jobs = new Map(); // id → job as last told
-const rates = new Map(); // id → pages a second, the last two minutes
-let open = null; // id of the job in detail
+const jobs = new Map(); // id → job as last received
+const rates = new Map(); // id → pages per second of the last two minutes
+let open = null; // id of the job that is shown in detail
 let tab = "Overview";
 let next = null;
 const form = new JobForm($("fields"), $("form-error"));
@@ -25,7 +25,7 @@ function tell(words) { $("told").textContent = words; }
 
 async function attempt(work) {
   try { return await work(); } catch (error) {
-    if (error instanceof Refused && error.status === 401) askToken("This service wants a token.");
+    if (error instanceof Refused && error.status === 401) askToken("This service requires a token.");
     else tell(error.message), $("link").textContent = error.message;
     return undefined;
   }
@@ -45,8 +45,8 @@ async function load(older = false) {
   draw();
 }
 
-// Drawn at most once a frame, and never between the press and the release of a button: a click
-// whose target was replaced in between would be lost.
+// Draws at most once per frame, and never while a button is pressed: a click whose target is
+// replaced before the release would be lost.
 let waiting = false;
 let pressed = false;
 addEventListener("pointerdown", () => { pressed = true; }, true);
@@ -113,9 +113,9 @@ async function ask(job, verb) {
   await refresh(job.id);
 }
 
-// One question at a time about a job, asked again when it changed meanwhile: answers that overtake
-// each other would leave an old state on the screen.
-const asking = new Map(); // id → asked for again
+// One request at a time per job, repeated when the job changed meanwhile: responses out of order
+// would leave an old state on the screen.
+const asking = new Map(); // id → whether to request it again
 async function refresh(id) {
   if (asking.has(id)) { asking.set(id, true); return; }
   do {
@@ -219,7 +219,7 @@ function arrow(event) {
   $(`tab-${tab.replace(" ", "")}`).focus();
 }
 
-// What is in the panel, as a number: an answer that comes when something else is there is dropped.
+// Number of the panel's content: a response for earlier content is dropped.
 let view = 0;
 
 function drawTab() {
@@ -240,18 +240,18 @@ function overview(place) {
   tiles(facts, [
     ["pages", amount(job.totals.pages)], ["failed", amount(job.totals.failed)], ["on the wire", size(job.totals.bytes_wire)],
     ["runs", job.runs],
-    ...(live ? [["open connections", live.in_flight], ["being read", live.parsing], ["first byte, median", `${live.ttfb_ms[0]} ms`],
-      ["held up by", live.bottleneck, true]] : [["made", job.created_at.slice(0, 19).replace("T", " ")]]),
+    ...(live ? [["open connections", live.in_flight], ["being parsed", live.parsing], ["first byte, median", `${live.ttfb_ms[0]} ms`],
+      ["bottleneck", live.bottleneck, true]] : [["created", job.created_at.slice(0, 19).replace("T", " ")]]),
   ]);
   const parts = [facts, ...job.totals.plugins.map((told) => el("p", { text: told }))];
   if (live) {
     const values = rates.get(job.id) ?? [];
-    parts.push(chart(values, `Pages a second, the last two minutes; now ${live.recent_per_second}`));
-    parts.push(el("h3", { text: "Answers" }), table("Answers by status", [["Status", ""], ["Number", "n"]],
+    parts.push(chart(values, `Pages per second of the last two minutes; now ${live.recent_per_second}`));
+    parts.push(el("h3", { text: "Responses" }), table("Responses by status", [["Status", ""], ["Number", "n"]],
       Object.entries(live.statuses).map(([code, number]) => [code, amount(number)])));
-    parts.push(el("h3", { text: "Hosts now" }), table("Hosts now", [["Host", ""], ["At once", "n"], ["Queued", "n"], ["Apart", "n"], ["Held back", ""]],
+    parts.push(el("h3", { text: "Hosts now" }), table("Hosts now", [["Host", ""], ["In progress", "n"], ["Queued", "n"], ["Delay", "n"], ["Throttled", ""]],
       live.paces.map((host) => [host.name, `${host.in_flight} of ${host.width}`, amount(host.queued), `${host.delay.toFixed(2)} s`,
-        host.parked ? `parked for ${host.parked.toFixed(0)} s after ${host.failures} failures` : host.rest > 1 ? `rests for ${host.rest.toFixed(0)} s` : "–"])));
+        host.parked ? `parked for ${host.parked.toFixed(0)} s after ${host.failures} failures` : host.rest > 1 ? `cooldown for ${host.rest.toFixed(0)} s` : "–"])));
     parts.push(el("h3", { text: "Slowest hosts" }), table("Slowest hosts", [["Host", ""], ["Visits", "n"], ["Failed", "n"], ["Mean ms", "n"]],
       live.hosts.map((host) => [host.host, amount(host.visits), amount(host.failed), host.mean_ms])));
     parts.push(el("h3", { text: "Last pages" }), table("Last pages", [["URL", ""], ["Outcome", ""], ["Status", "n"], ["ms", "n"]],
@@ -270,7 +270,7 @@ async function browse(place, path, key, columns, cells, cursor = null, trail = [
   if (!found || mine !== view) return;
   const rows = found[key].map(cells);
   place.replaceChildren(
-    rows.length ? table(tab, columns, rows) : el("p", { text: "Nothing here (yet)." }),
+    rows.length ? table(tab, columns, rows) : el("p", { text: "Nothing yet." }),
     el("div", { class: "bar end" },
       trail.length ? el("button", { type: "button", text: "Back", onclick: () => browse(place, path, key, columns, cells, trail.at(-1), trail.slice(0, -1)) }) : null,
       found.next ? el("button", { type: "button", text: "Next", onclick: () => browse(place, path, key, columns, cells, found.next, [...trail, cursor]) }) : null,
@@ -284,7 +284,7 @@ async function hosts(place) {
   if (!found || mine !== view) return;
   place.replaceChildren(table("Hosts", [["Host", ""], ["Queued", "n"], ["Done", "n"], ["Failed", "n"], ["Pace", ""], ["robots.txt", "n"]],
     found.hosts.map((one) => [one.host, amount(one.queued), one.done === null ? "–" : amount(one.done), one.failed === null ? "–" : amount(one.failed),
-      one.resting ? `parked for ${one.resting} s` : one.crawl_delay ? `${one.crawl_delay} s apart` : "free", one.robots_status ?? "–"])));
+      one.resting ? `parked for ${one.resting} s` : one.crawl_delay ? `delay ${one.crawl_delay} s` : "no delay", one.robots_status ?? "–"])));
 }
 
 function why(place) {
@@ -297,15 +297,15 @@ function why(place) {
       const one = story.link;
       answer.replaceChildren(
         el("p", {}, el("strong", { text: one.state }), ` ${one.reason ?? ""} ${one.status ?? ""} – depth ${one.depth}, ${one.attempts} tries`),
-        one.state === "queued" && story.ahead !== null ? el("p", { text: `${story.ahead} links of its host come before it.` }) : "",
-        story.duplicate_of ? el("p", {}, "The same bytes as ", link(story.duplicate_of)) : "",
+        one.state === "queued" && story.ahead !== null ? el("p", { text: `${story.ahead} links of its host are queued before it.` }) : "",
+        story.duplicate_of ? el("p", {}, "Same content as ", link(story.duplicate_of)) : "",
         story.target ? el("p", {}, "It redirects to ", link(story.target)) : "",
         el("p", { text: "How it was found:" }), el("ol", { class: "way" }, story.path.map((url) => el("li", {}, link(url)))),
-        el("p", { text: story.robots_status === null ? "Its robots.txt was not asked for." : `Its robots.txt answered ${story.robots_status}.` }));
+        el("p", { text: story.robots_status === null ? "Its robots.txt was not requested." : `Status of its robots.txt: ${story.robots_status}.` }));
     } catch (error) { answer.replaceChildren(el("p", { text: error.message })); }
   };
   place.replaceChildren(el("form", { onsubmit: ask }, el("div", { class: "field" }, el("label", { for: "why-url", text: "URL" }), input),
-    el("button", { type: "submit", class: "strong", text: "Tell its story" })), answer);
+    el("button", { type: "submit", class: "strong", text: "Show history" })), answer);
 }
 
 async function files(place) {
@@ -408,5 +408,5 @@ await load();
 watchWorkers($("workers"));
 listen(hear, (words, code) => {
   $("link").textContent = words;
-  if (code === 401) askToken("This service wants a token.");
+  if (code === 401) askToken("This service requires a token.");
 });

@@ -1,13 +1,13 @@
-// Downloads on the dashboard: the form that starts one, how far it is, its files one a row.
+// Downloads on the dashboard: the form for a new download, its progress, its files.
 
 import { amount, api, el, save, size, table } from "./parts.js";
 
 const FIELDS = [
-  ["files", "URLs, one a line", "A checksum may follow: https://example.com/a.zip sha256:…", null],
-  ["name", "Name", "What you call it. Else the first host.", "job"],
-  ["max_filesize", "Largest file", "In bytes, or 10MB. Empty: no limit of yours.", "download"],
-  ["size_limit", "Bytes in all", "In bytes, or 10GB. Empty: no limit of yours.", "limits"],
-  ["limit_rate", "Bytes a second", "All files together: 5MB. Empty: what the line gives.", "pace"],
+  ["files", "URLs, one per line", "A checksum may follow: https://example.com/a.zip sha256:…", null],
+  ["name", "Name", "Display name. Default: the first host.", "job"],
+  ["max_filesize", "Largest file", "In bytes, or 10MB. Empty: the limit of the service.", "download"],
+  ["size_limit", "Total bytes", "In bytes, or 10GB. Empty: the limit of the service.", "limits"],
+  ["limit_rate", "Bytes per second", "All files together, for example 5MB. Empty: no limit.", "pace"],
 ];
 
 const idOf = (name) => `download-${name}`;
@@ -38,7 +38,7 @@ export class DownloadForm {
     this.complaint.textContent = "";
   }
 
-  // The body to send; undefined when something is wrong, which is then said.
+  // The body to send; undefined when a field is invalid, whose error is then shown.
   read() {
     this.clear();
     const body = {};
@@ -90,7 +90,7 @@ function part(received, whole, words) {
   return el("span", {}, el("progress", { max: whole, value: received, "aria-label": words }), ` ${words}`);
 }
 
-// Tiles of the overview, as [name, value, is it words?].
+// Tiles of the overview, as [name, value, whether it is text].
 export function facts(job) {
   const now = job.download;
   return [
@@ -101,7 +101,7 @@ export function facts(job) {
   ];
 }
 
-// What stands below the tiles.
+// The part of the overview below the tiles.
 export function underWay(job) {
   const now = job.download;
   if (!now) return [];
@@ -114,7 +114,7 @@ export function underWay(job) {
   ];
 }
 
-// One row a file.
+// One row per file.
 export function fileCells(job, link, attempt) {
   return (one) => [
     one.path ?? "–", el("div", { class: "wide" }, link(one.url)), el("span", { class: `state ${one.state === "done" ? "finished" : one.state === "waiting" ? "queued" : one.state}`, text: one.state }),

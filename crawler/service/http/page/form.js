@@ -1,12 +1,12 @@
-// The form for a new crawl, made from the service's own schema: every setting a job may have, with
-// its help and default, and what is wrong said beside the field it is about.
+// The form for a new crawl, generated from the service's schema: every setting a job may have, with
+// its help and default. Errors are shown beside their field.
 
 import { el } from "./parts.js";
 
 const FIRST = ["/seeds", "/job/name", "/limits/max_pages", "/scope/scope", "/scope/max_depth", "/pace/delay"];
 const TITLES = {
-  "/seeds": "URLs to start at, one a line", "/job/name": "Name", "/limits/max_pages": "Pages at most",
-  "/scope/scope": "Scope", "/scope/max_depth": "Clicks from a start at most", "/pace/delay": "Pause between requests (s)",
+  "/seeds": "Seed URLs, one per line", "/job/name": "Name", "/limits/max_pages": "Maximum pages",
+  "/scope/scope": "Scope", "/scope/max_depth": "Maximum depth", "/pace/delay": "Delay between requests (s)",
 };
 
 const idOf = (pointer) => `field${pointer.replaceAll("/", "-")}`;
@@ -80,7 +80,7 @@ export class JobForm {
       el("details", {}, el("summary", { text: `More: ${name}` }), fields)));
   }
 
-  // The body to send; undefined when something is wrong, which is then said.
+  // The body to send; undefined when a field is invalid, whose error is then shown.
   read() {
     this.clear();
     const body = {};

@@ -1,5 +1,5 @@
-// The pieces the page is made of: elements, the API, numbers as people read them.
-// Nothing is ever parsed as HTML: what a site says about itself arrives here as text.
+// Helpers of the page: elements, API requests, numbers for display.
+// Text of crawled sites is never parsed as HTML.
 
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);

@@ -1,11 +1,11 @@
-// The workers of a service that runs its jobs elsewhere: one table, kept as the API tells it.
+// The table of workers, for a service whose jobs run on workers.
 
 import { amount, api, el, size, table } from "./parts.js";
 
-const EVERY = 2000; // ms
+const POLL_INTERVAL_MS = 2000;
 
-const COLUMNS = [["Worker", ""], ["State", ""], ["Heard of", "n"], ["Pages/s", "n"], ["Pages", "n"],
-  ["On lease", "n"], ["Jobs", "n"], ["Memory", "n"], ["Trouble", ""]];
+const COLUMNS = [["Worker", ""], ["State", ""], ["Last heartbeat", "n"], ["Pages/s", "n"], ["Pages", "n"],
+  ["On lease", "n"], ["Jobs", "n"], ["Memory", "n"], ["Problem", ""]];
 
 function cells(one) {
   return [one.name, el("span", { class: `state ${one.state}`, text: one.state }), `${one.silent.toFixed(0)} s ago`,
@@ -13,7 +13,7 @@ function cells(one) {
     Object.entries(one.troubles).map(([job, words]) => `${job}: ${words}`).join("; ") || "–"];
 }
 
-// Shows the section while jobs are run by workers, and asks no more where they are not.
+// Shows the section while workers run the jobs; otherwise stops polling.
 export async function watchWorkers(section) {
   try {
     const found = await api("GET", "/workers");
@@ -22,6 +22,6 @@ export async function watchWorkers(section) {
     section.querySelector("[data-trouble]").textContent = found.trouble ?? "";
     section.querySelector("[data-rows]").replaceChildren(found.workers.length
       ? table("Workers", COLUMNS, found.workers.map(cells)) : el("p", { text: "No workers. Start one: crawler worker --stand-by --frontier URL" }));
-  } catch { /* the line at the top says what is wrong; asked again */ }
-  setTimeout(() => watchWorkers(section), EVERY);
+  } catch { /* the status line shows the error; polled again */ }
+  setTimeout(() => watchWorkers(section), POLL_INTERVAL_MS);
 }
