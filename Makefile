@@ -13,7 +13,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 .PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
 .PHONY: test-model test-model-redis test-surroundings test-chaos test-cluster scale crawl-million
-.PHONY: bench-workers bench-latency
+.PHONY: bench-workers bench-latency url-walk code-table
 .PHONY: test-native
 
 # Crawl a site; without URL the bundled demo web, so that it works with no network.
@@ -56,7 +56,7 @@ test-download: $(VENV)/.dev
 
 # Beside aria2c, wget2 and curl, against nginx on loopback.
 bench-download: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.download_benchmark $(ARGS)
+	$(BIN)/python -m benchmarks.download_benchmark $(ARGS)
 
 test-sites: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)
@@ -69,19 +69,19 @@ test-million: $(VENV)/.dev
 
 # A million pages really crawled, watched from outside: CPU a page, memory and files by tenths.
 crawl-million: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.endurance $(ARGS)
+	$(BIN)/python -m benchmarks.endurance $(ARGS)
 
 # How much of a site's time is used that is 100 ms away: nginx with its echo module. docs/performance.md
 bench-latency: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.latency $(ARGS)
+	$(BIN)/python -m benchmarks.latency $(ARGS)
 
 # A billion pages on ten million hosts: the real schedule in virtual time. docs/scale.md
 scale: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.scale $(ARGS)
+	$(BIN)/python -m benchmarks.scale $(ARGS)
 
 # Several loops on one queue beside one on a file; a URL's memory on Redis: ARGS="--urls 1000000". docs/scale.md
 bench-workers: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.workers $(ARGS)
+	$(BIN)/python -m benchmarks.worker_scaling $(ARGS)
 
 # Random webs through the real loop, gate and frontier in virtual time: 20 ms each. docs/decisions/0092
 WEBS ?= 100000
@@ -130,11 +130,20 @@ test-http: $(VENV)/.dev
 # Is the working tree slower than a revision? make bench-guard AGAINST=main
 AGAINST ?= HEAD
 bench-guard: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.guard $(AGAINST) $(ARGS)
+	$(BIN)/python -m benchmarks.guard $(AGAINST) $(ARGS)
 
 # What reading a page costs a parse process, beside a revision: make bench-reading AGAINST=main
 bench-reading: $(VENV)/.dev
-	$(BIN)/python -m crawler.bench.readcost $(AGAINST) $(ARGS)
+	$(BIN)/python -m benchmarks.parse_cost $(AGAINST) $(ARGS)
+
+# The files and calls of one URL, for each process. Exit code 1 above the target: 25 files, 175 calls.
+url-walk: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.url_walk $(ARGS)
+
+# Lines, files, import cycles, long functions and the like: make code-table TREES="../before ."
+TREES ?= .
+code-table: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.code_table $(TREES) $(ARGS)
 
 # What is compiled, with each access and each sum checked by the compiler's sanitizers. Half a minute.
 test-native: $(VENV)/.dev

@@ -35,7 +35,7 @@ from selectolax.lexbor import LexborHTMLParser
 from test_mirror import PNG, awkward, check_links, local_links
 from website import Website, packed, page, reply
 
-from crawler.bench.sites import Nginx, documentation, lacking
+from crawler.bench.sites import Nginx, documentation, unavailable_reason
 from crawler.cli.main import _run as crawler_command
 from crawler.export.cdxj import cdxj_lines
 from crawler.export.warc_reader import WarcReader
@@ -240,7 +240,7 @@ def shoot(url: str, folder: Path, name: str) -> Shot:
 @pytest.fixture(scope="module")
 def python_docs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A mirror of Python's documentation, and the address of the original."""
-    if reason := lacking("python"):
+    if reason := unavailable_reason("python"):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("docs") / "crawl"
     with Nginx(documentation()["python"], log=False) as site:

@@ -17,19 +17,20 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from crawler.bench import guard, plan, readcost, report_writer, rounds
-from crawler.bench.completeness import FoundPages, looked_through
+from benchmarks import guard, parse_cost
+from benchmarks.guard import Finding, compare
+from crawler.bench import plan, report_writer, rounds
+from crawler.bench.completeness import FoundPages, check_pages
 from crawler.bench.crawl_task import OWN, InnerMeasures, ParserName
 from crawler.bench.figures import charts
 from crawler.bench.findings import FindingRow, Ratio, Spread, dearer, faster, rows
-from crawler.bench.guard import Finding, compare
-from crawler.bench.measured_run import HOUSE, BenchError, MeasuredRun, metered, try_cell
-from crawler.bench.meter import LATE, ProcessCost
+from crawler.bench.measured_run import PROJECT_ROOT, BenchError, MeasuredRun, metered, run_cell
+from crawler.bench.meter import EXIT_TIMEOUT, ProcessCost
 from crawler.bench.parsers import PARSERS
 from crawler.bench.peers import peer_benchmark
 from crawler.bench.peers.peer_programs import PEERS
 from crawler.bench.plan import WORKLOADS, BenchCell, BenchPlan
-from crawler.bench.recorder import PERIOD
+from crawler.bench.recorder import LAG_SAMPLE_S
 from crawler.bench.results import BenchResults
 from crawler.bench.site_pool import SitePool, certificate
 from crawler.bench.variants import VARIANTS
@@ -49,7 +50,7 @@ def stage() -> Iterator[SitePool]:
 
 def attempt(stage: SitePool, cell: BenchCell) -> MeasuredRun:
     site = stage.site(cell.workload, cell.pages)
-    return try_cell(cell, site, 0, processes=2, python=sys.executable)
+    return run_cell(cell, site, 0, processes=2, python=sys.executable)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def reference(stage: SitePool) -> MeasuredRun:
 def test_a_variant_brings_home_every_page_once(
     stage: SitePool, reference: MeasuredRun, name: str
 ) -> None:
-    """try_cell raises unless the pages are the site's; the digest covers titles and links too."""
+    """run_cell raises unless the pages are the site's; the digest covers titles and links too."""
     trial = attempt(stage, BenchCell("latency-0", name, 8, pages=PAGES))
     assert trial.pages == reference.pages
     assert trial.pages.number == PAGES
@@ -76,7 +77,7 @@ def test_a_variant_brings_home_every_page_once(
     assert 0 <= trial.inside.parse_cpu <= trial.inside.user + trial.inside.system + 0.1
     looked = trial.inside.lag_ms is not None
     assert looked <= VARIANTS[name].loop
-    assert looked or not VARIANTS[name].loop or trial.inside.wall < 5 * PERIOD
+    assert looked or not VARIANTS[name].loop or trial.inside.wall < 5 * LAG_SAMPLE_S
     assert trial.cost.user > 0
 
 
@@ -108,21 +109,21 @@ def test_what_is_not_the_sites_work_is_told(tmp_path: Path) -> None:
     lines = [{"url": "a", "status": 200}, {"url": "a", "status": 200}, {"url": "c", "status": 404}]
     path = tmp_path / "pages.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    wrong = looked_through(path, {"a", "b"}).wrong
+    wrong = check_pages(path, {"a", "b"}).wrong
     assert [line.split(" ", 1) for line in wrong] == [
         ["a", "written 2 times"],
         ["b", "is missing"],
         ["c", "is not on the site"],
         ["c", "has status 404"],
     ]
-    assert looked_through(tmp_path / "nothing", {"a"}).wrong == ("a is missing",)
+    assert check_pages(tmp_path / "nothing", {"a"}).wrong == ("a is missing",)
 
 
 def test_a_run_that_misses_a_page_is_no_run(stage: SitePool) -> None:
     site = stage.site("latency-0", PAGES)
     more = msgspec.structs.replace(site, urls=(*(site.urls or ()), "http://127.0.0.1/nowhere"))
     with pytest.raises(BenchError, match="nowhere is missing"):
-        try_cell(
+        run_cell(
             BenchCell("latency-0", "asyncio", 8, pages=PAGES),
             more,
             0,
@@ -162,7 +163,7 @@ def test_every_parser_reads_a_crawl(
 
 def test_the_meter_ends_what_takes_too_long(tmp_path: Path) -> None:
     cost = metered([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, limit=0.3)
-    assert cost.code == LATE
+    assert cost.code == EXIT_TIMEOUT
     assert cost.wall < 30
 
 
@@ -253,7 +254,7 @@ def test_rounds_refuse_two_who_differ(
         other = msgspec.structs.replace(reference.pages, digest=cell.variant)
         return msgspec.structs.replace(reference, cell=cell, pages=other)
 
-    monkeypatch.setattr(rounds, "try_cell", forged)
+    monkeypatch.setattr(rounds, "run_cell", forged)
     cells = [BenchCell("latency-0", name, 8, pages=PAGES) for name in ("asyncio", "threads")]
     with pytest.raises(BenchError, match="differ on latency-0"):
         rounds.run_rounds(cells, 1, stage, print)
@@ -274,9 +275,9 @@ def test_the_full_plan_has_every_axis() -> None:
 
 def test_unknown_names_are_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="no workload 'lateny-0'; there are: latency-0"):
-        plan.chosen(plan.quick(), workloads=["lateny-0"])
+        plan.narrowed(plan.quick(), workloads=["lateny-0"])
     with pytest.raises(ConfigError, match="no variant 'thread'"):
-        plan.chosen(plan.quick(), variants=["thread"])
+        plan.narrowed(plan.quick(), variants=["thread"])
 
 
 def test_the_command_measures_and_writes_a_page(tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ def test_each_thread_of_a_crawl_is_told_apart(stage: SitePool, tmp_path: Path) -
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("no /proc/self/schedstat")
     site = stage.site("latency-0", PAGES)
-    command = [sys.executable, "-m", "crawler.bench.bythread", site.url, str(tmp_path / "crawl")]
+    command = [sys.executable, "-m", "benchmarks.thread_cost", site.url, str(tmp_path / "crawl")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     costs = json.loads(done.stdout)
     assert costs["pages"] == PAGES
@@ -349,7 +350,9 @@ def test_the_guard_sees_a_tree_that_burns_more(tmp_path: Path) -> None:
     """The same package with 5 ms of work added to each answer; also, the right tree is run."""
     slow = tmp_path / "slow"
     shutil.copytree(
-        Path(HOUSE) / "crawler", slow / "crawler", ignore=shutil.ignore_patterns("__pycache__")
+        Path(PROJECT_ROOT) / "crawler",
+        slow / "crawler",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
     verdict = slow / "crawler" / "policy" / "outcome.py"
     burn = (
@@ -360,7 +363,7 @@ def test_the_guard_sees_a_tree_that_burns_more(tmp_path: Path) -> None:
     source = verdict.read_text()
     verdict.write_text(source.replace("        status = page.status\n", burn, 1))
     assert verdict.read_text() != source
-    finding = compare(Path(HOUSE), slow, workload="latency-0", pages=80, rounds=1)
+    finding = compare(Path(PROJECT_ROOT), slow, workload="latency-0", pages=80, rounds=1)
     assert finding.too_slow(0.05), str(finding)
     assert min(finding.now) - min(finding.before) > 3
 
@@ -375,7 +378,9 @@ def test_what_reading_costs_is_measured_by_a_trees_own_code(tmp_path: Path) -> N
     """The same package with 10 ms of work added to each page."""
     slow = tmp_path / "slow"
     shutil.copytree(
-        Path(HOUSE) / "crawler", slow / "crawler", ignore=shutil.ignore_patterns("__pycache__")
+        Path(PROJECT_ROOT) / "crawler",
+        slow / "crawler",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
     reader = slow / "crawler" / "parse" / "reader.py"
     burn = (
@@ -386,16 +391,16 @@ def test_what_reading_costs_is_measured_by_a_trees_own_code(tmp_path: Path) -> N
     source = reader.read_text()
     reader.write_text(source.replace("        began = time.perf_counter()\n", burn, 1))
     assert reader.read_text() != source
-    (before,), (now,) = readcost.compare(slow, Path(HOUSE), "demo", rounds=1, most=20)
+    (before,), (now,) = parse_cost.compare(slow, Path(PROJECT_ROOT), "demo", rounds=1, most=20)
     assert before > 10_000  # microseconds, by the very clock that was burnt
     assert 0 < now < before
 
 
 def test_what_is_not_here_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
-    assert readcost.main(["no-such-revision"]) == 2
+    assert parse_cost.main(["no-such-revision"]) == 2
     assert "no-such-revision" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="atlantis is not installed"):
-        next(readcost.pages("atlantis"))
+        next(parse_cost.pages("atlantis"))
 
 
 def test_demo_web_speaks_tls(tmp_path: Path) -> None:
@@ -413,13 +418,13 @@ def test_demo_web_speaks_tls(tmp_path: Path) -> None:
 
 
 def test_a_custom_plan_keeps_what_was_asked() -> None:
-    chosen = plan.chosen(plan.quick(), variants=["processes"], concurrency=[16, 128], rounds=2)
+    chosen = plan.narrowed(plan.quick(), variants=["processes"], concurrency=[16, 128], rounds=2)
     assert {c.concurrency for c in chosen.cells} == {16}, "beyond 64 processes it is not tried"
     assert chosen.rounds == 2
     assert isinstance(chosen, BenchPlan)
     assert plan.with_peers(chosen, only=True).cells == ()
     race = plan.with_peers(chosen, only=True, workloads=["docs-apache"], concurrency=[16, 64])
-    assert race.courses == (("docs-apache", 16), ("docs-apache", 64))
+    assert race.peer_workloads == (("docs-apache", 16), ("docs-apache", 64))
     with pytest.raises(ConfigError, match="no workload 'docs-perl'"):
         plan.with_peers(chosen, only=True, workloads=["docs-perl"])
 
@@ -432,7 +437,7 @@ def test_a_race_counts_what_each_found_in_the_sites_log(monkeypatch: pytest.Monk
     wanted = [peer for peer in PEERS if peer.name in {"crawler, robots on", "limit: aiohttp alone"}]
     monkeypatch.setattr(peer_benchmark, "PEERS", (*wanted, absent))
     monkeypatch.setattr(peer_benchmark, "QUICK", (peer_benchmark.PeerWorkload("latency-0", 8, 40),))
-    rows, skipped = peer_benchmark.race(BenchPlan(cells=(), rounds=1, peers=True), print)
+    rows, skipped = peer_benchmark.run_peers(BenchPlan(cells=(), rounds=1, peers=True), print)
     assert [(row.found, row.twice, row.other) for row in rows] == [
         (40, 0, 2),  # robots.txt, and the sitemap that it names
         (40, 0, 0),
@@ -450,17 +455,17 @@ def test_a_race_is_run_where_and_against_whom_one_says(monkeypatch: pytest.Monke
         rounds=1,
         scale=0.01,
         peers=True,
-        courses=(("hosts-200", 4),),
+        peer_workloads=(("hosts-200", 4),),
         against=("limit: aiohttp alone",),
     )
-    rows, skipped = peer_benchmark.race(here, print)
+    rows, skipped = peer_benchmark.run_peers(here, print)
     assert [(row.name, row.concurrency) for row in rows] == [
         ("crawler", 4),
         ("limit: aiohttp alone", 4),
     ]
     assert not skipped
     with pytest.raises(ConfigError, match="no crawler 'Srapy'; there are: Scrapy, crawler"):
-        peer_benchmark.race(msgspec.structs.replace(here, against=("Srapy",)), print)
+        peer_benchmark.run_peers(msgspec.structs.replace(here, against=("Srapy",)), print)
 
 
 @pytest.mark.parametrize("name", ["bare: aiohttp + lexbor", "threads, requests + lxml"])
@@ -469,10 +474,10 @@ def test_the_crawls_that_lack_everything_find_the_site(
 ) -> None:
     (peer,) = (peer for peer in PEERS if peer.name == name)
     if peer.needs() is None:
-        pytest.skip(f"{name}: {peer.lacking}")
+        pytest.skip(f"{name}: {peer.install}")
     monkeypatch.setattr(peer_benchmark, "PEERS", (peer,))
     monkeypatch.setattr(peer_benchmark, "QUICK", (peer_benchmark.PeerWorkload("latency-0", 8, 40),))
-    rows, _ = peer_benchmark.race(BenchPlan(cells=(), rounds=1, peers=True), print)
+    rows, _ = peer_benchmark.run_peers(BenchPlan(cells=(), rounds=1, peers=True), print)
     assert (rows[0].found, rows[0].twice) == (40, 0)
 
 
@@ -481,10 +486,10 @@ def test_the_crawls_that_lack_everything_find_the_site(
 def test_a_peer_finds_the_site(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (peer,) = (peer for peer in PEERS if peer.name == name)
     if peer.needs() is None:
-        pytest.skip(f"{name} is not installed ({peer.lacking})")
+        pytest.skip(f"{name} is not installed ({peer.install})")
     monkeypatch.setattr(peer_benchmark, "PEERS", (peer,))
     monkeypatch.setattr(peer_benchmark, "QUICK", (peer_benchmark.PeerWorkload("latency-0", 8, 40),))
-    rows, _ = peer_benchmark.race(BenchPlan(cells=(), rounds=1, peers=True), print)
+    rows, _ = peer_benchmark.run_peers(BenchPlan(cells=(), rounds=1, peers=True), print)
     assert rows[0].found > 30, "wget2 leaves out some pages"
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from redis_server import servers
 
-from crawler.bench import apart, passing
-from crawler.bench.queue_memory import found, table, weigh
-from crawler.bench.steps import Server
-from crawler.bench.worker_benchmark import WorkerCell, WorkerTrial
-from crawler.bench.workers import main, told
+from benchmarks import divided_hosts, link_handover
+from benchmarks.queue_memory import measure_memory, outlink, table
+from benchmarks.worker_scaling import main, report
+from benchmarks.worker_steps import Server
+from benchmarks.worker_trials import WorkerCell, WorkerTrial
 from crawler.demo.web import Web
 
 
@@ -28,7 +28,7 @@ def path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("path")
 async def test_a_url_is_weighed(caplog: pytest.LogCaptureFixture) -> None:
-    memory = await weigh(20_000, 100, 20_000)
+    memory = await measure_memory(20_000, 100, 20_000)
     assert (memory.urls, memory.finished) == (20_000, 20_000)
     assert memory.empty < memory.after < memory.pending
     assert 60 < memory.each_pending < 1000, "a URL of 60 characters lies there"
@@ -38,21 +38,21 @@ async def test_a_url_is_weighed(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_urls_differ_and_are_as_long_as_said() -> None:
-    urls = [found(number, 7)[0] for number in range(100)]
+    urls = [outlink(number, 7)[0] for number in range(100)]
     assert len(set(urls)) == 100
     assert {len(url) for url in urls} == {60}
 
 
 def test_a_row_is_of_medians() -> None:
     trials = [WorkerTrial(100, wall, 0.2, 0.05, 50_000_000) for wall in (1.0, 2.0, 4.0)]
-    text = "".join(told({WorkerCell("The web", 2, 16): trials}))
+    text = "".join(report({WorkerCell("The web", 2, 16): trials}))
     assert "| Redis, 2 loops | 16 | 50 | 25–100 | 2.00 | 0.50 | 1.50 | 50 |" in text
 
 
 def test_what_the_server_says_stands_in_the_rows_of_steps() -> None:
     server = Server(calls=50, busy=20_000.0, long=3000.0)
     trials = [WorkerTrial(100, 1.0, 0.2, 0.05, 50_000_000, server)]
-    text = "".join(told({WorkerCell("The web", 2, 16, step=8): trials}))
+    text = "".join(report({WorkerCell("The web", 2, 16, step=8): trials}))
     assert "calls a page" in text
     assert "| 2 workers, steps of 8 | 16 | 100 | 100–100 " in text
     assert text.endswith("| 50 | 0.50 | 0.20 | 3.0 |\n")
@@ -61,7 +61,10 @@ def test_what_the_server_says_stands_in_the_rows_of_steps() -> None:
 @pytest.mark.parametrize("uneven", [False, True])
 def test_each_page_is_in_one_list(tmp_path: Path, *, uneven: bool) -> None:
     web = Web(pages=100, hosts=10, port=80)
-    lists = [path.read_text().split() for path in apart.written(tmp_path, web, 4, uneven=uneven)]
+    lists = [
+        path.read_text().split()
+        for path in divided_hosts.write_lists(tmp_path, web, 4, uneven=uneven)
+    ]
     assert sorted(url for one in lists for url in one) == sorted(web.urls())
     assert len(lists[0]) == (50 if uneven else 30)
     hosts = [{url.split("/")[2] for url in one} for one in lists]
@@ -69,17 +72,17 @@ def test_each_page_is_in_one_list(tmp_path: Path, *, uneven: bool) -> None:
 
 
 def test_a_host_cannot_be_divided() -> None:
-    assert apart.heaviest([50, *[1] * 50], 16) > 0.5
-    assert apart.heaviest([1] * 16_000, 16) < 0.07
-    lines = apart.imbalance(hosts=1000).splitlines()
+    assert divided_hosts.largest_share([50, *[1] * 50], 16) > 0.5
+    assert divided_hosts.largest_share([1] * 16_000, 16) < 0.07
+    lines = divided_hosts.imbalance_table(hosts=1000).splitlines()
     assert [line.split("|")[1].strip() for line in lines[-4:]] == ["2", "4", "8", "16"]
 
 
 def test_links_are_passed_on() -> None:
-    one = passing.measure(16, 1000)
+    one = link_handover.measure(16, 1000)
     assert one.links == 1000
     assert min(one.wall, one.sender, one.receiver) > 0
-    assert "| 64 |" in passing.table(640, (64,))
+    assert "| 64 |" in link_handover.table(640, (64,))
 
 
 @pytest.mark.slow

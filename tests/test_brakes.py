@@ -16,7 +16,7 @@ from crawling import by_path, crawl, records, settings
 from test_kill import command, crawl_args, finish, wait_for_records
 from website import Reply, Website, page, redirect, reply, text
 
-from crawler.bench.sites import Nginx, documentation, lacking
+from crawler.bench.sites import Nginx, documentation, unavailable_reason
 from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.config.model import Config
 from crawler.demo.process import DemoWeb
@@ -209,7 +209,7 @@ HONEST = [
 async def test_documentation_has_no_page_braked(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if reason := lacking(name):
+    if reason := unavailable_reason(name):
         pytest.skip(reason)
     monkeypatch.setattr(crawling, "PATIENCE", 600)
     with Nginx(documentation()[name]) as site:

@@ -22,7 +22,7 @@ from crawler.demo.pages import html
 from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError
 
-HOUSE = Path(__file__).parents[1]
+PROJECT_ROOT = Path(__file__).parents[1]
 NOTHING: Mapping[str, str] = {}
 
 
@@ -92,9 +92,9 @@ def test_what_has_not_changed_is_not_sent_again() -> None:
 def test_gzip_only_for_those_who_accept_it() -> None:
     with DemoWeb(pages=30, gzip=True) as web:
         _, plain, body = ask(web, "/")
-        _, packed, small = ask(web, "/", {"Accept-Encoding": "deflate, GZip"})
+        _, compressed, small = ask(web, "/", {"Accept-Encoding": "deflate, GZip"})
         assert (plain["Content-Encoding"], plain["Vary"]) == (None, "Accept-Encoding")
-        assert (packed["Content-Encoding"], packed["Vary"]) == ("gzip", "Accept-Encoding")
+        assert (compressed["Content-Encoding"], compressed["Vary"]) == ("gzip", "Accept-Encoding")
         assert gzip.decompress(small) == body
         assert ask(web, "/", {"Accept-Encoding": "gzip"})[2] == small
         assert ask(web, "/static/0.png", {"Accept-Encoding": "gzip"})[1]["Vary"] is None
@@ -230,7 +230,7 @@ def test_a_port_in_use_is_said_in_one_line(processes: int) -> None:
         command = [sys.executable, "-m", "crawler.demo.demo_server", f"--processes={processes}"]
         run = subprocess.run(
             [*command, f"--port={web.web.port}"],
-            cwd=HOUSE, capture_output=True, text=True, timeout=30, check=False,
+            cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         assert (run.returncode, run.stdout) == (2, "")
         assert run.stderr == f"demo web: port {web.web.port}: Address already in use\n"
@@ -252,7 +252,7 @@ def test_it_comes_back_on_the_same_port() -> None:
 def test_a_signal_ends_it_with_nothing_to_complain_of(number: int, processes: int) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "crawler.demo.demo_server", f"--processes={processes}", "--pages=5"],
-        cwd=HOUSE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stdout is not None
     line = child.stdout.readline()
@@ -275,7 +275,7 @@ def test_it_dies_with_its_parent(processes: int) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(HOUSE)},
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
     )  # fmt: skip
     with parent:
         assert parent.stdout is not None
@@ -299,6 +299,6 @@ def test_a_process_that_dies_ends_the_web() -> None:
 def test_help_names_every_flag() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "crawler.demo.demo_server", "--help"],
-        cwd=HOUSE, capture_output=True, text=True, timeout=30, check=True,
+        cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert "--retry-after" in run.stdout

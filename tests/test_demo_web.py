@@ -21,7 +21,7 @@ from crawler.demo.response_cache import ResponseCache, ServerBehaviour
 from crawler.demo.web import TRACKING, DemoReply, Web
 from crawler.errors import ConfigError
 
-HOUSE = Path(__file__).parents[1]
+PROJECT_ROOT = Path(__file__).parents[1]
 WEBS = {
     "plain": Web(pages=300, port=80),
     "one page": Web(pages=1, port=80),
@@ -91,7 +91,7 @@ def test_the_same_seed_the_same_web_in_every_process() -> None:
     for seed in ("1", "2"):
         run = subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(HOUSE)},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT_ROOT)},
             capture_output=True,
             text=True,
             check=True,
@@ -230,21 +230,21 @@ def test_traps_have_no_end_but_are_not_set_unless_asked(entrance: str) -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    desk = ResponseCache(Web(pages=5000, size=6000), ServerBehaviour(cache=500_000))
+    responses = ResponseCache(Web(pages=5000, size=6000), ServerBehaviour(cache=500_000))
     for number in range(1000):
-        desk.find(0, desk.web.path(number), packed=False)
-        desk.find(0, f"/nothing/{number}", packed=False)
-        assert desk._held <= 500_000
-    assert 10 < len(desk._sheets) < 500
-    desk.warm()  # does not fit: nothing happens
-    assert desk._held <= 500_000
+        responses.find(0, responses.web.path(number), compressed=False)
+        responses.find(0, f"/nothing/{number}", compressed=False)
+        assert responses._held <= 500_000
+    assert 10 < len(responses._responses) < 500
+    responses.warm()  # does not fit: nothing happens
+    assert responses._held <= 500_000
 
 
 def test_delays() -> None:
-    desk = ResponseCache(Web(), ServerBehaviour(latency=1, jitter=1))
-    assert all(1 <= desk.delay() <= 2 for _ in range(100))
-    desk = ResponseCache(Web(), ServerBehaviour(tail=1))
-    assert 0.8 < statistics.mean(desk.delay() for _ in range(5000)) < 1.2
+    responses = ResponseCache(Web(), ServerBehaviour(latency=1, jitter=1))
+    assert all(1 <= responses.delay() <= 2 for _ in range(100))
+    responses = ResponseCache(Web(), ServerBehaviour(tail=1))
+    assert 0.8 < statistics.mean(responses.delay() for _ in range(5000)) < 1.2
 
 
 @pytest.mark.parametrize(
@@ -269,9 +269,9 @@ def test_flags_are_what_can_be_set(tmp_path: Path) -> None:
         *Web.__struct_fields__,
         *ServerBehaviour.__struct_fields__,
     }
-    assert {flag.replace("-", "_") for flag in FLAGS} == fields - {"web", "manners"}
+    assert {flag.replace("-", "_") for flag in FLAGS} == fields - {"web", "behaviour"}
     assert FLAGS.keys() > SWITCHES
     (tmp_path / "robots").write_text("User-agent: *\n")
     read = options({"busy-times": "3", "latency": 1, "robots": f"@{tmp_path / 'robots'}"})
-    assert (read.web.busy_times, read.manners.latency) == (3, 1)
+    assert (read.web.busy_times, read.behaviour.latency) == (3, 1)
     assert read.web.robots == "User-agent: *\n"

@@ -18,7 +18,7 @@ from conftest import OpenSite
 from crawling import crawl, outcomes, records, settings
 from test_schedule import filled
 
-from crawler.bench.pace import KneeModel, chart, simulate
+from benchmarks.autothrottle_model import KneeModel, chart, simulate
 from crawler.frontier.scheduling.scheduler import Scheduler
 from crawler.frontier.scheduling.slot_settings import SlotSettings
 from crawler.policy.autothrottle import ResponseSample
@@ -118,10 +118,10 @@ SERVERS = (
     KneeModel(),
     KneeModel(spread=0.0),
     KneeModel(spread=0.8),
-    KneeModel(cores=2, room=6),
-    KneeModel(cores=32, room=96, service=0.05),
-    KneeModel(cores=1, room=3, service=0.2),
-    KneeModel(cores=4, room=20, service=0.01, network=0.1),
+    KneeModel(cores=2, capacity=6),
+    KneeModel(cores=32, capacity=96, service=0.05),
+    KneeModel(cores=1, capacity=3, service=0.2),
+    KneeModel(cores=4, capacity=20, service=0.01, network=0.1),
     KneeModel(slower=4.0, slower_at=60.0),
 )
 
@@ -133,13 +133,13 @@ def test_a_server_is_held_near_its_best_without_being_driven_into_errors(server:
     run = simulate(server, ADAPTIVE, SPAN)
     assert run.per_second >= 0.9 * max(one.per_second for one in fixed.values())
     assert run.share_refused < 0.005
-    if server.room < 64:
+    if server.capacity < 64:
         assert fixed[64].share_refused > 0.1, "a server that nothing could hurt proves nothing"
 
 
 def test_a_server_with_hardly_any_queue_is_spared_at_a_price() -> None:
     """Ten may be in the house where eight are served: no latency warns, only its errors do."""
-    server = KneeModel(room=10)
+    server = KneeModel(capacity=10)
     run = simulate(server, ADAPTIVE, 120)
     best = max(simulate(server, SlotSettings(width=w, delay=0.0), 120).per_second for w in (8, 10))
     assert run.per_second >= 0.8 * best
@@ -150,7 +150,9 @@ def test_the_chart_in_the_guide_is_what_the_script_draws() -> None:
     drawn = chart()
     ET.fromstring(drawn)
     kept = Path(__file__).parent.parent / "docs" / "guide" / "pace.svg"
-    assert kept.read_text("utf-8") == drawn, "python -m crawler.bench.pace > docs/guide/pace.svg"
+    assert kept.read_text("utf-8") == drawn, (
+        "python -m benchmarks.autothrottle_model > docs/guide/pace.svg"
+    )
 
 
 class Knee:

@@ -24,6 +24,9 @@ LAYERS = (
 APART = {"fetch", "parse", "output", "downloads", "frontier.sqlite"}
 """What the engine works with: none of them imports another."""
 
+OUTSIDE = {"benchmarks", "tests"}
+"""Beside the package and not installed with it: they import it, it does not import them."""
+
 MAX_LOOSE = 8
 """Modules at the top of the package, without `__init__`."""
 
@@ -71,6 +74,16 @@ def test_a_module_imports_only_from_layers_below(module: str) -> None:
         other = layer_of(target)
         assert LAYERS.index(other) <= LAYERS.index(own), f"{module} imports {target}"
         assert own == other or not {own, other} <= APART, f"{module} imports {target}"
+
+
+def test_the_package_imports_nothing_that_is_not_installed() -> None:
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            modules = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                modules.append(node.module)
+            roots = {module.partition(".")[0] for module in modules}
+            assert not roots & OUTSIDE, f"{name} imports {roots & OUTSIDE}"
 
 
 def test_no_modules_import_each_other() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.quoted_figures import MARKED, filled, quote
 from crawler.bench import report_writer
-from crawler.bench.quotes import MARKED, filled, quote
 from crawler.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def test_the_ways_to_look_into_a_program() -> None:
 def test_quoted_figures_are_those_of_the_results(name: str) -> None:
     text = (ROOT / name).read_text()
     assert filled(text, report_writer.read(RESULTS)) == text, (
-        f"python -m crawler.bench.quotes docs/benchmarks {name}"
+        f"python -m benchmarks.quoted_figures docs/benchmarks {name}"
     )
 
 

@@ -22,7 +22,7 @@ from crawler.cli.loops import AGAIN
 from crawler.cli.loops_folder import own_settings
 from crawler.config.loader import with_settings
 from crawler.config.model import Config, FrontierConfig
-from crawler.demo.connection import GONE
+from crawler.demo.connection import CLIENT_GONE
 from crawler.demo.process import DemoWeb
 from crawler.export.warc_reader import WarcReader
 from crawler.frontier.redis.local_server import LocalServer, program
@@ -242,7 +242,7 @@ def exchange(line: dict[str, Any], kills: Sequence[float]) -> Exchange:
     """One line of the web's log. A request that a dead loop left behind ended with that loop: the
     web would have answered later, and may have read it later still, but nobody was there.
     """
-    if line["status"] != GONE and not line["left"]:
+    if line["status"] != CLIENT_GONE and not line["left"]:
         return Exchange(line["host"], line["came"], line["time"])
     died = max(kill for kill in kills if kill <= line["time"])
     return Exchange(line["host"], min(line["came"], died), died)

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import crawler
-from crawler.bench.compiled import compile_to
+from benchmarks.native_build import compile_to
 from crawler.config.loader import Settings
 from crawler.parse import native
 from crawler.parse.simhash import KEPT, MOST, simhash

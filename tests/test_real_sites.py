@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crawler.bench.sites import DOCUMENTATION, Nginx, documentation, lacking
+from crawler.bench.sites import DOCUMENTATION, Nginx, documentation, unavailable_reason
 
 PAGES = {
     "postgresql": 1170, "python": 529, "apache": 243, "openjdk": 10197, "sqlite": 758, "git": 218,
@@ -47,7 +47,7 @@ def crawled(url: str, folder: Path) -> dict[str, int]:
     return statuses
 
 
-@pytest.mark.skipif(lacking() is not None, reason=lacking() or "")
+@pytest.mark.skipif(unavailable_reason() is not None, reason=unavailable_reason() or "")
 def test_a_small_site_behind_nginx_is_fetched_once_and_whole(tmp_path: Path) -> None:
     root = tmp_path / "site"
     (root / "a b").mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_a_small_site_behind_nginx_is_fetched_once_and_whole(tmp_path: Path) -> 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", DOCUMENTATION)
 def test_the_same_pages_as_wget(name: str, tmp_path: Path) -> None:
-    reason = lacking(name) or (None if shutil.which("wget") else "wget is not installed")
+    reason = unavailable_reason(name) or (None if shutil.which("wget") else "wget is not installed")
     if reason:
         pytest.skip(reason)
     with Nginx(documentation()[name]) as site:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.bench import fluid_model, idle, queueing_model, scale
-from crawler.bench.endurance import Endurance, endure
-from crawler.bench.sizes import Sizes
-from crawler.bench.virtual import simulate
+from benchmarks import fluid_model, host_memory, queueing_model, scale
+from benchmarks.endurance import Endurance, endure
+from benchmarks.site_sizes import Sizes
+from benchmarks.virtual_schedule import simulate
 from crawler.frontier.scheduling.slot_settings import SlotSettings
 
 MINE = 0.001
@@ -149,12 +149,10 @@ def test_what_makes_no_sense_is_said_in_a_line(
 
 def test_a_host_is_weighed_in_memory() -> None:
     """In a process of its own: memory that others freed would hide what is taken."""
-    ran = subprocess.run(
-        [sys.executable, "-c", "from crawler.bench import idle; print(idle.measure(5000).visited)"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    code = "from benchmarks import host_memory; print(host_memory.measure(5000).visited)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 500 < float(ran.stdout) < 4000
-    assert idle.HOSTS == 100_000
+    assert host_memory.HOSTS == 100_000
 
 
 # ── a long crawl, watched ────────────────────────────────────────────────────────────────────────
@@ -176,4 +174,4 @@ def test_a_million_pages(tmp_path: Path) -> None:
     """The last tenth costs at most a tenth more CPU than the first; below 400 MB resident."""
     found = endure(1_000_000, tmp_path)
     sys.stderr.write(str(found))
-    assert found.complaints() == []
+    assert found.violations() == []

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from crawler.bench import latency, sites
-from crawler.bench.sites import ECHO, Nginx, documentation, lacking
+from benchmarks import latency
+from crawler.bench import sites
+from crawler.bench.sites import ECHO_MODULE, Nginx, documentation, unavailable_reason
 from crawler.errors import ConfigError
 
-HOUSE = Path(__file__).parents[1]
-needs_nginx = pytest.mark.skipif(lacking() is not None, reason=lacking() or "")
+PROJECT_ROOT = Path(__file__).parents[1]
+needs_nginx = pytest.mark.skipif(
+    unavailable_reason() is not None, reason=unavailable_reason() or ""
+)
 
 
 def get(url: str) -> bytes:
@@ -57,7 +60,7 @@ def test_two_at_once_without_logs(tmp_path: Path) -> None:
 
 
 @needs_nginx
-@pytest.mark.skipif(not ECHO.exists(), reason="nginx has no echo module")
+@pytest.mark.skipif(not ECHO_MODULE.exists(), reason="nginx has no echo module")
 def test_a_far_site_is_used_as_far_as_its_latency_lets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +71,7 @@ def test_a_far_site_is_used_as_far_as_its_latency_lets(
     for name in ("index.html", *(f"{number}.html" for number in range(40))):
         (root / name).write_text(links)
     monkeypatch.setattr(latency, "documentation", lambda: {"made": root})
-    monkeypatch.setattr(latency, "lacking", lambda *_: None)
+    monkeypatch.setattr(latency, "unavailable_reason", lambda *_: None)
     wide = ["--connections", "2", "8", "--each", "5", "--rounds", "1"]
     assert latency.main(["--docs", "made", "--delay", "0.05", *wide]) == 0
     header, _, *rows = capsys.readouterr().out.splitlines()
@@ -82,7 +85,7 @@ def test_a_far_site_is_used_as_far_as_its_latency_lets(
 
 @pytest.mark.parametrize("name", sites.DOCUMENTATION)
 def test_documentation(name: str) -> None:
-    reason = lacking(name)
+    reason = unavailable_reason(name)
     if reason:
         pytest.skip(reason)
     with Nginx(documentation()[name]) as site:
@@ -105,7 +108,7 @@ def test_a_complaint_of_nginx_is_told(tmp_path: Path) -> None:
 
 def test_the_reason_for_a_skip_has_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    reason = lacking("nothing")
+    reason = unavailable_reason("nothing")
     assert reason is not None
     assert "not installed" in reason
 
@@ -122,7 +125,7 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(HOUSE), "TMPDIR": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "TMPDIR": str(tmp_path)},
     )
     with parent:
         assert parent.stdout is not None

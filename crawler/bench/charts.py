@@ -10,14 +10,13 @@ Why not a library: docs/decisions/0025-charts.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-Scale = Literal["linear", "log", "steps"]
-"""`steps`: the values stand side by side, evenly, whatever lies between them."""
+from crawler.bench.chart_scales import ZERO_BELOW, Scale, spread_out, ticks, to_pixels
 
 _LIGHT: Final = (
     "--chart-ink:#1b1f24;--chart-dim:#626c78;--chart-grid:#e3e6ea;--chart-paper:#fff;"
@@ -44,7 +43,7 @@ STYLE: Final = (
 COLOURS: Final = 8
 WIDTH: Final = 720
 LINE: Final = 17  # pixels that a line of text takes
-LEAST: Final = 1e-12  # below, a figure counts as nothing
+DOTS_MAX: Final = 24  # points of a line that get a dot each
 LETTER: Final = 7.1  # pixels of a letter, on the wide side
 
 
@@ -106,49 +105,72 @@ def lines(
     xs = sorted({point[0] for one in series for point in one.points})
     ys = [y for one in series for _, *rest in _rows(one) for y in rest]
     low = min(ys) if y_scale == "log" else min(0.0, *ys)
-    marks_y = _ticks(low, max(ys), log=y_scale == "log")
+    marks_y = ticks(low, max(ys), log=y_scale == "log")
     few = len(xs) <= 8
-    marks_x = xs if x_scale == "steps" or few else _ticks(xs[0], xs[-1], log=x_scale == "log")
+    marks_x = xs if x_scale == "steps" or few else ticks(xs[0], xs[-1], log=x_scale == "log")
     if x_scale != "steps" and not few:
         marks_x = [mark for mark in marks_x if xs[0] <= mark <= xs[-1]] or [xs[0], xs[-1]]
-    to_x = _along(box.left, box.right, xs, x_scale)
-    to_y = _along(box.bottom, box.top, [min(low, marks_y[0]), max(*ys, marks_y[-1])], y_scale)
-    out = [_text(16, box.top - 12, y)]
-    for mark in marks_y:
-        at = to_y(mark)
-        out.append(f'<line class="grid" x1="{box.left}" x2="{box.right:.0f}" {_both("y", at)}/>')
-        out.append(_text(box.left - 8, at + 4, number(mark), "end"))
+    to_x = to_pixels(box.left, box.right, xs, x_scale)
+    to_y = to_pixels(box.bottom, box.top, [min(low, marks_y[0]), max(*ys, marks_y[-1])], y_scale)
+    out = [
+        _text(16, box.top - 12, y),
+        *_grid(box, [(to_y(mark), number(mark)) for mark in marks_y]),
+    ]
     out += [_text(to_x(mark), box.bottom + 20, show_x(mark), "middle") for mark in marks_x]
-    floor = _both("y", box.bottom)
-    out.append(f'<line class="axis" x1="{box.left}" x2="{box.right:.0f}" {floor}/>')
+    axis = _both("y", box.bottom)
+    out.append(f'<line class="axis" x1="{box.left}" x2="{box.right:.0f}" {axis}/>')
     out.append(_text((box.left + box.right) / 2, box.bottom + 38, x, "middle"))
-    ends = _apart([to_y(one.points[-1][1]) for one in series], LINE, box.top, box.bottom)
+    ends = spread_out([to_y(one.points[-1][1]) for one in series], LINE, box.top, box.bottom)
     order = sorted(range(len(series)), key=lambda at: series[at].strong)
     for at in order:
-        one, colour = series[at], _colour(series[at].colour or at + 1)
-        strong = " strong" * one.strong
+        one = series[at]
         path = [(to_x(px), to_y(py)) for px, py in one.points]
-        if one.spread:
-            upper = [(to_x(p[0]), to_y(s[1])) for p, s in zip(one.points, one.spread, strict=True)]
-            lower = [(to_x(p[0]), to_y(s[0])) for p, s in zip(one.points, one.spread, strict=True)]
-            ring = _path([*upper, *reversed(lower)])
-            out.append(f'<polygon class="band" fill="{colour}" points="{ring}"/>')
-        out.append(f'<polyline class="line{strong}" stroke="{colour}" points="{_path(path)}"/>')
-        if len(path) <= 24:
-            for (cx, cy), (px, py) in zip(path, one.points, strict=True):
-                tip = f"{one.name}: {number(py)} at {show_x(px)}"
-                out.append(
-                    f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{4 if one.strong else 3}" '
-                    f'fill="{colour}"><title>{escape(tip)}</title></circle>'
-                )
-        end = box.right + 12
-        tail = f'{path[-1][0] + 4:.1f}" y1="{path[-1][1]:.1f}'
+        band = [(to_y(low), to_y(high)) for low, high in one.spread]
+        tips = [f"{one.name}: {number(py)} at {show_x(px)}" for px, py in one.points]
+        out += _line(one, _colour(one.colour or at + 1), path, band, tips)
         out.append(
-            f'<line x1="{tail}" x2="{end - 3:.1f}" y2="{ends[at]:.1f}" stroke="{colour}" '
-            f'opacity=".5"/><text x="{end:.1f}" y="{ends[at] + 4:.1f}" class="name{strong}" '
-            f'style="fill:{colour}">{escape(one.name)}</text>'
+            _line_name(one, _colour(one.colour or at + 1), path[-1], box.right + 12, ends[at])
         )
     return _frame(title, height, *out)
+
+
+def _grid(box: _Box, marks: Sequence[tuple[float, str]]) -> Iterator[str]:
+    """Horizontal lines at pixels with their labels."""
+    for at, label in marks:
+        yield f'<line class="grid" x1="{box.left}" x2="{box.right:.0f}" {_both("y", at)}/>'
+        yield _text(box.left - 8, at + 4, label, "end")
+
+
+def _line(
+    one: ChartSeries,
+    colour: str,
+    path: Sequence[tuple[float, float]],
+    band: Sequence[tuple[float, float]],
+    tips: Sequence[str],
+) -> Iterator[str]:
+    """A series in pixels: its band, its line, and a dot with a tooltip for each of few points."""
+    if band:
+        upper = [(x, high) for (x, _), (_, high) in zip(path, band, strict=True)]
+        lower = [(x, low) for (x, _), (low, _) in zip(path, band, strict=True)]
+        ring = _path([*upper, *reversed(lower)])
+        yield f'<polygon class="band" fill="{colour}" points="{ring}"/>'
+    strong = " strong" * one.strong
+    yield f'<polyline class="line{strong}" stroke="{colour}" points="{_path(path)}"/>'
+    if len(path) <= DOTS_MAX:
+        for (cx, cy), tip in zip(path, tips, strict=True):
+            yield (
+                f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="{4 if one.strong else 3}" '
+                f'fill="{colour}"><title>{escape(tip)}</title></circle>'
+            )
+
+
+def _line_name(one: ChartSeries, colour: str, last: tuple[float, float], x: float, y: float) -> str:
+    """The name of a series at (x, y), joined to its last point."""
+    return (
+        f'<line x1="{last[0] + 4:.1f}" y1="{last[1]:.1f}" x2="{x - 3:.1f}" y2="{y:.1f}" '
+        f'stroke="{colour}" opacity=".5"/><text x="{x:.1f}" y="{y + 4:.1f}" '
+        f'class="name{" strong" * one.strong}" style="fill:{colour}">{escape(one.name)}</text>'
+    )
 
 
 def bars(
@@ -171,30 +193,14 @@ def bars(
     notes = max(len(one.note) + len(number(sum(one.parts))) for one in bars)
     right = WIDTH - 24 - LETTER * (notes + 1)
     most = max(max(sum(one.parts), (one.spread or (0, 0))[1]) for one in bars) or 1.0
-    to_x = _along(left, right, [0.0, most], "linear")
-    out = [_text(16, 46, note)]
-    legend = left
-    for at, name in enumerate(parts):
-        out.append(
-            f'<rect x="{legend:.0f}" y="{legend_y}" width="11" height="11" rx="2" '
-            f'fill="{_colour(at + 1)}"/>' + _text(legend + 17, legend_y + 10, name)
-        )
-        legend += 34 + LETTER * len(name)
+    to_x = to_pixels(left, right, [0.0, most], "linear")
+    out = [_text(16, 46, note), *_legend(parts, left, legend_y)]
     for row, one in enumerate(bars):
         y = top + 26 * row
-        strong = " strong" * one.strong
-        total, begin = sum(one.parts), 0.0
-        out.append(_text(left - 10, y + 14, one.name, "end", kind=f"name{strong}"))
-        for at, part in enumerate(one.parts):
-            colour = _colour(at + 1 if len(one.parts) > 1 or one.strong else COLOURS)
-            what = f"{one.name}: {number(part)} {parts[at] if at < len(parts) else unit}"
-            out.append(
-                f'<rect x="{to_x(begin):.1f}" y="{y}" height="19" rx="1" fill="{colour}" '
-                f'width="{max(0.0, to_x(begin + part) - to_x(begin)):.1f}">'
-                f"<title>{escape(what)}</title></rect>"
-            )
-            begin += part
-        end = total
+        kind = f"name{' strong' * one.strong}"
+        out.append(_text(left - 10, y + 14, one.name, "end", kind=kind))
+        out += _stack(one, y, to_x, parts, unit)
+        total = end = sum(one.parts)
         if one.spread and one.spread[0] < one.spread[1]:
             low, high = one.spread
             end = max(total, high)
@@ -204,9 +210,34 @@ def bars(
                 f'M{x1:.1f} {y + 9.5}H{x2:.1f}"/>'
             )
         figure = f"{number(total)} {one.note}".strip()
-        out.append(_text(to_x(end) + 7, y + 14, figure, kind=f"name{strong}"))
+        out.append(_text(to_x(end) + 7, y + 14, figure, kind=kind))
     shown = f"{title}, {unit}" if unit else title
     return _frame(shown, top + 26 * len(bars) + 12, *out)
+
+
+def _legend(parts: Sequence[str], x: float, y: float) -> Iterator[str]:
+    for at, name in enumerate(parts):
+        yield (
+            f'<rect x="{x:.0f}" y="{y}" width="11" height="11" rx="2" '
+            f'fill="{_colour(at + 1)}"/>' + _text(x + 17, y + 10, name)
+        )
+        x += 34 + LETTER * len(name)
+
+
+def _stack(
+    one: ChartBar, y: float, to_x: Callable[[float], float], parts: Sequence[str], unit: str
+) -> Iterator[str]:
+    """The parts of a bar, side by side."""
+    begin = 0.0
+    for at, part in enumerate(one.parts):
+        colour = _colour(at + 1 if len(one.parts) > 1 or one.strong else COLOURS)
+        tip = f"{one.name}: {number(part)} {parts[at] if at < len(parts) else unit}"
+        yield (
+            f'<rect x="{to_x(begin):.1f}" y="{y}" height="19" rx="1" fill="{colour}" '
+            f'width="{max(0.0, to_x(begin + part) - to_x(begin)):.1f}">'
+            f"<title>{escape(tip)}</title></rect>"
+        )
+        begin += part
 
 
 def alone(svg: str) -> str:
@@ -264,56 +295,11 @@ def _shown(x_scale: Scale, y_scale: Scale) -> Callable[[ChartSeries], ChartSerie
             row
             for row in _rows(one)
             if all(map(math.isfinite, row))
-            and (x_scale != "log" or row[0] > LEAST)
-            and (y_scale != "log" or min(row[1:]) > LEAST)
+            and (x_scale != "log" or row[0] > ZERO_BELOW)
+            and (y_scale != "log" or min(row[1:]) > ZERO_BELOW)
         ]
         points = tuple((row[0], row[1]) for row in rows)
         spread = tuple((row[2], row[3]) for row in rows) if one.spread else ()
         return msgspec.structs.replace(one, points=points, spread=spread)
 
     return only
-
-
-def _along(
-    begin: float, end: float, values: Sequence[float], scale: Scale
-) -> Callable[[float], float]:
-    """Value → pixel."""
-    if scale == "steps":
-        places = {value: at for at, value in enumerate(values)}
-        return lambda value: begin + (end - begin) * (places[value] + 0.5) / len(values)
-    bend: Callable[[float], float] = math.log10 if scale == "log" else float
-    low, high = bend(min(values)), bend(max(values))
-    room = high - low if high - low > LEAST else 1.0
-    return lambda value: begin + (end - begin) * (bend(value) - low) / room
-
-
-def _ticks(low: float, high: float, *, log: bool) -> list[float]:
-    """Round numbers from below `low` to above `high`: 1, 2, 5 times powers of ten."""
-    if log:
-        first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        steps = (1, 2, 5) if last - first <= 2 else (1,)
-        marks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-        below = [mark for mark in marks if mark <= low] or marks[:1]
-        above = [mark for mark in marks if mark >= high] or marks[-1:]
-        return [mark for mark in marks if below[-1] <= mark <= above[0]]
-    span = high - low if high - low > LEAST else max(abs(high), 1.0)
-    power = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(power * one for one in (1, 2, 5, 10) if span / (power * one) <= 5)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(at * step, 12) for at in range(first, max(last, first + 1) + 1)]
-
-
-def _apart(wished: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
-    """Places near the wished ones, `gap` apart, within the box where it has room for them."""
-    order = sorted(range(len(wished)), key=wished.__getitem__)
-    gap = min(gap, (bottom - top) / max(len(wished) - 1, 1))
-    places = list(wished)
-    least = top
-    for at in order:
-        places[at] = least = max(wished[at], least)
-        least += gap
-    most = bottom
-    for at in reversed(order):
-        places[at] = most = min(places[at], most)
-        most -= gap
-    return places

@@ -1,4 +1,4 @@
-"""Did everybody do the same work? The lines that a crawl wrote, against the site and each other."""
+"""Compares the pages that variants recorded with the site and with each other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FoundPages(msgspec.Struct, frozen=True):
     wrong: tuple[str, ...] = ()
 
 
-def looked_through(path: Path, expected: Collection[str] | None) -> FoundPages:
+def check_pages(path: Path, expected: Collection[str] | None) -> FoundPages:
     """The pages of a file; `expected` None: nothing is known of the site.
 
     Sitemaps, which only the product reads, are no pages. The digest covers URL, status, title and

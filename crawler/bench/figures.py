@@ -81,7 +81,7 @@ def _approaches(rows: Sequence[FindingRow]) -> Iterator[tuple[str, str]]:
     for (name, width), some in places.items():
         if len(some) < 2 or (name == "latency-100" and width not in {64, 256}):
             continue
-        where = f"{WORKLOADS[name].says}, {width} connections"
+        where = f"{WORKLOADS[name].title}, {width} connections"
         yield f"{name}-{width}-speed", bars(
             [
                 ChartBar(r.cell.variant, (r.rate.median,), (r.rate.low, r.rate.high),
@@ -133,7 +133,7 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[tuple[str, str]]:
         some = [peer for peer in peers if (peer.site, peer.concurrency) == place]
         some.sort(key=lambda peer: (peer.is_limit, -peer.rate.median))
         where = f"{place[0]}, {place[1]} connections"
-        sites = {workload.says: workload.name for workload in WORKLOADS.values()}
+        sites = {workload.title: workload.name for workload in WORKLOADS.values()}
         name = f"peers-{sites[place[0]]}-{place[1]}"
         yield f"{name}-speed", bars(
             [

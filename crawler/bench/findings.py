@@ -1,4 +1,4 @@
-"""From runs to figures: medians with their spread, and ratios that know when they mean nothing.
+"""From runs to figures: medians with their spread, and ratios that tell noise from a difference.
 
 Pure. Runs of one round stand close in time, so variants are compared round by round: what slowed
 the machine down in one round slowed all of it down.
@@ -15,13 +15,13 @@ import msgspec
 from crawler.bench.measured_run import MeasuredRun
 from crawler.bench.plan import BenchCell
 
-ENOUGH: Final = 3
-"""Rounds below which nobody can say what is noise."""
+MIN_ROUNDS: Final = 3
+"""Rounds below which noise and a difference cannot be told apart."""
 
-LITTLE: Final = 0.05
+MIN_DIFFERENCE: Final = 0.05
 """Less than this share is called no difference even where the rounds agree."""
 
-SITE_BOUND: Final = 0.8
+SITE_CPU_SHARE_MAX: Final = 0.8
 """A site that used more of a core than this may have been what a row measured."""
 
 
@@ -49,10 +49,10 @@ class Ratio(msgspec.Struct, frozen=True):
     def real(self) -> bool:
         """Whether every round says the same, and more than a little; never of too few rounds."""
         agreed = self.low > 1 or self.high < 1
-        return agreed and abs(self.median - 1) >= LITTLE and self.rounds >= ENOUGH
+        return agreed and abs(self.median - 1) >= MIN_DIFFERENCE and self.rounds >= MIN_ROUNDS
 
     def __str__(self) -> str:
-        if self.rounds < ENOUGH:
+        if self.rounds < MIN_ROUNDS:
             return f"×{self.median:.2f} (too few rounds to tell it from noise)"
         if not self.real:
             return f"no difference beyond the noise (×{self.median:.2f}, {self._range})"
@@ -96,7 +96,7 @@ class FindingRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def site_bound(self) -> bool:
-        return self.site > SITE_BOUND
+        return self.site > SITE_CPU_SHARE_MAX
 
 
 def rows(cells: Sequence[BenchCell], trials: Sequence[MeasuredRun]) -> list[FindingRow]:

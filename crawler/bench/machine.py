@@ -1,4 +1,4 @@
-"""On what the figures were measured: without it they say nothing."""
+"""Describes the machine and software on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def this(cpus: int) -> Machine:
+def current(cpus: int) -> Machine:
     """The machine that we are on; `cpus` as the parse pool counts them."""
     versions = {}
     for name in LIBRARIES:
@@ -53,17 +53,17 @@ def this(cpus: int) -> Machine:
     )
 
 
-def load() -> float:
+def load_average() -> float:
     """Processes that wanted a CPU over the last minute."""
     return os.getloadavg()[0]
 
 
 def revision() -> str:
     """The commit that is measured, with a mark when files differ from it; empty: not a checkout."""
-    house = Path(__file__).parents[2]
+    root = Path(__file__).parents[2]
     try:
         done = subprocess.run(  # noqa: S603 - git, on our own folder
-            ["git", "-C", str(house), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     except OSError:

@@ -12,20 +12,20 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.completeness import FoundPages, looked_through
+from crawler.bench.completeness import FoundPages, check_pages
 from crawler.bench.crawl_task import CrawlTask, InnerMeasures
 from crawler.bench.meter import ProcessCost
 from crawler.bench.plan import BenchCell
 from crawler.bench.site_pool import BenchSite
 from crawler.errors import FatalError
 
-LIMIT: Final = 180.0  # seconds for one run
-HOUSE: Final = str(Path(__file__).parents[2])
+RUN_TIMEOUT_S: Final = 180.0  # seconds for one run
+PROJECT_ROOT: Final = str(Path(__file__).parents[2])
 FREE_THREADED: Final = ("python3.14t", "python3.13t")
 
 
 class BenchError(FatalError):
-    """A run failed, or did not do the work it was asked to do: there is nothing to compare."""
+    """A run failed or its pages are wrong: its figures cannot be compared."""
 
 
 class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
     site: float  # CPU seconds of the site
 
 
-def try_cell(
+def run_cell(
     cell: BenchCell, site: BenchSite, number: int, *, processes: int, python: str
 ) -> MeasuredRun:
     """Run a cell once. Raises BenchError when it fails or its pages are not the site's."""
@@ -47,7 +47,7 @@ def try_cell(
         folder = Path(name)
         out = folder / "out"
         out.mkdir()
-        job = CrawlTask(
+        task = CrawlTask(
             variant=cell.variant,
             seed=site.url,
             out=str(out),
@@ -56,19 +56,19 @@ def try_cell(
             parser=cell.parser,
             processes=processes,
         )
-        what = folder / "job.json"
-        what.write_bytes(msgspec.json.encode(job))
+        task_file = folder / "task.json"
+        task_file.write_bytes(msgspec.json.encode(task))
         before = site.cpu()
-        command = [python, "-m", "crawler.bench.variant_worker", str(what)]
+        command = [python, "-m", "crawler.bench.variant_worker", str(task_file)]
         cost = metered(command, folder, ca=site.ca)
         used = site.cpu() - before
         if cost.code:
             raise BenchError(f"{cell.variant} on {cell.place} ended with code {cost.code}")
-        pages = looked_through(job.pages, site.urls)
+        pages = check_pages(task.pages, site.urls)
         if pages.wrong:
             first, more = pages.wrong[0], len(pages.wrong) - 1
             raise BenchError(f"{cell.variant} on {cell.place}: {first} (and {more} more)")
-        inside = msgspec.json.decode(job.inside.read_bytes(), type=InnerMeasures)
+        inside = msgspec.json.decode(task.inside.read_bytes(), type=InnerMeasures)
         return MeasuredRun(
             cell=cell, round=number, inside=inside, cost=cost, pages=pages, site=used
         )
@@ -79,19 +79,22 @@ def metered(
     folder: Path,
     *,
     ca: str | None = None,
-    house: str = HOUSE,
-    limit: float = LIMIT,
+    import_path: str = PROJECT_ROOT,
+    limit: float = RUN_TIMEOUT_S,
     log: Path | None = None,
 ) -> ProcessCost:
-    """What a command costs, with all its children. `house`: where it finds this package."""
+    """The cost of a command with all its children. `import_path`: the parent of its package.
+
+    Raises BenchError when the meter fails.
+    """
     out = folder / "cost.json"
-    path = os.pathsep.join(filter(None, [HOUSE, os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [PROJECT_ROOT, os.environ.get("PYTHONPATH")]))
     # Not the current folder's package but the one that is meant, in every child.
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
     # Everybody's bytecode is kept between runs, as it is where a crawler is installed.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    if house != HOUSE:
-        command = ["env", f"PYTHONPATH={house}", *command]
+    if import_path != PROJECT_ROOT:
+        command = ["env", f"PYTHONPATH={import_path}", *command]
     if ca is not None:
         environment["SSL_CERT_FILE"] = ca
     meter = [sys.executable, "-m", "crawler.bench.meter", str(out), str(limit), *command]
@@ -117,7 +120,7 @@ def free_threaded() -> tuple[str, str]:
         code = f"{wants}; sys.exit(getattr(sys, '_is_gil_enabled', lambda: True)())"
         done = subprocess.run(  # noqa: S603 - an interpreter that the person has installed
             [python, "-c", code],
-            env={**os.environ, "PYTHONPATH": HOUSE},
+            env={**os.environ, "PYTHONPATH": PROJECT_ROOT},
             capture_output=True,
             text=True,
             check=False,

@@ -22,10 +22,10 @@ from typing import Final
 import msgspec
 import psutil
 
-LOOK_EVERY: Final = 0.1  # seconds between samples of memory and threads
-GRACE: Final = 5.0  # seconds that children may outlive the command
-SUBREAPER: Final = 36  # PR_SET_CHILD_SUBREAPER, <linux/prctl.h>
-LATE: Final = 124  # the exit code of a command that took too long, as of coreutils' timeout
+SAMPLE_INTERVAL_S: Final = 0.1  # seconds between samples of memory and threads
+CHILD_GRACE_S: Final = 5.0  # seconds that children may outlive the command
+PR_SET_CHILD_SUBREAPER: Final = 36  # PR_SET_CHILD_SUBREAPER, <linux/prctl.h>
+EXIT_TIMEOUT: Final = 124  # the exit code of a command that took too long, as of coreutils' timeout
 
 
 class ProcessCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class ProcessWatcher:
 
     def _watch(self) -> None:
         me = psutil.Process()
-        while not self._over.wait(LOOK_EVERY):
+        while not self._over.wait(SAMPLE_INTERVAL_S):
             tree = me.children(recursive=True)
             memory = threads = processes = 0
             for one in tree:
@@ -90,7 +90,7 @@ def kill(tree: Sequence[psutil.Process]) -> None:
 def measure(command: Sequence[str], limit: float) -> ProcessCost:
     """Run a command and wait for it and all its descendants. OSError when it cannot be started."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     began = time.monotonic()
     child = subprocess.Popen(command)  # noqa: S603 - what the benchmark asks for
     watcher = ProcessWatcher(limit)
@@ -101,11 +101,11 @@ def measure(command: Sequence[str], limit: float) -> ProcessCost:
             try:
                 pid, status = os.waitpid(-1, 0 if code is None else os.WNOHANG)
             except ChildProcessError:
-                break  # nobody is left
+                break  # no child is left
             if pid == child.pid:
                 wall = time.monotonic() - began
                 code = child.returncode = os.waitstatus_to_exitcode(status)
-                end = time.monotonic() + GRACE
+                end = time.monotonic() + CHILD_GRACE_S
             elif not pid:
                 if time.monotonic() > end:
                     kill(psutil.Process().children(recursive=True))
@@ -116,7 +116,7 @@ def measure(command: Sequence[str], limit: float) -> ProcessCost:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert code is not None
     return ProcessCost(
-        code=LATE if watcher.late else code,
+        code=EXIT_TIMEOUT if watcher.late else code,
         wall=wall,
         user=used.ru_utime,
         system=used.ru_stime,

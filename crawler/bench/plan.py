@@ -16,14 +16,14 @@ from crawler.bench.crawl_task import OWN, ParserName
 from crawler.bench.variants import VARIANTS
 from crawler.errors import ConfigError
 
-FASTEST: Final = 2500  # pages/s of small pages: what no variant is far above on a core or two
+MAX_RATE: Final = 2500  # pages/s of small pages: what no variant is far above on a core or two
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of site. Seconds and bytes; `docs` names installed documentation instead of a web."""
 
     name: str
-    says: str
+    title: str
     latency: float = 0.0
     jitter: float = 0.0
     slow: float = 0.0  # share of bodies that come in drops, over half a second
@@ -32,7 +32,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     hosts: int = 1
     tls: bool = False
     docs: str = ""
-    speed: float = FASTEST  # pages/s that the web is sized for, if nothing else binds
+    speed: float = MAX_RATE  # pages/s that the web is sized for, if nothing else binds
 
     def flags(self, pages: int) -> dict[str, Any]:
         """Its demo web."""
@@ -60,26 +60,26 @@ SIZES: Final = (20, 40, 80, 150, 300, 600, 1000, 1500, 2500, 4000, 6000)
 WORKLOADS: Final = {
     one.name: one
     for one in (
-        Workload(name="latency-0", says="I/O-bound, 8 KB pages, no latency"),
-        Workload(name="latency-20", says="I/O-bound, 8 KB pages, 20 ms", latency=0.02),
-        Workload(name="latency-100", says="I/O-bound, 8 KB pages, 100 ms", latency=0.1),
-        Workload(name="latency-500", says="I/O-bound, 8 KB pages, 500 ms", latency=0.5),
-        Workload(name="jitter", says="I/O-bound, 20 to 180 ms", latency=0.02, jitter=0.16),
-        Workload(name="slow-bodies", says="I/O-bound, every fifth body takes half a second",
+        Workload(name="latency-0", title="I/O-bound, 8 KB pages, no latency"),
+        Workload(name="latency-20", title="I/O-bound, 8 KB pages, 20 ms", latency=0.02),
+        Workload(name="latency-100", title="I/O-bound, 8 KB pages, 100 ms", latency=0.1),
+        Workload(name="latency-500", title="I/O-bound, 8 KB pages, 500 ms", latency=0.5),
+        Workload(name="jitter", title="I/O-bound, 20 to 180 ms", latency=0.02, jitter=0.16),
+        Workload(name="slow-bodies", title="I/O-bound, every fifth body takes half a second",
                  latency=0.02, slow=0.2),
-        Workload(name="cpu", says="CPU-bound, 120 KB pages with 150 links, no latency",
+        Workload(name="cpu", title="CPU-bound, 120 KB pages with 150 links, no latency",
                  size=120_000, links=150, speed=400),
-        Workload(name="mixed", says="mixed, 24 KB pages with 60 links, 20 ms",
+        Workload(name="mixed", title="mixed, 24 KB pages with 60 links, 20 ms",
                  size=24_000, links=60, latency=0.02, speed=1000),
-        Workload(name="docs", says="mixed, the PostgreSQL manual, served by nginx",
+        Workload(name="docs", title="mixed, the PostgreSQL manual, served by nginx",
                  docs="postgresql"),
-        Workload(name="docs-apache", says="mixed, Apache's manual, served by nginx",
+        Workload(name="docs-apache", title="mixed, Apache's manual, served by nginx",
                  docs="apache"),
-        Workload(name="docs-openjdk", says="mixed, Java's 10,000 pages of API, served by nginx",
+        Workload(name="docs-openjdk", title="mixed, Java's 10,000 pages of API, served by nginx",
                  docs="openjdk"),
-        Workload(name="hosts-200", says="I/O-bound, 8 KB pages on 200 hosts, 20 ms",
+        Workload(name="hosts-200", title="I/O-bound, 8 KB pages on 200 hosts, 20 ms",
                  hosts=200, latency=0.02),
-        Workload(name="tls", says="I/O-bound, 8 KB pages, 20 ms, over TLS",
+        Workload(name="tls", title="I/O-bound, 8 KB pages, 20 ms, over TLS",
                  latency=0.02, tls=True),
     )
 }  # fmt: skip
@@ -112,13 +112,13 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     name: str = "custom"
     peers: bool = False
-    courses: tuple[tuple[str, int], ...] = ()  # where crawlers race, how wide; (): the usual ones
+    peer_workloads: tuple[tuple[str, int], ...] = ()  # and connections; (): the default ones
     against: tuple[str, ...] = ()  # which of them; (): all that are installed
     scale: float = 1.0  # of the webs' sizes
 
 
-USUAL: Final = ("sequential", "threads", "threads+pool", "processes", "asyncio", "asyncio+pool",
-                "crawler")  # fmt: skip
+DEFAULT_VARIANTS: Final = ("sequential", "threads", "threads+pool", "processes", "asyncio",
+                           "asyncio+pool", "crawler")  # fmt: skip
 WIDTHS: Final = (1, 4, 16, 64, 256, 1024)
 PARSERS: Final[tuple[ParserName, ...]] = ("turbohtml", "lexbor", "lxml", "soup-lxml", "soup-html")
 
@@ -138,12 +138,12 @@ def full(*, docs: bool) -> BenchPlan:
     """Every axis. `docs`: the manual and nginx are installed."""
     cells: list[BenchCell] = []
     for name in ("latency-0", "latency-20", "latency-100", "latency-500"):
-        cells += _cells(name, (*USUAL, "threads-nogil"), (256,), seconds=1.5)
-    cells += _cells("latency-100", (*USUAL[1:], "threads-nogil"), WIDTHS, seconds=1.5)
-    cells += _cells("latency-0", (*USUAL[1:], "crawler+robots"), (64,), seconds=1.2)
+        cells += _cells(name, (*DEFAULT_VARIANTS, "threads-nogil"), (256,), seconds=1.5)
+    cells += _cells("latency-100", (*DEFAULT_VARIANTS[1:], "threads-nogil"), WIDTHS, seconds=1.5)
+    cells += _cells("latency-0", (*DEFAULT_VARIANTS[1:], "crawler+robots"), (64,), seconds=1.2)
     mixed = ("cpu", "mixed", "jitter", "slow-bodies", "hosts-200", "latency-20", "tls")
     for name in mixed + ("docs",) * docs:
-        cells += _cells(name, (*USUAL[1:], "threads-nogil"), (64,), seconds=1.2)
+        cells += _cells(name, (*DEFAULT_VARIANTS[1:], "threads-nogil"), (64,), seconds=1.2)
     for parser in PARSERS:
         pages = WORKLOADS["mixed"].pages(64, 0.3)
         cells += [
@@ -153,7 +153,7 @@ def full(*, docs: bool) -> BenchPlan:
     return BenchPlan(cells=tuple(dict.fromkeys(cells)), rounds=5, name="full", peers=True)
 
 
-def chosen(
+def narrowed(
     plan: BenchPlan,
     *,
     workloads: Sequence[str] = (),
@@ -191,13 +191,13 @@ def with_peers(
     concurrency: Sequence[int] = (),
     against: Sequence[str] = (),
 ) -> BenchPlan:
-    """The plan and the race of crawlers; `only`: the race alone. Raises ConfigError."""
+    """The plan with other crawlers; `only`: without the variants. Raises ConfigError."""
     _known("workload", workloads, WORKLOADS)
     return msgspec.structs.replace(
         plan,
         peers=True,
         cells=() if only else plan.cells,
-        courses=tuple((name, width) for name in workloads for width in concurrency or (64,)),
+        peer_workloads=tuple((name, width) for name in workloads for width in concurrency or (64,)),
         against=tuple(against),
     )
 

@@ -41,19 +41,19 @@ class ReadPage(NamedTuple):
 
 
 class PageReading:
-    """Reads answers; picklable by its job, so that a process can make its own."""
+    """Reads answers; picklable by its task, so that a process can make its own."""
 
-    def __init__(self, job: CrawlTask) -> None:
+    def __init__(self, task: CrawlTask) -> None:
         config = Config(scope=ScopeConfig(scope="host"))
         self._urls = Urls(config.urls)
-        seed = self._urls.canonical(job.seed)
+        seed = self._urls.canonical(task.seed)
         assert seed is not None
         scheme = seed.partition("://")[0]
-        self._scope = Scope(config.scope, [seed, *(f"{scheme}://{host}/" for host in job.hosts)])
+        self._scope = Scope(config.scope, [seed, *(f"{scheme}://{host}/" for host in task.hosts)])
         rules = ReaderSettings(
             self._urls, self._scope, limits=config.scope, parse=config.parse, fetch=config.fetch
         )
-        self._reader = PageReader(rules, PARSERS[job.parser]())
+        self._reader = PageReader(rules, PARSERS[task.parser]())
         self.seed = seed
 
     def read(self, answer: BenchResponse) -> ReadPage:

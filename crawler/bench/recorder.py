@@ -1,4 +1,4 @@
-"""What a variant brings home: a line a page, counted and timed. Not safe to share between threads.
+"""Records the pages of a variant, one line each, with counts and times. Not thread-safe.
 
 The clock runs between a crawl's first request and its last record, so that a variant that starts
 processes does not pay for that here; the meter outside (`meter.py`) counts everything.
@@ -19,15 +19,15 @@ import psutil
 from crawler.bench.crawl_task import CrawlTask, InnerMeasures
 from crawler.bench.reading import ReadPage
 
-PERIOD: Final = 0.02  # seconds between two looks at how late the loop wakes
-AT_ONCE: Final = 200  # lines written together
+LAG_SAMPLE_S: Final = 0.02  # seconds between two looks at how late the loop wakes
+LINES_PER_WRITE: Final = 200  # lines written together
 
 
 class Recorder:
     """`parses_apart`: pages are read in child processes, whose CPU time then is the parsing's."""
 
-    def __init__(self, job: CrawlTask, *, parses_apart: bool) -> None:
-        self._job = job
+    def __init__(self, task: CrawlTask, *, parses_apart: bool) -> None:
+        self._task = task
         self._apart = parses_apart
         self._encoder = msgspec.json.Encoder()
         self._lines: list[tuple[str, int, str, int]] = []
@@ -40,17 +40,17 @@ class Recorder:
         self._pages = 0
         self.inside: InnerMeasures | None = None
 
-    def keep(self, leaf: ReadPage) -> None:
-        """Write a page down."""
-        self._lines.append(leaf[:4])
-        self._ms.append(leaf.ms)
-        self._bytes += leaf.size
-        self._parse_cpu += leaf.cpu
+    def add_page(self, page: ReadPage) -> None:
+        """Record one page."""
+        self._lines.append(page[:4])
+        self._ms.append(page.ms)
+        self._bytes += page.size
+        self._parse_cpu += page.cpu
         self._pages += 1
-        if len(self._lines) >= AT_ONCE:
+        if len(self._lines) >= LINES_PER_WRITE:
             self._write()
 
-    def take(self, pages: int, bytes_body: int, fetch_ms: tuple[float, float, float]) -> None:
+    def set_totals(self, pages: int, bytes_body: int, fetch_ms: tuple[float, float, float]) -> None:
         """The sums of a crawl that writes for itself; call it after the clock has stopped."""
         assert self.inside is not None
         self.inside = msgspec.structs.replace(
@@ -96,8 +96,8 @@ class Recorder:
 
     async def _look(self) -> None:
         while True:
-            due = time.monotonic() + PERIOD
-            await asyncio.sleep(PERIOD)
+            due = time.monotonic() + LAG_SAMPLE_S
+            await asyncio.sleep(LAG_SAMPLE_S)
             self._lags.append(max(0.0, time.monotonic() - due) * 1000)
             if len(self._lags) % 10 == 0:
                 self._tasks = max(self._tasks, len(asyncio.all_tasks()) - 1)
@@ -106,7 +106,7 @@ class Recorder:
         if not self._lines:
             return  # the product writes for itself
         if self._file is None:
-            self._file = self._job.pages.open("wb", buffering=0)
+            self._file = self._task.pages.open("wb", buffering=0)
         names = ("url", "status", "title", "links")
         rows = [dict(zip(names, line, strict=True)) for line in self._lines]
         self._lines.clear()

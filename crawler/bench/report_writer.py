@@ -72,13 +72,13 @@ def read(path: Path) -> BenchResults:
 def again(folder: Path) -> list[Path]:
     """Everything but the figures made anew."""
     results = read(folder / "results.json")
-    said = tuple(verdicts(results.rows, results.peers))
-    return write(msgspec.structs.replace(results, verdicts=said), folder)
+    sentences = tuple(verdicts(results.rows, results.peers))
+    return write(msgspec.structs.replace(results, verdicts=sentences), folder)
 
 
 def page(results: BenchResults, drawn: dict[str, str]) -> str:
     """One file, no script, nothing loaded."""
-    said = "".join(f"<li>{escape(line)}</li>" for line in results.verdicts)
+    sentences = "".join(f"<li>{escape(line)}</li>" for line in results.verdicts)
     warnings = "".join(f'<p class="warn">{escape(line)}</p>' for line in warn(results))
     tables = "".join(
         f"<h3>{escape(title)}</h3><div class=wide><table><tr>"
@@ -98,7 +98,7 @@ def page(results: BenchResults, drawn: dict[str, str]) -> str:
         "<meta name=viewport content='width=device-width'>"
         f"<style>{STYLE}{PAGE}</style>\n<h1>Asyncio, threads and processes on the same crawl</h1>"
         f"<p class=small>{escape(facts(results))}</p>{warnings}"
-        f"<h2>In words</h2><ul>{said}</ul><h2>Charts</h2>{''.join(drawn.values())}"
+        f"<h2>In words</h2><ul>{sentences}</ul><h2>Charts</h2>{''.join(drawn.values())}"
         f"<h2>All figures</h2><p class=small>{escape(LEGEND)}</p>{tables}</html>\n"
     )
 
@@ -163,7 +163,7 @@ def tables_of(results: BenchResults) -> Iterator[Table]:
         places.setdefault((row.cell.workload, row.cell.parser), []).append(row)
     for (name, parser), rows in places.items():
         read_by = "" if parser == OWN else f", read by {parser}"
-        yield WORKLOADS[name].says + read_by, COLUMNS, [_cells(row) for row in rows]
+        yield WORKLOADS[name].title + read_by, COLUMNS, [_cells(row) for row in rows]
     for place in dict.fromkeys((peer.site, peer.concurrency) for peer in results.peers):
         peers = [peer for peer in results.peers if (peer.site, peer.concurrency) == place]
         title = f"{place[0]}, {place[1]} connections ({peers[0].pages} pages)"
@@ -179,7 +179,7 @@ def brief(results: BenchResults) -> Iterator[Table]:
         places.setdefault((cell.workload, cell.concurrency, cell.parser), []).append(row)
     for (name, width, parser), rows in places.items():
         read_by = "" if parser == OWN else f", read by {parser}"
-        yield f"{WORKLOADS[name].says}, {width} connections{read_by}", head, [
+        yield f"{WORKLOADS[name].title}, {width} connections{read_by}", head, [
             [
                 row.cell.variant, number(row.rate.median), _range(row.rate),
                 number(row.cpu.median), number(row.parse), number(row.system), number(row.memory),

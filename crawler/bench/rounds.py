@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from random import Random
 
-from crawler.bench.measured_run import BenchError, MeasuredRun, free_threaded, try_cell
+from crawler.bench.measured_run import BenchError, MeasuredRun, free_threaded, run_cell
 from crawler.bench.plan import WORKLOADS, BenchCell, BenchPlan
 from crawler.bench.site_pool import SitePool
-from crawler.bench.sites import lacking
+from crawler.bench.sites import unavailable_reason
 from crawler.parse.workers.pool import usable_cpus
 
 Progress = Callable[[str], None]
@@ -24,25 +24,25 @@ def runnable(plan: BenchPlan) -> tuple[list[BenchCell], list[str]]:
         reasons["threads-nogil"] = without
     for name in dict.fromkeys(cell.workload for cell in plan.cells):
         docs = WORKLOADS[name].docs
-        if docs and (reason := lacking(docs)):
+        if docs and (reason := unavailable_reason(docs)):
             reasons[name] = reason
     cells = [c for c in plan.cells if c.variant not in reasons and c.workload not in reasons]
     return cells, [f"{name}: {reason}" for name, reason in reasons.items()]
 
 
 def run_rounds(
-    cells: Sequence[BenchCell], rounds: int, stage: SitePool, progress: Progress
+    cells: Sequence[BenchCell], rounds: int, sites: SitePool, progress: Progress
 ) -> list[MeasuredRun]:
-    """All trials. Raises BenchError when one fails, or when two did not bring home the same."""
+    """All runs. Raises BenchError when one fails or two found different pages."""
     trials: list[MeasuredRun] = []
     digests: dict[tuple[str, int], MeasuredRun] = {}
     processes = usable_cpus()
     for number in range(rounds):
         for cell in _shuffled(cells, number):
             progress(f"round {number + 1}/{rounds}: {cell.variant} on {cell.place}")
-            site = stage.site(cell.workload, cell.pages)
+            site = sites.site(cell.workload, cell.pages)
             python = free_threaded()[0] if cell.variant == "threads-nogil" else sys.executable
-            trial = try_cell(cell, site, number, processes=processes, python=python)
+            trial = run_cell(cell, site, number, processes=processes, python=python)
             first = digests.setdefault(cell.web, trial)
             if first.pages.digest != trial.pages.digest:
                 raise BenchError(

@@ -1,6 +1,6 @@
 """The sites of a benchmark: each a process of its own, started when first asked for, and kept.
 
-A site that nobody crawls costs nothing but memory, and each round of an interleaved run needs it.
+An idle site needs only memory, and each round of an interleaved run needs it again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from crawler.bench.plan import WORKLOADS, Workload
-from crawler.bench.sites import Nginx, documentation, lacking
+from crawler.bench.sites import Nginx, documentation, unavailable_reason
 from crawler.demo.process import DemoWeb
 from crawler.demo.web import literal
 from crawler.errors import ConfigError
@@ -24,7 +24,7 @@ from crawler.policy.urls import host_key
 
 
 class BenchSite(msgspec.Struct, frozen=True, kw_only=True):
-    """A site that is up. `urls` is everything on it; None: nobody knows beforehand."""
+    """A running site. `urls`: all its pages; None: not known in advance."""
 
     url: str
     hosts: tuple[str, ...]
@@ -59,7 +59,7 @@ class SitePool:
 
     def _started(self, workload: Workload, pages: int, log: Path | None) -> BenchSite:
         if workload.docs:
-            if reason := lacking(workload.docs):
+            if reason := unavailable_reason(workload.docs):
                 raise ConfigError(f"workload {workload.name}: {reason}")
             nginx = self._stack.enter_context(Nginx(documentation()[workload.docs], log=False))
             return BenchSite(url=nginx.url, hosts=(host_key(nginx.url),), urls=None, pid=nginx.pid)

@@ -1,4 +1,4 @@
-"""Real documentation, served by nginx on loopback: the pages that nobody made up for us.
+"""Real documentation, served by nginx on loopback: pages not made for this benchmark.
 
 with Nginx(documentation()["postgresql"]) as site:
     ...  site.url, site.requests()["/index.html"]
@@ -22,7 +22,7 @@ from typing import Self
 from crawler.errors import ConfigError
 from crawler.utils.parent_death import tethered
 
-PATIENCE = 10.0  # seconds to start, and again to stop
+START_STOP_TIMEOUT_S = 10.0  # seconds to start, and again to stop
 PORT_TRIES = 5  # nginx binds for itself, so another may be faster
 DOCUMENTATION = {  # what to install: the packages of these names in Debian and Ubuntu
     "postgresql": ("share/doc/postgresql-doc-15/html", "index.html"),
@@ -32,9 +32,11 @@ DOCUMENTATION = {  # what to install: the packages of these names in Debian and 
     "git": ("share/doc/git-doc", "index.html"),
     "sqlite": ("share/doc/sqlite3", "index.html"),
 }
-MARK = "/--mark--"
-LOG = "$msec\t$connection\t$status\t$body_bytes_sent\t$host\t$request_uri"
-ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")  # Debian: libnginx-mod-http-echo
+LOG_MARK = "/--mark--"
+LOG_FORMAT = "$msec\t$connection\t$status\t$body_bytes_sent\t$host\t$request_uri"
+ECHO_MODULE = Path(
+    "/usr/lib/nginx/modules/ngx_http_echo_module.so"
+)  # Debian: libnginx-mod-http-echo
 CONFIG = """\
 {late}
 daemon off;
@@ -70,7 +72,7 @@ http {{
     }}
 }}
 """
-WAIT = """location / {{ echo_sleep {delay}; echo_exec @file; }} location @file {{ }}"""
+DELAY_CONFIG = """location / {{ echo_sleep {delay}; echo_exec @file; }} location @file {{ }}"""
 
 
 def binary() -> str | None:
@@ -88,7 +90,7 @@ def documentation() -> dict[str, Path]:
     return found
 
 
-def lacking(*names: str) -> str | None:
+def unavailable_reason(*names: str) -> str | None:
     """Why these documentations cannot be served, in words for a skip; None: they can."""
     if binary() is None:
         return "nginx is not installed"
@@ -99,7 +101,7 @@ def lacking(*names: str) -> str | None:
 class Nginx:
     """Serves a folder on a free port of 127.0.0.1, with a config, pid and log of its own.
 
-    `delay`: seconds before each answer, which nobody's processor spends; needs nginx' echo module.
+    `delay`: seconds before each response, without CPU time; needs nginx' echo module.
     `log=False` spares the access log, for measuring. Everything it writes lies in a temporary
     folder that goes with it. Start it in a thread that outlives it: the guard against being left
     behind is tied to the thread that started it.
@@ -136,18 +138,18 @@ class Nginx:
         if self._folder is None or not self.log:
             raise RuntimeError("no access log is kept, or nginx is not up")
         self._marks += 1
-        mark = f"{MARK}{self._marks}"
+        mark = f"{LOG_MARK}{self._marks}"
         try:
-            urllib.request.urlopen(self.url.rstrip("/") + mark, timeout=PATIENCE)  # noqa: S310
+            urllib.request.urlopen(self.url.rstrip("/") + mark, timeout=START_STOP_TIMEOUT_S)  # noqa: S310
         except urllib.error.HTTPError as error:
             error.close()  # there is no such file
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + START_STOP_TIMEOUT_S
         lines: list[str] = []
         while not any(line.endswith("\t" + mark) for line in lines[-50:]):
             if time.monotonic() > end:
                 raise RuntimeError("nginx does not write its log")
             lines = (Path(self._folder.name) / "access.log").read_text("utf-8").splitlines()
-        return [line for line in lines if MARK not in line]
+        return [line for line in lines if LOG_MARK not in line]
 
     def __enter__(self) -> Self:
         nginx = binary()
@@ -185,11 +187,11 @@ class Nginx:
                 port=port,
                 root=self.root,
                 workers=self.workers,
-                # Started by root, the workers would become somebody who cannot see the folder.
+                # Started by root, the workers would switch to a user who cannot read the folder.
                 user="user root;" if os.geteuid() == 0 else "",
-                log=LOG.replace("\t", "\\t"),
-                late=f'load_module "{ECHO}";' if self.delay else "",
-                wait=WAIT.format(delay=self.delay) if self.delay else "",
+                log=LOG_FORMAT.replace("\t", "\\t"),
+                late=f'load_module "{ECHO_MODULE}";' if self.delay else "",
+                wait=DELAY_CONFIG.format(delay=self.delay) if self.delay else "",
                 access=f'"{folder}/access.log" tabs' if self.log else "off",
             ),
             "utf-8",
@@ -201,9 +203,9 @@ class Nginx:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + START_STOP_TIMEOUT_S
         while self._child.poll() is None and time.monotonic() < end:
-            # It writes its pid once the port is its own: to connect would ask whoever has it.
+            # It writes its pid once it has bound the port; a connection might reach another server.
             if pid.is_file() and pid.read_bytes():
                 self.url = f"http://127.0.0.1:{port}/"
                 return ""
@@ -217,7 +219,7 @@ class Nginx:
             return ""
         child.terminate()
         try:
-            _, errors = child.communicate(timeout=PATIENCE)
+            _, errors = child.communicate(timeout=START_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             child.kill()
             _, errors = child.communicate()

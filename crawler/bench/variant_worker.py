@@ -14,14 +14,14 @@ from crawler.bench.variants import VARIANTS
 
 
 def main(path: str) -> None:
-    """Run the job that a file describes; what was measured lies beside its pages."""
-    job = msgspec.json.decode(Path(path).read_bytes(), type=CrawlTask)
-    variant = VARIANTS[job.variant]
-    haul = Recorder(job, parses_apart=variant.parses_apart)
-    importlib.import_module(f"crawler.bench.variants.{variant.module}").run(job, haul)
-    haul.close()
-    assert haul.inside is not None, f"{variant.name} has not run its clock"
-    job.inside.write_bytes(msgspec.json.encode(haul.inside))
+    """Run the task that a file describes; what was measured lies beside its pages."""
+    task = msgspec.json.decode(Path(path).read_bytes(), type=CrawlTask)
+    variant = VARIANTS[task.variant]
+    recorder = Recorder(task, parses_apart=variant.parses_apart)
+    importlib.import_module(f"crawler.bench.variants.{variant.module}").run(task, recorder)
+    recorder.close()
+    assert recorder.inside is not None, f"{variant.name} has not run its clock"
+    task.inside.write_bytes(msgspec.json.encode(recorder.inside))
 
 
 if __name__ == "__main__":

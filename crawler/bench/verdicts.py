@@ -10,14 +10,14 @@ from typing import Final
 
 from crawler.bench.charts import number
 from crawler.bench.crawl_task import OWN
-from crawler.bench.findings import ENOUGH, FindingRow, Ratio, dearer, faster
+from crawler.bench.findings import MIN_ROUNDS, FindingRow, Ratio, dearer, faster
 from crawler.bench.plan import WORKLOADS
 from crawler.bench.results import PeerRow
 
 THREADED: Final = frozenset({"threads", "threads+pool"})
 CONCURRENT: Final = ("threads", "threads+pool", "processes", "asyncio", "asyncio+pool", "crawler")
 HEADLINES: Final = ("latency-100 @256", "latency-0 @256", "cpu @64", "docs @64")
-"""Places whose figures are told and explained one by one; the others in a sentence."""
+"""Places whose figures are explained one by one; the others share a sentence."""
 
 
 def verdicts(rows: Sequence[FindingRow], peers: Sequence[PeerRow] = ()) -> list[str]:
@@ -27,42 +27,44 @@ def verdicts(rows: Sequence[FindingRow], peers: Sequence[PeerRow] = ()) -> list[
         if row.cell.parser == OWN:
             places.setdefault(row.cell.place, {})[row.cell.variant] = row
     some = list(places.values())
-    if any(row.runs < ENOUGH for row in rows):
+    if any(row.runs < MIN_ROUNDS for row in rows):
         return [
             *_product(some), *_peers(peers),
-            f"Fewer than {ENOUGH} rounds: there are figures, and no verdict on what is noise.",
+            f"Fewer than {MIN_ROUNDS} rounds: there are figures, and no verdict on what is noise.",
         ]  # fmt: skip
-    said = [*_product(some), *(line for place in some for line in _winner(place))]
-    said += _against(
+    sentences = [*_product(some), *(line for place in some for line in _winner(place))]
+    sentences += _against(
         some, "asyncio+pool", "asyncio", "Reading in processes instead of in the event loop"
     )
-    said += _against(
+    sentences += _against(
         some, "threads+pool", "threads", "Reading in processes instead of in the threads"
     )
-    said += _against(some, "asyncio", "threads", "One loop instead of threads, both reading inline")
-    said += _against(
+    sentences += _against(
+        some, "asyncio", "threads", "One loop instead of threads, both reading inline"
+    )
+    sentences += _against(
         some,
         "asyncio+pool",
         "threads+pool",
         "One loop instead of threads, both reading in processes",
     )
-    said += _against(
+    sentences += _against(
         some, "processes", "threads+pool", "Processes that fetch, instead of threads with a pool"
     )
-    said += _against(
+    sentences += _against(
         some, "crawler", "asyncio+pool", "What surviving a kill, retries, limits and records cost"
     )
-    said += _against(some, "crawler+robots", "crawler", "Obeying robots.txt")
-    said += _against(some, "threads-nogil", "threads", "Threads without a global lock")
-    said += _lag(some)
-    said += [*_parsers(rows), *_tls(rows), *_peers(peers)]
-    said += [
+    sentences += _against(some, "crawler+robots", "crawler", "Obeying robots.txt")
+    sentences += _against(some, "threads-nogil", "threads", "Threads without a global lock")
+    sentences += _lag(some)
+    sentences += [*_parsers(rows), *_tls(rows), *_peers(peers)]
+    sentences += [
         f"Beware: {_at(row)}, {row.cell.variant}: the site used {row.site:.0%} of a core, "
         "so the row may measure the site."
         for row in rows
         if row.site_bound
     ]
-    return said  # fmt: skip
+    return sentences  # fmt: skip
 
 
 def _at(row: FindingRow) -> str:
@@ -82,17 +84,17 @@ def _product(places: Sequence[dict[str, FindingRow]]) -> Iterator[str]:
         if len(places) > 3 and _at(product) not in HEADLINES:
             continue
         yield (
-            f"{WORKLOADS[product.cell.workload].says}, {product.cell.concurrency} connections: "
+            f"{WORKLOADS[product.cell.workload].title}, {product.cell.concurrency} connections: "
             f"crawler {number(product.rate.median)} pages/s, the best threaded variant "
             f"({best.cell.variant}) {number(best.rate.median)}: {faster(product, best)} in speed, "
             f"{dearer(product, best)} in CPU a page. {_why(product, best)}"
         )
-    if len(every) > 1 and every[0][1].rounds >= ENOUGH:
+    if len(every) > 1 and every[0][1].rounds >= MIN_ROUNDS:
         yield f"The product against the best threaded variant, everywhere: {_sorted_out(every)}."
 
 
 def _why(product: FindingRow, best: FindingRow) -> str:
-    """Where the CPU of a thousand pages went, and how often somebody had to be woken."""
+    """Where the CPU time of a thousand pages went, and the context switches of a page."""
 
     def went(row: FindingRow) -> str:
         return (
@@ -149,16 +151,16 @@ def _sorted_out(ratios: Sequence[tuple[str, Ratio]]) -> str:
 
 
 def _lag(places: Sequence[dict[str, FindingRow]]) -> Iterator[str]:
-    told = [
+    ratios = [
         f"{_at(inline)} {number(inline.lag_ms[1])} against {number(pooled.lag_ms[1])} ms"
         for place in places
         if (inline := place.get("asyncio")) and (pooled := place.get("asyncio+pool"))
         if inline.lag_ms and pooled.lag_ms
     ]
-    if told:
+    if ratios:
         yield (
             "How late the loop wakes, 99th percentile, when it also reads the pages against when "
-            f"processes do: {', '.join(told)}."
+            f"processes do: {', '.join(ratios)}."
         )
 
 
@@ -177,7 +179,7 @@ def _parsers(rows: Sequence[FindingRow]) -> Iterator[str]:
             f"{name} ×{_ratio(best, row):.2f}" for name, row in by_parser.items() if name != OWN
         ]
         yield (
-            f"{variant} on {WORKLOADS[best.cell.workload].says}: {OWN} against "
+            f"{variant} on {WORKLOADS[best.cell.workload].title}: {OWN} against "
             f"{', '.join(others)} in speed."
         )
 
@@ -205,7 +207,7 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[str]:
         product = next((peer for peer in some if peer.name == "crawler"), None)
         if product is None:
             continue
-        told = [
+        ratios = [
             f"{peer.name} ×{product.rate.median / max(peer.rate.median, 1e-9):.2f} and "
             f"×{product.cpu.median / max(peer.cpu.median, 1e-9):.2f}"
             + (f" (it missed {peer.pages - peer.found})" if peer.found < peer.pages else "")
@@ -214,5 +216,5 @@ def _peers(peers: Sequence[PeerRow]) -> Iterator[str]:
         ]
         yield (
             f"{product.site}, {product.concurrency} connections, start-up included: crawler's "
-            f"pages/s and CPU a page as ratios to {', '.join(told)}."
+            f"pages/s and CPU a page as ratios to {', '.join(ratios)}."
         )

@@ -17,26 +17,26 @@ from crawler.version import __version__
 
 
 def run_plan(plan: BenchPlan, *, command: str, progress: Progress) -> BenchResults:
-    """Measure and judge. Raises BenchError when somebody did not do the work."""
-    before, began = machine.load(), time.monotonic()
+    """Measure and judge. Raises BenchError when a variant or peer fails or misses pages."""
+    before, began = machine.load_average(), time.monotonic()
     cells, skipped = runnable(plan)
     peers: list[PeerRow] = []
-    with SitePool() as stage:
-        found = rows(cells, run_rounds(cells, plan.rounds, stage, progress))
+    with SitePool() as sites:
+        found = rows(cells, run_rounds(cells, plan.rounds, sites, progress))
         if plan.peers:
-            from crawler.bench.peers.peer_benchmark import race  # noqa: PLC0415 - many need no peers
+            from crawler.bench.peers.peer_benchmark import run_peers  # noqa: PLC0415 - many need no peers
 
-            peers, without = race(plan, progress)
+            peers, without = run_peers(plan, progress)
             skipped += without
     return BenchResults(
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=command,
         revision=machine.revision(),
         version=__version__,
-        machine=machine.this(usable_cpus()),
+        machine=machine.current(usable_cpus()),
         plan=plan.name,
         rounds=plan.rounds,
-        load=(before, machine.load()),
+        load=(before, machine.load_average()),
         seconds=time.monotonic() - began,
         rows=tuple(found),
         peers=tuple(peers),

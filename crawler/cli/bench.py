@@ -57,7 +57,7 @@ def bench(
     """
     try:
         from crawler.bench import plan, report_writer  # noqa: PLC0415
-        from crawler.bench.sites import lacking  # noqa: PLC0415
+        from crawler.bench.sites import unavailable_reason  # noqa: PLC0415
         from crawler.bench.whole import run_plan  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(
@@ -66,8 +66,10 @@ def bench(
     if listing:
         _list()
         return Exit.OK
-    whole = plan.full(docs=lacking("postgresql") is None) if size == "full" else plan.quick()
-    chosen = plan.chosen(
+    whole = (
+        plan.full(docs=unavailable_reason("postgresql") is None) if size == "full" else plan.quick()
+    )
+    chosen = plan.narrowed(
         whole,
         workloads=workloads,
         variants=_names(variants),
@@ -118,10 +120,10 @@ def _list() -> None:
 
     click.echo("Workloads:")
     for workload in WORKLOADS.values():
-        click.echo(f"  {workload.name:16} {workload.says}")
+        click.echo(f"  {workload.name:16} {workload.title}")
     click.echo("Variants:")
     for variant in VARIANTS.values():
-        click.echo(f"  {variant.name:16} {variant.says}")
+        click.echo(f"  {variant.name:16} {variant.title}")
 
 
 def _show(results: BenchResults) -> None:

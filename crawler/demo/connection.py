@@ -14,41 +14,41 @@ from itertools import count
 from time import monotonic, time
 from typing import cast
 
-from crawler.demo.response_cache import CachedResponse, ResponseCache, made
+from crawler.demo.response_cache import CachedResponse, ResponseCache, encoded
 from crawler.demo.web import DemoReply, number_of
 
 HEAD_LIMIT = 16 * 1024  # bytes of one request's head, as most servers allow
-DROPS = 20  # pieces in which a slow body comes
-GONE = 499  # in the log: the asker went before the answer was written, as nginx writes it
+SLOW_BODY_PIECES = 20  # pieces in which a slow body comes
+CLIENT_GONE = 499  # in the log: the client closed before the response was written, as in nginx
 NO_FIELDS: Mapping[str, str] = {}
 _numbers = count(1)
 
 
 class ConnectionLimit:
-    """The connections that are up."""
+    """The open connections of one process."""
 
     def __init__(self) -> None:
         self._up: set[DemoConnection] = set()
         self._empty = asyncio.Event()
 
-    def come(self, one: DemoConnection) -> None:
+    def add(self, one: DemoConnection) -> None:
         self._up.add(one)
 
-    def go(self, one: DemoConnection) -> None:
+    def remove(self, one: DemoConnection) -> None:
         self._up.discard(one)
         if not self._up:
             self._empty.set()
 
-    def hush(self, since: float) -> None:
-        """Close those that have been silent since a moment (of the monotonic clock)."""
+    def close_idle(self, since: float) -> None:
+        """Close connections that have been silent since a time of the monotonic clock."""
         for one in [one for one in self._up if one.seen < since]:
-            one.retire()
+            one.close_when_idle()
 
-    async def disperse(self, grace: float) -> None:
-        """Let answers in hand be finished for `grace` seconds, then end all."""
+    async def shut_down(self, grace: float) -> None:
+        """Wait up to `grace` seconds for responses under way, then abort all connections."""
         self._empty.clear()
         for one in list(self._up):
-            one.retire()
+            one.close_when_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self._up:
@@ -56,20 +56,20 @@ class ConnectionLimit:
                     self._empty.clear()
         for one in list(self._up):
             one.transport.abort()
-        await asyncio.sleep(0)  # they are told of it, and say in the log what they were at
+        await asyncio.sleep(0)  # lets `connection_lost` run, which logs unfinished requests
 
 
 class DemoConnection(asyncio.Protocol):
-    """Reads requests, asks the desk, writes the answers in order."""
+    """Reads requests, gets responses from the cache, writes them in order."""
 
     transport: asyncio.Transport
-    closing: bool  # the next answer is the last
-    ended: bool  # the asker will say no more
-    waiting: bool  # an answer is due later: what follows must wait its turn
-    full: bool  # the asker does not read
+    closing: bool  # the next response is the last
+    ended: bool  # the client has closed its sending side
+    waiting: bool  # a response is delayed: requests behind it must wait
+    full: bool  # the client does not read
 
-    def __init__(self, desk: ResponseCache, crowd: ConnectionLimit) -> None:
-        self.desk, self.crowd = desk, crowd
+    def __init__(self, responses: ResponseCache, connections: ConnectionLimit) -> None:
+        self.responses, self.connections = responses, connections
         self.name = ""
         self.host = 0
         self.seen = monotonic()
@@ -82,28 +82,28 @@ class DemoConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.name = f"{os.getpid()}-{next(_numbers)}"
-        if self.desk.web.hosts > 1:
+        if self.responses.web.hosts > 1:
             address = self.transport.get_extra_info("sockname")[0]
             self.host = number_of(address)
-        self.crowd.come(self)
+        self.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (why does not matter)
-        self.crowd.go(self)
+        self.connections.remove(self)
         self.closing = True
         if self._timer is not None:
             self._timer.cancel()
         if self.waiting:
-            self._note(self._target, GONE, 0)
+            self._log(self._target, CLIENT_GONE, 0)
 
     def pause_writing(self) -> None:
         self.full = True
 
     def resume_writing(self) -> None:
         self.full = False
-        self._go_on()
+        self._resume()
 
     def eof_received(self) -> bool:
-        """The asker has said all; what it is owed is still sent."""
+        """The client has closed its sending side; pending responses are still sent."""
         self.ended = True
         return self.waiting or self.full
 
@@ -116,21 +116,21 @@ class DemoConnection(asyncio.Protocol):
             return
         self._read()
 
-    def retire(self) -> None:
-        """Close as soon as nothing is owed."""
+    def close_when_idle(self) -> None:
+        """Close as soon as no response is pending."""
         self.closing = True
         if not self.waiting:
             self.transport.close()
 
-    def _held(self) -> bool:
+    def _is_blocked(self) -> bool:
         """Whether the next request must wait."""
         return self.waiting or self.full
 
-    def _go_on(self) -> None:
-        if self._held() or self.transport.is_closing():
+    def _resume(self) -> None:
+        if self._is_blocked() or self.transport.is_closing():
             return
         self._read()
-        if self._held():
+        if self._is_blocked():
             return
         if self.closing or self.ended:
             self.transport.close()
@@ -138,9 +138,9 @@ class DemoConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _read(self) -> None:
-        """Answer the requests that have come whole."""
+        """Answer the requests that are complete."""
         buffer, at = self.buffer, 0
-        while not (self._held() or self.transport.is_closing()):
+        while not (self._is_blocked() or self.transport.is_closing()):
             end = buffer.find(b"\r\n\r\n", at)
             if (len(buffer) if end < 0 else end) - at > HEAD_LIMIT:
                 self._came = time()
@@ -174,69 +174,75 @@ class DemoConnection(asyncio.Protocol):
         asked = fields.get("connection", "").lower()
         if "close" in asked or (version == b"HTTP/1.0" and "keep-alive" not in asked):
             self.closing = True
-        sheet = self.desk.answer(self.host, target.partition("#")[0], fields)
-        if not self.desk.manners.waits:
-            return self._send(sheet, method, target)
+        response = self.responses.answer(self.host, target.partition("#")[0], fields)
+        if not self.responses.behaviour.waits:
+            return self._send(response, method, target)
         self.waiting, self._target = True, target
-        self._after(self.desk.delay(), sheet, method, target)
+        self._send_after(self.responses.delay(), response, method, target)
         return None
 
-    def _after(self, delay: float, sheet: CachedResponse, method: bytes, target: str) -> None:
+    def _send_after(
+        self, delay: float, response: CachedResponse, method: bytes, target: str
+    ) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay, self._send_late, sheet, method, target)
+        self._timer = loop.call_later(delay, self._send_late, response, method, target)
 
-    def _send_late(self, sheet: CachedResponse, method: bytes, target: str) -> None:
+    def _send_late(self, response: CachedResponse, method: bytes, target: str) -> None:
         self.waiting = False
-        self._send(sheet, method, target)
-        self._go_on()
+        self._send(response, method, target)
+        self._resume()
 
-    def _send(self, sheet: CachedResponse, method: bytes, target: str) -> None:
-        body = b"" if method == b"HEAD" else sheet.body
+    def _send(self, response: CachedResponse, method: bytes, target: str) -> None:
+        body = b"" if method == b"HEAD" else response.body
         last = b"Connection: close\r\n" if self.closing else b""
-        head = sheet.head + last + self.desk.date()
-        if body and self.desk.is_slow(sheet):
+        head = response.head + last + self.responses.date()
+        if body and self.responses.is_slow(response):
             self.transport.write(head)
-            self.waiting, self._target, self._status = True, target, sheet.status
-            self._soon(body, 0)
+            self.waiting, self._target, self._status = True, target, response.status
+            self._schedule_piece(body, 0)
             return
-        self._note(target, sheet.status, len(body))
+        self._log(target, response.status, len(body))
         self.transport.write(head + body)
         if last:
             self.transport.close()
 
-    def _soon(self, body: bytes, at: int) -> None:
-        pause = self.desk.manners.slow_for / DROPS
-        self._timer = asyncio.get_running_loop().call_later(pause, self._drip, body, at)
+    def _schedule_piece(self, body: bytes, at: int) -> None:
+        pause = self.responses.behaviour.slow_for / SLOW_BODY_PIECES
+        self._timer = asyncio.get_running_loop().call_later(pause, self._send_piece, body, at)
 
-    def _drip(self, body: bytes, at: int) -> None:
-        """Send the next drop of a slow body."""
+    def _send_piece(self, body: bytes, at: int) -> None:
+        """Send the next piece of a slow body."""
         self.seen = monotonic()
-        step = len(body) // DROPS + 1
+        step = len(body) // SLOW_BODY_PIECES + 1
         if at + step >= len(body):
-            self._note(self._target, self._status, len(body))
+            self._log(self._target, self._status, len(body))
         self.transport.write(body[at : at + step])
         if at + step < len(body):
-            self._soon(body, at + step)
+            self._schedule_piece(body, at + step)
             return
         self.waiting = False
-        self._go_on()
+        self._resume()
 
     def _refuse(self, status: int) -> None:
-        """Say what is wrong with the request and close: nobody knows where the next one starts."""
+        """Respond with an error and close: the start of the next request is unknown."""
         self.closing = True
         allow = (("Allow", "GET, HEAD"),) if status == 405 else ()
-        sheet = made(DemoReply(status, b"no\n", "text/plain", allow))
-        self._note("", status, len(sheet.body))
-        self.transport.write(sheet.head + b"Connection: close\r\n" + self.desk.date() + sheet.body)
+        response = encoded(DemoReply(status, b"no\n", "text/plain", allow))
+        self._log("", status, len(response.body))
+        self.transport.write(
+            response.head + b"Connection: close\r\n" + self.responses.date() + response.body
+        )
         self.transport.close()
 
-    def _note(self, target: str, status: int, size: int) -> None:
+    def _log(self, target: str, status: int, size: int) -> None:
         host = self._fields.get("host", "")
-        self.desk.note(self.name, host, target, status, size, self._came, left=self.ended)
+        self.responses.log_exchange(
+            self.name, host, target, status, size, self._came, left=self.ended
+        )
 
 
 def read_fields(text: bytes) -> dict[str, str]:
-    """The header fields, names in lower case; a field named `:` marks a head that is none."""
+    """The header fields, names in lower case; a field named `:` marks a malformed head."""
     fields = {}
     for line in text.decode("latin-1").split("\r\n") if text else ():
         name, colon, value = line.partition(":")

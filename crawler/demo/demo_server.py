@@ -34,14 +34,14 @@ from crawler.demo.web import Web, literal
 from crawler.errors import ConfigError
 
 BACKLOG = 1024
-GRACE = 2.0  # seconds that answers in hand may still take when the web is stopped
-FLUSH_EVERY = 0.2  # seconds; the most that is missing from the log while the web is up
+SHUTDOWN_GRACE_S = 2.0  # seconds that answers in hand may still take when the web is stopped
+LOG_FLUSH_INTERVAL_S = 0.2  # seconds; the most that is missing from the log while the web is up
 PORT_TRIES = 20  # a port that is free on 127.0.0.1 may be taken on 127.0.0.2
 READY = b"r"
 
 
 def serve(options: DemoOptions, *, ready: Callable[[str], None] | None = None) -> int:
-    """Serve until told to stop; the exit code. `ready` is told the home page's URL, once.
+    """Serve until a signal; returns the exit code. `ready` is called once with the home page's URL.
 
     None: the URL is printed. Raises ConfigError when the port is taken or the log cannot be
     written. Forks when there is more than one process: call it where there are no other threads.
@@ -54,28 +54,28 @@ def serve(options: DemoOptions, *, ready: Callable[[str], None] | None = None) -
             log.open("ab").close()
         except OSError as error:
             raise ConfigError(f"demo web: {log}: {error.strerror}") from error
-    secure = None if options.tls is None else _secure(options.tls)
+    ssl_context = None if options.tls is None else _ssl_context(options.tls)
     sockets = bind(options.web, shared=options.processes > 1)
     web = msgspec.structs.replace(options.web, port=sockets[0].getsockname()[1])
-    desk = ResponseCache(web, options.manners, log)
-    desk.warm()
+    responses = ResponseCache(web, options.behaviour, log)
+    responses.warm()
     gc.freeze()  # the kept answers are never garbage: collections skip them, forks share them
-    crew = [_fork(desk, sockets, secure) for _ in range(options.processes - 1)]
+    children = [_fork(responses, sockets, ssl_context) for _ in range(options.processes - 1)]
     # A socket that is bound but does not listen gets no connections, so nothing is lost till here.
-    started = all(lifeline.recv(1) == READY for _, lifeline in crew)
-    watched = [lifeline.fileno() for _, lifeline in crew] + [0] * options.until_eof
-    tell = ready or partial(print, flush=True)
+    started = all(parent_socket.recv(1) == READY for _, parent_socket in children)
+    watched = [parent_socket.fileno() for _, parent_socket in children] + [0] * options.until_eof
+    announce = ready or partial(print, flush=True)
     try:
         if started:
-            _run(desk, sockets, watched, lambda: tell(web.origin() + "/"), secure)
+            _run(responses, sockets, watched, lambda: announce(web.origin() + "/"), ssl_context)
     finally:
-        for _, lifeline in crew:
-            lifeline.close()
-        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in crew]
+        for _, parent_socket in children:
+            parent_socket.close()
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child, _ in children]
     return 1 if any(codes) else 0
 
 
-def _secure(path: str) -> ssl.SSLContext:
+def _ssl_context(path: str) -> ssl.SSLContext:
     """Raises ConfigError when the file is not what it should be."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
@@ -86,7 +86,7 @@ def _secure(path: str) -> ssl.SSLContext:
 
 
 def _fork(
-    desk: ResponseCache, sockets: Sequence[socket.socket], secure: ssl.SSLContext | None
+    responses: ResponseCache, sockets: Sequence[socket.socket], ssl_context: ssl.SSLContext | None
 ) -> tuple[int, socket.socket]:
     """One more process on the same port: its id, and a socket that ends when either side does."""
     ours, theirs = socket.socketpair()
@@ -99,8 +99,8 @@ def _fork(
         ours.close()
         for taken in sockets:
             taken.close()
-        own = bind(desk.web, shared=True, alone_first=False)
-        _run(desk, own, [theirs.fileno()], lambda: theirs.send(READY), secure)
+        own = bind(responses.web, shared=True, alone_first=False)
+        _run(responses, own, [theirs.fileno()], lambda: theirs.send(READY), ssl_context)
         code = 0
     finally:
         os._exit(code)  # the caller's stack belongs to the first process
@@ -143,11 +143,11 @@ def _socket() -> socket.socket:
 
 
 def _run(
-    desk: ResponseCache,
+    responses: ResponseCache,
     sockets: Sequence[socket.socket],
     watched: Sequence[int],
     ready: Callable[[], object],
-    secure: ssl.SSLContext | None,
+    ssl_context: ssl.SSLContext | None,
 ) -> None:
     try:
         import uvloop  # noqa: PLC0415  (not on every platform)
@@ -156,51 +156,54 @@ def _run(
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_live(desk, sockets, watched, ready, secure))
+        runner.run(_serve_until_stopped(responses, sockets, watched, ready, ssl_context))
 
 
-async def _live(
-    desk: ResponseCache,
+async def _serve_until_stopped(
+    responses: ResponseCache,
     sockets: Sequence[socket.socket],
     watched: Sequence[int],
     ready: Callable[[], object],
-    secure: ssl.SSLContext | None,
+    ssl_context: ssl.SSLContext | None,
 ) -> None:
     """Serve until a signal comes or one of the watched descriptors ends."""
-    loop, stop, crowd = asyncio.get_running_loop(), asyncio.Event(), ConnectionLimit()
+    loop, stop, connections = asyncio.get_running_loop(), asyncio.Event(), ConnectionLimit()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     for descriptor in watched:
-        loop.add_reader(descriptor, _look, descriptor, stop)
-    desk.open()
+        loop.add_reader(descriptor, _on_readable, descriptor, stop)
+    responses.open()
     try:
         servers = [
             await loop.create_server(
-                partial(DemoConnection, desk, crowd), sock=one, backlog=BACKLOG, ssl=secure
+                partial(DemoConnection, responses, connections),
+                sock=one,
+                backlog=BACKLOG,
+                ssl=ssl_context,
             )
             for one in sockets
         ]
         ready()
         while not stop.is_set():
-            await _until(stop, FLUSH_EVERY)
-            desk.flush()
-            crowd.hush(since=monotonic() - desk.manners.idle)
+            await _wait(stop, LOG_FLUSH_INTERVAL_S)
+            responses.flush()
+            connections.close_idle(since=monotonic() - responses.behaviour.idle)
         for server in servers:
             server.close()
-        await crowd.disperse(GRACE)
+        await connections.shut_down(SHUTDOWN_GRACE_S)
     finally:
         for descriptor in watched:
             loop.remove_reader(descriptor)
-        desk.close()
+        responses.close()
 
 
-async def _until(stop: asyncio.Event, seconds: float) -> None:
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.wait()
 
 
-def _look(descriptor: int, stop: asyncio.Event) -> None:
+def _on_readable(descriptor: int, stop: asyncio.Event) -> None:
     """Something came, or the other side has ended."""
     if not os.read(descriptor, 4096):
         stop.set()

@@ -1,4 +1,4 @@
-"""What a web has beside its pages: robots.txt, sitemaps, images, redirects, dead ends. Pure."""
+"""Resources of a web beside its pages: robots.txt, sitemaps, images, redirects, errors. Pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ASSETS = {
     "/static/site.js": ("text/javascript", b"document.documentElement.dataset.ready='1';\n"),
     **{f"/static/{i}.png": ("image/png", PIXEL) for i in range(16)},
 }
-DEAD = (404, 404, 410, 500)
-LOOP = 3  # redirects until one is back where one began
+ERROR_STATUSES = (404, 404, 410, 500)
+LOOP_LENGTH = 3  # redirects in the loop
 SITEMAPS = "http://www.sitemaps.org/schemas/sitemap/0.9"
 
 
 def reply(web: Web, host: int, target: str) -> DemoReply:
     """The answer to a target that is not a page."""
     path = target.partition("?")[0]
-    for prefix, road in ROADS.items():
+    for prefix, handler in ROUTES.items():
         if path.startswith(prefix):
-            return road(web, host, path)
+            return handler(web, host, path)
     caught = trap(target) if web.traps else None
     return _nothing() if caught is None else DemoReply(200, caught.encode())
 
@@ -46,7 +46,9 @@ def _asset(web: Web, host: int, path: str) -> DemoReply:  # noqa: ARG001  (the s
 
 
 def _gone(web: Web, host: int, path: str) -> DemoReply:  # noqa: ARG001  (the same on every web)
-    return DemoReply(DEAD[crc32(path.encode()) % 4], b"<!doctype html><title>Gone</title>\n")
+    return DemoReply(
+        ERROR_STATUSES[crc32(path.encode()) % 4], b"<!doctype html><title>Gone</title>\n"
+    )
 
 
 def _robots(web: Web, host: int, path: str) -> DemoReply:
@@ -65,7 +67,7 @@ def _rules(web: Web, host: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _moved(web: Web, host: int, path: str) -> DemoReply:  # noqa: ARG001
+def _redirect(web: Web, host: int, path: str) -> DemoReply:  # noqa: ARG001
     """`/go/PAGE/HOPS` arrives at the page after so many redirects; `/loop/…` never arrives."""
     parts = path.split("/")[2:]
     if not all(part.isascii() and part.isdigit() and len(part) < 9 for part in parts):
@@ -73,7 +75,7 @@ def _moved(web: Web, host: int, path: str) -> DemoReply:  # noqa: ARG001
     numbers = [int(part) for part in parts]
     status = (301, 302, 307, 308)[sum(numbers) % 4]
     if path.startswith("/loop/") and len(numbers) == 1:
-        return DemoReply(status, headers=(("Location", f"/loop/{numbers[0] % LOOP + 1}"),))
+        return DemoReply(status, headers=(("Location", f"/loop/{numbers[0] % LOOP_LENGTH + 1}"),))
     if path.startswith("/go/") and len(numbers) == 2 and numbers[0] < web.pages:
         number, hops = numbers
         there = web.url(number) if hops <= 1 else f"/go/{number}/{min(hops, web.hops) - 1}"
@@ -115,11 +117,11 @@ def _xml(root: str, tag: str, urls: list[str]) -> bytes:
     return f'{top}<{root} xmlns="{SITEMAPS}">\n{entries}</{root}>\n'.encode()
 
 
-ROADS: Mapping[str, Callable[[Web, int, str], DemoReply]] = {
+ROUTES: Mapping[str, Callable[[Web, int, str], DemoReply]] = {
     "/robots.txt": _robots,
     "/sitemap": _sitemap,
     "/static/": _asset,
-    "/go/": _moved,
-    "/loop/": _moved,
+    "/go/": _redirect,
+    "/loop/": _redirect,
     "/gone/": _gone,
 }

@@ -1,4 +1,4 @@
-"""What can be asked of the demo web, and the flags it is asked with. Pure, but for `@FILE`."""
+"""Options of the demo web and their command-line flags. Pure, except for reading `@FILE`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from crawler.errors import ConfigError
 
 
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be asked of a demo web."""
+    """All options of a demo web."""
 
     web: Web = Web()
-    manners: ServerBehaviour = ServerBehaviour()
+    behaviour: ServerBehaviour = ServerBehaviour()
     processes: Annotated[int, Meta(ge=1, le=64)] = 1
     log: str | None = None  # path of an access log, JSON lines; appended to
     tls: str | None = None  # path of a PEM file with key and certificates: https
@@ -74,12 +74,12 @@ def options(flags: Mapping[str, Any]) -> DemoOptions:
         if isinstance(robots, str) and robots.startswith("@"):
             given["robots"] = Path(robots[1:]).read_text("utf-8")
         web = {name: given.pop(name) for name in Web.__struct_fields__ if name in given}
-        manners = {
+        behaviour = {
             name: given.pop(name) for name in ServerBehaviour.__struct_fields__ if name in given
         }
         if given.get("tls"):
             web["scheme"] = "https"
-        tree = {**given, "web": web, "manners": manners}
+        tree = {**given, "web": web, "behaviour": behaviour}
         return msgspec.convert(tree, DemoOptions, strict=False)
     except (msgspec.ValidationError, OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"demo web: {error}") from error

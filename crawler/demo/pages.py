@@ -1,4 +1,4 @@
-"""What the pages of the demo web look like. Pure."""
+"""Renders the pages of the demo web. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reply(web: Web, host: int, target: str) -> DemoReply:
 
 
 def refusal(web: Web, number: int) -> DemoReply:
-    """What a busy page says instead of itself."""
+    """The error response of a busy page."""
     status = 503 if number % 2 else 500
     wait = web.retry_after if status == 503 else None
     headers = () if wait is None else (("Retry-After", str(wait)),)
@@ -63,11 +63,11 @@ def html(web: Web, number: int) -> bytes:
         f"{navigation}<main>\n<h1>{title}</h1>\n"
         f'<img src="/static/{number % IMAGES}.png" alt="" width="1" height="1">\n'
     ).encode()
-    links = "\n".join(_anchors(web, text, number) + _misfortunes(web, number))
+    links = "\n".join(_anchors(web, text, number) + _broken_links(web, number))
     tail = (
         f"<ul>\n{links}\n</ul>\n</main>\n<footer>\n{navigation}</footer>\n</body></html>\n".encode()
     )
-    return top + _cut(web, text, number, len(top) + len(tail)) + tail
+    return top + _paragraphs(web, text, number, len(top) + len(tail)) + tail
 
 
 def _anchors(web: Web, text: Prose, number: int) -> list[str]:
@@ -92,8 +92,8 @@ def _forms(origin: str) -> tuple[str, ...]:
     return tuple(form.replace("{origin}", origin) for form in FORMS)
 
 
-def _misfortunes(web: Web, number: int) -> list[str]:
-    """Links that lead nowhere, or round about, or into a trap."""
+def _broken_links(web: Web, number: int) -> list[str]:
+    """Links to error pages, redirects and traps."""
     out = []
     if web.broken or web.redirects:
         for at in range(number * web.links, (number + 1) * web.links):
@@ -118,14 +118,14 @@ def _navigation(web: Web, host: int) -> str:
     return f"<nav>\n{links}\n</nav>\n"
 
 
-def _cut(web: Web, text: Prose, number: int, taken: int) -> bytes:
+def _paragraphs(web: Web, text: Prose, number: int, taken: int) -> bytes:
     """As many whole paragraphs as bring the page near its size."""
     draw = web.draw(number, b"prose")
-    room = int((web.size - taken) * sizes(web.spread)[draw % STEPS])
-    if room <= 0:
+    space = int((web.size - taken) * sizes(web.spread)[draw % STEPS])
+    if space <= 0:
         return b""
     half = len(text.text) // 2
-    rounds, rest = divmod(room, half)
+    rounds, rest = divmod(space, half)
     first = text.starts[(draw >> 16) % len(text.starts)]
     end = first + rest
     stop = text.starts[bisect_left(text.starts, end % half) - 1] + end // half * half

@@ -1,4 +1,4 @@
-"""A demo web as a process of its own, for as long as a `with` lasts."""
+"""A demo web in its own process, for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from crawler.demo.options import SWITCHES, DemoOptions, options
 from crawler.demo.web import Web
 from crawler.errors import ConfigError
 
-PATIENCE = 10.0  # seconds to end after SIGTERM; then it is killed
+STOP_TIMEOUT_S = 10.0  # seconds to end after SIGTERM; then it is killed
 
 
 class DemoWeb:
-    """Starts the demo web, waits until it answers, and never leaves it behind.
+    """Starts the demo web, waits until it answers, and stops it on leaving.
 
     Flags as on the command line: `DemoWeb(pages=500, latency=0.05, log=path)`. The web ends when
     this process does, however it dies: it reads a pipe whose other end closes then.
@@ -49,9 +49,9 @@ class DemoWeb:
         return self._child.pid
 
     def start(self) -> None:
-        """Start and wait for the address. Raises ConfigError with what the web said instead."""
-        house = str(Path(__file__).parents[2])  # the child must find this very package
-        path = os.pathsep.join(filter(None, [house, os.environ.get("PYTHONPATH")]))
+        """Start and wait for the address. Raises ConfigError with the web's error message."""
+        root = str(Path(__file__).parents[2])  # the child must find this very package
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._child = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
             [sys.executable, "-m", "crawler.demo.demo_server", "--until-eof", *self._arguments()],
             stdin=subprocess.PIPE,
@@ -75,7 +75,7 @@ class DemoWeb:
             return
         child.terminate()
         try:
-            _, errors = child.communicate(timeout=PATIENCE)
+            _, errors = child.communicate(timeout=STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             child.kill()
             _, errors = child.communicate()

@@ -1,7 +1,7 @@
-"""What the demo web answers, ready to send: rendered once, kept while there is room.
+"""The responses of the demo web, ready to send: rendered once and cached.
 
-The desk holds everything that changes while a web is served: the kept answers, how often a busy
-page has refused, the access log, the second's Date. One desk a process; no sockets.
+The cache holds everything that changes while a web is served: cached responses, how often a busy
+page has refused, the access log, the current Date. One cache per process; no sockets.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from crawler.demo import pages
 from crawler.demo.web import DemoReply, Share, Web
 
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
-LINES = 500  # noted before they are written: half a millisecond of encoding
-SHEET_COST = 600  # bytes that a kept answer takes beside its body, measured
-SMALLEST, LINK_LENGTH = 2500, 65  # bytes of a page without prose, and of each link on it
-WORTH_PACKING = 256  # bytes; below, gzip makes a body longer
+LOG_BATCH_LINES = 500  # noted before they are written: half a millisecond of encoding
+ENTRY_OVERHEAD_BYTES = 600  # bytes that a kept answer takes beside its body, measured
+MIN_PAGE_BYTES, LINK_BYTES = 2500, 65  # bytes of a page without prose, and of each link on it
+MIN_GZIP_BYTES = 256  # bytes; below, gzip makes a body longer
 Key = tuple[int, str, bool]
 
 
@@ -68,12 +68,12 @@ class CachedResponse(NamedTuple):
 class ResponseCache:
     """Finds the answer to a request."""
 
-    def __init__(self, web: Web, manners: ServerBehaviour, log: Path | None = None) -> None:
-        self.web, self.manners = web, manners
+    def __init__(self, web: Web, behaviour: ServerBehaviour, log: Path | None = None) -> None:
+        self.web, self.behaviour = web, behaviour
         self._log_path = log
         self._log: BinaryIO | None = None
         self._lines: list[tuple[float, float, str, str, int, int, str, bool]] = []
-        self._sheets: OrderedDict[Key, CachedResponse] = OrderedDict()
+        self._responses: OrderedDict[Key, CachedResponse] = OrderedDict()
         self._held = 0
         self._random = Random(web.seed)
         self._second, self._date = 0, b""
@@ -89,53 +89,57 @@ class ResponseCache:
 
     def warm(self) -> None:
         """Render all pages now, when they fit: 60 µs a page that no crawl then waits for."""
-        length = max(self.web.size, SMALLEST + LINK_LENGTH * self.web.links)
-        if self.web.pages * (length + SHEET_COST) > self.manners.cache * 0.8:
+        length = max(self.web.size, MIN_PAGE_BYTES + LINK_BYTES * self.web.links)
+        if self.web.pages * (length + ENTRY_OVERHEAD_BYTES) > self.behaviour.cache * 0.8:
             return
         for number in range(self.web.pages):
-            self.find(number % self.web.hosts, self.web.path(number), packed=self.manners.gzip)
+            self.find(
+                number % self.web.hosts, self.web.path(number), compressed=self.behaviour.gzip
+            )
 
-    def find(self, host: int, target: str, *, packed: bool) -> CachedResponse:
-        """The answer to a target, kept or made now; with gzip when `packed`."""
-        key = (host, target, packed)
-        sheet = self._sheets.get(key)
-        if sheet is not None:
-            self._sheets.move_to_end(key)
-            return sheet
-        sheet = made(pages.reply(self.web, host, target), packed=packed, varies=self.manners.gzip)
-        cost = len(sheet.body) + len(target) + SHEET_COST
-        if cost * 4 < self.manners.cache:
-            self._sheets[key] = sheet
+    def find(self, host: int, target: str, *, compressed: bool) -> CachedResponse:
+        """The answer to a target, kept or made now; with gzip when `compressed`."""
+        key = (host, target, compressed)
+        response = self._responses.get(key)
+        if response is not None:
+            self._responses.move_to_end(key)
+            return response
+        response = encoded(
+            pages.reply(self.web, host, target), compressed=compressed, varies=self.behaviour.gzip
+        )
+        cost = len(response.body) + len(target) + ENTRY_OVERHEAD_BYTES
+        if cost * 4 < self.behaviour.cache:
+            self._responses[key] = response
             self._held += cost
-        while self._held > self.manners.cache:
-            (_, old, _), gone = self._sheets.popitem(last=False)
-            self._held -= len(gone.body) + len(old) + SHEET_COST
-        return sheet
+        while self._held > self.behaviour.cache:
+            (_, old, _), gone = self._responses.popitem(last=False)
+            self._held -= len(gone.body) + len(old) + ENTRY_OVERHEAD_BYTES
+        return response
 
     def answer(self, host: int, target: str, fields: Mapping[str, str]) -> CachedResponse:
         """The answer to a request: the page, its refusal, or word that it has not changed."""
-        packed = self.manners.gzip and "gzip" in fields.get("accept-encoding", "").lower()
-        sheet = self.find(host, target, packed=packed)
-        number = sheet.number
+        compressed = self.behaviour.gzip and "gzip" in fields.get("accept-encoding", "").lower()
+        response = self.find(host, target, compressed=compressed)
+        number = response.number
         if number is not None and self._refused is not None:
             refused = self._refused[number]
             if refused < self.web.refusals(number):
                 self._refused[number] = refused + 1
-                return made(pages.refusal(self.web, number))
-        if sheet.etag and unchanged(sheet, fields):
-            return made(DemoReply(304, headers=(("ETag", sheet.etag),), number=number))
-        return sheet
+                return encoded(pages.refusal(self.web, number))
+        if response.etag and unchanged(response, fields):
+            return encoded(DemoReply(304, headers=(("ETag", response.etag),), number=number))
+        return response
 
     def delay(self) -> float:
         """How long this answer waits, in seconds."""
-        it, random = self.manners, self._random
+        it, random = self.behaviour, self._random
         tail = random.expovariate(1 / it.tail) if it.tail else 0.0
         return it.latency + random.random() * it.jitter + tail
 
-    def is_slow(self, sheet: CachedResponse) -> bool:
+    def is_slow(self, response: CachedResponse) -> bool:
         """Whether the body of this answer comes in drops."""
-        share = self.manners.slow
-        return bool(share and sheet.number and self.web.chance(sheet.number, b"slow", share))
+        share = self.behaviour.slow
+        return bool(share and response.number and self.web.chance(response.number, b"slow", share))
 
     def date(self) -> bytes:
         """The Date line and the end of the head."""
@@ -145,7 +149,7 @@ class ResponseCache:
             self._date = f"Date: {formatdate(second, usegmt=True)}\r\n\r\n".encode()
         return self._date
 
-    def note(
+    def log_exchange(
         self, name: str, host: str, target: str, status: int, size: int, came: float, *, left: bool
     ) -> None:
         """Remember an exchange for the log, just before the last of its answer is written.
@@ -156,7 +160,7 @@ class ResponseCache:
         """
         if self._log is not None:
             self._lines.append((time.time(), came, host, target, status, size, name, left))
-            if len(self._lines) >= LINES:
+            if len(self._lines) >= LOG_BATCH_LINES:
                 self.flush()
 
     def flush(self) -> None:
@@ -179,7 +183,7 @@ class ResponseCache:
             self._refused = None
 
 
-def made(reply: DemoReply, *, packed: bool = False, varies: bool = False) -> CachedResponse:
+def encoded(reply: DemoReply, *, compressed: bool = False, varies: bool = False) -> CachedResponse:
     """A reply in the form in which it goes over the wire."""
     body, headers = reply.body, list(reply.headers)
     marks = dict(headers)
@@ -187,10 +191,12 @@ def made(reply: DemoReply, *, packed: bool = False, varies: bool = False) -> Cac
         lines = [f"{name}: {value}" for name, value in headers]
         text = "\r\n".join(["HTTP/1.1 304 Not Modified", "Server: demo", *lines, ""])
         return CachedResponse(304, text.encode("latin-1"), b"", reply.number)
-    packable = len(body) >= WORTH_PACKING and reply.mime.startswith(("text/", "application/xml"))
-    if varies and packable:
+    compressible = len(body) >= MIN_GZIP_BYTES and reply.mime.startswith(
+        ("text/", "application/xml")
+    )
+    if varies and compressible:
         headers.append(("Vary", "Accept-Encoding"))
-        if packed:
+        if compressed:
             body = gzip.compress(body, 1, mtime=0)
             headers.append(("Content-Encoding", "gzip"))
     lines = [f"{name}: {value}" for name, value in headers]
@@ -210,23 +216,23 @@ def made(reply: DemoReply, *, packed: bool = False, varies: bool = False) -> Cac
 
 
 def phrase(status: int) -> str:
-    """The words that belong to a status; any will do for one that nobody knows."""
+    """The reason phrase of a status; `Unknown` for one that is not registered."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
 
 
-def unchanged(sheet: CachedResponse, fields: Mapping[str, str]) -> bool:
-    """Whether the asker already has this answer (RFC 9110 §13.1: the tag outranks the date)."""
+def unchanged(response: CachedResponse, fields: Mapping[str, str]) -> bool:
+    """Whether the client already has this response (RFC 9110 §13.1: the tag outranks the date)."""
     tags = fields.get("if-none-match")
     if tags is not None:
         given = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
-        return sheet.etag in given or given == ["*"]
+        return response.etag in given or given == ["*"]
     since = fields.get("if-modified-since")
-    if not since or not sheet.changed:
+    if not since or not response.changed:
         return False
     try:
-        return parsedate_to_datetime(since) >= parsedate_to_datetime(sheet.changed)
+        return parsedate_to_datetime(since) >= parsedate_to_datetime(response.changed)
     except (ValueError, TypeError):
         return False

@@ -1,4 +1,4 @@
-"""What catches crawlers: webs without an end, each computed from its own address. Pure."""
+"""Crawler traps: infinite URL spaces, each page computed from its own address. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FACETS = {
 ENTRANCES = ("/calendar/2024/01", "/session/start/0", "/shop?page=1", "/mirror/")
 """Linked from the home page of a web that has traps."""
 
-LONGEST = 4096  # of an address that still gets an answer; a real server says 414 too
+TARGET_MAX_LENGTH = 4096  # of an address that still gets an answer; a real server says 414 too
 
 
 def trap(target: str) -> str | None:
     """The HTML behind an address inside a trap; None: there is no such trap."""
     path, _, query = target.partition("?")
-    if len(target) > LONGEST:
+    if len(target) > TARGET_MAX_LENGTH:
         return None
     if path.startswith("/calendar/"):
         return _calendar(path)

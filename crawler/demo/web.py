@@ -1,13 +1,13 @@
 """The demo web: a graph of pages that is computed, never stored. Pure: the same seed, the same web.
 
-A page is a number. Its address, text, size, links and misfortunes follow from (seed, number), so a
-web of ten million pages costs no more memory than one of ten.
+A page is a number. Its address, text, size, links and errors follow from (seed, number), so a web
+of ten million pages needs no more memory than one of ten.
 
     page n ── its children 8n+1 … 8n+8 (so every page is reachable from `/`)
            ── random pages, each in one of several spellings of the same address
            ── the navigation, twice
 
-What a page looks like: `pages.py`. What else there is to ask for: `outskirts.py`.
+`pages.py` renders pages, `extra_resources.py` everything else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Sitemap = Literal["off", "xml", "gz"]
 
 
 class DemoReply(msgspec.Struct, frozen=True):
-    """What the web says to one address. `number` is the page's, None when it is not a page."""
+    """The response to one address. `number` is the page's; None: not a page."""
 
     status: int
     body: bytes = b""

@@ -6,7 +6,7 @@ at a time is tried; when they slow down, fewer; when the host says 429 or 503, b
 half as many, at most once for what was under way together. A width that is not used teaches nothing
 about a larger one, so it does not grow (RFC 7661).
 
-`docs/guide/pace.md` shows what comes of it; `python -m crawler.bench.pace` draws it again.
+`docs/guide/pace.md` shows its effect; `python -m benchmarks.autothrottle_model` draws it.
 """
 
 from __future__ import annotations

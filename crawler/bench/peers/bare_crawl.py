@@ -1,14 +1,16 @@
-"""The practical limit in one process: aiohttp fetches, lexbor reads in the loop, and nothing else.
+"""The practical limit in one process: aiohttp fetches, lexbor parses in the loop, nothing else.
 
-No robots.txt, no limits, no retries, no record of what is under way. `python bare_crawl.py URL
-CONCURRENCY OUT`; says on its last line how many pages it read and in how many seconds.
+No robots.txt, limits, retries or durable queue. `python bare_crawl.py URL CONCURRENCY OUT` prints
+on its last line how many pages it read and in how many seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import ada_url
@@ -18,7 +20,24 @@ import uvloop
 import yarl
 from selectolax.lexbor import LexborHTMLParser
 
-LINES = 200  # written together
+LINES_PER_WRITE = 200
+
+
+def read(url: str, status: int, body: bytes) -> tuple[dict[str, object], Iterator[str]]:
+    """The record of a page, and the absolute URLs of its links."""
+    tree = LexborHTMLParser(body)
+    title = tree.css_first("title")
+    hrefs = {node.attributes.get("href") or "" for node in tree.css("a[href]")}
+    name = title.text() if title is not None else ""
+    record = {"url": url, "status": status, "title": name, "links": len(hrefs)}
+    return record, joined(url, {href.partition("#")[0] for href in hrefs})
+
+
+def joined(url: str, hrefs: Iterable[str]) -> Iterator[str]:
+    """Resolve links against their page; invalid ones are dropped."""
+    for href in hrefs:
+        with contextlib.suppress(ValueError):
+            yield ada_url.join_url(url, href)
 
 
 async def main(seed: str, width: int, out: Path) -> None:
@@ -31,31 +50,21 @@ async def main(seed: str, width: int, out: Path) -> None:
     encoder = msgspec.json.Encoder()
     number = 0
 
-    def read(url: str, status: int, body: bytes) -> None:
-        nonlocal number
-        number += 1
-        tree = LexborHTMLParser(body)
-        title = tree.css_first("title")
-        hrefs = {node.attributes.get("href") or "" for node in tree.css("a[href]")}
-        for href in {href.partition("#")[0] for href in hrefs}:
-            try:
-                found = ada_url.join_url(url, href)
-            except ValueError:
-                continue
-            if found.startswith(home) and found not in seen:
-                seen.add(found)
-                todo.put_nowait(found)
-        name = title.text() if title is not None else ""
-        lines.append({"url": url, "status": status, "title": name, "links": len(hrefs)})
-
     async def work(session: aiohttp.ClientSession) -> None:
+        nonlocal number
         while True:
             url = await todo.get()
             async with session.get(yarl.URL(url, encoded=True), allow_redirects=False) as answer:
                 body = await answer.read()
             if answer.status == 200 and answer.content_type == "text/html":
-                read(url, answer.status, body)
-                if len(lines) >= LINES:
+                number += 1
+                record, links = read(url, answer.status, body)
+                lines.append(record)
+                for link in links:
+                    if link.startswith(home) and link not in seen:
+                        seen.add(link)
+                        todo.put_nowait(link)
+                if len(lines) >= LINES_PER_WRITE:
                     file.write(encoder.encode_lines(lines))
                     lines.clear()
             todo.task_done()
@@ -67,11 +76,11 @@ async def main(seed: str, width: int, out: Path) -> None:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=60),
         ) as session:
-            crew = [asyncio.create_task(work(session)) for _ in range(width)]
+            workers = [asyncio.create_task(work(session)) for _ in range(width)]
             await todo.join()
-            for one in crew:
-                one.cancel()
-            await asyncio.gather(*crew, return_exceptions=True)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
         file.write(encoder.encode_lines(lines))
     sys.stdout.write(f"{number} {time.monotonic() - began:.3f}\n")
 

@@ -17,10 +17,10 @@ import psutil
 from crawler.bench.findings import Spread
 from crawler.bench.measured_run import BenchError, metered
 from crawler.bench.meter import ProcessCost
-from crawler.bench.peers.peer_programs import PEERS, Errand, Peer, version
+from crawler.bench.peers.peer_programs import PEERS, Peer, PeerTask, version
 from crawler.bench.plan import WORKLOADS, BenchPlan, size
 from crawler.bench.results import PeerRow
-from crawler.bench.sites import Nginx, documentation, lacking
+from crawler.bench.sites import Nginx, documentation, unavailable_reason
 from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError
 
@@ -56,34 +56,36 @@ FULL: Final[tuple[PeerWorkload, ...]] = (
 )
 
 
-def race(plan: BenchPlan, progress: Callable[[str], None]) -> tuple[list[PeerRow], list[str]]:
-    """All peers that are installed, on the courses of a plan; and why the others are missing."""
+def run_peers(plan: BenchPlan, progress: Callable[[str], None]) -> tuple[list[PeerRow], list[str]]:
+    """All peers that are installed, on the workloads of a plan, and why the others are missing."""
     rounds = plan.rounds
-    courses = FULL if plan.name == "full" else QUICK
-    if plan.courses:
-        courses = tuple(PeerWorkload(name, wide, _pages(name, wide)) for name, wide in plan.courses)
+    peer_workloads = FULL if plan.name == "full" else QUICK
+    if plan.peer_workloads:
+        peer_workloads = tuple(
+            PeerWorkload(name, wide, _pages(name, wide)) for name, wide in plan.peer_workloads
+        )
     there: list[tuple[Peer, str]] = []
     skipped: list[str] = []
     for peer in _chosen(plan.against):
         found = peer.needs()
         if found is None:
-            skipped.append(f"{peer.name}: not installed ({peer.lacking})")
+            skipped.append(f"{peer.name}: not installed ({peer.install})")
         else:
             there.append((peer, found))
     rows: list[PeerRow] = []
-    for whole in courses:
+    for whole in peer_workloads:
         course = msgspec.structs.replace(
             whole, pages=whole.pages and size(whole.pages * plan.scale)
         )
         workload = WORKLOADS[course.workload]
-        if workload.docs and (reason := lacking(workload.docs)):
+        if workload.docs and (reason := unavailable_reason(workload.docs)):
             skipped.append(f"crawlers on {workload.name}: {reason}")
             continue
         runs: dict[str, list[PeerRun]] = {}
         running = [(p, at) for p, at in there if course.serial or not p.serial]
         for number in range(rounds):
-            turn = number % len(running)
-            for peer, found in running[turn:] + running[:turn]:
+            offset = number % len(running)
+            for peer, found in running[offset:] + running[:offset]:
                 progress(f"round {number + 1}/{rounds}: {peer.name} on {workload.name}")
                 runs.setdefault(peer.name, []).append(_run(peer, found, course))
         pages = course.pages or max(run.found for run in runs["crawler"])
@@ -94,7 +96,7 @@ def race(plan: BenchPlan, progress: Callable[[str], None]) -> tuple[list[PeerRow
 
 
 def _chosen(against: Sequence[str]) -> Sequence[Peer]:
-    """Ourselves, and those of these names. Raises ConfigError for a name that nobody has."""
+    """Our own crawler and the named peers. Raises ConfigError for an unknown name."""
     names = {peer.name for peer in PEERS}
     for name in against:
         if name not in names:
@@ -146,15 +148,15 @@ def _metered(
     """The cost of one run, and the site's CPU seconds meanwhile. Raises BenchError."""
     listed = folder / "urls.txt"
     listed.write_text("\n".join(urls), "utf-8")
-    errand = Errand(url, course.concurrency, folder / "out", listed)
+    errand = PeerTask(url, course.concurrency, folder / "out", listed)
     log = folder / "said.txt"
     before = _cpu(pid)
     cost = metered(peer.command(found, errand), folder, limit=LIMIT, log=log)
     used = _cpu(pid) - before
     # wget and wget2 say 8 for a link that was broken: the work is done all the same.
     if cost.code not in {0, 8}:
-        said = log.read_text("utf-8", "replace").strip().splitlines()[-1:] or ["nothing said"]
-        raise BenchError(f"{peer.name} ended with code {cost.code}: {said[0]}")
+        last = log.read_text("utf-8", "replace").strip().splitlines()[-1:] or ["nothing last"]
+        raise BenchError(f"{peer.name} ended with code {cost.code}: {last[0]}")
     return cost, used
 
 
@@ -189,7 +191,7 @@ def _row(
     return PeerRow(
         name=peer.name,
         version=number,
-        site=WORKLOADS[course.workload].says,
+        site=WORKLOADS[course.workload].title,
         pages=pages,
         concurrency=course.concurrency,
         found=min(last.found, pages) if peer.fixed else last.found,

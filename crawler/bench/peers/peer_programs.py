@@ -1,4 +1,4 @@
-"""The crawlers that race, and how each is asked for the same work: all links, no robots.txt.
+"""The crawlers compared, and the command of each for the same work: all links, no robots.txt.
 
 Everything else is left at its default, but for what would make it wait on purpose.
 """
@@ -16,15 +16,15 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.measured_run import HOUSE
+from crawler.bench.measured_run import PROJECT_ROOT
 
-PLACE: Final = Path(HOUSE) / ".peers"
+PLACE: Final = Path(PROJECT_ROOT) / ".peers"
 """Where `make peers` puts environments; a folder for each."""
 
 SCRIPTS: Final = Path(__file__).parent
 
 
-class Errand(msgspec.Struct, frozen=True):
+class PeerTask(msgspec.Struct, frozen=True):
     """What is asked: everything on a site."""
 
     url: str
@@ -38,9 +38,9 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     needs: Callable[[], str | None]
-    command: Callable[[str, Errand], list[str]]
+    command: Callable[[str, PeerTask], list[str]]
     version: tuple[str, ...]  # arguments that print it
-    lacking: str  # what to do when it is not there
+    install: str  # how to install it
     serial: bool = False  # one request at a time, whatever is asked
     fixed: bool = False  # runs for a time, not for a number of pages
     is_limit: bool = False
@@ -75,8 +75,8 @@ def version(peer: Peer, found: str) -> str:
     return match[0] if match else ""
 
 
-def _crawler(*flags: str) -> Callable[[str, Errand], list[str]]:
-    def command(python: str, errand: Errand) -> list[str]:
+def _crawler(*flags: str) -> Callable[[str, PeerTask], list[str]]:
+    def command(python: str, errand: PeerTask) -> list[str]:
         return [
             python, "-m", "crawler", "crawl", errand.url, "--fast", *flags, "--silent",
             "-c", str(errand.concurrency), "-O", str(errand.folder / "crawl"),
@@ -85,7 +85,7 @@ def _crawler(*flags: str) -> Callable[[str, Errand], list[str]]:
     return command
 
 
-def _limit(python: str, errand: Errand) -> list[str]:
+def _limit(python: str, errand: PeerTask) -> list[str]:
     job = {
         "variant": "limit", "seed": errand.url, "out": str(errand.folder),
         "concurrency": errand.concurrency, "urls": str(errand.urls),
@@ -94,26 +94,26 @@ def _limit(python: str, errand: Errand) -> list[str]:
     return [python, "-m", "crawler.bench.variant_worker", str(errand.folder / "job.json")]
 
 
-def _script(name: str, *more: str) -> Callable[[str, Errand], list[str]]:
-    def command(python: str, errand: Errand) -> list[str]:
+def _script(name: str, *more: str) -> Callable[[str, PeerTask], list[str]]:
+    def command(python: str, errand: PeerTask) -> list[str]:
         out = str(errand.folder / ("storage" if "crawlee" in name else "pages.jsonl"))
         return [python, str(SCRIPTS / name), errand.url, str(errand.concurrency), out, *more]
 
     return command
 
 
-def _wget(wget: str, errand: Errand) -> list[str]:
+def _wget(wget: str, errand: PeerTask) -> list[str]:
     return [wget, "-q", "-r", "-l", "inf", "-e", "robots=off", "-P", str(errand.folder), errand.url]
 
 
-def _wget2(wget2: str, errand: Errand) -> list[str]:
+def _wget2(wget2: str, errand: PeerTask) -> list[str]:
     return [
         wget2, "-q", "-r", "-l", "inf", "--robots=off", f"--max-threads={errand.concurrency}",
         "-P", str(errand.folder), errand.url,
     ]  # fmt: skip
 
 
-def _httrack(httrack: str, errand: Errand) -> list[str]:
+def _httrack(httrack: str, errand: PeerTask) -> list[str]:
     # Its security limits are delays and a ceiling of connections: politeness, so off.
     return [
         httrack, errand.url, "-O", str(errand.folder), "-q", "-s0", "--disable-security-limits",
@@ -121,7 +121,7 @@ def _httrack(httrack: str, errand: Errand) -> list[str]:
     ]  # fmt: skip
 
 
-def _wrk(wrk: str, errand: Errand) -> list[str]:
+def _wrk(wrk: str, errand: PeerTask) -> list[str]:
     script = errand.folder / "paths.lua"
     paths = (line.split("/", 3)[3] for line in errand.urls.read_text("utf-8").split())
     quoted = ",".join(f'"/{path}"' for path in paths)
@@ -135,33 +135,33 @@ def _wrk(wrk: str, errand: Errand) -> list[str]:
 
 PEERS: Final = (
     Peer(name="crawler", needs=lambda: sys.executable, command=_crawler("--no-robots"),
-         version=("-m", "crawler", "--version"), lacking=""),
+         version=("-m", "crawler", "--version"), install=""),
     Peer(name="crawler, robots on", needs=lambda: sys.executable, command=_crawler("--robots"),
-         version=("-m", "crawler", "--version"), lacking=""),
+         version=("-m", "crawler", "--version"), install=""),
     Peer(name="Scrapy", needs=environment("scrapy"), command=_script("scrapy_spider.py"),
-         version=("-m", "scrapy", "version"), lacking="make peers"),
+         version=("-m", "scrapy", "version"), install="make peers"),
     Peer(name="Crawlee Parsel", needs=environment("crawlee"),
          command=_script("crawlee_crawl.py", "parsel"),
-         version=("-c", "import crawlee; print(crawlee.__version__)"), lacking="make peers"),
+         version=("-c", "import crawlee; print(crawlee.__version__)"), install="make peers"),
     Peer(name="Crawlee BeautifulSoup", needs=environment("crawlee"),
          command=_script("crawlee_crawl.py", "soup"),
-         version=("-c", "import crawlee; print(crawlee.__version__)"), lacking="make peers"),
+         version=("-c", "import crawlee; print(crawlee.__version__)"), install="make peers"),
     Peer(name="wget", needs=program("wget"), command=_wget, version=("--version",),
-         lacking="apt install wget", serial=True),
+         install="apt install wget", serial=True),
     Peer(name="wget2", needs=program("wget2"), command=_wget2, version=("--version",),
-         lacking="apt install wget2"),
+         install="apt install wget2"),
     Peer(name="HTTrack", needs=program("httrack"), command=_httrack, version=("--version",),
-         lacking="apt install httrack"),
+         install="apt install httrack"),
     Peer(name="threads, requests + lxml", needs=here("requests", "lxml"),
          command=_script("threads_crawl.py"),
          version=("-c", "import requests; print(requests.__version__)"),
-         lacking="pip install requests lxml"),
+         install="pip install requests lxml"),
     Peer(name="bare: aiohttp + lexbor", needs=here("selectolax", "uvloop"),
          command=_script("bare_crawl.py"),
          version=("-c", "import aiohttp; print(aiohttp.__version__)"),
-         lacking="pip install selectolax uvloop"),
+         install="pip install selectolax uvloop"),
     Peer(name="limit: aiohttp alone", needs=lambda: sys.executable, command=_limit,
-         version=("-c", "import aiohttp; print(aiohttp.__version__)"), lacking="", is_limit=True),
+         version=("-c", "import aiohttp; print(aiohttp.__version__)"), install="", is_limit=True),
     Peer(name="limit: wrk, in C", needs=program("wrk"), command=_wrk, version=("--version",),
-         lacking="apt install wrk", is_limit=True, fixed=True),
+         install="apt install wrk", is_limit=True, fixed=True),
 )  # fmt: skip

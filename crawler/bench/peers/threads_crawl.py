@@ -55,12 +55,12 @@ def main(seed: str, width: int, out: Path) -> None:
                     todo.task_done()
 
     with out.open("w", encoding="utf-8") as file, ThreadPoolExecutor(width) as pool:
-        crew = [pool.submit(work) for _ in range(width)]
+        workers = [pool.submit(work) for _ in range(width)]
         todo.join()
-        for _ in crew:
+        for _ in workers:
             todo.put(None)
-        for one in crew:
-            one.result()
+        for worker in workers:
+            worker.result()
     sys.stdout.write(f"{number} {time.monotonic() - began:.3f}\n")
 
 

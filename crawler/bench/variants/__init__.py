@@ -13,11 +13,11 @@ import msgspec
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """`module` has `run(job, haul)`. `widest` is the concurrency beyond which it is not tried."""
+    """`module` has `run(task, recorder)`. `widest`: the highest concurrency that is tried."""
 
     name: str
     module: str
-    says: str  # what it is, in a line
+    title: str  # what it is, in a line
     parses_apart: bool = False  # pages are read in processes of their own
     one_at_a_time: bool = False
     widest: int = 10_000
@@ -30,43 +30,43 @@ VARIANTS: Final = {
     for one in (
         Variant(
             name="sequential", module="sequential", one_at_a_time=True,
-            says="one request after another, no concurrency at all",
+            title="one request after another, no concurrency at all",
         ),
         Variant(
             name="threads", module="threads",
-            says="a ThreadPoolExecutor, a queue.Queue and a Lock; pages read in the threads",
+            title="a ThreadPoolExecutor, a queue.Queue and a Lock; pages read in the threads",
         ),
         Variant(
             name="threads+pool", module="threads_pool", parses_apart=True,
-            says="the same threads fetch; a process pool reads, in batches",
+            title="the same threads fetch; a process pool reads, in batches",
         ),
         Variant(
             name="processes", module="processes", widest=64,
-            says="processes that each fetch and read, blocking",
+            title="processes that each fetch and read, blocking",
         ),
         Variant(
             name="asyncio", module="asyncio_inline", loop=True,
-            says="one event loop; pages read in it",
+            title="one event loop; pages read in it",
         ),
         Variant(
             name="asyncio+pool", module="asyncio_pool", loop=True, parses_apart=True,
-            says="one event loop; a process pool reads, in batches; nothing survives a crash",
+            title="one event loop; a process pool reads, in batches; nothing survives a crash",
         ),
         Variant(
             name="crawler", module="product", loop=True, parses_apart=True, parsers=False,
-            says="this project: the same shape with a durable frontier, retries, limits, records",
+            title="this project: the same shape with a durable frontier, retries, limits, records",
         ),
         Variant(
             name="crawler+robots", module="product_robots", loop=True, parses_apart=True,
-            parsers=False, says="this project, robots.txt obeyed as by default",
+            parsers=False, title="this project, robots.txt obeyed as by default",
         ),
         Variant(
             name="threads-nogil", module="threads",
-            says="the threads again, in an interpreter without a global lock",
+            title="the threads again, in an interpreter without a global lock",
         ),
         Variant(
             name="limit", module="limit", loop=True, parsers=False,
-            says="aiohttp alone: a list of URLs fetched and thrown away",
+            title="aiohttp alone: a list of URLs fetched and thrown away",
         ),
     )
 }  # fmt: skip

@@ -19,24 +19,24 @@ from crawler.bench.recorder import Recorder
 from crawler.bench.variants import reader_process
 
 
-def run(job: CrawlTask, haul: Recorder) -> None:
+def run(task: CrawlTask, recorder: Recorder) -> None:
     with ProcessPoolExecutor(
-        job.processes,
+        task.processes,
         mp_context=multiprocessing.get_context("forkserver"),
         initializer=reader_process.start,
-        initargs=(job,),
+        initargs=(task,),
     ) as pool:
-        for started in [pool.submit(reader_process.ready) for _ in range(job.processes)]:
+        for started in [pool.submit(reader_process.ready) for _ in range(task.processes)]:
             started.result()
-        run_loop(_crawl(job, haul, pool))
+        run_loop(_crawl(task, recorder, pool))
 
 
-async def _crawl(job: CrawlTask, haul: Recorder, pool: ProcessPoolExecutor) -> None:
+async def _crawl(task: CrawlTask, recorder: Recorder, pool: ProcessPoolExecutor) -> None:
     loop = asyncio.get_running_loop()
-    seed = PageReading(job).seed
+    seed = PageReading(task).seed
     todo: asyncio.Queue[str] = asyncio.Queue()
     # Bounded: when the readers cannot follow, the fetching tasks wait in `put` (back-pressure).
-    fetched: asyncio.Queue[BenchResponse] = asyncio.Queue(4 * reader_process.BATCH * job.processes)
+    fetched: asyncio.Queue[BenchResponse] = asyncio.Queue(4 * reader_process.BATCH * task.processes)
     seen = {seed}
 
     async def fetch(client: AsyncClient) -> None:
@@ -46,21 +46,21 @@ async def _crawl(job: CrawlTask, haul: Recorder, pool: ProcessPoolExecutor) -> N
     async def feed() -> None:
         while True:
             batch = [await fetched.get()]
-            fair = min(reader_process.BATCH, fetched.qsize() // job.processes)
+            fair = min(reader_process.BATCH, fetched.qsize() // task.processes)
             batch += [fetched.get_nowait() for _ in range(fair)]
-            for leaf in await loop.run_in_executor(pool, reader_process.read, batch):
-                haul.keep(leaf)
-                for url in leaf.found:
+            for page in await loop.run_in_executor(pool, reader_process.read, batch):
+                recorder.add_page(page)
+                for url in page.found:
                     if url not in seen:
                         seen.add(url)
                         todo.put_nowait(url)
                 todo.task_done()
 
-    async with haul.watch(), AsyncClient() as client, asyncio.TaskGroup() as crew:
+    async with recorder.watch(), AsyncClient() as client, asyncio.TaskGroup() as group:
         todo.put_nowait(seed)
-        workers = [crew.create_task(fetch(client)) for _ in range(job.concurrency)]
+        workers = [group.create_task(fetch(client)) for _ in range(task.concurrency)]
         # Two a process: while it reads one batch, the next one is on its way.
-        workers += [crew.create_task(feed()) for _ in range(2 * job.processes)]
+        workers += [group.create_task(feed()) for _ in range(2 * task.processes)]
         await todo.join()
         for worker in workers:
             worker.cancel()

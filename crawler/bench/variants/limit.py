@@ -12,19 +12,21 @@ from crawler.bench.reading import ReadPage
 from crawler.bench.recorder import Recorder
 
 
-def run(job: CrawlTask, haul: Recorder) -> None:
-    run_loop(_fetch(job, haul))
+def run(task: CrawlTask, recorder: Recorder) -> None:
+    run_loop(_fetch(task, recorder))
 
 
-async def _fetch(job: CrawlTask, haul: Recorder) -> None:
-    assert job.urls is not None
-    todo = iter(Path(job.urls).read_text("utf-8").split())
+async def _fetch(task: CrawlTask, recorder: Recorder) -> None:
+    assert task.urls is not None
+    todo = iter(Path(task.urls).read_text("utf-8").split())
 
     async def work(client: AsyncClient, todo: Iterator[str]) -> None:
         for url in todo:
             answer = await client.get(url)
-            haul.keep(ReadPage(url, answer.status, "", 0, (), len(answer.body), answer.ms, 0.0))
+            recorder.add_page(
+                ReadPage(url, answer.status, "", 0, (), len(answer.body), answer.ms, 0.0)
+            )
 
-    async with haul.watch(), AsyncClient() as client, TaskGroup() as crew:
-        for _ in range(job.concurrency):
-            crew.create_task(work(client, todo))
+    async with recorder.watch(), AsyncClient() as client, TaskGroup() as group:
+        for _ in range(task.concurrency):
+            group.create_task(work(client, todo))

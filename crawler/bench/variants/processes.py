@@ -19,10 +19,10 @@ _client: BlockingClient
 _reading: PageReading
 
 
-def start(job: CrawlTask) -> None:
-    """Make this process one that fetches."""
+def start(task: CrawlTask) -> None:
+    """Prepare this process for fetching."""
     global _client, _reading
-    _client, _reading = BlockingClient(), PageReading(job)
+    _client, _reading = BlockingClient(), PageReading(task)
 
 
 def visit(url: str) -> ReadPage:
@@ -30,26 +30,26 @@ def visit(url: str) -> ReadPage:
     return _reading.read(_client.get(url))
 
 
-def run(job: CrawlTask, haul: Recorder) -> None:
+def run(task: CrawlTask, recorder: Recorder) -> None:
     """The parent hands out URLs and takes leaves in; a set of futures is all there is to track."""
-    seed = PageReading(job).seed
+    seed = PageReading(task).seed
     forkserver.set_forkserver_preload([__name__])  # imported once, shared by all
     with ProcessPoolExecutor(
-        job.concurrency,
+        task.concurrency,
         mp_context=multiprocessing.get_context("forkserver"),
         initializer=start,
-        initargs=(job,),
+        initargs=(task,),
     ) as pool:
         # One task a process: each is up before the clock starts.
-        wait([pool.submit(int) for _ in range(job.concurrency)])
-        with haul.clock():
+        wait([pool.submit(int) for _ in range(task.concurrency)])
+        with recorder.clock():
             seen = {seed}
             under_way: set[Future[ReadPage]] = {pool.submit(visit, seed)}
             while under_way:
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in done:
-                    leaf = future.result()
-                    haul.keep(leaf)
-                    new = [url for url in leaf.found if url not in seen]
+                    page = future.result()
+                    recorder.add_page(page)
+                    new = [url for url in page.found if url not in seen]
                     seen.update(new)
                     under_way |= {pool.submit(visit, url) for url in new}

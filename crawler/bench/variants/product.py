@@ -9,22 +9,22 @@ from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.config.loader import with_settings
 
 
-def run(job: CrawlTask, haul: Recorder, *, robots: bool = False) -> None:
-    run_loop(_crawl(job, haul, robots=robots))
+def run(task: CrawlTask, recorder: Recorder, *, robots: bool = False) -> None:
+    run_loop(_crawl(task, recorder, robots=robots))
 
 
-async def _crawl(job: CrawlTask, haul: Recorder, *, robots: bool) -> None:
-    scheme = job.seed.partition("://")[0]
+async def _crawl(task: CrawlTask, recorder: Recorder, *, robots: bool) -> None:
+    scheme = task.seed.partition("://")[0]
     config = with_settings(
         None,
-        seeds=(job.seed, *(f"{scheme}://{host}/" for host in job.hosts)),
-        concurrency=job.concurrency,
-        processes=job.processes,
+        seeds=(task.seed, *(f"{scheme}://{host}/" for host in task.hosts)),
+        concurrency=task.concurrency,
+        processes=task.processes,
         fast=True,
         obey=robots,
     )
-    async with open_crawl(config, dir=job.out, mode="new") as crawl:
-        async with haul.watch():
+    async with open_crawl(config, dir=task.out, mode="new") as crawl:
+        async with recorder.watch():
             tally = await crawl.run()
         shot = tally.snapshot(hosts=0)
-        haul.take(shot.visits, shot.bytes_body, shot.fetch_ms)
+        recorder.set_totals(shot.visits, shot.bytes_body, shot.fetch_ms)

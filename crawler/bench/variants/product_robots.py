@@ -7,5 +7,5 @@ from crawler.bench.recorder import Recorder
 from crawler.bench.variants import product
 
 
-def run(job: CrawlTask, haul: Recorder) -> None:
-    product.run(job, haul, robots=True)
+def run(task: CrawlTask, recorder: Recorder) -> None:
+    product.run(task, recorder, robots=True)

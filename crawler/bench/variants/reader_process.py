@@ -14,10 +14,10 @@ BATCH = 32
 _reading: PageReading
 
 
-def start(job: CrawlTask) -> None:
+def start(task: CrawlTask) -> None:
     """Make this process a reader."""
     global _reading  # noqa: PLW0603 - a process of a pool keeps what it needs in a global
-    _reading = PageReading(job)
+    _reading = PageReading(task)
 
 
 def ready() -> int:

@@ -10,15 +10,15 @@ from crawler.bench.reading import PageReading
 from crawler.bench.recorder import Recorder
 
 
-def run(job: CrawlTask, haul: Recorder) -> None:
+def run(task: CrawlTask, recorder: Recorder) -> None:
     """Breadth-first, with a list of what to do and a set of what was seen."""
-    reading = PageReading(job)
+    reading = PageReading(task)
     todo, seen = deque([reading.seed]), {reading.seed}
-    with haul.clock(), BlockingClient() as client:
+    with recorder.clock(), BlockingClient() as client:
         while todo:
-            leaf = reading.read(client.get(todo.popleft()))
-            haul.keep(leaf)
-            for url in leaf.found:
+            page = reading.read(client.get(todo.popleft()))
+            recorder.add_page(page)
+            for url in page.found:
                 if url not in seen:
                     seen.add(url)
                     todo.append(url)

@@ -1,7 +1,7 @@
 """Threads: a ThreadPoolExecutor, a queue.Queue, and a Lock on what has been seen.
 
 The Lock guards a pair of steps: "not seen yet" and "seen from now on". Without it two threads can
-both find a URL new (docs/concurrency.md shows it happen). It guards the haul for the same reason.
+both find a URL new (docs/concurrency.md shows it happen). It guards the recorder too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from crawler.bench.reading import PageReading
 from crawler.bench.recorder import Recorder
 
 
-def run(job: CrawlTask, haul: Recorder) -> None:
+def run(task: CrawlTask, recorder: Recorder) -> None:
     """`Queue.join` knows the end: as many `task_done` as `put`, and each put precedes its done."""
-    reading = PageReading(job)
+    reading = PageReading(task)
     todo: Queue[str | None] = Queue()
     seen, lock = {reading.seed}, Lock()
     failures: list[Exception] = []
@@ -34,20 +34,20 @@ def run(job: CrawlTask, haul: Recorder) -> None:
                     todo.task_done()
 
     def visit(client: BlockingClient, url: str) -> None:
-        leaf = reading.read(client.get(url))
+        page = reading.read(client.get(url))
         with lock:
-            haul.keep(leaf)
-            new = [found for found in leaf.found if found not in seen]
+            recorder.add_page(page)
+            new = [found for found in page.found if found not in seen]
             seen.update(new)
         for found in new:
             todo.put(found)
 
-    with haul.clock(), ThreadPoolExecutor(job.concurrency) as threads:
-        for _ in range(job.concurrency):
+    with recorder.clock(), ThreadPoolExecutor(task.concurrency) as threads:
+        for _ in range(task.concurrency):
             threads.submit(work)
         todo.put(reading.seed)
         todo.join()
-        for _ in range(job.concurrency):
+        for _ in range(task.concurrency):
             todo.put(None)
     if failures:
         raise ExceptionGroup("pages failed", failures)

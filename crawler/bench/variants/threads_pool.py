@@ -20,32 +20,32 @@ from crawler.bench.recorder import Recorder
 from crawler.bench.variants import reader_process
 
 
-def run(job: CrawlTask, haul: Recorder) -> None:
+def run(task: CrawlTask, recorder: Recorder) -> None:
     with ProcessPoolExecutor(
-        job.processes,
+        task.processes,
         mp_context=multiprocessing.get_context("forkserver"),
         initializer=reader_process.start,
-        initargs=(job,),
+        initargs=(task,),
     ) as pool:
-        for started in [pool.submit(reader_process.ready) for _ in range(job.processes)]:
+        for started in [pool.submit(reader_process.ready) for _ in range(task.processes)]:
             started.result()
-        with haul.clock():
-            ThreadPoolCrawl(job, haul, pool).crawl(PageReading(job).seed)
+        with recorder.clock():
+            ThreadPoolCrawl(task, recorder, pool).crawl(PageReading(task).seed)
 
 
 class ThreadPoolCrawl:
     """A URL is `task_done` only when its page was read and its links were queued."""
 
-    def __init__(self, job: CrawlTask, haul: Recorder, pool: ProcessPoolExecutor) -> None:
-        self.job, self.haul, self.pool = job, haul, pool
+    def __init__(self, task: CrawlTask, recorder: Recorder, pool: ProcessPoolExecutor) -> None:
+        self.task, self.recorder, self.pool = task, recorder, pool
         self.todo: Queue[str | None] = Queue()
-        self.fetched: Queue[BenchResponse | None] = Queue(4 * reader_process.BATCH * job.processes)
+        self.fetched: Queue[BenchResponse | None] = Queue(4 * reader_process.BATCH * task.processes)
         self.seen: set[str] = set()
         self.lock = Lock()
         self.failures: list[Exception] = []
 
     def crawl(self, seed: str) -> None:
-        fetchers, feeders = self.job.concurrency, self.job.processes
+        fetchers, feeders = self.task.concurrency, self.task.processes
         with ThreadPoolExecutor(fetchers + feeders) as threads:
             for work in [self.fetch] * fetchers + [self.feed] * feeders:
                 threads.submit(work)
@@ -71,8 +71,8 @@ class ThreadPoolCrawl:
         while (first := self.fetched.get()) is not None:
             batch = [first, *self.waiting()]
             try:
-                for leaf in self.pool.submit(reader_process.read, batch).result():
-                    self.enter(leaf)
+                for page in self.pool.submit(reader_process.read, batch).result():
+                    self.enter(page)
             except Exception as error:  # noqa: BLE001 - as above
                 self.failures.append(error)
             finally:
@@ -82,7 +82,7 @@ class ThreadPoolCrawl:
     def waiting(self) -> list[BenchResponse]:
         """What else is there now; a fair share of it, so that no process idles."""
         more: list[BenchResponse] = []
-        most = min(reader_process.BATCH, self.fetched.qsize() // self.job.processes)
+        most = min(reader_process.BATCH, self.fetched.qsize() // self.task.processes)
         try:
             while len(more) < most:
                 answer = self.fetched.get_nowait()
@@ -92,10 +92,10 @@ class ThreadPoolCrawl:
             pass  # another feeder was faster
         return more
 
-    def enter(self, leaf: ReadPage) -> None:
+    def enter(self, page: ReadPage) -> None:
         with self.lock:
-            self.haul.keep(leaf)
-        self.queue(leaf.found)
+            self.recorder.add_page(page)
+        self.queue(page.found)
 
     def queue(self, found: tuple[str, ...]) -> None:
         with self.lock:

@@ -20,7 +20,7 @@ from crawler.frontier.redis.shards import Shards
 from crawler.records import CrawlUrl, Kind
 
 SOME: int = 64
-"""Links leased in one step of the server. `crawler.bench.steps` measures others."""
+"""Links leased in one step of the server. `benchmarks.worker_steps` measures others."""
 
 
 class LeaseQuery(msgspec.Struct, frozen=True):

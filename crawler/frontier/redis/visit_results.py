@@ -24,7 +24,7 @@ LOST: Final = "lease"
 
 SOME: int = 64
 """Visits settled in one step: with 40 links each the server is busy for some 15 ms. Fewer cost more
-calls, more save nothing (docs/scale.md; `crawler.bench.steps` measures)."""
+calls, more save nothing (docs/scale.md; `benchmarks.worker_steps` measures)."""
 
 
 class ResultSubmitter:

@@ -1,4 +1,4 @@
-"""What a URL costs a Redis: pending ones added through the frontier itself, some then finished."""
+"""Memory of Redis per URL: URLs are added through the frontier, then some are finished."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class QueueMemory(msgspec.Struct, frozen=True):
         return self.each_pending - freed
 
 
-async def weigh(urls: int, hosts: int, finish: int) -> QueueMemory:
+async def measure_memory(urls: int, hosts: int, finish: int) -> QueueMemory:
     """Start a server, fill it, measure. Raises ConfigError, FrontierError."""
-    with TemporaryDirectory(prefix="bench-queue-") as room, LocalServer(Path(room)) as server:
+    with TemporaryDirectory(prefix="bench-queue-") as folder, LocalServer(Path(folder)) as server:
         async with client.Redis.from_url(server.url) as redis:
             settings = FrontierConfig(url=server.url, job="bench", lease=600.0)
             pace = PaceConfig(fast=True)
@@ -63,7 +63,7 @@ async def weigh(urls: int, hosts: int, finish: int) -> QueueMemory:
                 await redis.config_set("appendonly", "no")
                 empty = await _used(redis)
                 few = min(hosts, urls)
-                await queue.add([found(number, few) for number in range(few)])
+                await queue.add([outlink(number, few) for number in range(few)])
                 one_each = await _used(redis)
                 began = time.monotonic()
                 await _fill(queue, range(few, urls), few)
@@ -71,20 +71,20 @@ async def weigh(urls: int, hosts: int, finish: int) -> QueueMemory:
                 began = time.monotonic()
                 finished = await _finish(queue, min(finish, urls))
                 done, after = time.monotonic() - began, await _used(redis)
-                said: dict[str, Any] = await redis.info()
+                info: dict[str, Any] = await redis.info()
                 # The hosts' own share: their first URL each, less what a later one costs.
                 later = (pending - one_each) / max(1, urls - few)
                 host = max(0.0, (one_each - empty) / few - later) if urls > few else 0.0
     return QueueMemory(
-        version=f"{said.get('server_name', 'redis')} "
-        f"{said.get('valkey_version') or said['redis_version']}",
+        version=f"{info.get('server_name', 'redis')} "
+        f"{info.get('valkey_version') or info['redis_version']}",
         urls=urls, hosts=few, empty=empty, pending=pending, add_seconds=filled,
         finished=finished, after=after, finish_seconds=done,
-        server_cpu=float(said["used_cpu_user"]) + float(said["used_cpu_sys"]), host=host,
+        server_cpu=float(info["used_cpu_user"]) + float(info["used_cpu_sys"]), host=host,
     )  # fmt: skip
 
 
-def found(number: int, hosts: int) -> Outlink:
+def outlink(number: int, hosts: int) -> Outlink:
     """A link as a page yields it, of a common length."""
     start = f"https://host-{number % hosts}.example/"
     url = start + f"{number:x}".rjust(LONG - len(start), "p")
@@ -128,7 +128,7 @@ async def _fill(queue: RedisFrontier, numbers: range, hosts: int) -> None:
 
     async def some() -> None:
         for batch in batches:  # one iterator for all: each takes the next
-            await queue.add([found(number, hosts) for number in batch])
+            await queue.add([outlink(number, hosts) for number in batch])
 
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_A_TIME):

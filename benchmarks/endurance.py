@@ -1,4 +1,4 @@
-"""A long crawl, watched from outside: is the last page as cheap as the first? `make crawl-million`
+"""A long crawl, measured: does the last page cost as much as the first? `make crawl-million`
 
 One crawl of the demo web, everything on that a crawl has by default; only pacing and robots.txt are
 off. While it runs, the records in pages.jsonl are counted, and what the crawl and all its processes
@@ -24,13 +24,13 @@ import msgspec
 import psutil
 
 from crawler.bench import machine
-from crawler.bench.measured_run import HOUSE, BenchError
+from crawler.bench.measured_run import PROJECT_ROOT, BenchError
 from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError, CrawlerError
 
 PARTS: Final = 10
-LOOK_EVERY: Final = 0.25  # seconds; half a per cent of a tenth of a million pages
-MOST_MEMORY: Final = 400_000_000
+SAMPLE_INTERVAL_S: Final = 0.25  # seconds; half a per cent of a tenth of a million pages
+MEMORY_MAX_BYTES: Final = 400_000_000
 """Bytes that the crawl and its processes may hold together; resident, shared pages once for each
 process that has them, so it is the strictest of the ways to count."""
 MARGIN: Final = 0.10
@@ -82,13 +82,15 @@ class Endurance(msgspec.Struct, frozen=True, kw_only=True):
     def rss(self) -> int:
         return max(part.rss for part in (*self.parts, self.ending))
 
-    def complaints(self) -> list[str]:
+    def violations(self) -> list[str]:
         """What was promised and is not so; empty: all is kept."""
         found = []
         if self.drift > 1 + MARGIN:
             found.append(f"the last tenth costs {self.drift:.2f} of the first, CPU a page")
-        if self.rss >= MOST_MEMORY:
-            found.append(f"{self.rss / 1e6:.0f} MB resident, {MOST_MEMORY / 1e6:.0f} are allowed")
+        if self.rss >= MEMORY_MAX_BYTES:
+            found.append(
+                f"{self.rss / 1e6:.0f} MB resident, {MEMORY_MAX_BYTES / 1e6:.0f} are allowed"
+            )
         return found
 
     def __str__(self) -> str:
@@ -126,18 +128,18 @@ def _mb(number: int) -> str:
 
 
 class MemoryWatch:
-    """Reads what a crawl in a folder has done and used so far; `look` as often as one likes."""
+    """Reads what a crawl in a folder has done and used so far; `sample` as often as one likes."""
 
     def __init__(self, process: psutil.Process, folder: Path, site: psutil.Process) -> None:
         self.pages = 0
         self.cpu = self.loop = self.site = 0.0
-        self.rss = self.pss = self.main = 0  # peaks since `rest`
+        self.rss = self.pss = self.main = 0  # peaks since `reset_peaks`
         self._process = process
         self._web = site
         self._folder = folder
         self._read = 0
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Take a sample. What has just ended is counted by the kernel in its parent's sum."""
         self.count()
         rss = pss = 0
@@ -155,7 +157,7 @@ class MemoryWatch:
         self.rss, self.pss = max(self.rss, rss), max(self.pss, pss)
         self.site = sum(_cpu(one) for one in _tree(self._web))
 
-    def rest(self) -> None:
+    def reset_peaks(self) -> None:
         """A new stretch begins."""
         self.rss = self.pss = self.main = 0
 
@@ -196,15 +198,18 @@ def endure(
 ) -> Endurance:
     """Crawl a web of so many pages into a folder. Raises BenchError when not all are there."""
     out = folder / "crawl"
-    log = folder / "said.txt"
+    log = folder / "output.txt"
     with DemoWeb(pages=pages, hosts=hosts, size=size, links=10, spread=0.5, cache=0) as web:
         command = [
             sys.executable, "-m", "crawler", "crawl", web.url, "--fast", "--no-robots", "--silent",
             "--scope", "any", "--allow-network", "127.0.0.0/8", "-O", str(out), *flags,
         ]  # fmt: skip
-        with log.open("wb") as said:
+        with log.open("wb") as output:
             crawl = subprocess.Popen(  # noqa: S603 - our own command
-                command, stdout=said, stderr=said, env={**os.environ, "PYTHONPATH": HOUSE}
+                command,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "PYTHONPATH": PROJECT_ROOT},
             )
         try:
             parts, ending = _watched(crawl, out, web.pid, pages)
@@ -222,7 +227,7 @@ def endure(
         pages=pages,
         parts=tuple(parts),
         ending=ending,
-        machine=machine.this(os.cpu_count() or 1),
+        machine=machine.current(os.cpu_count() or 1),
         revision=machine.revision(),
     )
 
@@ -253,15 +258,15 @@ def _watched(
             graph=watch.size("graph.bin"),
         )
         began = now
-        watch.rest()
+        watch.reset_peaks()
         return one
 
     while crawl.poll() is None:
-        watch.look()
+        watch.sample()
         if watch.pages * PARTS // pages > tenth:  # a short crawl passes several between two looks
             tenth = watch.pages * PARTS // pages
             parts.append(part())
-        time.sleep(LOOK_EVERY)
+        time.sleep(SAMPLE_INTERVAL_S)
     # It can end between two looks: what was not seen belongs to the last part.
     watch.count()
     if watch.pages > began[0]:
@@ -298,10 +303,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     sys.stdout.write(str(found))
-    complaints = found.complaints()
-    for complaint in complaints:
-        sys.stdout.write(f"not kept: {complaint}\n")
-    return 1 if complaints else 0
+    violations = found.violations()
+    for violation in violations:
+        sys.stdout.write(f"not kept: {violation}\n")
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

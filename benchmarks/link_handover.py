@@ -1,4 +1,4 @@
-"""What it costs to pass found links on to another process, acknowledged: over a unix socket.
+"""The cost of handing links over to another process with acknowledgment, on a Unix socket.
 
 The other design for several loops on one machine (decision 76): each owns hosts, and whoever finds
 a link of another's hands it over and waits until it is taken in before the page is crossed off. So
@@ -81,7 +81,7 @@ def measure(size: int, number: int) -> Passed:
     ours, theirs = socket.socketpair()
     with theirs:
         child = subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "crawler.bench.passing", str(theirs.fileno())],
+            [sys.executable, "-m", "benchmarks.link_handover", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),), stdout=subprocess.PIPE,
         )  # fmt: skip
     assert child.stdout is not None

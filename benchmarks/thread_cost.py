@@ -1,8 +1,9 @@
-"""What each thread of a crawl costs a page: `python -m crawler.bench.bythread URL OUT`.
+"""CPU time per page of each thread of a crawl: `python -m benchmarks.thread_cost URL OUT`
 
-CPU time as the kernel's scheduler counts it, in nanoseconds (/proc/PID/task/TID/schedstat, Linux),
-between the first lease and the last: a machine that is busy with other work makes a crawl slow, but
-hardly dearer. Prints one JSON object, milliseconds a page. Which tree is measured, PYTHONPATH says.
+CPU time comes from the kernel's scheduler, in nanoseconds (/proc/PID/task/TID/schedstat, Linux),
+between the first lease and the last: other work on the machine makes a crawl slower but hardly
+more expensive. Prints one JSON object with milliseconds per page. To measure another tree:
+`PYTHONPATH=TREE:. python -P -m benchmarks.thread_cost URL OUT`.
 """
 
 from __future__ import annotations
@@ -64,11 +65,11 @@ async def measure(url: str, out: str, concurrency: int) -> dict[str, float]:
 def main(url: str, out: str, concurrency: str = "64") -> None:
     """The command line."""
 
-    async def told() -> None:
+    async def report() -> None:
         costs = await measure(url, out, int(concurrency))
         sys.stdout.write(msgspec.json.encode(costs).decode() + "\n")
 
-    run_loop(told())
+    run_loop(report())
 
 
 if __name__ == "__main__":

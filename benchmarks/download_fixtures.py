@@ -1,8 +1,8 @@
-"""What is downloaded by the benchmark, and the nginx on loopback that serves it.
+"""The files of the download benchmark, and the nginx on loopback that serves them.
 
-One large file, many small ones, a file whose connections are slow, two hundred hosts with a rate
-each; through `line.py`, lines with latency and a rate; and small files whose answers nginx' echo
-module keeps back, which costs nobody's processor anything.
+One large file, many small ones, a file with slow connections, two hundred hosts with a rate each;
+links with latency and a rate, through `latency_proxy.py`; and small files whose responses nginx'
+echo module delays, which takes no CPU.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.latency_proxy import line
-from crawler.bench.sites import ECHO, binary
+from benchmarks.latency_proxy import line
+from crawler.bench.sites import ECHO_MODULE, binary
 
 SMALL: Final = 4096
 FAR: Final = 1000
@@ -34,8 +34,8 @@ LATE: Final = (20, 50, 100)
 
 LATE_FILES: Final = (1000, 5000)
 
-LONGEST: Final = 300
-"""Thousands of files × milliseconds from which nobody waits for five connections any more."""
+MAX_OWN_WAIT: Final = 300
+"""Thousands of files × milliseconds from which the tools' own defaults are not measured."""
 
 HOSTS: Final = 200
 
@@ -92,15 +92,15 @@ def served(root: Path, large: int, small: int) -> Iterator[list[Case]]:
     waits = [
         f"location /late-{wait}/ {{ echo_sleep {wait / 1000}; echo_exec @file; }}" for wait in LATE
     ]
-    keeps = ECHO.exists()
+    keeps = ECHO_MODULE.exists()
     if not keeps:
-        sys.stderr.write(f"{ECHO}: not there, so no late answers\n")
+        sys.stderr.write(f"{ECHO_MODULE}: not there, so no late answers\n")
     (root / "nginx.conf").write_text(
         CONF.format(
             root=root,
             port=port,
             listens=" ".join(f"listen {host}:{port};" for host in _hosts()),
-            echo=f'load_module "{ECHO}";' if keeps else "",
+            echo=f'load_module "{ECHO_MODULE}";' if keeps else "",
             late=" ".join(waits) if keeps else "",
         )
     )
@@ -149,7 +149,7 @@ def _late(here: str, small: int) -> list[Case]:
     for own in (False, True):
         for few in sorted({min(small, count) for count in LATE_FILES}):
             for wait in LATE:
-                if own and few / 1000 * wait > LONGEST:
+                if own and few / 1000 * wait > MAX_OWN_WAIT:
                     continue
                 whose = "own defaults" if own else "16 connections"
                 title = f"{few:,} files of 4 KiB, answers after {wait} ms, {whose}"

@@ -1,4 +1,4 @@
-"""What reading a page costs in a parse process: `make bench-reading AGAINST=main`
+"""CPU time of reading a page in a parse process: `make bench-reading AGAINST=main`
 
 Every page of a site is read once, in the order of its name, by one reader in a process of its own:
 the caches are as warm as in a crawl, nothing is read twice. The trees take turns, round by round,
@@ -17,8 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from crawler.bench.guard import checked_out
-from crawler.bench.measured_run import HOUSE
+from benchmarks.guard import checked_out
+from crawler.bench.measured_run import PROJECT_ROOT
 from crawler.bench.sites import documentation
 from crawler.config.model import Config
 from crawler.demo.pages import html
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with checked_out(given.revision) as before:
             for site in given.sites:
-                then, now = compare(before, Path(HOUSE), site, rounds=given.rounds)
+                then, now = compare(before, Path(PROJECT_ROOT), site, rounds=given.rounds)
                 ratio = median(b / a for a, b in zip(then, now, strict=True))
                 sys.stdout.write(
                     f"{site}: {median(then):.0f} → {median(now):.0f} µs a page (×{ratio:.2f}), "

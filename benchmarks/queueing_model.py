@@ -1,4 +1,4 @@
-"""One machine as a row of stations: how many pages a second on so many cores. Pure.
+"""One machine as a queueing network: pages per second for a number of cores. Pure.
 
 A page passes the loop, a parse process, the loop again, the frontier's thread. The loop and the
 frontier do one thing at a time however many cores there are; a parse process needs a core of its

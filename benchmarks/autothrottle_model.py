@@ -1,8 +1,9 @@
-"""The adaptive width against a server with a knee: `python -m crawler.bench.pace > FILE.svg`.
+"""Simulate AutoThrottle: `python -m benchmarks.autothrottle_model > FILE.svg` draws the chart.
 
-A deterministic simulation of the real `Pace` and `Slot` against a queueing model: a server works
-at `cores` requests at once, each for `service` seconds; others queue; beyond `room` in the house it
-answers 503 at once. Fixed widths are run beside it, for the throughput that was possible.
+A deterministic simulation of the real `AutoThrottle` and `Slot` against a queueing model of a
+server: it works at `cores` requests at once, each for `service` seconds; others queue; with
+`capacity` requests in the server, it answers 503 at once. Fixed widths are simulated too: they show
+the throughput that was possible.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class KneeModel(msgspec.Struct, frozen=True):
 
     cores: int = 8
     service: float = 0.1
-    room: int = 24
+    capacity: int = 24
     network: float = 0.02  # there and back
     spread: float = 0.3
     slower: float = 1.0  # the work grows by this factor from `slower_at` on
@@ -51,45 +52,45 @@ class KneeRun(msgspec.Struct):
 def simulate(
     model: KneeModel, terms: SlotSettings, seconds: float = 60.0, seed: int = 1
 ) -> KneeRun:
-    """Crawl the model for so long, as fast as the budget allows; the same every time."""
-    dice = random.Random(seed)
-    budget, run = Slot("model", terms), KneeRun(seconds)
+    """Crawl the model for so long, as fast as the slot allows; the same every time."""
+    rng = random.Random(seed)
+    slot, run = Slot("model", terms), KneeRun(seconds)
     cores = [0.0] * model.cores  # when each is free
     heapq.heapify(cores)
     leaving: list[float] = []  # ends of what is in the house
     back: list[tuple[float, int, Reservation, ResponseSample]] = []
     now, number = 0.0, 0
     while now < seconds:
-        while budget.in_flight < budget.width and budget.due <= now:
+        while slot.in_flight < slot.width and slot.due <= now:
             number += 1
-            end, lesson = _answer(model, now, cores, leaving, dice)
-            heapq.heappush(back, (end, number, budget.depart(now), lesson))
+            end, sample = _answer(model, now, cores, leaving, rng)
+            heapq.heappush(back, (end, number, slot.depart(now), sample))
         waits = [back[0][0]] if back else []
-        if budget.in_flight < budget.width:
-            waits.append(budget.due)
+        if slot.in_flight < slot.width:
+            waits.append(slot.due)
         now = min(waits)
         while back and back[0][0] <= now:
-            end, _, trip, lesson = heapq.heappop(back)
-            budget.back(trip, end, lesson)
-            run.refused += lesson.strained
-            run.served += not lesson.strained
-            if lesson.seconds is not None:
-                run.latencies.append((end, lesson.seconds))
-            if not run.widths or run.widths[-1][1] != budget.width:
-                run.widths.append((end, budget.width))
+            end, _, reservation, sample = heapq.heappop(back)
+            slot.back(reservation, end, sample)
+            run.refused += sample.strained
+            run.served += not sample.strained
+            if sample.seconds is not None:
+                run.latencies.append((end, sample.seconds))
+            if not run.widths or run.widths[-1][1] != slot.width:
+                run.widths.append((end, slot.width))
     return run
 
 
 def _answer(
-    model: KneeModel, now: float, cores: list[float], leaving: list[float], dice: random.Random
+    model: KneeModel, now: float, cores: list[float], leaving: list[float], rng: random.Random
 ) -> tuple[float, ResponseSample]:
     """When the answer is here, and what it shows."""
     arrived = now + model.network / 2
     while leaving and leaving[0] <= arrived:
         heapq.heappop(leaving)
-    if len(leaving) >= model.room:
+    if len(leaving) >= model.capacity:
         return now + model.network, ResponseSample(strained=True, failed=True)
-    work = model.service * dice.lognormvariate(0.0, model.spread)
+    work = model.service * rng.lognormvariate(0.0, model.spread)
     if now >= model.slower_at:
         work *= model.slower
     done = max(arrived, heapq.heappop(cores)) + work
@@ -121,13 +122,13 @@ def chart() -> str:
     left, right = Panel(50, 64.0, 100.0), Panel(450, SECONDS, 64.0)
     served = [(float(w), one.per_second) for w, one in zip(WIDTHS, fixed, strict=True)]
     refused = [(float(w), 100 * one.share_refused) for w, one in zip(WIDTHS, fixed, strict=True)]
-    said = (
+    summary = (
         f"{run.per_second:.1f} answers/s, {run.per_second / best:.0%} of the best, "
         f"{run.share_refused:.2%} refused"
     )
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 300" role="img">',
-        f"<title>{said}</title><style>{_STYLE}</style>",
+        f"<title>{summary}</title><style>{_STYLE}</style>",
         '<rect width="820" height="300" fill="#fff"/>',
         *left.frame("fixed widths: answers/s (green), % refused (red)", "requests at once"),
         left.line("g", served),
@@ -135,12 +136,12 @@ def chart() -> str:
         left.across(run.per_second),
         left.text(38, run.per_second - 8, "dashed: adaptive"),
         *right.frame("adaptive width over time", "seconds"),
-        right.text(6, 58, said),
+        right.text(6, 58, summary),
         right.line("w", _steps(run.widths, SECONDS)),
         right.across(float(model.cores)),
         right.text(84, model.cores - 5, f"served at once: {model.cores}"),
-        right.across(float(model.room)),
-        right.text(84, model.room + 2, f"room before 503: {model.room}"),
+        right.across(float(model.capacity)),
+        right.text(84, model.capacity + 2, f"room before 503: {model.capacity}"),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"

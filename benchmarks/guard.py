@@ -22,8 +22,8 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.compiled import compile_in
-from crawler.bench.measured_run import HOUSE, BenchError, metered
+from benchmarks.native_build import compile_in
+from crawler.bench.measured_run import PROJECT_ROOT, BenchError, metered
 from crawler.bench.plan import WORKLOADS
 from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError, CrawlerError
@@ -34,7 +34,7 @@ machine with a load of eight."""
 
 ROUNDS: Final = 7
 PAGES: Final = {"latency-0": 2500, "cpu": 400}
-"""Small pages weigh the loop, the frontier and the ledger; large ones the reading."""
+"""Small pages measure the loop, the frontier and the committer; large pages the parsing."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ def checked_out(revision: str) -> Iterator[Path]:
     """
     with TemporaryDirectory(prefix="crawler-guard-") as name:
         folder = Path(name)
-        command = ["git", "-C", HOUSE, "archive", "--format=tar", revision, "crawler"]
+        command = ["git", "-C", PROJECT_ROOT, "archive", "--format=tar", revision, "crawler"]
         try:
             archive = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
         except OSError as error:
@@ -103,8 +103,8 @@ def _crawled(tree: Path, url: str, pages: int) -> float:
             sys.executable, "-m", "crawler", "crawl", url, "--fast", "--no-robots", "--silent",
             "-O", str(folder / "crawl"),
         ]  # fmt: skip
-        log = folder / "said.txt"
-        cost = metered(command, folder, house=str(tree), log=log)
+        log = folder / "output.txt"
+        cost = metered(command, folder, import_path=str(tree), log=log)
         if cost.code:
             last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2]
             raise BenchError(f"{tree}: the crawl ended with code {cost.code}: {last}")
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with checked_out(given.revision) as before:
             for workload, pages in PAGES.items():
                 finding = compare(
-                    before, Path(HOUSE), workload=workload, pages=pages, rounds=given.rounds
+                    before, Path(PROJECT_ROOT), workload=workload, pages=pages, rounds=given.rounds
                 )
                 sys.stdout.write(f"{finding}\n")
                 if finding.too_slow(given.margin):

@@ -1,4 +1,4 @@
-"""What `make bench-workers` compares: the same pages crawled in several ways, metered whole."""
+"""The trials of `make bench-workers`: the same pages crawled in several ways, start to end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench import apart, steps
+from benchmarks import divided_hosts, worker_steps
 from crawler.bench.measured_run import BenchError
 from crawler.bench.meter import ProcessCost
 from crawler.demo.web import Web
 
-LIMIT: Final = 1800.0
+CRAWL_TIMEOUT_S: Final = 1800.0
 """Seconds that one crawl may take."""
 
 SETTINGS: Final = (
@@ -64,7 +64,7 @@ class WorkerReport(msgspec.Struct, frozen=True):
     pages: int
     gauges: WorkerGauges | None = None
     loop_cpu: float = 0.0
-    server: steps.Server | None = None
+    server: worker_steps.Server | None = None
 
     @property
     def loop(self) -> float:
@@ -79,7 +79,7 @@ class WorkerTrial(msgspec.Struct, frozen=True):
     cpu: float
     loop: float
     memory: int
-    server: steps.Server | None = None
+    server: worker_steps.Server | None = None
 
     @property
     def rate(self) -> float:
@@ -91,34 +91,34 @@ class WorkerTrial(msgspec.Struct, frozen=True):
         return 1000 * self.cpu / self.pages
 
 
-def command(cell: WorkerCell, place: WorkerPlacement, room: Path) -> list[str]:
+def command(cell: WorkerCell, site: WorkerPlacement, folder: Path) -> list[str]:
     """How a cell is started, as a person would where a person can."""
     own = [sys.executable, "-m"]
     if cell.step:
-        return [*own, "crawler.bench.steps", place.url, str(room / "out"),
+        return [*own, "benchmarks.worker_steps", site.url, str(folder / "out"),
                 *map(str, (cell.loops, cell.connections, cell.step))]  # fmt: skip
     words = [*SETTINGS, "-c", str(cell.connections)]
     if cell.apart:
-        assert place.web is not None, "only a demo web's hosts are known before"
-        lists = apart.written(room, place.web, cell.apart, uneven=cell.uneven)
-        return [*own, "crawler.bench.apart", *map(str, lists), "--", *words, "--scope", "host"]
+        assert site.web is not None, "only a demo web's hosts are known before"
+        lists = divided_hosts.write_lists(folder, site.web, cell.apart, uneven=cell.uneven)
+        return [*own, "benchmarks.divided_hosts", *map(str, lists), "--", *words, "--scope", "host"]
     if cell.loops:
         words += ["--loops", str(cell.loops)]
-    scope = "any" if place.web else "host"  # a manual names other sites, which nobody reaches here
-    return [*own, "crawler", "crawl", place.url, *words, "--scope", scope, "-O", str(room / "out")]
+    scope = "any" if site.web else "host"  # a manual names other sites, not reachable here
+    return [*own, "crawler", "crawl", site.url, *words, "--scope", scope, "-O", str(folder / "out")]
 
 
-def run(cell: WorkerCell, place: WorkerPlacement, room: Path) -> WorkerTrial:
+def run(cell: WorkerCell, site: WorkerPlacement, folder: Path) -> WorkerTrial:
     """Crawl once. Raises BenchError when it did not come to its end."""
-    cost = room / "cost.json"
-    meter = [sys.executable, "-m", "crawler.bench.meter", str(cost), str(LIMIT)]
+    cost = folder / "cost.json"
+    meter = [sys.executable, "-m", "crawler.bench.meter", str(cost), str(CRAWL_TIMEOUT_S)]
     done = subprocess.run(  # noqa: S603 - ours
-        [*meter, *command(cell, place, room)], check=False, capture_output=True, text=True
+        [*meter, *command(cell, site, folder)], check=False, capture_output=True, text=True
     )
     if done.returncode:
         raise BenchError(f"{cell.name} on {cell.site}: {done.stderr.strip()[-500:]}")
-    said = msgspec.json.decode(done.stdout, type=WorkerReport | list[WorkerReport])
-    each = said if isinstance(said, list) else [said]
+    reports = msgspec.json.decode(done.stdout, type=WorkerReport | list[WorkerReport])
+    each = reports if isinstance(reports, list) else [reports]
     spent = msgspec.json.decode(cost.read_bytes(), type=ProcessCost)
     if ends := {one.finish_reason for one in each} - {"finished"}:
         raise BenchError(f"{cell.name} on {cell.site}: ended by {', '.join(sorted(ends))}")
@@ -129,9 +129,9 @@ def run(cell: WorkerCell, place: WorkerPlacement, room: Path) -> WorkerTrial:
 
 
 def rounds(
-    cells: Sequence[WorkerCell], places: Mapping[str, WorkerPlacement], number: int
+    cells: Sequence[WorkerCell], sites: Mapping[str, WorkerPlacement], number: int
 ) -> dict[WorkerCell, list[WorkerTrial]]:
-    """All trials. Raises BenchError when two did not bring home the same number of pages."""
+    """All trials. Raises BenchError when two found different numbers of pages."""
     trials: dict[WorkerCell, list[WorkerTrial]] = {cell: [] for cell in cells}
     pages: dict[str, int] = {}
     for turn in range(number):
@@ -140,8 +140,8 @@ def rounds(
         for cell in order:
             sys.stderr.write(f"round {turn + 1}/{number}: {cell.name}, {cell.connections} "
                              f"connections, {cell.site}\n")  # fmt: skip
-            with TemporaryDirectory(prefix="bench-workers-") as room:
-                trial = run(cell, places[cell.site], Path(room))
+            with TemporaryDirectory(prefix="bench-workers-") as folder:
+                trial = run(cell, sites[cell.site], Path(folder))
             if trial.pages != pages.setdefault(cell.site, trial.pages):
                 raise BenchError(
                     f"{cell.name} on {cell.site}: {trial.pages} pages, others {pages[cell.site]}"

@@ -1,4 +1,4 @@
-"""A polite crawl as a fluid: how far it is when, from sizes, delay and rate alone. Pure.
+"""A fluid model of a polite crawl: progress over time from sizes, delay and rate alone. Pure.
 
 The schedule serves hosts in turn, so at any moment all hosts that are not yet done have been asked
 equally often, p times, and the next round takes as long as its narrowest place allows: the delay,
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import msgspec
 
-from crawler.bench.sizes import Sizes
+from benchmarks.site_sizes import Sizes
 
 GRID = 5000  # logarithmic steps over the law's sizes
 

@@ -1,4 +1,4 @@
-"""What several loops cost and bring: `make bench-workers`, `python -m crawler.bench.workers --help`
+"""Compare one event loop with several: `make bench-workers`, `python -m benchmarks.worker_scaling`
 
 The same crawl with its queue in a file (SQLite) and on a Redis that 1, 2, 4 loops share, each as a
 person would start it, in interleaved rounds; beside them what was not built (hosts divided among
@@ -16,11 +16,11 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Final
 
-from crawler.bench import apart, passing
+from benchmarks import divided_hosts, link_handover
+from benchmarks.queue_memory import QueueMemory, measure_memory, table
+from benchmarks.worker_trials import WorkerCell, WorkerPlacement, WorkerTrial, rounds
 from crawler.bench.measured_run import BenchError
-from crawler.bench.queue_memory import QueueMemory, table, weigh
-from crawler.bench.sites import Nginx, documentation, lacking
-from crawler.bench.worker_benchmark import WorkerCell, WorkerPlacement, WorkerTrial, rounds
+from crawler.bench.sites import Nginx, documentation, unavailable_reason
 from crawler.demo.process import DemoWeb
 from crawler.errors import ConfigError
 from crawler.parse.workers.pool import usable_cpus
@@ -33,7 +33,7 @@ COLUMNS: Final = (
 WEB: Final = "The demo web, {} hosts"
 
 
-def told(trials: Mapping[WorkerCell, list[WorkerTrial]]) -> Iterator[str]:
+def report(trials: Mapping[WorkerCell, list[WorkerTrial]]) -> Iterator[str]:
     """The tables, in Markdown: medians, and the range of the rates."""
     for site in dict.fromkeys(cell.site for cell in trials):
         some = {cell: found for cell, found in trials.items() if cell.site == site}
@@ -123,16 +123,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--divided: 2 or more, and two hosts each")
     try:
         if given.urls:
-            memory: QueueMemory = asyncio.run(weigh(given.urls, given.url_hosts, given.finish))
+            memory: QueueMemory = asyncio.run(
+                measure_memory(given.urls, given.url_hosts, given.finish)
+            )
             sys.stdout.write(table(memory))
             return 0
         with ExitStack() as stack:
             places = _places(stack, given.pages, given.hosts, given.docs)
-            for piece in told(rounds(cells_of(given, places), places, given.rounds)):
+            for piece in report(rounds(cells_of(given, places), places, given.rounds)):
                 sys.stdout.write(piece)
         if "divided" in given.parts:
-            sys.stdout.write(apart.imbalance())
-            sys.stdout.write(passing.table())
+            sys.stdout.write(divided_hosts.imbalance_table())
+            sys.stdout.write(link_handover.table())
     except (BenchError, ConfigError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -145,7 +147,7 @@ def _places(stack: ExitStack, pages: int, hosts: int, docs: str) -> dict[str, Wo
     if pages:
         web = stack.enter_context(DemoWeb(pages=pages, hosts=hosts, broken=0.0))
         places[WEB.format(hosts)] = WorkerPlacement(web.url, web.web)
-    if docs and (reason := lacking(docs)):
+    if docs and (reason := unavailable_reason(docs)):
         sys.stderr.write(f"left out: {docs}: {reason}\n")
     elif docs:
         site = stack.enter_context(Nginx(documentation()[docs], log=False))

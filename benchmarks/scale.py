@@ -1,11 +1,11 @@
-"""What a crawl of a billion pages takes: `make scale`, or `python -m crawler.bench.scale --help`
+"""Plan a crawl of a billion pages: `make scale`, or `python -m benchmarks.scale --help`
 
-Three things, each said to be what it is in the tables:
+Each table says which of three kinds its figures are:
 
-    simulated   the real schedule in virtual time over samples of the hosts (`virtual`), and one
-                machine as a row of stations (`stations`)
-    computed    from the law of host sizes (`sizes`, `fluid`) and from figures per page and URL
-    measured    those figures: `make crawl-million`, `python -m crawler.bench.idle`, docs/scale.md
+    simulated   the real scheduler in virtual time over samples of the hosts (`virtual_schedule`),
+                and one machine as a queueing network (`queueing_model`)
+    computed    from host sizes (`site_sizes`, `fluid_model`) and figures per page and URL
+    measured    those figures: `make crawl-million`, `benchmarks.host_memory`, docs/scale.md
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench import fluid_model, queueing_model, virtual
-from crawler.bench.sizes import BETA, Sizes
+from benchmarks import fluid_model, queueing_model, virtual_schedule
+from benchmarks.site_sizes import BETA, Sizes
 from crawler.frontier.scheduling.slot_settings import SlotSettings
 
 HOUR: Final = 3600.0
@@ -50,7 +50,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScalePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for. Seconds; `price` is of a machine-hour, in any currency; 0: not told."""
+    """The crawl to plan. Seconds; `price` of a machine-hour in any currency, 0: unknown."""
 
     sizes: Sizes
     delay: float = 0.25
@@ -92,7 +92,7 @@ class ScalePlan(msgspec.Struct, frozen=True, kw_only=True):
 class Agreement(msgspec.Struct, frozen=True):
     """The schedule on a sample beside the fluid on the same sample: seconds by share of pages."""
 
-    run: virtual.VirtualRun
+    run: virtual_schedule.VirtualRun
     course: fluid_model.FluidCourse
 
     @property
@@ -105,7 +105,7 @@ def agree(plan: ScalePlan, number: int) -> Agreement:
     """Simulate so many hosts of the plan, at their share of the machines' rate."""
     sizes = [min(size, int(min(plan.most, 1e12))) for size in plan.sizes.sample(number)]
     rate = plan.rate * number / plan.sizes.hosts
-    run = virtual.simulate(sizes, plan.terms, rate=rate, latency=plan.latency)
+    run = virtual_schedule.simulate(sizes, plan.terms, rate=rate, latency=plan.latency)
     return Agreement(run, fluid_model.of_sample(sizes, delay=plan.pace, rate=rate))
 
 
@@ -124,7 +124,7 @@ def lower_bound(plan: ScalePlan) -> float:
 # ── the report ───────────────────────────────────────────────────────────────────────────────────
 
 
-def told(plan: ScalePlan, samples: Sequence[int]) -> Iterator[str]:
+def report(plan: ScalePlan, samples: Sequence[int]) -> Iterator[str]:
     """The report in Markdown, piece by piece, as it becomes known."""
     sizes = plan.sizes
     yield (
@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sizes=sizes, delay=given.delay, latency=given.latency, machines=given.machines,
         cores=given.cores, most=given.most, price=given.price,
     )  # fmt: skip
-    for piece in told(plan, given.samples):
+    for piece in report(plan, given.samples):
         sys.stdout.write(piece)
         sys.stdout.flush()
     return 0

@@ -1,9 +1,9 @@
-"""What each output costs: CPU seconds per 1000 pages beside the plain crawl.
+"""The cost of each output: CPU seconds per 1000 pages beside the plain crawl.
 
-    python -m crawler.bench.sinks            # a table; 5 rounds, the outputs in turn in each
+    python -m benchmarks.sink_cost            # a table; 5 rounds, the outputs in turn in each
 
-The CPU of the whole process tree counts, parse processes included: each crawl runs below a process
-that makes itself the one that orphans fall to (Linux), so that `getrusage` sees all of them.
+The CPU of the whole process tree counts, parse processes included: each crawl runs below a
+subreaper process (Linux), which inherits orphaned descendants, so `getrusage` counts them all.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ OUTPUTS: Final = {
     "--mirror": ("--mirror",),
 }
 
-_SUBREAPER: Final = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
+PR_SET_CHILD_SUBREAPER: Final = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
 
 
 def cpu_of(url: str, folder: Path, flags: tuple[str, ...]) -> float:
     """CPU seconds, user and system, of one crawl and everything it started."""
-    watched = [sys.executable, "-m", "crawler.bench.sinks", url, str(folder), *flags]
+    watched = [sys.executable, "-m", "benchmarks.sink_cost", url, str(folder), *flags]
     return float(subprocess.check_output(watched, text=True))  # noqa: S603 - as below
 
 
 def watch(url: str, folder: str, *flags: str) -> float:
-    """Run the crawl as the one that its orphans fall to, and wait for all of them."""
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    """Run the crawl as its subreaper and wait for all orphaned descendants; CPU seconds."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     command = [sys.executable, "-m", "crawler", "crawl", url, "-O", folder, "--fast", "-q"]
     subprocess.run([*command, *flags], check=True)  # noqa: S603 - our own interpreter and module
     with contextlib.suppress(ChildProcessError):

@@ -2,7 +2,7 @@
 
     <!-- bench: rate latency-100 256 crawler -->1,234 pages/s<!-- / -->
 
-`python -m crawler.bench.quotes docs/benchmarks FILE…` fills them in; a test compares. Words:
+`python -m benchmarks.quoted_figures docs/benchmarks FILE…` fills them in; a test compares. Words:
 
     rate|cpu|parse|memory|lag|switches WORKLOAD WIDTH VARIANT  a figure, with its unit
     faster|dearer WORKLOAD WIDTH VARIANT OTHER                 a ratio, in speed or CPU a page
@@ -58,7 +58,7 @@ def quote(words: Sequence[str], results: BenchResults) -> str:
         raise ConfigError(f"bench: {' '.join(words)!r}: not a figure")
     what, workload, width, *names = words
     if what.startswith("peer-"):
-        site = WORKLOADS[workload].says
+        site = WORKLOADS[workload].title
         peers = [_peer(results, site, int(width), name.replace("_", " ")) for name in names]
         return _told_of_peers(what, [peer for peer in peers if peer is not None], len(names))
     rows = [_row(results, workload, int(width), name) for name in names]

@@ -1,6 +1,6 @@
-"""How much of a far site's time is used: `make bench-latency`, `python -m crawler.bench.latency`
+"""How well a distant site's time is used: `make bench-latency`, `python -m benchmarks.latency`
 
-nginx serves a manual and waits before each answer, which costs nobody's processor anything. A slot
+nginx serves a manual and waits before each response, without CPU time. A slot
 can make one exchange every `delay` seconds at most, so connections ÷ delay is what cannot be
 beaten. Counted twice: of the whole run, start and end included, and by the site's log, from the
 first answer's end to the last one's, which still has the ramp in it: one page, then its links.
@@ -19,10 +19,10 @@ from typing import Final
 import msgspec
 
 from crawler.bench.measured_run import BenchError, metered
-from crawler.bench.sites import ECHO, Nginx, documentation, lacking
+from crawler.bench.sites import ECHO_MODULE, Nginx, documentation, unavailable_reason
 from crawler.errors import ConfigError
 
-LIMIT: Final = 600.0
+CRAWL_TIMEOUT_S: Final = 600.0
 """Seconds that one crawl may take."""
 
 
@@ -37,14 +37,14 @@ class FarCrawl(msgspec.Struct, frozen=True):
     cpu: float
 
 
-def crawl(root: Path, delay: float, connections: int, pages: int, room: Path) -> FarCrawl:
+def crawl(root: Path, delay: float, connections: int, pages: int, folder: Path) -> FarCrawl:
     """Raises BenchError when the crawl fails."""
     with Nginx(root, delay=delay) as site:
-        words = [
+        command = [
             sys.executable, "-m", "crawler", "crawl", site.url, "--fast", "--no-robots", "--silent",
-            "-c", str(connections), "--max-pages", str(pages), "-O", str(room / "out"),
+            "-c", str(connections), "--max-pages", str(pages), "-O", str(folder / "out"),
         ]  # fmt: skip
-        cost = metered(words, room, limit=LIMIT)
+        cost = metered(command, folder, limit=CRAWL_TIMEOUT_S)
         if cost.code:
             raise BenchError(f"{connections} connections: the crawl ended with code {cost.code}")
         ends = [float(line.split("\t", 1)[0]) for line in site.lines()]
@@ -60,8 +60,8 @@ def rows(root: Path, delay: float, wide: Sequence[int], each: int, rounds: int) 
     for connections in wide:
         runs = []
         for _ in range(rounds):
-            with TemporaryDirectory(prefix="bench-latency-") as room:
-                runs.append(crawl(root, delay, connections, each * connections, Path(room)))
+            with TemporaryDirectory(prefix="bench-latency-") as folder:
+                runs.append(crawl(root, delay, connections, each * connections, Path(folder)))
         limit = connections / delay
         used = [run.pages / run.span / limit for run in runs]
         whole = median(run.pages / run.wall / limit for run in runs)
@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--each", type=int, default=200, help="pages for each connection, as far as there are any")
     add("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
-    reason = lacking(given.docs)
-    if reason is None and not ECHO.exists():
-        reason = f"{ECHO}: not there (apt install libnginx-mod-http-echo)"
+    reason = unavailable_reason(given.docs)
+    if reason is None and not ECHO_MODULE.exists():
+        reason = f"{ECHO_MODULE}: not there (apt install libnginx-mod-http-echo)"
     if reason is not None:
         sys.stderr.write(f"{reason}\n")
         return 1

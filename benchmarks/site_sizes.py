@@ -1,4 +1,4 @@
-"""How many pages hosts have: a power law with an end, as crawls of the web show it. Pure.
+"""Pages per host: a truncated power law, as crawls of the web show it. Pure.
 
 P(pages = x) ∝ x^-β. Huberman and Adamic (Growth dynamics of the World-Wide Web, Nature 401, 1999)
 found β between 1.7 and 1.9 in the crawls of two search engines. With β below 2 the mean has no
@@ -68,17 +68,17 @@ class Sizes(msgspec.Struct, frozen=True, dict=True):
         return self._partial(1.0, most) + most * (1 - self.below(most))
 
     def sample(self, number: int) -> Iterator[int]:
-        """So many hosts that stand for all: of equal strata, small to large, each its mean size.
+        """A stratified sample: `number` equal strata from small to large, each with its mean size.
 
         The sizes are whole, and their sum is that of the law to within one page.
         """
-        owed = 0.0
+        remainder = 0.0
         low = 1.0
         for i in range(1, number + 1):
             high = self.quantile(i / number) if i < number else self.largest
-            owed += number * self._partial(low, high)
-            pages = max(1, round(owed))
-            owed -= pages
+            remainder += number * self._partial(low, high)
+            pages = max(1, round(remainder))
+            remainder -= pages
             yield pages
             low = high
 

@@ -1,8 +1,8 @@
-"""The real schedule in virtual time: hosts are counts, an answer takes as long as it is told to.
+"""The real scheduler in virtual time: hosts are page counts, response times are simulated.
 
-`frontier/schedule.py` decides as in a crawl, robots.txt first, one link of a host after its delay;
-here only the clock, the store and the web are made up. The store hands a few links at a time, so a
-host of ten million pages costs no more than one of ten.
+The real `Scheduler` decides as in a crawl: robots.txt first, then one URL of a host after each
+delay. Only the clock, the store and the web are simulated. The store hands over a few URLs at a
+time, so a host of ten million pages needs no more memory than one of ten.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.fluid_model import between
+from benchmarks.fluid_model import between
 from crawler.frontier.scheduling.scheduler import Scheduler
 from crawler.frontier.scheduling.slot import LOW_WATER, HostQueue
 from crawler.frontier.scheduling.slot_settings import SlotSettings
@@ -75,8 +75,8 @@ class _Simulation:
         latency: float,
         seed: int,
     ) -> None:
-        self.dice = Random(seed).random
-        self.schedule = Scheduler(terms, slots=slots, dice=self.dice)
+        self.rng = Random(seed).random
+        self.schedule = Scheduler(terms, slots=slots, dice=self.rng)
         self.latency = latency
         self.pause = 1 / rate
         self.left: list[tuple[float, int, CrawlUrl]] = []  # under way, by when the answer comes
@@ -128,7 +128,7 @@ class _Simulation:
         self.fetched += 1
         self.gap = min(self.gap, now - self.last[link.host])
         self.last[link.host] = now
-        comes = now + self.latency * (0.5 + self.dice())
+        comes = now + self.latency * (0.5 + self.rng())
         heapq.heappush(self.left, (comes, self.fetched, link))
         self.most = max(self.most, len(self.left))
 

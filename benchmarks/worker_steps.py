@@ -1,7 +1,7 @@
-"""Workers on one Redis with other steps: `python -m crawler.bench.steps URL DIR WORKERS C STEP`
+"""Workers on one Redis with other batch sizes: `benchmarks.worker_steps URL DIR WORKERS C STEP`
 
 A step is one call of the server: so many links leased, so many visits settled. Larger ones save
-round trips, and nobody else is served while one lasts. They are constants of the frontier (`SOME`);
+round trips, but block the server while they last. They are constants of the frontier;
 here each process sets them before it crawls. Prints what came of all, and of the server's calls.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from redis import Redis
 
-from crawler.bench.apart import beside
+from benchmarks.divided_hosts import run_together
 from crawler.bench.nonblocking import run_loop
 from crawler.bootstrap.crawl_setup import open_crawl
 from crawler.config.loader import with_settings
@@ -28,14 +28,14 @@ from crawler.parse.workers.pool import usable_cpus
 
 
 class Task(msgspec.Struct, frozen=True):
-    """What one worker is told, on its command line."""
+    """The argument of a worker process."""
 
     config: Config
     step: int
 
 
 class Server(msgspec.Struct, frozen=True):
-    """What the server says of the calls of its functions: microseconds."""
+    """The server's statistics of its function calls, in microseconds."""
 
     calls: int
     busy: float
@@ -43,7 +43,7 @@ class Server(msgspec.Struct, frozen=True):
 
 
 def settings(url: str, server: str, folder: Path, connections: int, workers: int) -> Config:
-    """As `contest.SETTINGS`, for a worker that is no command."""
+    """As `worker_trials.SETTINGS`, for a worker process."""
     return with_settings(
         None, seeds=[url], dir=str(folder), concurrency=connections, contact="bench@example.com",
         processes=max(1, usable_cpus() // workers),
@@ -55,17 +55,17 @@ def settings(url: str, server: str, folder: Path, connections: int, workers: int
 
 
 async def work(task: Task) -> None:
-    """Be a worker, to the end; how it was goes out on stdout."""
+    """Crawl as one worker; print its result as JSON on stdout."""
     visit_results.SOME = dispatcher.SOME = task.step
     async with open_crawl(task.config, dir=task.config.output.dir, join=True) as crawl:
         await crawl.run()
     shot = crawl.tally.snapshot()
-    told = {"finish_reason": crawl.finish_reason, "pages": shot.pages, "gauges": shot.gauges}
-    sys.stdout.write(msgspec.json.encode(told).decode())
+    result = {"finish_reason": crawl.finish_reason, "pages": shot.pages, "gauges": shot.gauges}
+    sys.stdout.write(msgspec.json.encode(result).decode())
 
 
 def lead(url: str, folder: Path, workers: int, connections: int, step: int) -> int:
-    """Start the server and the workers; the worst of their exit codes."""
+    """Start the server and the workers; returns the highest exit code."""
     folder.mkdir(parents=True)
     with LocalServer(folder / "queue") as server:
         configs = [
@@ -73,17 +73,17 @@ def lead(url: str, folder: Path, workers: int, connections: int, step: int) -> i
             for number in range(1, workers + 1)
         ]
         asyncio.run(enlist(configs[0].frontier, "", "new"))
-        code, said = beside([
+        code, outputs = run_together([
             [
-                sys.executable, "-m", "crawler.bench.steps",
+                sys.executable, "-m", "benchmarks.worker_steps",
                 msgspec.json.encode(Task(config, step)).decode(),
             ]
             for config in configs
         ])  # fmt: skip
         if not code:
-            told = [msgspec.json.decode(one) for one in said]
-            told[0]["server"] = _asked(server)
-            sys.stdout.write(msgspec.json.encode(told).decode())
+            result = [msgspec.json.decode(one) for one in outputs]
+            result[0]["server"] = _asked(server)
+            sys.stdout.write(msgspec.json.encode(result).decode())
     return code
 
 
@@ -95,7 +95,7 @@ def _asked(server: LocalServer) -> Server:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Five words: the one who leads. One: a worker."""
+    """Five arguments start the server and its workers; one argument runs a worker."""
     if len(arguments) == 1:
         run_loop(work(msgspec.json.decode(arguments[0], type=Task)))
         return 0

@@ -30,9 +30,11 @@ def compile_in(tree: Path) -> None:
 
 def compile_to(source: Path, module: Path, *flags: str) -> None:
     """With the flags that this interpreter was built with, and more. Raises ConfigError."""
-    said = (sysconfig.get_config_var(name) or "" for name in ("LDSHARED", "CFLAGS", "CCSHARED"))
+    flags_of_build = (
+        sysconfig.get_config_var(name) or "" for name in ("LDSHARED", "CFLAGS", "CCSHARED")
+    )
     command = [
-        *shlex.split(" ".join(said)), "-O3", *flags,
+        *shlex.split(" ".join(flags_of_build)), "-O3", *flags,
         f"-I{sysconfig.get_path('include')}", str(source), "-o", str(module),
     ]  # fmt: skip
     try:

@@ -1,9 +1,8 @@
-"""What a host costs in memory while nothing is asked of it: `python -m crawler.bench.idle [HOSTS]`
+"""Measure the memory of an idle host in the scheduler: `python -m benchmarks.host_memory [HOSTS]`
 
-The schedule keeps a host (name, budget, when its robots.txt expires) for as long as there is
-something to do, and some of those where there is nothing. Compiled robots.txt files are bounded in
-the gate (`gate.COMPILED`), so they are no part of it. Resident memory of this process is what is
-read, so an allocator's rounding counts.
+The scheduler keeps a host (name, slot, expiry of its robots.txt) while URLs wait for it, and caches
+some hosts without any. Compiled robots.txt files are not included: the robots gate bounds their
+number. The figures are differences of this process's resident memory, allocator overhead included.
 """
 
 from __future__ import annotations

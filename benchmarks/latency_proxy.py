@@ -1,6 +1,6 @@
 """A long, narrow line to a server: a relay that delays and slows each connection.
 
-`python -m crawler.bench.latency_proxy PORT --latency 0.05 --rate 2500000` prints the port
+`python -m benchmarks.latency_proxy PORT --latency 0.05 --rate 2500000` prints the port
 that it listens on, and ends with its standard input. What netem does, where the kernel has it:
 bytes arrive half the latency after they were sent, each way; a new connection costs one more, as
 its handshake would; the server's bytes come no faster than the rate. Nothing is lost, and nothing
@@ -119,7 +119,7 @@ def line(port: int, latency: float, rate: float | None = None) -> Iterator[int]:
     command = [
         sys.executable,
         "-m",
-        "crawler.bench.latency_proxy",
+        "benchmarks.latency_proxy",
         str(port),
         "--latency",
         str(latency),

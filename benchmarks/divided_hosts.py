@@ -1,9 +1,9 @@
-"""Hosts divided among several crawls before they begin: the most that this could bring.
+"""Divide hosts among several crawls before they begin: the upper bound of what this can gain.
 
-`python -m crawler.bench.apart LIST… -- WORDS…` starts one `crawler crawl -i LIST WORDS` for each
-list at once and prints what they said with --json as one array. Nothing is passed on between them:
-each is given all pages of its own hosts, and refuses links to the others'. A crawler that divides
-hosts must pass those links on (`passing.py`), and knows no host's size before.
+`python -m benchmarks.divided_hosts LIST… -- FLAGS…` starts one `crawler crawl -i LIST FLAGS` for
+each list, all at once, and prints their --json output as one array. They exchange no links: each
+gets all pages of its own hosts and refuses links to other hosts. A real crawler that divides hosts
+must hand those links over (`link_handover.py`) and does not know the hosts' sizes in advance.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from crawler.bench.sizes import Sizes
+from benchmarks.site_sizes import Sizes
 from crawler.demo.web import Web
 from crawler.frontier.redis.codec import shard_of
 from crawler.parse.workers.pool import usable_cpus
 
 
-def parts_of(hosts: int, number: int, *, uneven: bool = False) -> list[list[int]]:
+def split_hosts(hosts: int, number: int, *, uneven: bool = False) -> list[list[int]]:
     """Which of the parts has which hosts: all alike, or the first half of all. Pure.
 
     Uneven stands for a site with half of the pages: its host cannot be divided.
@@ -33,21 +33,21 @@ def parts_of(hosts: int, number: int, *, uneven: bool = False) -> list[list[int]
     return [list(range(hosts // 2)), *others]
 
 
-def written(room: Path, web: Web, number: int, *, uneven: bool = False) -> list[Path]:
+def write_lists(folder: Path, web: Web, number: int, *, uneven: bool = False) -> list[Path]:
     """One list of addresses a part: all pages of its hosts."""
     lists = []
-    for part, hosts in enumerate(parts_of(web.hosts, number, uneven=uneven), 1):
+    for part, hosts in enumerate(split_hosts(web.hosts, number, uneven=uneven), 1):
         mine = set(hosts)
-        path = room / f"{part}.txt"
+        path = folder / f"{part}.txt"
         urls = (web.url(page) for page in range(web.pages) if page % web.hosts in mine)
         path.write_text("".join(f"{url}\n" for url in urls), "utf-8")
         lists.append(path)
     return lists
 
 
-def heaviest(sizes: Iterable[int], number: int) -> float:
-    """The share of the pages in the fullest of so many parts, when each host goes where the hash of
-    its name says, as nobody knows its size before. Pure.
+def largest_share(sizes: Iterable[int], number: int) -> float:
+    """The largest share of the pages among `number` parts when hosts are assigned by the hash of
+    their names, because their sizes are not known in advance. Pure.
     """
     parts = [0] * number
     for host, pages in enumerate(sizes):
@@ -55,7 +55,7 @@ def heaviest(sizes: Iterable[int], number: int) -> float:
     return max(parts) / sum(parts)
 
 
-def imbalance(numbers: Sequence[int] = (2, 4, 8, 16), hosts: int = 100_000) -> str:
+def imbalance_table(numbers: Sequence[int] = (2, 4, 8, 16), hosts: int = 100_000) -> str:
     """The table: what dividing by hosts leaves of so many processes, in Markdown."""
     law = list(Sizes(hosts, 100 * hosts).sample(hosts))
     half = [sum(law), *law]
@@ -67,19 +67,19 @@ def imbalance(numbers: Sequence[int] = (2, 4, 8, 16), hosts: int = 100_000) -> s
         "| fullest part, power law | times faster at most |\n|--:|--:|--:|--:|--:|\n"
     )
     for number in numbers:
-        one, two = heaviest(half, number), heaviest(law, number)
+        one, two = largest_share(half, number), largest_share(law, number)
         text += f"| {number} | {one:.0%} | {1 / one:.2f} | {two:.0%} | {1 / two:.2f} |\n"
     return text
 
 
-def beside(commands: Iterable[Sequence[str]]) -> tuple[int, list[bytes]]:
+def run_together(commands: Iterable[Sequence[str]]) -> tuple[int, list[bytes]]:
     """Run commands at once, to their ends: the worst exit code, and what each printed."""
     children = [
         subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - ours
         for command in commands
     ]
-    said = [child.communicate()[0] for child in children]
-    return max(child.returncode for child in children), said
+    output = [child.communicate()[0] for child in children]
+    return max(child.returncode for child in children), output
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     cut = list(arguments).index("--")
     lists, words = arguments[:cut], arguments[cut + 1 :]
     share = max(1, usable_cpus() // len(lists))
-    code, said = beside([
+    code, output = run_together([
         [
             sys.executable, "-m", "crawler", "crawl", "-i", name, "-O", f"{name}.out",
             "--processes", str(share), *words,
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         for name in lists
     ])  # fmt: skip
     if not code:
-        sys.stdout.write(msgspec.json.encode([msgspec.Raw(one) for one in said]).decode())
+        sys.stdout.write(msgspec.json.encode([msgspec.Raw(one) for one in output]).decode())
     return code
 
 

@@ -1,8 +1,8 @@
-"""Downloads beside aria2c, wget2 and curl: `python -m crawler.bench.download_benchmark`.
+"""Downloads beside aria2c, wget2 and curl: `python -m benchmarks.download_benchmark`.
 
-nginx serves files on loopback (`wares.py`). Every tool gets the same list, one after another, and
-is measured as a process: wall clock, CPU, greatest memory. A tool that is not installed is left
-out.
+nginx serves files on loopback (`download_fixtures.py`). Every tool downloads the same list, one
+after another, and is measured as a process: wall clock, CPU, peak memory. Tools that are not
+installed are left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from crawler.bench.download_fixtures import served
+from benchmarks.download_fixtures import served
 from crawler.bench.sites import binary
 
 MANY: Final = 100
@@ -104,11 +104,11 @@ def table(large: int, small: int, rounds: int, only: str = "", folder: str | Non
                 listed.write_text("\n".join(case.urls) + "\n")
                 Path(f"{listed}.curl").write_text("".join(f'url = "{u}"\n' for u in case.urls))
                 costs: dict[str, list[DownloadCost]] = {}
-                for turn in range(rounds):
+                for round_number in range(rounds):
                     for name, made in TOOLS.items():
                         if name != "crawler" and shutil.which(name) is None:
                             continue
-                        out = root / f"{number}-{turn}-{name}"
+                        out = root / f"{number}-{round_number}-{name}"
                         more = [] if case.own else SAME[name]
                         out.mkdir()
                         costs.setdefault(name, []).append(
