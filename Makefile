@@ -8,7 +8,7 @@ ARGS   ?=
 # The folder itself on the path: setuptools' import hook costs every process 9 ms of CPU as it starts.
 EDITABLE := --config-settings editable_mode=compat --editable
 
-.PHONY: crawl test check lint types tests format clean
+.PHONY: crawl test test-fast check lint types tests format clean
 .PHONY: test-kill test-sites test-million test-links test-text test-traps test-pace test-archive test-artifacts
 .PHONY: test-http test-download bench-download conformance fuzz bench-guard bench-reading peers test-peers
 .PHONY: test-service compose-check compose-test compose-test-cluster alerts-check
@@ -38,34 +38,38 @@ types: $(VENV)/.dev
 tests: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
+# The same tests by several processes.
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not slow" -n 4 --dist worksteal $(ARGS)
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # Slow proofs: minutes each. Their small versions run in `make test`.
 test-kill: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_kill.py tests/test_kill_sinks.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/engine/test_kill.py tests/engine/test_kill_sinks.py $(ARGS)
 
 # Each kind of child killed at many moments, and every surrounding that a crawl may be started in.
 test-surroundings: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_children_killed.py tests/test_surroundings.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/engine/test_children_killed.py tests/engine/test_surroundings.py $(ARGS)
 
 # Fifty kills in the middle of a mixed download.
 test-download: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow -s tests/test_download_kill.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/downloads/test_download_kill.py $(ARGS)
 
 # Beside aria2c, wget2 and curl, against nginx on loopback.
 bench-download: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.download_benchmark $(ARGS)
 
 test-sites: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow -s tests/test_real_sites.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/engine/test_real_sites.py $(ARGS)
 
 test-peers: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_bench.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/bench/test_bench.py $(ARGS)
 
 test-million: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_million.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/engine/test_million.py $(ARGS)
 
 # A million pages really crawled, watched from outside: CPU a page, memory and files by tenths.
 crawl-million: $(VENV)/.dev
@@ -94,7 +98,7 @@ test-model-redis: $(VENV)/.dev
 test-archive: $(VENV)/.dev $(VENV)-replay/.installed $(VENV)-replay/viewer
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE) '.[service-proof]'
 	REPLAY_BIN=$(VENV)-replay/bin REPLAY_VIEWER=$(VENV)-replay/viewer/package \
-	  $(BIN)/python -m pytest -m slow tests/test_archive_proof.py $(ARGS)
+	  $(BIN)/python -m pytest -m slow tests/export/test_archive_proof.py $(ARGS)
 
 # pywb and py-wacz have many dependencies, some of them old: kept apart from ours.
 $(VENV)-replay/.installed: $(VENV)/.python
@@ -109,7 +113,7 @@ $(VENV)-replay/viewer: $(VENV)-replay/.installed
 
 # Every output on, killed again and again; a recrawl of 5,000 pages. Three minutes.
 test-artifacts: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_kill_outputs.py tests/test_recrawl.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/engine/test_kill_outputs.py tests/report/test_recrawl.py $(ARGS)
 
 # Other crawlers, each in an environment of its own, for `crawler bench --peers` and `make conformance`.
 peers: .peers/scrapy/.installed .peers/crawlee/.installed
@@ -125,7 +129,7 @@ peers: .peers/scrapy/.installed .peers/crawlee/.installed
 # Answers of a grammar, 2500 of them, as curl reads them (needs curl). The table of docs/http.md anew, with
 # curl and Chromium: $(BIN)/python tests/http_oracles.py --record
 test-http: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow -s tests/test_http_answers.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/fetch/test_http_answers.py $(ARGS)
 
 # Is the working tree slower than a revision? make bench-guard AGAINST=main
 AGAINST ?= HEAD
@@ -147,7 +151,7 @@ code-table: $(VENV)/.dev
 
 # What is compiled, with each access and each sum checked by the compiler's sanitizers. Half a minute.
 test-native: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_native.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/parse/test_native.py $(ARGS)
 
 # No link of a page is lost: beside html5lib, 500 pages of each folder. Debian's documentation:
 # apt-get download openjdk-17-doc python3.11-doc …; dpkg -x each; PAGES="…/usr/share/doc/*"
@@ -159,19 +163,19 @@ test-text: $(VENV)/.dev
 	$(BIN)/python tests/article_words.py $(ARGS)
 
 test-traps: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_brakes.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/frontier/test_brakes.py $(ARGS)
 
 # Workers and Redis killed, stopped and restarted in a crawl of 50,000 pages.
 test-chaos: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow -s tests/test_redis_cluster.py tests/test_redis_chaos.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/frontier/test_redis_cluster.py tests/frontier/test_redis_chaos.py $(ARGS)
 
 # A service and the workers that run its jobs; half a minute.
 test-cluster: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/test_cluster.py tests/test_shares.py $(ARGS)
+	$(BIN)/python -m pytest tests/service/test_cluster.py tests/export/test_shares.py $(ARGS)
 
 # Rate, fairness and adaptive width, from the server's side.
 test-pace: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow tests/test_manners.py tests/test_fair.py $(ARGS)
+	$(BIN)/python -m pytest -m slow tests/engine/test_manners.py tests/frontier/test_fair.py $(ARGS)
 
 # RFC 9309 as this crawler, Scrapy, Crawlee and wget keep it; rewrites the table in docs/.
 conformance: $(VENV)/.dev peers
@@ -188,7 +192,7 @@ fuzz: $(VENV)/.dev
 # Twenty jobs with kills, requests made from the API's own description, a browser on the dashboard.
 test-service: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[service-proof]'
-	$(BIN)/python -m pytest -m slow -s tests/test_service_kill.py tests/test_service_openapi.py tests/test_service_page.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -s tests/service/test_service_kill.py tests/service/test_service_openapi.py tests/service/test_service_page.py $(ARGS)
 
 # The container files, without an engine: Compose's own reading of one, hadolint's of the other.
 compose-check: $(VENV)/.compose

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from robots_cases import CASES, FORBID_X, Case, case
-from website import Answer, Website, hangup, page, redirect, reply
+from helpers.robots_cases import CASES, FORBID_X, Case, case
+from helpers.website import Answer, Website, hangup, page, redirect, reply
 
 from crawler.policy.robots_matcher import spell
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
 import pytest_asyncio
+from helpers.website import Answer, Website
 from hypothesis import HealthCheck, settings
-from website import Answer, Website
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's `&` makes its children deaf to Ctrl-C, and those that the tests start with them.

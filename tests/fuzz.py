@@ -15,7 +15,7 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parent))
 with atheris.instrument_imports(include=["crawler", "protego"]):
-    from strangers import READERS
+    from helpers.strangers import READERS
 
 
 def main() -> None:

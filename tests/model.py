@@ -28,9 +28,9 @@ from typing import Final
 from unittest import mock
 
 import msgspec
-from model_site import Record, Site
-from virtual_time import Clock, Standstill, VirtualLoop
-from webs import HOPS, SITES, Web, a_web, expected
+from helpers.model_site import Record, Site
+from helpers.virtual_time import Clock, Standstill, VirtualLoop
+from helpers.webs import HOPS, SITES, Web, a_web, expected
 
 from crawler.config.model import (
     FetchConfig,

@@ -28,12 +28,12 @@ from unittest import mock
 
 import msgspec
 import redis
-import virtual_time
+from helpers import virtual_time
+from helpers.model_site import Record, Site
+from helpers.redis_server import RedisServer, servers
+from helpers.virtual_time import Clock, Standstill, VirtualLoop
+from helpers.webs import HOPS, SITES, Web, a_web
 from model import STOPS, Settings, judge, say, some_settings
-from model_site import Record, Site
-from redis_server import RedisServer, servers
-from virtual_time import Clock, Standstill, VirtualLoop
-from webs import HOPS, SITES, Web, a_web
 
 from crawler.config.model import (
     FetchConfig,

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import ada_url
 import html5lib
-from reading import reader
+from helpers.reading import reader
 
 from crawler.config.model import UrlsConfig
 from crawler.parse.reader import PageReader

@@ -1,7 +1,7 @@
 """One table: setting → flags → help. Options, `--help`, the configuration files are made from it.
 
 Names are those people know from wget, Scrapy, katana, HTTrack and browsertrix. A setting without
-a flag is set by `-s section.key=value`; tests/test_cli.py sees to it that none is missing here.
+a flag is set by `-s section.key=value`; tests/cli/test_cli.py sees to it that none is missing here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
    Each function gives, for every string there is, what the Python beside it gives: simhash.py and
    spaces.py are the reference, and what runs where nothing could be compiled. Whoever changes one
-   of them changes the other and raises EDITION (tests/test_native.py compares them).
+   of them changes the other and raises EDITION (tests/parse/test_native.py compares them).
 
    Characters are read where they lie, by their kind (1, 2 or 4 bytes each): the stable ABI has no
    such view, only copies, which cost as much as the work (docs/decisions/0078). Nothing is kept
